@@ -1,0 +1,65 @@
+//! Every limit on what the replicated state may hold, with its reason. Reaching one is a typed refusal
+//! ([`crate::Refusal::Bound`]) that clears when there is room again.
+
+use crate::time::Millis;
+
+/// The whole state, so that a snapshot crosses a network in a second and a member stays small.
+pub const STATE_BYTES: usize = 64 << 20;
+/// One command: what one Raft entry may cost every member's disk.
+pub const COMMAND_BYTES: usize = 256 << 10;
+/// A plan's source text, well under a command.
+pub const PLAN_BYTES: usize = 128 << 10;
+/// Steps of one plan.
+pub const PLAN_STEPS: usize = 500;
+/// Plans of an operator's own.
+pub const PLANS: usize = 1_000;
+/// Targets of one step, times steps: the work items of one run.
+pub const RUN_WORK: usize = 100_000;
+/// Finished runs kept per plan; older ones leave the state.
+pub const RUNS_KEPT: usize = 20;
+/// Runs of all plans that have not ended.
+pub const RUNS_OPEN: usize = 1_000;
+/// Typed outputs of a step, and the tail of what it printed.
+pub const OUTPUT_BYTES: usize = 4 << 10;
+/// The checks of one report, together.
+pub const REPORT_BYTES: usize = 96 << 10;
+/// Checks of one report.
+pub const REPORT_CHECKS: usize = 256;
+/// Further lines of one check.
+pub const CHECK_DETAILS: usize = 8;
+/// Earlier values of one check.
+pub const CHECK_HISTORY: usize = 32;
+/// Findings at one time; a mesh with more than this needs no longer list.
+pub const FINDINGS: usize = 20_000;
+/// Findings that have cleared, kept so that one can see what came and went.
+pub const FINDINGS_CLEARED: usize = 1_000;
+/// Lease definitions.
+pub const LEASES: usize = 50_000;
+/// Slots of one lease.
+pub const LEASE_SLOTS: u32 = 10_000;
+/// Waiters of one lease.
+pub const LEASE_WAITERS: usize = 10_000;
+/// Attributes of one holder, keys and values together.
+pub const LEASE_ATTRIBUTES_BYTES: usize = 1 << 10;
+/// TTL of a lease: shorter ones would end in any leader change, longer ones are claims.
+pub const LEASE_TTL: (Millis, Millis) = (Millis(2_000), Millis(86_400_000));
+/// A definition that nobody holds or waits for is forgotten after this.
+pub const LEASE_IDLE: Millis = Millis(3_600_000);
+/// Agents of one mesh.
+pub const AGENTS: usize = 20_000;
+/// Members, learners included.
+pub const MEMBERS: usize = 9;
+/// Join tokens that have not expired.
+pub const JOIN_TOKENS: usize = 1_000;
+/// Replies kept so that a repeated request has the same answer.
+pub const REPLIES: usize = 50_000;
+/// For how long they are kept.
+pub const REPLIES_FOR: Millis = Millis(600_000);
+/// Audit records kept in the state; the chain's hash goes on when older ones leave.
+pub const AUDIT: usize = 5_000;
+/// Revoked identities.
+pub const REVOKED: usize = 10_000;
+/// Attempts of one step on one target.
+pub const ATTEMPTS: u32 = 10;
+/// Every this many entries the leader logs a digest of its state.
+pub const DIGEST_EVERY: u64 = 1_000;

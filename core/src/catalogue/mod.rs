@@ -1,0 +1,184 @@
+//! The catalogue of step kinds: each declared once. Validation, help and the reference page come from here.
+
+mod kinds;
+mod param;
+
+pub use kinds::KINDS;
+pub use param::{Param, ParamType};
+
+use crate::time::Millis;
+
+/// What a step kind does to the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Looks.
+    Read,
+    /// Changes something that Mainstay knows how to describe.
+    Write,
+    /// Runs something that Mainstay cannot look into.
+    Exec,
+}
+
+/// How what was done is taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Undo {
+    /// There is nothing to take back.
+    Nothing,
+    /// To exactly the earlier state.
+    Reversible,
+    /// By the step that the plan names under `undo`.
+    Compensated,
+    /// Not at all.
+    Irreversible,
+}
+
+/// Which targets a kind can be done to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Each node, by its own agent.
+    Node,
+    /// Each machine, once, by the agent that speaks for it.
+    Host,
+    /// Anywhere; `runOn` decides.
+    Any,
+}
+
+/// One step kind.
+#[derive(Debug, Clone, Copy)]
+pub struct Kind {
+    pub name: &'static str,
+    pub summary: &'static str,
+    pub scope: Scope,
+    pub effect: Effect,
+    /// Whether doing it twice comes to the same as doing it once. What is not is never begun again by itself.
+    pub idempotent: bool,
+    pub undo: Undo,
+    /// What keeps two from doing it at once, or a late one from doing harm.
+    pub protection: &'static str,
+    pub params: &'static [Param],
+    /// Name, type and meaning of what later steps can read.
+    pub outputs: &'static [(&'static str, &'static str, &'static str)],
+    pub default_timeout: Millis,
+    /// A `with` block that works, as YAML.
+    pub example: &'static str,
+}
+
+/// The kind of that name.
+#[must_use]
+pub fn kind(name: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|kind| kind.name == name)
+}
+
+/// The name among `known` that somebody who wrote `word` most likely meant.
+#[must_use]
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(&word.to_ascii_lowercase(), &name.to_ascii_lowercase()), name))
+        .min()
+        .filter(|(distance, name)| *distance <= 1 + name.len() / 3)
+        .map(|(_, name)| name)
+}
+
+impl Effect {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Effect::Read => "read",
+            Effect::Write => "write",
+            Effect::Exec => "exec",
+        }
+    }
+}
+
+impl Undo {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Undo::Nothing => "nothing to undo",
+            Undo::Reversible => "reversible",
+            Undo::Compensated => "by the step under `undo`",
+            Undo::Irreversible => "irreversible",
+        }
+    }
+}
+
+impl Scope {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Scope::Node => "node",
+            Scope::Host => "host",
+            Scope::Any => "any",
+        }
+    }
+}
+
+impl Kind {
+    #[must_use]
+    pub fn param(&self, name: &str) -> Option<&'static Param> {
+        self.params.iter().find(|param| param.name == name)
+    }
+
+    /// Checks a `with` block: every problem with the path of its key, in the order of the block.
+    #[must_use]
+    pub fn check(&self, with: &serde_json::Map<String, serde_json::Value>) -> Vec<(String, String)> {
+        let mut problems = Vec::new();
+        for (name, value) in with {
+            match self.param(name) {
+                Some(param) => problems.extend(param.ty.check(name, value)),
+                None => {
+                    let meant = nearest(name, self.params.iter().map(|param| param.name));
+                    let hint = meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
+                    problems.push((name.clone(), format!("{} has no parameter `{name}`{hint}", self.name)));
+                }
+            }
+        }
+        for param in self.params.iter().filter(|param| param.required && !with.contains_key(param.name)) {
+            problems.push((String::new(), format!("{} needs `{}`: {}", self.name, param.name, param.doc)));
+        }
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn problems(name: &str, with: serde_json::Value) -> Vec<String> {
+        let with = with.as_object().cloned().unwrap();
+        kind(name).unwrap().check(&with).into_iter().map(|(_, problem)| problem).collect()
+    }
+
+    #[test]
+    fn a_good_block_has_no_problems() {
+        assert_eq!(problems("http.check", json!({"url": "https://example.com/health", "latency": {"warning": "300ms"}})), Vec::<String>::new());
+        assert_eq!(problems("node.resources", json!({"disk": {"warning": "80%", "critical": 95}})), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_wrong_word_is_met_with_the_right_one() {
+        assert_eq!(problems("http.check", json!({"urll": "https://example.com"}))[0], "http.check has no parameter `urll`; did you mean `url`?");
+        assert_eq!(nearest("node.resourcs", KINDS.iter().map(|kind| kind.name)), Some("node.resources"));
+        assert_eq!(nearest("zzzzzzzz", KINDS.iter().map(|kind| kind.name)), None);
+    }
+
+    #[test]
+    fn wrong_types_and_missing_ones_are_named() {
+        assert_eq!(problems("wait", json!({"for": 5})), ["`for` is 5, and should be a duration such as 90s"]);
+        assert_eq!(problems("wait", json!({})), ["wait needs `for`: How long to wait"]);
+        assert_eq!(problems("node.exec", json!({"command": "rm -rf /"})), ["`command` is \"rm -rf /\", and should be a list of text"]);
+    }
+
+    #[test]
+    fn the_catalogue_keeps_its_own_rules() {
+        for kind in KINDS {
+            assert!(!kind.protection.is_empty(), "{} says what protects it", kind.name);
+            assert!(kind.default_timeout.0 > 0, "{} has a default timeout", kind.name);
+            assert!(kind.effect != Effect::Read || kind.idempotent, "{}: looking twice is looking once", kind.name);
+            assert!(kind.effect != Effect::Read || kind.undo == Undo::Nothing, "{}: looking leaves nothing to undo", kind.name);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Typed parameters of step kinds.
+
+use serde_json::Value;
+
+use crate::time::Millis;
+
+/// One parameter of a kind.
+#[derive(Debug, Clone, Copy)]
+pub struct Param {
+    pub name: &'static str,
+    pub ty: ParamType,
+    pub required: bool,
+    /// As written in a plan; empty where there is none.
+    pub default: &'static str,
+    pub doc: &'static str,
+}
+
+/// What a parameter's value may be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ParamType {
+    Text,
+    /// A whole number from and to, both included.
+    Integer(i64, i64),
+    Boolean,
+    /// `500ms`, `90s`, `1h30m`.
+    Duration,
+    /// A number, or text with a percent sign.
+    Percent,
+    /// `{ warning: …, critical: … }` of this type, either may be left out.
+    Thresholds(&'static ParamType),
+    /// A number of whatever the unit of the check is.
+    Number,
+    List(&'static ParamType),
+    /// Text to text.
+    Map,
+    OneOf(&'static [&'static str]),
+    /// An absolute `http` or `https` URL without a password in it.
+    Url,
+    /// `host:port`.
+    Endpoint,
+    /// A lease's name.
+    LeaseName,
+    /// A status, a list of them, or a range such as `200-299`.
+    HttpStatus,
+}
+
+impl ParamType {
+    /// The type in words, after "should be".
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            ParamType::Text => "text".into(),
+            ParamType::Integer(from, to) => format!("a whole number from {from} to {to}"),
+            ParamType::Boolean => "true or false".into(),
+            ParamType::Duration => "a duration such as 90s".into(),
+            ParamType::Percent => "a percentage such as 80%".into(),
+            ParamType::Thresholds(of) => format!("{{ warning: …, critical: … }}, each {}", of.describe()),
+            ParamType::Number => "a number".into(),
+            ParamType::List(of) => match of {
+                ParamType::Text => "a list of text".into(),
+                ParamType::Url => "a list of URLs".into(),
+                ParamType::Endpoint => "a list of host:port".into(),
+                other => format!("a list, each {}", other.describe()),
+            },
+            ParamType::Map => "a map of text to text".into(),
+            ParamType::OneOf(words) => format!("one of {}", words.join(", ")),
+            ParamType::Url => "an http or https URL without a password in it".into(),
+            ParamType::Endpoint => "host:port".into(),
+            ParamType::LeaseName => "a lease name such as deploy/shop".into(),
+            ParamType::HttpStatus => "a status such as 200, a list of them, or a range such as 200-299".into(),
+        }
+    }
+
+    /// Problems of a value, each with the path of its key.
+    pub(super) fn check(&self, path: &str, value: &Value) -> Vec<(String, String)> {
+        let wrong = || {
+            let mut shown = value.to_string();
+            if shown.len() > 80 {
+                shown = shown.chars().take(77).collect::<String>() + "…";
+            }
+            vec![(path.to_owned(), format!("`{path}` is {shown}, and should be {}", self.describe()))]
+        };
+        match (self, value) {
+            (ParamType::List(of), Value::Array(items)) => items.iter().enumerate().flat_map(|(i, item)| of.check(&format!("{path}[{i}]"), item)).collect(),
+            (ParamType::Thresholds(of), Value::Object(fields)) => fields
+                .iter()
+                .flat_map(|(name, value)| match name.as_str() {
+                    "warning" | "critical" => of.check(&format!("{path}.{name}"), value),
+                    _ => vec![(format!("{path}.{name}"), format!("`{path}` has `warning` and `critical`, no `{name}`"))],
+                })
+                .collect(),
+            _ if self.admits(value) => Vec::new(),
+            _ => wrong(),
+        }
+    }
+
+    fn admits(&self, value: &Value) -> bool {
+        match (self, value) {
+            (ParamType::Text, Value::String(text)) => !text.contains('\0'),
+            (ParamType::Integer(from, to), Value::Number(number)) => number.as_i64().is_some_and(|n| n >= *from && n <= *to),
+            (ParamType::Boolean, Value::Bool(_)) => true,
+            (ParamType::Duration, Value::String(text)) => text.parse::<Millis>().is_ok(),
+            (ParamType::Percent, Value::String(text)) => text.strip_suffix('%').is_some_and(|n| n.trim().parse::<f64>().is_ok_and(|n| (0.0..=100.0).contains(&n))),
+            (ParamType::Percent, Value::Number(number)) => number.as_f64().is_some_and(|n| (0.0..=100.0).contains(&n)),
+            (ParamType::Number, Value::Number(number)) => number.as_f64().is_some_and(f64::is_finite),
+            (ParamType::Map, Value::Object(fields)) => fields.values().all(Value::is_string),
+            (ParamType::OneOf(words), Value::String(text)) => words.contains(&text.as_str()),
+            (ParamType::Url, Value::String(text)) => is_url(text),
+            (ParamType::Endpoint, Value::String(text)) => is_endpoint(text),
+            (ParamType::LeaseName, Value::String(text)) => text.parse::<crate::id::LeaseName>().is_ok(),
+            (ParamType::HttpStatus, Value::Number(number)) => number.as_i64().is_some_and(is_status),
+            (ParamType::HttpStatus, Value::Array(items)) => !items.is_empty() && items.iter().all(|item| item.as_i64().is_some_and(is_status)),
+            (ParamType::HttpStatus, Value::String(text)) => {
+                text.split_once('-').is_some_and(|(from, to)| matches!((from.trim().parse(), to.trim().parse()), (Ok(from), Ok(to)) if is_status(from) && is_status(to) && from <= to))
+            }
+            _ => false,
+        }
+    }
+}
+
+fn is_status(status: i64) -> bool {
+    (100..=599).contains(&status)
+}
+
+fn is_url(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| {
+        let host = rest.split(['/', '?', '#']).next().unwrap_or("");
+        !host.is_empty() && !host.contains('@') && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+    })
+}
+
+fn is_endpoint(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/' || c == '@') && port.parse::<u16>().is_ok_and(|port| port > 0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_type_takes_its_own_and_nothing_else() {
+        let cases: &[(ParamType, &[Value], &[Value])] = &[
+            (ParamType::Text, &[json!("a")], &[json!(1), json!(null), json!("\0")]),
+            (ParamType::Integer(1, 5), &[json!(1), json!(5)], &[json!(0), json!(6), json!(1.5), json!("1")]),
+            (ParamType::Duration, &[json!("90s")], &[json!(90), json!("90"), json!("")]),
+            (ParamType::Percent, &[json!("80%"), json!(80)], &[json!("80"), json!(101), json!("-1%"), json!("NaN%")]),
+            (ParamType::Url, &[json!("http://a/b?c")], &[json!("ftp://a"), json!("http://"), json!("http://u:p@h/"), json!("http://a b")]),
+            (ParamType::Endpoint, &[json!("a:443"), json!("[::1]:443")], &[json!("a"), json!("a:0"), json!("a:70000"), json!("http://a:1")]),
+            (ParamType::HttpStatus, &[json!(200), json!([200, 204]), json!("200-299")], &[json!(99), json!([]), json!("299-200"), json!("ok")]),
+            (ParamType::OneOf(&["error", "warning"]), &[json!("error")], &[json!("fatal")]),
+            (ParamType::Map, &[json!({"a": "b"})], &[json!({"a": 1}), json!([])]),
+        ];
+        for (ty, good, bad) in cases {
+            for value in *good {
+                assert_eq!(ty.check("x", value), vec![], "{ty:?} takes {value}");
+            }
+            for value in *bad {
+                assert!(!ty.check("x", value).is_empty(), "{ty:?} refuses {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn problems_name_the_path() {
+        let of = ParamType::Thresholds(&ParamType::Percent);
+        assert_eq!(of.check("disk", &json!({"warning": "x"})), vec![("disk.warning".into(), "`disk.warning` is \"x\", and should be a percentage such as 80%".into())]);
+        assert_eq!(ParamType::List(&ParamType::Endpoint).check("endpoints", &json!(["a:1", "b"]))[0].0, "endpoints[1]");
+    }
+}

@@ -1,0 +1,197 @@
+//! The one door into the replicated state.
+//!
+//! Time, randomness, parsed plans and verdicts come in with the command; [`crate::State::apply`] looks
+//! nothing up. Each command carries what its sender saw (a token, an attempt, an epoch), so that one that
+//! comes late is answered [`crate::Reply::Stale`] and changes nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{AgentId, AttemptId, LeaseName, LedgerId, MemberId, MeshName, PlanName, RunId, StepName, Target, Token};
+use crate::identity::Identity;
+use crate::plan::Plan;
+use crate::state::agent::Hello;
+use crate::state::enrolment::{OperatorRole, JoinGrant, TokenId};
+use crate::state::lease::{Holder, LeaseSpec};
+use crate::state::member::Member;
+use crate::state::run::{Direction, Outcome, RunEnd, WorkState};
+use crate::time::{MeshTime, WallTime};
+
+/// One entry of the log: a command, who sent it and when.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Mesh time by the leader that proposed it. `apply` never lets it go back.
+    pub at: MeshTime,
+    /// Wall time by the same leader, for people.
+    pub wall: WallTime,
+    pub by: Actor,
+    /// With a key, a repetition within ten minutes has the first one's reply and changes nothing.
+    pub key: Option<RequestKey>,
+    pub command: Command,
+}
+
+/// Who a command is from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Actor {
+    /// The leader's own decision.
+    Mesh,
+    /// A caller with a certificate.
+    Identity(Identity),
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Actor::Mesh => f.write_str("mesh"),
+            Actor::Identity(identity) => identity.fmt(f),
+        }
+    }
+}
+
+/// A caller's idempotency key: at most 64 characters, unique to the caller.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RequestKey(pub String);
+
+/// Every change there is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Command {
+    /// The first command of a mesh: its name and incarnation.
+    FormMesh { mesh: MeshName, incarnation: u64 },
+    /// All members understand this level from here on.
+    RaiseFeatureLevel { level: u32 },
+    /// The leader's digest of the state as it was at `index`. Changes nothing; members compare.
+    RecordDigest { index: u64, digest: [u8; 32] },
+
+    /// A member says who and where it is.
+    PutMember { member: Member },
+    RemoveMember { id: MemberId },
+
+    /// Makes a join token usable. Only a digest of its secret is stored.
+    GrantJoin { grant: JoinGrant },
+    RevokeJoin { id: TokenId },
+    /// Uses up one use of a join token for an identity.
+    Enrol { id: TokenId, identity: Identity },
+    /// Certificates of this identity are refused from now on, whatever their validity says.
+    Revoke { identity: Identity, reason: String },
+    PutOperator { name: crate::id::PrincipalName, role: OperatorRole },
+    RemoveOperator { name: crate::id::PrincipalName },
+
+    /// An agent's link came up. `epoch` is assigned by `apply` and answered.
+    ConnectAgent { agent: AgentId, hello: Hello },
+    /// The link with this epoch is gone.
+    LoseAgent { agent: AgentId, epoch: u64 },
+    /// A node that will not come back: its agent leaves the registry.
+    ForgetAgent { agent: AgentId },
+
+    AcquireLease { name: LeaseName, spec: Option<LeaseSpec>, holder: Holder, wait: bool },
+    /// `token` names the grant; without one, whatever this holder holds. `leave` also gives up its place in the queue.
+    ReleaseLease { name: LeaseName, holder: Holder, token: Option<Token> },
+    /// No renewal has been seen for a TTL.
+    ExpireLease { name: LeaseName, token: Token },
+    /// A waiter has not been heard of for a TTL.
+    ExpireWaiter { name: LeaseName, holder: Holder },
+    /// An operator's word that the holder of a claim is gone.
+    FreeClaim { name: LeaseName, token: Token, proof: String },
+    /// A definition that nobody has used for long.
+    ForgetLease { name: LeaseName },
+
+    /// A checked plan. The same source again is no new revision.
+    ApplyPlan { plan: Box<Plan>, bundled: bool },
+    RemovePlan { plan: PlanName },
+
+    StartRun { plan: PlanName, revision: Option<u32>, inputs: BTreeMap<String, serde_json::Value> },
+    AbortRun { run: RunId, reason: String },
+    /// Offers a step to an agent. `number` is the attempt's number as the sender expects it.
+    OfferAttempt { run: RunId, step: StepName, target: Target, direction: Direction, number: u32, agent: AgentId, ledger: LedgerId, epoch: u64 },
+    /// The agent is about to cause the first side effect.
+    BeginAttempt { attempt: AttemptId, ledger: LedgerId },
+    EndAttempt { attempt: AttemptId, ledger: LedgerId, outcome: Outcome },
+    /// Offered, never begun, and the agent is gone: the offer is taken back.
+    WithdrawAttempt { attempt: AttemptId, reason: String },
+    /// The agent is to stop what it does.
+    CancelAttempt { attempt: AttemptId, reason: CancelReason },
+    /// May have had effects, and nobody can say which.
+    LoseAttempt { attempt: AttemptId, reason: String },
+    /// Will not be done in this run: skipped, or unreachable.
+    SkipStep { run: RunId, step: StepName, target: Target, direction: Direction, state: WorkState },
+    /// Nothing goes forward any more; what was done is taken back.
+    BeginUndo { run: RunId },
+    EndRun { run: RunId, end: RunEnd },
+}
+
+/// Why an attempt is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CancelReason {
+    TimedOut,
+    Aborted,
+}
+
+impl Command {
+    /// Whether the change belongs in the audit log: what people, programs and machines asked for, and what
+    /// the mesh did to runs and claims. Leaves out what comes with every attempt and every lease renewal.
+    #[must_use]
+    pub fn is_audited(&self) -> bool {
+        !matches!(
+            self,
+            Command::RecordDigest { .. }
+                | Command::ConnectAgent { .. }
+                | Command::LoseAgent { .. }
+                | Command::AcquireLease { .. }
+                | Command::ReleaseLease { .. }
+                | Command::ExpireLease { .. }
+                | Command::ExpireWaiter { .. }
+                | Command::ForgetLease { .. }
+                | Command::OfferAttempt { .. }
+                | Command::EndAttempt { .. }
+                | Command::BeginAttempt { .. }
+                | Command::WithdrawAttempt { .. }
+                | Command::SkipStep { .. }
+        )
+    }
+}
+
+/// One line without secrets, for the audit log and for traces.
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Command::FormMesh { mesh, incarnation } => write!(f, "form mesh {mesh}, incarnation {incarnation}"),
+            Command::RaiseFeatureLevel { level } => write!(f, "raise feature level to {level}"),
+            Command::RecordDigest { index, .. } => write!(f, "record digest of state at {index}"),
+            Command::PutMember { member } => write!(f, "member {} is {} at {}", member.id, member.name, member.address),
+            Command::RemoveMember { id } => write!(f, "remove member {id}"),
+            Command::GrantJoin { grant } => write!(f, "grant join {} for {}, {} uses", grant.id, grant.scope, grant.uses),
+            Command::RevokeJoin { id } => write!(f, "revoke join {id}"),
+            Command::Enrol { id, identity } => write!(f, "enrol {identity} by join token {id}"),
+            Command::Revoke { identity, reason } => write!(f, "revoke {identity}: {reason}"),
+            Command::PutOperator { name, role } => write!(f, "operator {name} is {role}"),
+            Command::RemoveOperator { name } => write!(f, "remove operator {name}"),
+            Command::ConnectAgent { agent, .. } => write!(f, "agent {agent} connected"),
+            Command::LoseAgent { agent, epoch } => write!(f, "agent {agent} lost, epoch {epoch}"),
+            Command::ForgetAgent { agent } => write!(f, "forget agent {agent}"),
+            Command::AcquireLease { name, holder, .. } => write!(f, "acquire lease {name} for {holder}"),
+            Command::ReleaseLease { name, holder, .. } => write!(f, "release lease {name} of {holder}"),
+            Command::ExpireLease { name, token } => write!(f, "expire lease {name} token {token}"),
+            Command::ExpireWaiter { name, holder } => write!(f, "expire waiter {holder} of lease {name}"),
+            Command::FreeClaim { name, token, proof } => write!(f, "free claim {name} token {token}: {proof}"),
+            Command::ForgetLease { name } => write!(f, "forget lease {name}"),
+            Command::ApplyPlan { plan, .. } => write!(f, "apply plan {} ({})", plan.name, &plan.digest[..12.min(plan.digest.len())]),
+            Command::RemovePlan { plan } => write!(f, "remove plan {plan}"),
+            Command::StartRun { plan, .. } => write!(f, "start run of {plan}"),
+            Command::AbortRun { run, reason } => write!(f, "abort run {run}: {reason}"),
+            Command::OfferAttempt { run, step, target, direction, number, agent, .. } => {
+                write!(f, "offer {direction} {run}/{step} on {target} to {agent}, attempt {number}")
+            }
+            Command::BeginAttempt { attempt, .. } => write!(f, "begin attempt {attempt}"),
+            Command::EndAttempt { attempt, outcome, .. } => write!(f, "end attempt {attempt}: {outcome}"),
+            Command::WithdrawAttempt { attempt, reason } => write!(f, "withdraw attempt {attempt}: {reason}"),
+            Command::CancelAttempt { attempt, reason } => write!(f, "cancel attempt {attempt}: {reason:?}"),
+            Command::LoseAttempt { attempt, reason } => write!(f, "outcome of attempt {attempt} unknown: {reason}"),
+            Command::SkipStep { run, step, target, direction, state } => write!(f, "skip {direction} {run}/{step} on {target}, {state}"),
+            Command::BeginUndo { run } => write!(f, "begin undo of {run}"),
+            Command::EndRun { run, end } => write!(f, "end run {run}: {end}"),
+        }
+    }
+}

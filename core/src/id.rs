@@ -1,0 +1,426 @@
+//! Names and ids. A value of one of these types has been checked: it fits its grammar and its length.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Longest name of anything: what a Kubernetes object name may have, so that names carry over.
+pub const NAME_MAX: usize = 63;
+/// Longest lease name: four name parts and their slashes.
+pub const LEASE_NAME_MAX: usize = 255;
+
+/// Why a text is not a name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a {what}: {rule}")]
+pub struct NameError {
+    pub what: &'static str,
+    pub text: String,
+    pub rule: &'static str,
+}
+
+/// Lower-case letters, digits, `-` and `.`, starting and ending with a letter or digit, 1 to 63 long.
+fn is_label(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+    let edge = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let bytes = text.as_bytes();
+    (1..=NAME_MAX).contains(&bytes.len())
+        && bytes.iter().copied().all(inner)
+        && bytes.first().copied().is_some_and(edge)
+        && bytes.last().copied().is_some_and(edge)
+}
+
+const LABEL_RULE: &str = "1 to 63 lower-case letters, digits, `-` and `.`, with a letter or digit at both ends";
+
+fn shortened(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(String);
+
+        impl $type {
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = NameError;
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                if is_label(text) {
+                    Ok($type(text.to_owned()))
+                } else {
+                    Err(NameError { what: $what, text: shortened(text), rule: LABEL_RULE })
+                }
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = NameError;
+            fn try_from(text: String) -> Result<Self, NameError> {
+                text.parse()
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(name: $type) -> String {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// Name of a mesh; the host part of every SPIFFE id in it.
+    MeshName, "mesh name"
+);
+name!(
+    /// Name of a cluster: a Kubernetes cluster, or a named group of machines without one.
+    ClusterName, "cluster name"
+);
+name!(
+    /// Name of a node within its cluster.
+    NodeName, "node name"
+);
+name!(
+    /// Name of a plan.
+    PlanName, "plan name"
+);
+name!(
+    /// Name of a step within its plan.
+    StepName, "step name"
+);
+name!(
+    /// Name of an operator or of another program (`client`).
+    PrincipalName, "operator or client name"
+);
+
+/// A Raft member: random, born with its disk, never used again after that disk is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct MemberId(pub u64);
+
+impl fmt::Display for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for MemberId {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let wrong = || NameError { what: "member id", text: shortened(text), rule: "16 hexadecimal digits" };
+        if text.len() != 16 {
+            return Err(wrong());
+        }
+        u64::from_str_radix(text, 16).map(MemberId).map_err(|_| wrong())
+    }
+}
+
+/// A node agent: the node it speaks for, within its cluster. Written `CLUSTER/NODE`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AgentId {
+    pub cluster: ClusterName,
+    pub node: NodeName,
+}
+
+impl fmt::Display for AgentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.cluster, self.node)
+    }
+}
+
+impl FromStr for AgentId {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let wrong = || NameError { what: "node", text: shortened(text), rule: "written CLUSTER/NODE" };
+        let (cluster, node) = text.split_once('/').ok_or_else(wrong)?;
+        Ok(AgentId { cluster: cluster.parse()?, node: node.parse()? })
+    }
+}
+
+impl TryFrom<String> for AgentId {
+    type Error = NameError;
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<AgentId> for String {
+    fn from(id: AgentId) -> String {
+        id.to_string()
+    }
+}
+
+/// One execution of a plan. Written `PLAN-NUMBER`; numbers of one plan grow and are never used again.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RunId {
+    pub plan: PlanName,
+    pub number: u64,
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.plan, self.number)
+    }
+}
+
+impl FromStr for RunId {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let wrong = || NameError { what: "run", text: shortened(text), rule: "written PLAN-NUMBER, for example daily-1" };
+        let (plan, number) = text.rsplit_once('-').ok_or_else(wrong)?;
+        Ok(RunId { plan: plan.parse().map_err(|_| wrong())?, number: number.parse().map_err(|_| wrong())? })
+    }
+}
+
+impl TryFrom<String> for RunId {
+    type Error = NameError;
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<RunId> for String {
+    fn from(id: RunId) -> String {
+        id.to_string()
+    }
+}
+
+/// A number that is unique in a mesh and grows, also across a rebuild of the mesh from a snapshot: the
+/// incarnation is raised above every one seen, then the counter starts again. Written `INCARNATION.COUNTER`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct Serial {
+    pub incarnation: u64,
+    pub counter: u64,
+}
+
+impl fmt::Display for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.incarnation, self.counter)
+    }
+}
+
+impl FromStr for Serial {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let wrong = || NameError { what: "number", text: shortened(text), rule: "written INCARNATION.COUNTER" };
+        let (incarnation, counter) = text.split_once('.').ok_or_else(wrong)?;
+        Ok(Serial { incarnation: incarnation.parse().map_err(|_| wrong())?, counter: counter.parse().map_err(|_| wrong())? })
+    }
+}
+
+macro_rules! serial {
+    ($(#[$doc:meta])* $type:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(pub Serial);
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = NameError;
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                text.parse().map($type)
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = NameError;
+            fn try_from(text: String) -> Result<Self, NameError> {
+                text.parse()
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(id: $type) -> String {
+                id.to_string()
+            }
+        }
+    };
+}
+
+serial!(
+    /// Fencing token of one grant of a lease: a later grant always carries a greater one.
+    Token
+);
+serial!(
+    /// One try of one step on one target.
+    AttemptId
+);
+
+/// Id of an agent's ledger: random, made with the ledger. Another ledger is another holder of the work.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LedgerId(pub String);
+
+impl fmt::Display for LedgerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a step is done to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Target {
+    /// The one execution of a step that is done once for the whole mesh. Written `once`.
+    Once,
+    /// A node. Written `CLUSTER/NODE`.
+    Node(AgentId),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Once => f.write_str("once"),
+            Target::Node(agent) => agent.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        if text == "once" { Ok(Target::Once) } else { text.parse().map(Target::Node) }
+    }
+}
+
+impl TryFrom<String> for Target {
+    type Error = NameError;
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<Target> for String {
+    fn from(target: Target) -> String {
+        target.to_string()
+    }
+}
+
+/// Name of a lease: parts joined by `/`, for example `backup/prod/orders-db`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LeaseName(String);
+
+/// Who a lease name belongs to, by its first part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeaseOwner<'a> {
+    /// `backup/…`, `node/…`, `workload/…`, `fleetlock/…`, `agent/…`: the mesh itself.
+    Mesh(&'a str),
+    /// `client/NAME/…`: the program of that name.
+    Client(&'a str),
+    /// Any other name.
+    Operators,
+}
+
+impl LeaseName {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    #[must_use]
+    pub fn owner(&self) -> LeaseOwner<'_> {
+        let (first, rest) = self.0.split_once('/').unwrap_or((&self.0, ""));
+        match first {
+            "backup" | "node" | "workload" | "fleetlock" | "agent" => LeaseOwner::Mesh(first),
+            "client" => LeaseOwner::Client(rest.split('/').next().unwrap_or("")),
+            _ => LeaseOwner::Operators,
+        }
+    }
+}
+
+impl FromStr for LeaseName {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let part = |p: &str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
+        if text.len() <= LEASE_NAME_MAX && text.split('/').all(part) {
+            Ok(LeaseName(text.to_owned()))
+        } else {
+            Err(NameError { what: "lease name", text: shortened(text), rule: "parts of letters, digits, `-`, `.` and `_` joined by `/`, at most 255 long" })
+        }
+    }
+}
+
+impl TryFrom<String> for LeaseName {
+    type Error = NameError;
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<LeaseName> for String {
+    fn from(name: LeaseName) -> String {
+        name.0
+    }
+}
+
+impl fmt::Display for LeaseName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_keep_to_their_grammar() {
+        for good in ["a", "daily", "node-1.example", "0"] {
+            assert!(good.parse::<PlanName>().is_ok(), "{good}");
+        }
+        for bad in ["", "-a", "a-", "A", "a/b", "a b", "ä", &"a".repeat(64), "a\n", ".."] {
+            assert!(bad.parse::<PlanName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ids_survive_text() {
+        assert_eq!("blue-green-12".parse::<RunId>().map(|r| r.to_string()), Ok("blue-green-12".into()));
+        assert_eq!("prod/n1".parse::<Target>().map(|t| t.to_string()), Ok("prod/n1".into()));
+        assert_eq!("once".parse::<Target>(), Ok(Target::Once));
+        assert_eq!("3.14".parse::<Token>(), Ok(Token(Serial { incarnation: 3, counter: 14 })));
+        assert_eq!("00000000000000ff".parse::<MemberId>(), Ok(MemberId(255)));
+        for bad in ["daily", "daily-", "-1", "daily-x", "Daily-1"] {
+            assert!(bad.parse::<RunId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn tokens_grow_across_incarnations() {
+        let token = |incarnation, counter| Token(Serial { incarnation, counter });
+        assert!(token(2, 1) > token(1, 999));
+        assert!(token(2, 2) > token(2, 1));
+    }
+
+    #[test]
+    fn a_lease_name_says_whose_it_is() {
+        let name = |text: &str| text.parse::<LeaseName>().unwrap();
+        assert_eq!(name("node/prod/n1").owner(), LeaseOwner::Mesh("node"));
+        assert_eq!(name("client/ci/deploy").owner(), LeaseOwner::Client("ci"));
+        assert_eq!(name("demo").owner(), LeaseOwner::Operators);
+        for bad in ["", "/", "a/", "/a", "a//b", "a b", "a/../\n"] {
+            assert!(bad.parse::<LeaseName>().is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What must hold of every state, as named functions with a sentence each. Tests ask after each entry,
+//! debug builds of a coordinator after each batch, and `mainstay doctor` on demand.
+
+use std::collections::BTreeSet;
+
+use crate::state::State;
+use crate::state::attempt::Phase;
+use crate::state::run::{Direction, RunPhase, WorkState};
+
+/// An invariant: its name, what it says, and the first thing that breaks it.
+pub struct Invariant {
+    pub name: &'static str,
+    pub says: &'static str,
+    pub broken: fn(&State) -> Option<String>,
+}
+
+/// All of them.
+pub const INVARIANTS: &[Invariant] = &[
+    Invariant { name: "slots", says: "a lease has at most as many holders as slots", broken: slots },
+    Invariant { name: "tokens", says: "no two grants carry the same token, and none is above the counter", broken: tokens },
+    Invariant { name: "queue", says: "nobody waits for a lease that has a free slot, and nobody both holds and waits", broken: queue },
+    Invariant { name: "one-active", says: "a work item that is active names one open attempt, and an open attempt one active work item", broken: one_active },
+    Invariant { name: "open-index", says: "the list of open attempts of each agent is what the attempts say", broken: open_index },
+    Invariant { name: "needs", says: "nothing was offered before what it needs went well", broken: needs },
+    Invariant { name: "undo-order", says: "nothing is undone before what was done after it", broken: undo_order },
+    Invariant { name: "ended", says: "a run that has ended has no open attempt", broken: ended },
+    Invariant { name: "audit", says: "the audit chain is whole", broken: audit },
+];
+
+/// Every invariant that does not hold, with what breaks it.
+#[must_use]
+pub fn broken(state: &State) -> Vec<(&'static str, String)> {
+    INVARIANTS.iter().filter_map(|invariant| (invariant.broken)(state).map(|what| (invariant.name, what))).collect()
+}
+
+fn slots(state: &State) -> Option<String> {
+    let (name, lease) = state.leases.iter().find(|(_, lease)| lease.held.len() > lease.spec.slots as usize)?;
+    Some(format!("{name} has {} holders and {} slots", lease.held.len(), lease.spec.slots))
+}
+
+fn tokens(state: &State) -> Option<String> {
+    let mut seen = BTreeSet::new();
+    state.leases.values().flat_map(|lease| &lease.held).find_map(|held| {
+        let above = held.token.0.incarnation > state.incarnation || (held.token.0.incarnation == state.incarnation && held.token.0.counter > state.serial);
+        (above || !seen.insert(held.token)).then(|| format!("token {}", held.token))
+    })
+}
+
+fn queue(state: &State) -> Option<String> {
+    state.leases.iter().find_map(|(name, lease)| {
+        if !lease.waiting.is_empty() && lease.held.len() < lease.spec.slots as usize {
+            return Some(format!("{name} has waiters and a free slot"));
+        }
+        let both = lease.waiting.iter().find(|waiter| lease.held.iter().any(|held| held.holder.is(&waiter.holder)))?;
+        Some(format!("{} holds and waits for {name}", both.holder))
+    })
+}
+
+fn one_active(state: &State) -> Option<String> {
+    for run in state.runs.values() {
+        for (step, target, work) in run.works() {
+            for direction in [Direction::Do, Direction::Undo] {
+                if let WorkState::Active { attempt } = work.state(direction)
+                    && !state.attempts.get(attempt).is_some_and(|attempt| attempt.is_open() && attempt.direction == direction)
+                {
+                    return Some(format!("{}/{step} on {target} is active with {attempt}, which is not open", run.id));
+                }
+            }
+        }
+    }
+    state.attempts.values().filter(|attempt| attempt.is_open()).find_map(|attempt| {
+        let work = state.runs.get(&attempt.run).and_then(|run| run.work(&attempt.step, &attempt.target));
+        let is_named = work.is_some_and(|work| *work.state(attempt.direction) == WorkState::Active { attempt: attempt.id });
+        (!is_named).then(|| format!("attempt {} is open and nothing names it", attempt.id))
+    })
+}
+
+fn open_index(state: &State) -> Option<String> {
+    let listed: usize = state.open_attempts.values().map(imbl::OrdSet::len).sum();
+    let open = state.attempts.values().filter(|attempt| attempt.is_open()).count();
+    let known = state.open_attempts.iter().all(|(agent, ids)| ids.iter().all(|id| state.attempts.get(id).is_some_and(|attempt| attempt.agent == *agent && attempt.is_open())));
+    (listed != open || !known).then(|| format!("{listed} listed, {open} open"))
+}
+
+fn needs(state: &State) -> Option<String> {
+    for run in state.runs.values() {
+        for step in &run.plan.steps {
+            let begun = run.work.get(&step.name).is_some_and(|targets| targets.values().any(|work| work.attempts(Direction::Do) > 0));
+            if !begun {
+                continue;
+            }
+            for need in &step.needs {
+                let (Some(needed), Some(targets)) = (run.plan.step(need), run.work.get(need)) else { continue };
+                if !targets.values().all(|work| run.passed(needed, work)) {
+                    return Some(format!("{}/{} was offered, and {need} had not gone well", run.id, step.name));
+                }
+            }
+        }
+    }
+    None
+}
+
+fn undo_order(state: &State) -> Option<String> {
+    state.runs.values().find_map(|run| {
+        let undone: Vec<(u64, bool)> = run.works().filter_map(|(_, _, work)| Some((work.order, matches!(work.undo.as_ref()?, WorkState::Waiting)))).collect();
+        let highest_waiting = undone.iter().filter(|(_, waiting)| *waiting).map(|(order, _)| *order).max()?;
+        undone.iter().any(|(order, waiting)| !waiting && *order < highest_waiting).then(|| format!("{} undoes out of order", run.id))
+    })
+}
+
+fn ended(state: &State) -> Option<String> {
+    let open = state.attempts.values().find(|attempt| attempt.is_open() && state.runs.get(&attempt.run).is_none_or(|run| matches!(run.phase, RunPhase::Ended(_))))?;
+    debug_assert!(matches!(open.phase, Phase::Offered { .. } | Phase::Begun { .. }));
+    Some(format!("attempt {} of {} is open", open.id, open.run))
+}
+
+fn audit(state: &State) -> Option<String> {
+    state.audit.first_broken().map(|number| format!("record {number} does not fit"))
+}

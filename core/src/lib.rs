@@ -1,0 +1,37 @@
+//! What Mainstay decides, and nothing of how it is carried out.
+//!
+//! Data flow: a [`Command`] goes into the replicated log inside an [`Entry`], [`State::apply`] turns the
+//! entry into the next [`State`] and a [`Reply`], and [`decide`] looks at the state and at what only the
+//! leader knows ([`Seen`]) and answers with further commands and with the reasons for which anything
+//! waits ([`Waits`]). Agents use the same crate for the pure half of their own work ([`reconcile`]).
+//!
+//! Nothing here does I/O, reads a clock, draws a random number or runs asynchronously: times, ids and
+//! random values enter inside a command. The crate's dependencies keep it so.
+
+pub mod authz;
+pub mod bounds;
+pub mod catalogue;
+pub mod codec;
+pub mod command;
+pub mod decide;
+pub mod id;
+pub mod identity;
+pub mod invariant;
+pub mod plan;
+pub mod reconcile;
+pub mod reply;
+pub mod report;
+pub mod seen;
+pub mod state;
+pub mod time;
+pub mod wait;
+
+pub use command::{Actor, Command, Entry, RequestKey};
+pub use decide::{Decision, decide};
+pub use id::{AgentId, AttemptId, LeaseName, LedgerId, MemberId, PlanName, RunId, StepName, Target, Token};
+pub use identity::Identity;
+pub use reply::{Refusal, Reply};
+pub use seen::Seen;
+pub use state::State;
+pub use time::{MeshTime, Millis, WallTime};
+pub use wait::Waits;

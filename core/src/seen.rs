@@ -1,0 +1,29 @@
+//! What only the leader knows: who has been heard of, and when. It is a plain value and dies with the
+//! leadership; what must outlive it becomes a command.
+
+use imbl::OrdMap;
+
+use crate::id::{AgentId, LeaseName, Token};
+use crate::identity::Identity;
+use crate::time::MeshTime;
+
+/// The leader's own observations. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// Since when this member leads. Nothing that happened before counts against anybody.
+    pub leading_since: MeshTime,
+    pub links: OrdMap<AgentId, SeenLink>,
+    /// Last renewal of each grant.
+    pub renewals: OrdMap<(LeaseName, Token), MeshTime>,
+    /// When each waiter last asked.
+    pub waiters: OrdMap<(LeaseName, Identity, String), MeshTime>,
+}
+
+/// The leader's end of an agent's link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeenLink {
+    pub epoch: u64,
+    pub last_heard: MeshTime,
+    /// The connection has ended; the agent may be about to come back.
+    pub closed: bool,
+}

@@ -1,0 +1,118 @@
+//! The registry of nodes and their agents.
+
+use serde::{Deserialize, Serialize};
+
+use super::{State, When};
+use crate::bounds;
+use crate::id::{AgentId, LedgerId};
+use crate::reply::{Refusal, Reply};
+use crate::time::{MeshTime, WallTime};
+
+/// What an agent says of itself when its link comes up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Made with the ledger, random; another one is another holder of the work.
+    pub ledger: LedgerId,
+    /// Random per process.
+    pub incarnation: String,
+    pub version: String,
+    pub feature_level: u32,
+    /// Whether this agent speaks for the machine it runs on. Where several run on one, only one does.
+    pub host: bool,
+    /// Step kinds that it can carry out and that its own policy allows.
+    pub kinds: Vec<String>,
+    /// Boot id of the machine, empty where there is none.
+    #[serde(default)]
+    pub boot_id: String,
+}
+
+/// A node's agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Agent {
+    pub enrolled: WallTime,
+    /// Counts links; the current or last one's number.
+    pub epoch: u64,
+    pub link: Link,
+    /// Of the newest link; nothing before the first.
+    pub hello: Option<Hello>,
+}
+
+/// Whether the mesh has a link to the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Link {
+    Never,
+    Up { since: WallTime },
+    Lost { since: WallTime, at: MeshTime },
+}
+
+impl Agent {
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        matches!(self.link, Link::Up { .. })
+    }
+
+    /// Whether the agent's newest link said that it can do this.
+    #[must_use]
+    pub fn can(&self, kind: &str) -> bool {
+        self.hello.as_ref().is_some_and(|hello| hello.kinds.iter().any(|k| k == kind))
+    }
+
+    #[must_use]
+    pub fn speaks_for_host(&self) -> bool {
+        self.hello.as_ref().is_some_and(|hello| hello.host)
+    }
+}
+
+/// Longest of the short texts in a hello.
+const TEXT_MAX: usize = 128;
+/// Most kinds that an agent may name.
+const KINDS_MAX: usize = 256;
+
+impl State {
+    pub(super) fn register_agent(&mut self, agent: &AgentId, when: When) {
+        if !self.agents.contains_key(agent) {
+            self.agents.insert(agent.clone(), Agent { enrolled: when.wall, epoch: 0, link: Link::Never, hello: None });
+        }
+    }
+
+    pub(super) fn connect_agent(&mut self, id: &AgentId, hello: &Hello, when: When) -> Reply {
+        let long = |text: &str| text.len() > TEXT_MAX;
+        if hello.kinds.len() > KINDS_MAX || long(&hello.ledger.0) || long(&hello.incarnation) || long(&hello.version) || long(&hello.boot_id) || hello.kinds.iter().any(|k| long(k)) {
+            return Reply::Refused(Refusal::Invalid(format!("what agent {id} says of itself is too long")));
+        }
+        if !self.agents.contains_key(id) && self.agents.len() >= bounds::AGENTS {
+            return Reply::Refused(Refusal::Bound { what: "agents".into(), limit: bounds::AGENTS as u64 });
+        }
+        // A certificate of this mesh is proof of enrolment, also where the registry was rebuilt without it.
+        self.register_agent(id, when);
+        let Some(agent) = self.agents.get_mut(id) else { return Reply::Stale(format!("agent {id} is not registered")) };
+        agent.epoch += 1;
+        agent.link = Link::Up { since: when.wall };
+        agent.hello = Some(hello.clone());
+        Reply::Connected { epoch: agent.epoch }
+    }
+
+    pub(super) fn lose_agent(&mut self, id: &AgentId, epoch: u64, when: When) -> Reply {
+        match self.agents.get_mut(id) {
+            Some(agent) if agent.epoch == epoch && agent.is_up() => {
+                agent.link = Link::Lost { since: when.wall, at: when.at };
+                Reply::Done
+            }
+            _ => Reply::Stale(format!("agent {id} has no link with epoch {epoch}")),
+        }
+    }
+
+    pub(super) fn forget_agent(&mut self, id: &AgentId) -> Reply {
+        match self.agents.get(id) {
+            None => Reply::Refused(Refusal::NotFound { what: format!("node {id}"), hint: "see `mainstay node list`".into() }),
+            Some(agent) if agent.is_up() => Reply::Refused(Refusal::Conflict(format!("node {id} is connected: stop its agent or revoke it first"))),
+            Some(_) if self.attempts.values().any(|attempt| attempt.agent == *id && attempt.is_open()) => {
+                Reply::Refused(Refusal::Conflict(format!("node {id} may still carry out a step: abort its run or wait for its deadline first")))
+            }
+            Some(_) => {
+                self.agents.remove(id);
+                Reply::Done
+            }
+        }
+    }
+}

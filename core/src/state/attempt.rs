@@ -1,0 +1,270 @@
+//! Attempts: offered, begun, ended, or unknown.
+//!
+//! ```text
+//!  offered ──Begin──▶ begun ──End──▶ ended(succeeded | failed | cancelled | timed out | unknown)
+//!     │                 └──Lose──▶ ended(unknown)
+//!     ├──End (cancelled, or failed before it began)──▶ ended
+//!     └──Withdraw──▶ ended(withdrawn): it has had no effect, the step may be offered again
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use super::{State, When};
+use super::run::{Direction, Outcome, WorkState};
+use crate::catalogue;
+use crate::command::CancelReason;
+use crate::id::{AgentId, AttemptId, LedgerId, RunId, StepName, Target};
+use crate::reply::Reply;
+use crate::report::Report;
+use crate::time::{MeshTime, Millis, WallTime};
+
+/// One try of one step on one target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    pub id: AttemptId,
+    pub run: RunId,
+    pub step: StepName,
+    pub target: Target,
+    pub direction: Direction,
+    /// Counts from 1 within step, target and direction.
+    pub number: u32,
+    pub agent: AgentId,
+    pub ledger: LedgerId,
+    pub epoch: u64,
+    pub phase: Phase,
+    /// When it must have ended, in mesh time.
+    pub deadline: MeshTime,
+    pub cancel: Option<CancelReason>,
+    pub offered: WallTime,
+    pub ended: Option<WallTime>,
+    /// How long it took, from offer to end, in mesh time.
+    pub took: Millis,
+}
+
+/// How far an attempt has come.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Phase {
+    Offered { at: MeshTime },
+    /// Effects are possible from here on.
+    Begun { offered: MeshTime, at: MeshTime },
+    Ended(Outcome),
+    /// Taken back before it began.
+    Withdrawn(String),
+}
+
+/// What [`State::offer_attempt`] takes: a step for an agent, as the leader saw both.
+pub(super) struct Offer<'a> {
+    pub run: &'a RunId,
+    pub step: &'a StepName,
+    pub target: &'a Target,
+    pub direction: Direction,
+    pub number: u32,
+    pub agent: &'a AgentId,
+    pub ledger: &'a LedgerId,
+    pub epoch: u64,
+}
+
+/// How long after a timeout the agent may take to stop the step, before the outcome counts as unknown.
+pub const STOP_GRACE: Millis = Millis(15_000);
+
+impl Attempt {
+    /// Whether an agent may still be at it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Offered { .. } | Phase::Begun { .. })
+    }
+
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        matches!(self.phase, Phase::Begun { .. })
+    }
+
+    fn offered_at(&self) -> Option<MeshTime> {
+        match self.phase {
+            Phase::Offered { at } | Phase::Begun { offered: at, .. } => Some(at),
+            _ => None,
+        }
+    }
+
+    fn close(&mut self, phase: Phase, when: When) {
+        self.took = self.offered_at().map_or(Millis::ZERO, |at| when.at.since(at));
+        self.phase = phase;
+        self.ended = Some(when.wall);
+    }
+}
+
+impl State {
+    pub(super) fn offer_attempt(&mut self, offer: Offer<'_>, when: When) -> Reply {
+        let agent_is_as_seen = self.agents.get(offer.agent).is_some_and(|agent| agent.is_up() && agent.epoch == offer.epoch && agent.hello.as_ref().is_some_and(|hello| hello.ledger == *offer.ledger));
+        if !agent_is_as_seen {
+            return Reply::Stale(format!("agent {} is no longer connected as it was", offer.agent));
+        }
+        let id = AttemptId(crate::id::Serial { incarnation: self.incarnation, counter: self.serial + 1 });
+        let Some(run) = self.runs.get_mut(offer.run) else { return Reply::Stale(format!("there is no run {}", offer.run)) };
+        if !run.accepts(offer.direction) {
+            return Reply::Stale(format!("run {} does not go that way now", offer.run));
+        }
+        let Some(timeout) = run.timeout_of(offer.step, offer.direction) else { return Reply::Stale(format!("run {} has no step {}", offer.run, offer.step)) };
+        let Some(work) = run.work_mut(offer.step, offer.target) else { return Reply::Stale(format!("{} is not a target of {}/{}", offer.target, offer.run, offer.step)) };
+        let attempts = work.attempts(offer.direction);
+        if !work.state(offer.direction).is_waiting() || attempts + 1 != offer.number {
+            return Reply::Stale(format!("{}/{} on {} is no longer waiting for attempt {}", offer.run, offer.step, offer.target, offer.number));
+        }
+        work.offered(offer.direction, id, offer.number);
+        self.serial += 1;
+        self.open_attempts.entry(offer.agent.clone()).or_default().insert(id);
+        self.attempts.insert(
+            id,
+            Attempt {
+                id,
+                run: offer.run.clone(),
+                step: offer.step.clone(),
+                target: offer.target.clone(),
+                direction: offer.direction,
+                number: offer.number,
+                agent: offer.agent.clone(),
+                ledger: offer.ledger.clone(),
+                epoch: offer.epoch,
+                phase: Phase::Offered { at: when.at },
+                deadline: when.at + timeout,
+                cancel: None,
+                offered: when.wall,
+                ended: None,
+                took: Millis::ZERO,
+            },
+        );
+        Reply::Offered(id)
+    }
+
+    pub(super) fn begin_attempt(&mut self, id: AttemptId, ledger: &LedgerId, when: When) -> Reply {
+        let Some(attempt) = self.attempts.get(&id) else { return Reply::Stale(format!("there is no attempt {id}")) };
+        if attempt.ledger != *ledger {
+            return Reply::Stale(format!("attempt {id} belongs to another ledger"));
+        }
+        match attempt.phase {
+            // Asked for twice by the same ledger: the first answer was lost, nothing has been begun in between.
+            Phase::Begun { .. } => return Reply::Done,
+            Phase::Offered { .. } if attempt.cancel.is_some() => return Reply::Stale(format!("attempt {id} is cancelled")),
+            Phase::Offered { .. } => {}
+            Phase::Ended(_) | Phase::Withdrawn(_) => return Reply::Stale(format!("attempt {id} is no longer open")),
+        }
+        let Some(timeout) = self.runs.get(&attempt.run).and_then(|run| run.timeout_of(&attempt.step, attempt.direction)) else {
+            return Reply::Stale(format!("the run of attempt {id} is gone"));
+        };
+        if let Some(attempt) = self.attempts.get_mut(&id) {
+            let offered = attempt.offered_at().unwrap_or(when.at);
+            attempt.phase = Phase::Begun { offered, at: when.at };
+            attempt.deadline = when.at + timeout;
+        }
+        Reply::Done
+    }
+
+    pub(super) fn end_attempt(&mut self, id: AttemptId, ledger: &LedgerId, outcome: &Outcome, when: When) -> Reply {
+        let Some(attempt) = self.attempts.get(&id) else { return Reply::Stale(format!("there is no attempt {id}")) };
+        if attempt.ledger != *ledger {
+            return Reply::Stale(format!("attempt {id} belongs to another ledger"));
+        }
+        match &attempt.phase {
+            Phase::Ended(before) if before == outcome => return Reply::Done,
+            Phase::Ended(_) | Phase::Withdrawn(_) => return Reply::Stale(format!("attempt {id} is no longer open")),
+            Phase::Offered { .. } if matches!(outcome, Outcome::Succeeded(_)) && !self.is_idempotent(attempt) => {
+                return Reply::Stale(format!("attempt {id} was never begun"));
+            }
+            Phase::Offered { .. } | Phase::Begun { .. } => {}
+        }
+        let outcome = outcome.clone().bounded();
+        self.settle_attempt(id, outcome, when);
+        Reply::Done
+    }
+
+    pub(super) fn lose_attempt(&mut self, id: AttemptId, reason: &str, when: When) -> Reply {
+        match self.attempts.get(&id) {
+            Some(attempt) if attempt.has_begun() => {
+                self.settle_attempt(id, Outcome::Unknown { reason: reason.to_owned() }, when);
+                Reply::Done
+            }
+            _ => Reply::Stale(format!("attempt {id} is not begun and open")),
+        }
+    }
+
+    pub(super) fn withdraw_attempt(&mut self, id: AttemptId, reason: &str, when: When) -> Reply {
+        let Some(attempt) = self.attempts.get_mut(&id).filter(|attempt| matches!(attempt.phase, Phase::Offered { .. })) else {
+            return Reply::Stale(format!("attempt {id} is not merely offered"));
+        };
+        attempt.close(Phase::Withdrawn(reason.to_owned()), when);
+        let (run, step, target, direction) = (attempt.run.clone(), attempt.step.clone(), attempt.target.clone(), attempt.direction);
+        let agent = attempt.agent.clone();
+        if let Some(work) = self.runs.get_mut(&run).and_then(|run| run.work_mut(&step, &target)) {
+            work.withdrawn(direction);
+        }
+        self.attempts.remove(&id);
+        self.close_attempt(&agent, id);
+        Reply::Done
+    }
+
+    pub(super) fn cancel_attempt(&mut self, id: AttemptId, reason: CancelReason, when: When) -> Reply {
+        match self.attempts.get_mut(&id) {
+            Some(attempt) if attempt.is_open() && attempt.cancel.is_none() => {
+                attempt.cancel = Some(reason);
+                attempt.deadline = when.at + STOP_GRACE;
+                Reply::Done
+            }
+            _ => Reply::Stale(format!("attempt {id} is not open, or cancelled already")),
+        }
+    }
+
+    fn is_idempotent(&self, attempt: &Attempt) -> bool {
+        let uses = self.runs.get(&attempt.run).and_then(|run| run.kind_of(&attempt.step, attempt.direction));
+        uses.and_then(catalogue::kind).is_some_and(|kind| kind.idempotent)
+    }
+
+    /// Ends an attempt and moves its work item on: done, failed, to be tried again, or unknown.
+    fn settle_attempt(&mut self, id: AttemptId, outcome: Outcome, when: When) {
+        let idempotent = self.attempts.get(&id).is_some_and(|attempt| self.is_idempotent(attempt));
+        let Some(attempt) = self.attempts.get_mut(&id) else { return };
+        attempt.close(Phase::Ended(outcome.clone()), when);
+        let attempt = attempt.clone();
+        self.close_attempt(&attempt.agent, id);
+        let Some(run) = self.runs.get_mut(&attempt.run) else { return };
+        let aborted = run.abort.is_some() && attempt.direction == Direction::Do;
+        let retry = run.retry_of(&attempt.step, attempt.direction).unwrap_or_default();
+        let tries_again = !aborted
+            && attempt.number < retry.attempts
+            && match &outcome {
+                Outcome::Failed { .. } | Outcome::TimedOut { .. } => idempotent || !matches!(outcome, Outcome::TimedOut { .. }),
+                Outcome::Unknown { .. } => idempotent,
+                Outcome::Succeeded(_) | Outcome::Cancelled { .. } => false,
+            };
+        let order = run.next_order();
+        run.moved_at = when.at;
+        let source = run.source_of(&attempt.step, &attempt.target);
+        if let Some(work) = run.work_mut(&attempt.step, &attempt.target) {
+            if tries_again {
+                let not_before = when.at + retry.pause(attempt.number, id.0.counter.wrapping_mul(7_919));
+                work.set(attempt.direction, WorkState::Retrying { not_before, last: outcome.summary() });
+            } else {
+                work.ended(attempt.direction, &outcome, order, when.at);
+            }
+        }
+        let Some(report) = outcome.report() else { return };
+        self.weight += report.weight() as u64;
+        if let Some(source) = source.filter(|_| attempt.direction == Direction::Do) {
+            self.note_findings(&attempt, &source, report, when);
+        }
+    }
+
+    /// Takes an attempt off its agent's list of open ones.
+    fn close_attempt(&mut self, agent: &crate::id::AgentId, id: AttemptId) {
+        if let Some(open) = self.open_attempts.get_mut(agent) {
+            open.remove(&id);
+            if open.is_empty() {
+                self.open_attempts.remove(agent);
+            }
+        }
+    }
+
+    fn note_findings(&mut self, attempt: &Attempt, source: &str, report: &Report, when: When) {
+        let look = super::finding::Look { source, target: &attempt.target.to_string(), run: &attempt.run.to_string(), wall: when.wall };
+        self.findings.look(&look, report);
+    }
+}

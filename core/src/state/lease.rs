@@ -1,0 +1,257 @@
+//! Leases and claims.
+//!
+//! The state knows who holds what under which token. It compares no times: that a TTL has passed is the
+//! leader's decision ([`crate::decide`]), which comes back as a command that names the token.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use imbl::Vector;
+use serde::{Deserialize, Serialize};
+
+use super::{State, When};
+use crate::bounds;
+use crate::id::{LeaseName, Token};
+use crate::identity::Identity;
+use crate::reply::{Refusal, Reply};
+use crate::time::{MeshTime, Millis, WallTime};
+
+/// How a lease ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LeaseKind {
+    /// By time, when its holder is not heard of for a TTL.
+    #[default]
+    Ttl,
+    /// Not by time: by its holder, by proof, or by an operator's word.
+    Claim,
+}
+
+/// What the first acquire of a name defines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseSpec {
+    pub slots: u32,
+    pub ttl: Millis,
+    pub kind: LeaseKind,
+}
+
+impl Default for LeaseSpec {
+    fn default() -> LeaseSpec {
+        LeaseSpec { slots: 1, ttl: Millis::from_secs(30), kind: LeaseKind::Ttl }
+    }
+}
+
+impl fmt::Display for LeaseSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slots = if self.slots == 1 { "1 slot".to_owned() } else { format!("{} slots", self.slots) };
+        match self.kind {
+            LeaseKind::Ttl => write!(f, "{slots}, TTL {}", self.ttl),
+            LeaseKind::Claim => write!(f, "{slots}, claim"),
+        }
+    }
+}
+
+/// Who holds or waits: an identity, and which process of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Holder {
+    pub identity: Identity,
+    /// Random per process.
+    pub incarnation: String,
+    /// What others may read of the holder: node, pod, process. At most 1 KiB.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
+    /// An earlier process of the same identity gives way. Claims only: a lease with a TTL is waited for,
+    /// because the earlier process may believe in it until then.
+    #[serde(default)]
+    pub takes_over: bool,
+}
+
+impl Holder {
+    /// Whether it is the same process of the same identity; attributes do not count.
+    #[must_use]
+    pub fn is(&self, other: &Holder) -> bool {
+        self.identity == other.identity && self.incarnation == other.incarnation
+    }
+
+    fn weight(&self) -> usize {
+        self.attributes.iter().map(|(key, value)| key.len() + value.len()).sum()
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.identity, self.incarnation.get(..8).unwrap_or(&self.incarnation))
+    }
+}
+
+/// A lease that is defined: held, waited for, or recently so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    pub spec: LeaseSpec,
+    pub held: Vector<Held>,
+    /// First come, first served.
+    pub waiting: Vector<Waiter>,
+    /// Since when nobody holds it.
+    pub idle_since: MeshTime,
+}
+
+/// One slot that is taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    pub token: Token,
+    pub holder: Holder,
+    pub at: MeshTime,
+    pub since: WallTime,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiter {
+    pub holder: Holder,
+    pub at: MeshTime,
+    pub since: WallTime,
+}
+
+/// That a lease is held, and under which token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    pub token: Token,
+    pub spec: LeaseSpec,
+}
+
+impl State {
+    pub(super) fn acquire_lease(&mut self, name: &LeaseName, spec: Option<&LeaseSpec>, holder: &Holder, wait: bool, when: When) -> Reply {
+        if let Some(refusal) = self.refuses(name, spec, holder) {
+            return Reply::Refused(refusal);
+        }
+        let serial = self.serial + 1;
+        let token = Token(crate::id::Serial { incarnation: self.incarnation, counter: serial });
+        let lease = self.leases.entry(name.clone()).or_insert_with(|| Lease {
+            spec: spec.copied().unwrap_or_default(),
+            held: Vector::new(),
+            waiting: Vector::new(),
+            idle_since: when.at,
+        });
+        if let Some(held) = lease.held.iter().find(|held| held.holder.is(holder)) {
+            return Reply::Granted(Grant { token: held.token, spec: lease.spec });
+        }
+        if holder.takes_over
+            && lease.spec.kind == LeaseKind::Claim
+            && let Some(earlier) = lease.held.iter_mut().find(|held| held.holder.identity == holder.identity)
+        {
+            *earlier = Held { token, holder: holder.clone(), at: when.at, since: when.wall };
+            let spec = lease.spec;
+            self.serial = serial;
+            return Reply::Granted(Grant { token, spec });
+        }
+        // Whoever waits already comes first, so a free slot is only taken past an empty queue.
+        let place = lease.waiting.iter().position(|waiter| waiter.holder.is(holder));
+        if lease.held.len() < lease.spec.slots as usize && lease.waiting.is_empty() {
+            lease.held.push_back(Held { token, holder: holder.clone(), at: when.at, since: when.wall });
+            let spec = lease.spec;
+            self.serial = serial;
+            return Reply::Granted(Grant { token, spec });
+        }
+        match place {
+            Some(index) => Reply::Queued { place: place_number(index) },
+            None if !wait => Reply::Held { by: lease.held.iter().map(|held| held.holder.to_string()).collect() },
+            None if lease.waiting.len() >= bounds::LEASE_WAITERS => {
+                Reply::Refused(Refusal::Bound { what: format!("waiters of lease {name}"), limit: bounds::LEASE_WAITERS as u64 })
+            }
+            None => {
+                lease.waiting.push_back(Waiter { holder: holder.clone(), at: when.at, since: when.wall });
+                Reply::Queued { place: place_number(lease.waiting.len() - 1) }
+            }
+        }
+    }
+
+    fn refuses(&self, name: &LeaseName, spec: Option<&LeaseSpec>, holder: &Holder) -> Option<Refusal> {
+        if holder.weight() > bounds::LEASE_ATTRIBUTES_BYTES || holder.incarnation.is_empty() || holder.incarnation.len() > 64 {
+            return Some(Refusal::Invalid(format!("the holder of lease {name} needs an incarnation of 1 to 64 characters and at most {} bytes of attributes", bounds::LEASE_ATTRIBUTES_BYTES)));
+        }
+        match (self.leases.get(name), spec) {
+            (Some(lease), Some(spec)) if lease.spec != *spec => {
+                Some(Refusal::Conflict(format!("lease {name} is defined with {}, not with {spec}: ask for it without a definition, or wait until nobody has used it for {}", lease.spec, bounds::LEASE_IDLE)))
+            }
+            (None, _) if self.leases.len() >= bounds::LEASES => Some(Refusal::Bound { what: "leases".into(), limit: bounds::LEASES as u64 }),
+            (None, Some(spec)) if spec.slots == 0 || spec.slots > bounds::LEASE_SLOTS => Some(Refusal::Invalid(format!("a lease has 1 to {} slots", bounds::LEASE_SLOTS))),
+            (None, Some(spec)) if spec.ttl < bounds::LEASE_TTL.0 || spec.ttl > bounds::LEASE_TTL.1 => {
+                Some(Refusal::Invalid(format!("a lease's TTL is {} to {}", bounds::LEASE_TTL.0, bounds::LEASE_TTL.1)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Gives back what the holder holds or waits for. Giving back what one does not have succeeds.
+    pub(super) fn release_lease(&mut self, name: &LeaseName, holder: &Holder, token: Option<Token>, when: When) -> Reply {
+        if let Some(lease) = self.leases.get_mut(name) {
+            lease.held.retain(|held| !(held.holder.is(holder) && token.is_none_or(|token| token == held.token)));
+            if token.is_none() {
+                lease.waiting.retain(|waiter| !waiter.holder.is(holder));
+            }
+        }
+        self.grant_waiting(name, when);
+        Reply::Done
+    }
+
+    pub(super) fn expire_lease(&mut self, name: &LeaseName, token: Token, when: When) -> Reply {
+        let Some(lease) = self.leases.get_mut(name) else { return Reply::Stale(format!("lease {name} is not held")) };
+        let before = lease.held.len();
+        if lease.spec.kind == LeaseKind::Ttl {
+            lease.held.retain(|held| held.token != token);
+        }
+        if lease.held.len() == before {
+            return Reply::Stale(format!("lease {name} is not held under token {token}"));
+        }
+        self.grant_waiting(name, when);
+        Reply::Done
+    }
+
+    pub(super) fn expire_waiter(&mut self, name: &LeaseName, holder: &Holder, when: When) -> Reply {
+        let Some(lease) = self.leases.get_mut(name) else { return Reply::Stale(format!("nobody waits for lease {name}")) };
+        lease.waiting.retain(|waiter| !waiter.holder.is(holder));
+        self.grant_waiting(name, when);
+        Reply::Done
+    }
+
+    pub(super) fn free_claim(&mut self, name: &LeaseName, token: Token, when: When) -> Reply {
+        let Some(lease) = self.leases.get_mut(name) else {
+            return Reply::Refused(Refusal::NotFound { what: format!("lease {name}"), hint: "see `mainstay lease list`".into() });
+        };
+        let before = lease.held.len();
+        lease.held.retain(|held| held.token != token);
+        if lease.held.len() == before {
+            return Reply::Stale(format!("lease {name} is not held under token {token}"));
+        }
+        self.grant_waiting(name, when);
+        Reply::Done
+    }
+
+    pub(super) fn forget_lease(&mut self, name: &LeaseName) -> Reply {
+        match self.leases.get(name) {
+            Some(lease) if lease.held.is_empty() && lease.waiting.is_empty() => {
+                self.leases.remove(name);
+                Reply::Done
+            }
+            _ => Reply::Stale(format!("lease {name} is in use")),
+        }
+    }
+
+    /// Free slots go to the waiters in their order, each with a new token.
+    fn grant_waiting(&mut self, name: &LeaseName, when: When) {
+        let incarnation = self.incarnation;
+        let Some(lease) = self.leases.get_mut(name) else { return };
+        while lease.held.len() < lease.spec.slots as usize {
+            let Some(waiter) = lease.waiting.pop_front() else { break };
+            self.serial += 1;
+            let token = Token(crate::id::Serial { incarnation, counter: self.serial });
+            lease.held.push_back(Held { token, holder: waiter.holder, at: when.at, since: when.wall });
+        }
+        if lease.held.is_empty() {
+            lease.idle_since = when.at;
+        }
+    }
+}
+
+fn place_number(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX).saturating_add(1)
+}

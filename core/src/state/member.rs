@@ -1,0 +1,38 @@
+//! Members of the mesh as they describe themselves. Who votes is openraft's knowledge, not kept here twice.
+
+use serde::{Deserialize, Serialize};
+
+use super::State;
+use crate::bounds;
+use crate::id::MemberId;
+use crate::reply::{Refusal, Reply};
+
+/// A coordinator, as it announced itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Member {
+    pub id: MemberId,
+    /// For people: `c1`.
+    pub name: String,
+    /// `host:port` of the gRPC listener with mutual TLS.
+    pub address: String,
+    /// `host:port` of the enrolment listener.
+    pub enrol_address: String,
+    pub version: String,
+    pub feature_level: u32,
+}
+
+impl State {
+    pub(super) fn put_member(&mut self, member: &Member) -> Reply {
+        if !self.members.contains_key(&member.id) && self.members.len() >= bounds::MEMBERS {
+            return Reply::Refused(Refusal::Bound { what: "members".into(), limit: bounds::MEMBERS as u64 });
+        }
+        self.members.insert(member.id, member.clone());
+        Reply::Done
+    }
+
+    pub(super) fn remove_member(&mut self, id: MemberId) -> Reply {
+        self.members.remove(&id);
+        Reply::Done
+    }
+}

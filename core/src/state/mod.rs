@@ -1,0 +1,190 @@
+//! The replicated state, and how an entry changes it.
+//!
+//! Every map is persistent (`imbl`), so that a reader, a decision and a snapshot each take a consistent
+//! copy at no cost. `apply` is deterministic: it reads nothing but the state and the entry.
+
+pub mod agent;
+pub mod attempt;
+pub mod audit;
+pub mod enrolment;
+pub mod finding;
+pub mod lease;
+pub mod member;
+pub mod plan;
+pub mod run;
+pub mod work;
+
+use imbl::{OrdMap, OrdSet, Vector};
+use serde::{Deserialize, Serialize};
+
+use crate::bounds;
+use crate::command::{Actor, Command, Entry, RequestKey};
+use crate::id::{AgentId, AttemptId, LeaseName, MemberId, MeshName, PlanName, PrincipalName, RunId};
+use crate::identity::Identity;
+use crate::reply::{Refusal, Reply};
+use crate::time::{MeshTime, WallTime};
+
+use agent::Agent;
+use attempt::Attempt;
+use audit::Audit;
+use enrolment::{JoinGrant, OperatorRole, Revocation, TokenId};
+use finding::Findings;
+use lease::Lease;
+use member::Member;
+use plan::PlanHistory;
+use run::Run;
+
+/// Behaviour that this program knows. Raised in the state only when all members report it.
+pub const FEATURE_LEVEL: u32 = 1;
+
+/// Everything that must not be lost.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct State {
+    pub mesh: Option<MeshName>,
+    /// Raised above everything seen whenever the mesh is rebuilt.
+    pub incarnation: u64,
+    pub feature_level: u32,
+    /// Mesh time of the last entry.
+    pub mesh_time: MeshTime,
+    /// Wall time of the last entry; may go back.
+    pub wall_time: WallTime,
+    /// How many entries have been applied; the generation of what agents are told to do.
+    pub generation: u64,
+    /// Last serial number given out in this incarnation.
+    pub serial: u64,
+    /// Bytes that plans, reports and attributes weigh, near enough to bound them.
+    pub weight: u64,
+    pub members: OrdMap<MemberId, Member>,
+    pub joins: OrdMap<TokenId, JoinGrant>,
+    pub operators: OrdMap<PrincipalName, OperatorRole>,
+    pub revoked: OrdMap<Identity, Revocation>,
+    pub agents: OrdMap<AgentId, Agent>,
+    pub leases: OrdMap<LeaseName, Lease>,
+    pub plans: OrdMap<PlanName, PlanHistory>,
+    pub runs: OrdMap<RunId, Run>,
+    pub attempts: OrdMap<AttemptId, Attempt>,
+    /// The attempts that an agent may still be at.
+    pub open_attempts: OrdMap<AgentId, OrdSet<AttemptId>>,
+    pub findings: Findings,
+    pub audit: Audit,
+    replies: OrdMap<(Actor, RequestKey), KeptReply>,
+    reply_order: Vector<(MeshTime, Actor, RequestKey)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct KeptReply {
+    at: MeshTime,
+    reply: Reply,
+}
+
+/// When an entry was made, by both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct When {
+    pub at: MeshTime,
+    pub wall: WallTime,
+}
+
+impl State {
+    /// Applies one entry. The same entry on the same state gives the same state and reply on every member.
+    pub fn apply(&mut self, entry: &Entry) -> Reply {
+        self.generation += 1;
+        self.mesh_time = self.mesh_time.max(entry.at);
+        self.wall_time = entry.wall;
+        let when = When { at: self.mesh_time, wall: entry.wall };
+        self.forget_old_replies();
+        let kept_as = entry.key.as_ref().map(|key| (entry.by.clone(), key.clone()));
+        if let Some(kept) = kept_as.as_ref().and_then(|key| self.replies.get(key)) {
+            return kept.reply.clone();
+        }
+        let reply = self.carry_out(entry, when);
+        if let Some((actor, key)) = kept_as {
+            self.reply_order.push_back((when.at, actor.clone(), key.clone()));
+            self.replies.insert((actor, key), KeptReply { at: when.at, reply: reply.clone() });
+        }
+        if entry.command.is_audited() && !matches!(reply, Reply::Stale(_)) {
+            self.audit.record(when.wall, &entry.by, &entry.command, &reply);
+        }
+        reply
+    }
+
+    fn carry_out(&mut self, entry: &Entry, when: When) -> Reply {
+        if let Some(refusal) = self.too_heavy(&entry.command) {
+            return Reply::Refused(refusal);
+        }
+        match &entry.command {
+            Command::FormMesh { mesh, incarnation } => self.form(mesh, *incarnation),
+            Command::RaiseFeatureLevel { level } => self.raise_feature_level(*level),
+            Command::RecordDigest { .. } => Reply::Done,
+            Command::PutMember { member } => self.put_member(member),
+            Command::RemoveMember { id } => self.remove_member(*id),
+            Command::GrantJoin { grant } => self.grant_join(grant),
+            Command::RevokeJoin { id } => self.revoke_join(id),
+            Command::Enrol { id, identity } => self.enrol(id, identity, when),
+            Command::Revoke { identity, reason } => self.revoke(identity, reason, when),
+            Command::PutOperator { name, role } => self.put_operator(name, *role),
+            Command::RemoveOperator { name } => self.remove_operator(name),
+            Command::ConnectAgent { agent, hello } => self.connect_agent(agent, hello, when),
+            Command::LoseAgent { agent, epoch } => self.lose_agent(agent, *epoch, when),
+            Command::ForgetAgent { agent } => self.forget_agent(agent),
+            Command::AcquireLease { name, spec, holder, wait } => self.acquire_lease(name, spec.as_ref(), holder, *wait, when),
+            Command::ReleaseLease { name, holder, token } => self.release_lease(name, holder, *token, when),
+            Command::ExpireLease { name, token } => self.expire_lease(name, *token, when),
+            Command::ExpireWaiter { name, holder } => self.expire_waiter(name, holder, when),
+            Command::FreeClaim { name, token, .. } => self.free_claim(name, *token, when),
+            Command::ForgetLease { name } => self.forget_lease(name),
+            Command::ApplyPlan { plan, bundled } => self.apply_plan(plan, *bundled, &entry.by, when),
+            Command::RemovePlan { plan } => self.remove_plan(plan),
+            Command::StartRun { plan, revision, inputs } => self.start_run(plan, *revision, inputs, &entry.by, when),
+            Command::AbortRun { run, reason } => self.abort_run(run, reason, &entry.by),
+            Command::OfferAttempt { run, step, target, direction, number, agent, ledger, epoch } => {
+                self.offer_attempt(attempt::Offer { run, step, target, direction: *direction, number: *number, agent, ledger, epoch: *epoch }, when)
+            }
+            Command::BeginAttempt { attempt, ledger } => self.begin_attempt(*attempt, ledger, when),
+            Command::EndAttempt { attempt, ledger, outcome } => self.end_attempt(*attempt, ledger, outcome, when),
+            Command::WithdrawAttempt { attempt, reason } => self.withdraw_attempt(*attempt, reason, when),
+            Command::CancelAttempt { attempt, reason } => self.cancel_attempt(*attempt, *reason, when),
+            Command::LoseAttempt { attempt, reason } => self.lose_attempt(*attempt, reason, when),
+            Command::SkipStep { run, step, target, direction, state } => self.skip_step(run, step, target, *direction, state, when),
+            Command::BeginUndo { run } => self.begin_undo(run, when),
+            Command::EndRun { run, end } => self.end_run(run, end, when),
+        }
+    }
+
+    fn form(&mut self, mesh: &MeshName, incarnation: u64) -> Reply {
+        match &self.mesh {
+            Some(present) if present == mesh && self.incarnation == incarnation => Reply::Done,
+            Some(present) => Reply::Refused(Refusal::Conflict(format!("this mesh is {present} already, incarnation {}", self.incarnation))),
+            None => {
+                self.mesh = Some(mesh.clone());
+                self.incarnation = incarnation;
+                self.feature_level = 1;
+                Reply::Done
+            }
+        }
+    }
+
+    fn raise_feature_level(&mut self, level: u32) -> Reply {
+        if self.members.values().any(|member| member.feature_level < level) {
+            return Reply::Stale(format!("a member does not support feature level {level}"));
+        }
+        self.feature_level = self.feature_level.max(level);
+        Reply::Done
+    }
+
+    fn forget_old_replies(&mut self) {
+        while let Some((at, actor, key)) = self.reply_order.front() {
+            if self.mesh_time.since(*at) < bounds::REPLIES_FOR && self.reply_order.len() <= bounds::REPLIES {
+                break;
+            }
+            self.replies.remove(&(actor.clone(), key.clone()));
+            self.reply_order.pop_front();
+        }
+    }
+
+    /// A command that adds weight to a state that is full is refused; what makes room never is.
+    fn too_heavy(&self, command: &Command) -> Option<Refusal> {
+        let adds = matches!(command, Command::ApplyPlan { .. } | Command::StartRun { .. } | Command::AcquireLease { .. } | Command::GrantJoin { .. });
+        (adds && self.weight >= bounds::STATE_BYTES as u64).then(|| Refusal::Bound { what: "bytes of state".into(), limit: bounds::STATE_BYTES as u64 })
+    }
+}

@@ -1,0 +1,183 @@
+//! Work items: one step of a run on one target, forward and back.
+
+use std::fmt;
+
+use imbl::Vector;
+use serde::{Deserialize, Serialize};
+
+use super::run::{Direction, Outcome};
+use crate::id::AttemptId;
+use crate::report::Verdict;
+use crate::time::MeshTime;
+
+/// One step on one target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Work {
+    pub forward: WorkState,
+    /// Nothing, until the run is undone and this has something to undo.
+    pub undo: Option<WorkState>,
+    /// Attempts in either direction, oldest first; withdrawn ones left out.
+    pub attempts: Vector<AttemptId>,
+    forward_attempts: u32,
+    undo_attempts: u32,
+    /// Position among all that ended in this run; undo goes from the highest down.
+    pub order: u64,
+    /// When the forward direction ended.
+    pub ended_at: MeshTime,
+}
+
+/// Where a work item stands in one direction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum WorkState {
+    /// Not offered yet.
+    Waiting,
+    /// Failed, and to be offered again from then on.
+    Retrying { not_before: MeshTime, last: String },
+    /// With an agent.
+    Active { attempt: AttemptId },
+    Succeeded { verdict: Verdict },
+    Failed { message: String },
+    /// May have had effects; nobody can say which.
+    Unknown { reason: String },
+    Cancelled,
+    /// Will not be done, because of what came before it.
+    Skipped { reason: String },
+    /// Could not be done: no agent was there for it, or none may do it.
+    Unreachable { reason: String },
+}
+
+impl WorkState {
+    /// Whether an attempt may be offered, now or later.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        matches!(self, WorkState::Waiting | WorkState::Retrying { .. })
+    }
+
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        !self.is_waiting() && !matches!(self, WorkState::Active { .. })
+    }
+
+    /// What it adds to the run's verdict.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            WorkState::Succeeded { verdict } => *verdict,
+            WorkState::Failed { .. } => Verdict::Critical,
+            WorkState::Unknown { .. } | WorkState::Unreachable { .. } => Verdict::Unknown,
+            WorkState::Cancelled | WorkState::Skipped { .. } => Verdict::Skipped,
+            WorkState::Waiting | WorkState::Retrying { .. } | WorkState::Active { .. } => Verdict::Ok,
+        }
+    }
+
+    /// The state in one word.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            WorkState::Waiting => "waiting",
+            WorkState::Retrying { .. } => "retrying",
+            WorkState::Active { .. } => "active",
+            WorkState::Succeeded { .. } => "succeeded",
+            WorkState::Failed { .. } => "failed",
+            WorkState::Unknown { .. } => "unknown",
+            WorkState::Cancelled => "cancelled",
+            WorkState::Skipped { .. } => "skipped",
+            WorkState::Unreachable { .. } => "unreachable",
+        }
+    }
+
+    /// What there is to say beyond the word.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        match self {
+            WorkState::Retrying { last: text, .. }
+            | WorkState::Failed { message: text }
+            | WorkState::Unknown { reason: text }
+            | WorkState::Skipped { reason: text }
+            | WorkState::Unreachable { reason: text } => text,
+            _ => "",
+        }
+    }
+}
+
+impl fmt::Display for WorkState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.detail() {
+            "" => f.write_str(self.word()),
+            detail => write!(f, "{}: {detail}", self.word()),
+        }
+    }
+}
+
+impl Work {
+    #[must_use]
+    pub(super) fn new(forward: WorkState) -> Work {
+        Work { forward, undo: None, attempts: Vector::new(), forward_attempts: 0, undo_attempts: 0, order: 0, ended_at: MeshTime(0) }
+    }
+
+    #[must_use]
+    pub fn state(&self, direction: Direction) -> &WorkState {
+        match direction {
+            Direction::Do => &self.forward,
+            Direction::Undo => self.undo.as_ref().unwrap_or(&WorkState::Cancelled),
+        }
+    }
+
+    /// Attempts so far in a direction, withdrawn ones not counted.
+    #[must_use]
+    pub fn attempts(&self, direction: Direction) -> u32 {
+        match direction {
+            Direction::Do => self.forward_attempts,
+            Direction::Undo => self.undo_attempts,
+        }
+    }
+
+    pub(super) fn set(&mut self, direction: Direction, state: WorkState) {
+        match direction {
+            Direction::Do => self.forward = state,
+            Direction::Undo => self.undo = Some(state),
+        }
+    }
+
+    pub(super) fn offered(&mut self, direction: Direction, id: AttemptId, number: u32) {
+        *self.counter(direction) = number;
+        self.attempts.push_back(id);
+        self.set(direction, WorkState::Active { attempt: id });
+    }
+
+    pub(super) fn withdrawn(&mut self, direction: Direction) {
+        let counter = self.counter(direction);
+        *counter = counter.saturating_sub(1);
+        self.attempts.pop_back();
+        self.set(direction, WorkState::Waiting);
+    }
+
+    pub(super) fn ended(&mut self, direction: Direction, outcome: &Outcome, order: u64, at: MeshTime) {
+        let state = match outcome {
+            Outcome::Succeeded(report) => WorkState::Succeeded { verdict: report.verdict() },
+            Outcome::Failed { .. } | Outcome::TimedOut { .. } => WorkState::Failed { message: outcome.summary() },
+            Outcome::Cancelled { .. } => WorkState::Cancelled,
+            Outcome::Unknown { reason } => WorkState::Unknown { reason: reason.clone() },
+        };
+        self.set(direction, state);
+        if direction == Direction::Do {
+            self.order = order;
+            self.ended_at = at;
+        }
+    }
+
+    pub(super) fn skipped(&mut self, direction: Direction, state: WorkState, order: u64, at: MeshTime) {
+        self.set(direction, state);
+        if direction == Direction::Do {
+            self.order = order;
+            self.ended_at = at;
+        }
+    }
+
+    fn counter(&mut self, direction: Direction) -> &mut u32 {
+        match direction {
+            Direction::Do => &mut self.forward_attempts,
+            Direction::Undo => &mut self.undo_attempts,
+        }
+    }
+}

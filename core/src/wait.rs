@@ -1,0 +1,84 @@
+//! Why anything waits, in typed reasons; the CLI's `why` shows them.
+
+use std::fmt;
+
+use crate::id::{AgentId, AttemptId, RunId, StepName, Target};
+use crate::state::run::Direction;
+use crate::time::{MeshTime, Millis};
+
+/// Everything that waits after one decision.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Waits {
+    pub waits: Vec<Wait>,
+}
+
+/// One work item that does not move by itself right now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wait {
+    pub run: RunId,
+    pub step: StepName,
+    pub target: Target,
+    pub direction: Direction,
+    pub reason: Reason,
+    /// Since when, in mesh time.
+    pub since: MeshTime,
+    /// When the mesh does something about it, and what.
+    pub until: Option<(MeshTime, &'static str)>,
+}
+
+/// For what it waits.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reason {
+    /// A step that it needs has not ended on this many targets.
+    NeedsStep { step: StepName, open: usize },
+    /// The node's agent is not connected.
+    AgentAway { agent: AgentId },
+    /// No connected agent can do the kind.
+    NobodyCan { kind: String },
+    /// The agent has as many steps as it carries out at once.
+    AgentBusy { agent: AgentId, open: usize },
+    /// Failed, and is tried again after a pause.
+    Pause { last: String, attempt: u32, of: u32 },
+    /// An agent has it and has not begun.
+    Offered { agent: AgentId, attempt: AttemptId },
+    /// An agent works on it.
+    Works { agent: AgentId, attempt: AttemptId },
+    /// An agent has been told to stop.
+    Stopping { agent: AgentId, attempt: AttemptId },
+    /// It began, and its agent is not connected.
+    NotHeardOf { agent: AgentId, attempt: AttemptId },
+    /// Undo goes in reverse: something later is taken back first.
+    UndoOf { step: StepName, target: Target },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::NeedsStep { step, open: 1 } => write!(f, "step {step} has not ended"),
+            Reason::NeedsStep { step, open } => write!(f, "step {step} has not ended on {open} targets"),
+            Reason::AgentAway { agent } => write!(f, "agent {agent} is not connected"),
+            Reason::NobodyCan { kind } => write!(f, "no connected agent can do {kind}"),
+            Reason::AgentBusy { agent, open } => write!(f, "agent {agent} is busy with {open} other steps"),
+            Reason::Pause { last, attempt, of } => write!(f, "attempt {attempt} of {of} failed: {last}"),
+            Reason::Offered { agent, .. } => write!(f, "offered to agent {agent}, which has not begun"),
+            Reason::Works { agent, .. } => write!(f, "agent {agent} works on it"),
+            Reason::Stopping { agent, .. } => write!(f, "agent {agent} has been told to stop"),
+            Reason::NotHeardOf { agent, .. } => write!(f, "agent {agent} began it and is not connected"),
+            Reason::UndoOf { step, target } => write!(f, "undo goes in reverse: {step} on {target} comes first"),
+        }
+    }
+}
+
+impl Waits {
+    pub fn of_run<'a>(&'a self, run: &'a RunId) -> impl Iterator<Item = &'a Wait> {
+        self.waits.iter().filter(move |wait| wait.run == *run)
+    }
+}
+
+impl Wait {
+    /// How long it has waited, and how long until the mesh acts.
+    #[must_use]
+    pub fn times(&self, now: MeshTime) -> (Millis, Option<Millis>) {
+        (now.since(self.since), self.until.map(|(at, _)| at.since(now)))
+    }
+}
