@@ -1,0 +1,48 @@
+//! Compiles the `.proto` files without protoc, and gives every message a JSON form for `-o json`.
+
+use std::path::PathBuf;
+
+const FILES: [&str; 6] = [
+    "mainstay/v1/report.proto",
+    "mainstay/v1/lease.proto",
+    "mainstay/v1/run.proto",
+    "mainstay/v1/mesh.proto",
+    "mainstay/v1/agent.proto",
+    "mainstay/v1/identity.proto",
+];
+
+/// Fields that hold an enum, and the function that writes its word.
+const ENUMS: [(&str, &str); 14] = [
+    ("Check.verdict", "verdict"),
+    ("Run.verdict", "verdict"),
+    ("Work.verdict", "verdict"),
+    ("Finding.severity", "verdict"),
+    ("Outcome.kind", "outcome"),
+    ("LeaseSpec.kind", "lease_kind"),
+    ("Run.state", "run_state"),
+    ("Run.undo", "undo_state"),
+    ("Work.state", "work_state"),
+    ("Work.undo", "work_state"),
+    ("Attempt.state", "attempt_state"),
+    ("Member.role", "member_role"),
+    ("Node.link", "link_state"),
+    ("DesiredAttempt.cancel", "cancel"),
+];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let descriptors = protox::compile(FILES, ["proto"])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
+    let mut builder = tonic_prost_build::configure()
+        .btree_map(".")
+        .message_attribute(".", "#[derive(serde::Serialize)] #[serde(rename_all = \"camelCase\")]");
+    for (field, function) in ENUMS {
+        builder = builder.field_attribute(format!("mainstay.v1.{field}"), format!("#[serde(serialize_with = \"crate::words::{function}\")]"));
+    }
+    for oneof in ["RunEvent.event", "AgentMessage.message", "MeshMessage.message", "CreateJoinTokenRequest.scope"] {
+        builder = builder.enum_attribute(format!("mainstay.v1.{oneof}"), "#[derive(serde::Serialize)] #[serde(rename_all = \"camelCase\")]");
+    }
+    builder.compile_fds(descriptors)?;
+    Ok(())
+}

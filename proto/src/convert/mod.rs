@@ -1,0 +1,33 @@
+//! Conversions between the wire and `mainstay_core`. From core to the wire nothing can fail; the other way
+//! everything is checked, and what does not fit is an [`InvalidMessage`] that names the field.
+
+mod desired;
+mod lease;
+mod mesh;
+mod report;
+mod run;
+
+pub use desired::{desired_from_wire, desired_to_wire, hello_from_wire, hello_to_wire};
+pub use lease::{lease_to_wire, spec_from_wire, spec_to_wire};
+pub use mesh::{audit_to_wire, finding_to_wire, node_to_wire};
+pub use report::{outcome_from_wire, outcome_to_wire, report_from_wire, report_to_wire, verdict_from_wire, verdict_to_wire};
+pub use run::{plan_to_wire, run_summary, run_to_wire, wait_to_wire};
+
+/// A message that cannot be what it claims to be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{field}`: {problem}")]
+pub struct InvalidMessage {
+    pub field: &'static str,
+    pub problem: String,
+}
+
+impl InvalidMessage {
+    pub fn new(field: &'static str, problem: impl std::fmt::Display) -> InvalidMessage {
+        InvalidMessage { field, problem: problem.to_string() }
+    }
+}
+
+/// Parses a name or id; the error names the field.
+pub fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(field: &'static str, text: &str) -> Result<T, InvalidMessage> {
+    text.parse().map_err(|error: T::Err| InvalidMessage::new(field, error))
+}

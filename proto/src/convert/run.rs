@@ -1,0 +1,140 @@
+//! Plans, runs and what they wait for. One way only: a program changes runs by commands, not by messages
+//! that look like runs.
+
+use mainstay_core::State;
+use mainstay_core::id::PlanName;
+use mainstay_core::state::attempt::{Attempt, Phase};
+use mainstay_core::state::plan::Revision;
+use mainstay_core::state::run::{Direction, Run, RunOutcome, RunPhase, UndoEnd, Work, WorkState};
+use mainstay_core::time::MeshTime;
+use mainstay_core::wait::Wait;
+
+use super::report::{outcome_to_wire, verdict_to_wire};
+use crate::v1;
+
+/// A plan; its source only where one plan is asked for.
+#[must_use]
+pub fn plan_to_wire(name: &PlanName, number: u32, revision: &Revision, with_source: bool) -> v1::Plan {
+    v1::Plan {
+        name: name.to_string(),
+        revision: number,
+        description: revision.plan.description.clone(),
+        bundled: revision.bundled,
+        steps: count(revision.plan.steps.len()),
+        applied_unix_ms: revision.applied.0,
+        applied_by: revision.by.clone(),
+        source: if with_source { revision.plan.source.clone() } else { String::new() },
+    }
+}
+
+/// A run without its work.
+#[must_use]
+pub fn run_summary(run: &Run, now: MeshTime) -> v1::Run {
+    let (state, undo) = match &run.phase {
+        RunPhase::Running => (v1::RunState::Running, v1::UndoState::Unspecified),
+        RunPhase::Undoing => (v1::RunState::Undoing, v1::UndoState::Unspecified),
+        RunPhase::Ended(end) => (
+            match end.outcome {
+                RunOutcome::Completed => v1::RunState::Completed,
+                RunOutcome::Failed => v1::RunState::Failed,
+                RunOutcome::Aborted => v1::RunState::Aborted,
+            },
+            match end.undo {
+                UndoEnd::NotNeeded => v1::UndoState::NotNeeded,
+                UndoEnd::Done => v1::UndoState::Done,
+                UndoEnd::Incomplete => v1::UndoState::Incomplete,
+            },
+        ),
+    };
+    let work: Vec<&Work> = run.works().map(|(_, _, work)| work).collect();
+    v1::Run {
+        id: run.id.to_string(),
+        plan: run.id.plan.to_string(),
+        revision: run.revision,
+        state: state.into(),
+        verdict: verdict_to_wire(run.verdict()).into(),
+        undo: undo.into(),
+        started_by: run.by.clone(),
+        started_unix_ms: run.started.0,
+        ended_unix_ms: run.ended.map_or(0, |at| at.0),
+        took_ms: if run.is_ended() { run.took.0 } else { now.since(run.started_at).0 },
+        abort_reason: run.abort.as_ref().map(|abort| abort.reason.clone()).unwrap_or_default(),
+        work_total: count(work.len()),
+        work_over: count(work.iter().filter(|work| work.forward.is_over()).count()),
+        work: Vec::new(),
+    }
+}
+
+/// A run with its work and all attempts, in the order of the plan.
+#[must_use]
+pub fn run_to_wire(run: &Run, state: &State, now: MeshTime) -> v1::Run {
+    let mut wire = run_summary(run, now);
+    for step in &run.plan.steps {
+        for (target, work) in run.work.get(&step.name).into_iter().flatten() {
+            wire.work.push(v1::Work {
+                step: step.name.to_string(),
+                kind: step.uses.clone(),
+                target: target.to_string(),
+                state: work_state(&work.forward).into(),
+                verdict: verdict_to_wire(work.forward.verdict()).into(),
+                detail: work.forward.detail().to_owned(),
+                undo: work.undo.as_ref().map_or(v1::WorkState::Unspecified, work_state).into(),
+                undo_detail: work.undo.as_ref().map_or_else(String::new, |undo| undo.detail().to_owned()),
+                attempts: work.attempts.iter().filter_map(|id| state.attempts.get(id)).map(attempt_to_wire).collect(),
+            });
+        }
+    }
+    wire
+}
+
+fn work_state(state: &WorkState) -> v1::WorkState {
+    match state {
+        WorkState::Waiting => v1::WorkState::Waiting,
+        WorkState::Retrying { .. } => v1::WorkState::Retrying,
+        WorkState::Active { .. } => v1::WorkState::Active,
+        WorkState::Succeeded { .. } => v1::WorkState::Succeeded,
+        WorkState::Failed { .. } => v1::WorkState::Failed,
+        WorkState::Unknown { .. } => v1::WorkState::Unknown,
+        WorkState::Cancelled => v1::WorkState::Cancelled,
+        WorkState::Skipped { .. } => v1::WorkState::Skipped,
+        WorkState::Unreachable { .. } => v1::WorkState::Unreachable,
+    }
+}
+
+fn attempt_to_wire(attempt: &Attempt) -> v1::Attempt {
+    let (state, outcome) = match &attempt.phase {
+        Phase::Offered { .. } => (v1::AttemptState::Offered, None),
+        Phase::Begun { .. } => (v1::AttemptState::Begun, None),
+        Phase::Ended(outcome) => (v1::AttemptState::Ended, Some(outcome_to_wire(outcome))),
+        Phase::Withdrawn(_) => (v1::AttemptState::Ended, None),
+    };
+    v1::Attempt {
+        id: attempt.id.to_string(),
+        number: attempt.number,
+        undo: attempt.direction == Direction::Undo,
+        agent: attempt.agent.to_string(),
+        state: state.into(),
+        offered_unix_ms: attempt.offered.0,
+        ended_unix_ms: attempt.ended.map_or(0, |at| at.0),
+        took_ms: attempt.took.0,
+        outcome,
+    }
+}
+
+#[must_use]
+pub fn wait_to_wire(wait: &Wait, now: MeshTime) -> v1::Wait {
+    let (waited, remaining) = wait.times(now);
+    v1::Wait {
+        step: wait.step.to_string(),
+        target: wait.target.to_string(),
+        undo: wait.direction == Direction::Undo,
+        reason: wait.reason.to_string(),
+        waited_ms: waited.0,
+        remaining_ms: remaining.map_or(0, |remaining| remaining.0),
+        then: wait.until.map_or_else(String::new, |(_, then)| then.to_owned()),
+    }
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,59 @@
+//! Enums as the words that people and JSON use.
+
+use serde::Serializer;
+
+use crate::v1;
+
+/// `RUN_STATE_RUNNING` of the enum with the prefix `RUN_STATE_` is `running`; what this program does not
+/// know, and what was not said, is `unspecified`.
+fn word(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase().replace('_', " ")
+}
+
+macro_rules! words {
+    ($($function:ident, $type:ty, $prefix:literal, $doc:literal;)*) => {
+        $(
+            #[doc = $doc]
+            pub fn $function<S: Serializer>(value: &i32, serializer: S) -> Result<S::Ok, S::Error> {
+                let value = <$type>::try_from(*value).unwrap_or_default();
+                serializer.serialize_str(&word(value.as_str_name(), $prefix))
+            }
+
+            impl crate::words::Word for $type {
+                fn word(self) -> String {
+                    word(self.as_str_name(), $prefix)
+                }
+            }
+        )*
+    };
+}
+
+/// The word of an enum's value.
+pub trait Word {
+    fn word(self) -> String;
+}
+
+words! {
+    verdict, v1::Verdict, "VERDICT_", "Word of a verdict.";
+    outcome, v1::outcome::Kind, "KIND_", "Word of an outcome.";
+    lease_kind, v1::LeaseKind, "LEASE_KIND_", "Word of a lease's kind.";
+    run_state, v1::RunState, "RUN_STATE_", "Word of a run's state.";
+    undo_state, v1::UndoState, "UNDO_STATE_", "Word of what became of undoing a run.";
+    work_state, v1::WorkState, "WORK_STATE_", "Word of a work item's state.";
+    attempt_state, v1::AttemptState, "ATTEMPT_STATE_", "Word of an attempt's state.";
+    member_role, v1::MemberRole, "MEMBER_ROLE_", "Word of a member's role.";
+    link_state, v1::LinkState, "LINK_STATE_", "Word of a link's state.";
+    cancel, v1::Cancel, "CANCEL_", "Word of why an attempt is to stop.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_camel_case_with_words() {
+        let run = v1::Run { state: v1::RunState::Undoing.into(), undo: v1::UndoState::NotNeeded.into(), started_by: "operator/ana".into(), ..v1::Run::default() };
+        let json = serde_json::to_value(&run).unwrap();
+        assert_eq!((&json["state"], &json["undo"], &json["startedBy"], &json["verdict"]), (&"undoing".into(), &"not needed".into(), &"operator/ana".into(), &"unspecified".into()));
+    }
+}
