@@ -1,0 +1,61 @@
+//! HTTP/2 channels over mutual TLS. Sockets are opened here and nowhere else in the crate.
+#![allow(clippy::disallowed_methods, reason = "this module is the seam to the network")]
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tower::service_fn;
+
+use crate::error::ConnectError;
+use crate::identity::ClientIdentity;
+use crate::tls;
+
+/// How long opening a connection may take, handshake included.
+const CONNECT: Duration = Duration::from_secs(3);
+/// How often an idle connection is probed, and how long the answer may take: a dead peer shows in 15 s.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
+
+/// Connects to a coordinator as `identity`. Each new connection takes the identity's newest certificate.
+pub async fn connect(address: &str, identity: &ClientIdentity) -> Result<Channel, ConnectError> {
+    open(address, identity.client_config()).await
+}
+
+/// Connects to an enrolment listener, knowing only its root's digest.
+pub async fn connect_pinned(address: &str, root_sha256: &str) -> Result<Channel, ConnectError> {
+    let config = tls::pinned_config(root_sha256).map_err(|error| ConnectError::new(address, &error))?;
+    open(address, Arc::new(config)).await
+}
+
+async fn open(address: &str, config: Arc<ClientConfig>) -> Result<Channel, ConnectError> {
+    let target: Arc<str> = address.into();
+    // The scheme is plain because TLS is done by the connector below; the name is not looked up.
+    let endpoint = Endpoint::from_static("http://mesh.mainstay.invalid")
+        .connect_timeout(CONNECT)
+        .http2_keep_alive_interval(KEEPALIVE.0)
+        .keep_alive_timeout(KEEPALIVE.1)
+        .keep_alive_while_idle(true);
+    let connector = service_fn(move |_: Uri| {
+        let (target, config) = (target.clone(), config.clone());
+        async move { dial(&target, config).await.map(TokioIo::new) }
+    });
+    match tokio::time::timeout(CONNECT, endpoint.connect_with_connector(connector)).await {
+        Ok(channel) => channel.map_err(|error| ConnectError::new(address, &error)),
+        Err(_) => Err(ConnectError::new(address, &io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {CONNECT:?}")))),
+    }
+}
+
+async fn dial(address: &str, config: Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
+    let socket = TcpStream::connect(address).await?;
+    socket.set_nodelay(true)?;
+    // Sent as SNI only; the verifier goes by SPIFFE ids.
+    let name = ServerName::try_from("mesh.mainstay.invalid").map_err(io::Error::other)?;
+    TlsConnector::from(config).connect(name, socket).await
+}

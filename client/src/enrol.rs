@@ -1,0 +1,88 @@
+//! Joining a mesh with a join token.
+
+use std::time::Duration;
+
+use mainstay_core::Identity;
+use mainstay_proto::LEADER_HEADER;
+use mainstay_proto::v1::{EnrolRequest, enrolment_client::EnrolmentClient};
+use tonic::{Code, Status};
+
+use crate::channel;
+use crate::error::ConnectError;
+use crate::identity::{Bundle, IdentityError, JoinToken, NewKey, root_sha256};
+
+/// How long one coordinator may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often to follow the members' word for who leads.
+const HOPS: usize = 3;
+
+/// Why nobody was let in.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolError {
+    #[error("cannot enrol: {0}")]
+    Connect(#[from] ConnectError),
+    #[error("cannot enrol: {0}")]
+    Identity(#[from] IdentityError),
+    #[error("the mesh refuses to enrol {identity}: {message}")]
+    Refused { identity: Identity, message: String },
+    #[error("the mesh cannot enrol {identity} now: {message}")]
+    Unavailable { identity: Identity, message: String },
+}
+
+impl EnrolError {
+    /// Whether trying again later may succeed.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            EnrolError::Connect(error) => !error.is_about_certificates(),
+            EnrolError::Unavailable { .. } => true,
+            EnrolError::Identity(_) | EnrolError::Refused { .. } => false,
+        }
+    }
+}
+
+/// Asks the enrolment listener at `address` for a certificate of `identity`. The key is made here and stays.
+pub async fn enrol(address: &str, token: &JoinToken, identity: &Identity) -> Result<Bundle, EnrolError> {
+    let key = NewKey::generate()?;
+    let request = EnrolRequest { secret: token.secret().to_owned(), identity: identity.to_string(), csr_pem: key.csr_pem()? };
+    let mut address = address.to_owned();
+    let mut message = String::new();
+    for _ in 0..HOPS {
+        let channel = channel::connect_pinned(&address, token.root_sha256()).await?;
+        let answer = tokio::time::timeout(PATIENCE, EnrolmentClient::new(channel).enrol(request.clone())).await;
+        match answer.unwrap_or_else(|_| Err(Status::unavailable(format!("{address} gave no answer within {PATIENCE:?}")))) {
+            Ok(certificate) => {
+                let certificate = certificate.into_inner();
+                if !trusts(&certificate.roots_pem, token) {
+                    return Err(EnrolError::Refused {
+                        identity: identity.clone(),
+                        message: "the roots it was given do not hold the one that the join token pins".into(),
+                    });
+                }
+                return Ok(key.into_bundle(certificate.chain_pem, certificate.roots_pem));
+            }
+            Err(status) if status.code() == Code::Unavailable => {
+                status.message().clone_into(&mut message);
+                match status
+                    .metadata()
+                    .get(LEADER_HEADER)
+                    .and_then(|leader| leader.to_str().ok())
+                    .filter(|leader| !leader.is_empty() && *leader != address)
+                {
+                    Some(leader) => leader.clone_into(&mut address),
+                    None => break,
+                }
+            }
+            Err(status) if crate::error::is_broken_connection(&status) || status.code() == Code::DeadlineExceeded => {
+                return Err(EnrolError::Unavailable { identity: identity.clone(), message: status.message().to_owned() });
+            }
+            Err(status) => return Err(EnrolError::Refused { identity: identity.clone(), message: status.message().to_owned() }),
+        }
+    }
+    Err(EnrolError::Unavailable { identity: identity.clone(), message })
+}
+
+/// Whether one of the roots is the one that the token pins.
+fn trusts(roots_pem: &str, token: &JoinToken) -> bool {
+    roots_pem.split_inclusive("-----END CERTIFICATE-----").any(|root| root_sha256(root).is_ok_and(|digest| digest == token.root_sha256()))
+}

@@ -1,0 +1,113 @@
+//! A process's own key and certificates, on disk as one file so that a crash never leaves a mixed pair.
+
+use std::fmt;
+use std::path::Path;
+
+use mainstay_core::Identity;
+use mainstay_core::id::MeshName;
+use mainstay_core::time::WallTime;
+use rcgen::{CertificateParams, KeyPair};
+
+use super::IdentityError;
+use super::peer::{self, PeerIdentity};
+use crate::files;
+
+/// Name of the file within its directory.
+const FILE: &str = "identity.pem";
+/// Largest such file: a key, a chain, and the roots of a rotation.
+const FILE_MAX: u64 = 256 << 10;
+
+/// Key, chain (leaf, then issuer) and trusted roots, each as PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Bundle {
+    pub key_pem: String,
+    pub chain_pem: String,
+    pub roots_pem: String,
+}
+
+impl fmt::Debug for Bundle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bundle").field("identity", &self.identity().map(|(mesh, identity)| identity.uri(&mesh))).finish_non_exhaustive()
+    }
+}
+
+impl Bundle {
+    /// Reads `identity.pem` of a directory.
+    pub fn load(dir: &Path) -> Result<Bundle, IdentityError> {
+        let path = dir.join(FILE);
+        let text = files::read_text(&path, FILE_MAX).map_err(|source| IdentityError::Read { path, source })?;
+        Bundle::parse(&text)
+    }
+
+    /// Whether a directory has an identity.
+    #[must_use]
+    pub fn is_in(dir: &Path) -> bool {
+        files::exists(&dir.join(FILE))
+    }
+
+    /// Replaces `identity.pem` of a directory as a whole, readable by its owner only.
+    pub fn store(&self, dir: &Path) -> Result<(), IdentityError> {
+        let path = dir.join(FILE);
+        let text = format!(
+            "{}{ROOTS_BELOW}\n{}",
+            [self.key_pem.as_str(), self.chain_pem.as_str()].map(with_newline).concat(),
+            with_newline(&self.roots_pem)
+        );
+        files::write_atomic(&path, text.as_bytes(), 0o600).map_err(|source| IdentityError::Write { path, source })
+    }
+
+    fn parse(text: &str) -> Result<Bundle, IdentityError> {
+        let malformed = |problem: &str| IdentityError::malformed("identity.pem", problem);
+        let (own, roots) = text.split_once(ROOTS_BELOW).ok_or_else(|| malformed("the line before the roots is missing"))?;
+        let chain_at = own.find("-----BEGIN CERTIFICATE-----").ok_or_else(|| malformed("there is no certificate in it"))?;
+        let bundle = Bundle { key_pem: own[..chain_at].to_owned(), chain_pem: own[chain_at..].to_owned(), roots_pem: roots.trim_start().to_owned() };
+        bundle.identity()?;
+        Ok(bundle)
+    }
+
+    /// Whom the leaf names.
+    pub fn identity(&self) -> Result<(MeshName, Identity), IdentityError> {
+        let peer = PeerIdentity::of(&peer::certificates(&self.chain_pem)?[0], WallTime(0))?;
+        Ok((peer.mesh, peer.identity))
+    }
+
+    /// From when to when the leaf is good.
+    pub fn validity(&self) -> Result<(WallTime, WallTime), IdentityError> {
+        peer::validity(&self.chain_pem)
+    }
+
+    /// When to ask for the next leaf: after a third of its life. `spread`, from 0 to 1, moves that by up to
+    /// a tenth of its life, so that a fleet does not renew at once.
+    pub fn renew_at(&self, spread: f64) -> Result<WallTime, IdentityError> {
+        let (from, to) = self.validity()?;
+        let life = (to.0 - from.0) as f64;
+        Ok(WallTime(from.0 + (life * (1.0 / 3.0 + spread.clamp(0.0, 1.0) / 10.0)) as i64))
+    }
+}
+
+const ROOTS_BELOW: &str = "# trusted roots";
+
+fn with_newline(text: &str) -> String {
+    format!("{}\n", text.trim_end())
+}
+
+/// A key that has no certificate yet.
+pub struct NewKey {
+    key: KeyPair,
+}
+
+impl NewKey {
+    pub fn generate() -> Result<NewKey, IdentityError> {
+        Ok(NewKey { key: KeyPair::generate()? })
+    }
+
+    /// A request that proves possession of the key and asks for no name.
+    pub fn csr_pem(&self) -> Result<String, IdentityError> {
+        Ok(CertificateParams::default().serialize_request(&self.key)?.pem()?)
+    }
+
+    #[must_use]
+    pub fn into_bundle(self, chain_pem: String, roots_pem: String) -> Bundle {
+        Bundle { key_pem: self.key.serialize_pem(), chain_pem, roots_pem }
+    }
+}

@@ -1,0 +1,61 @@
+//! Who a process is: keys, certificates, and the embedded certificate authority.
+//!
+//! ```text
+//!  root (offline, 10 years) ──signs──▶ issuer (one per coordinator, 1 year) ──signs──▶ leaf (24 hours)
+//! ```
+//! A leaf names its holder by exactly one SPIFFE URI, which the issuer chooses; names in a request are not
+//! looked at. What is revoked is the mesh's state, not a list in here.
+
+mod authority;
+mod bundle;
+mod client_identity;
+mod join;
+mod peer;
+
+pub use authority::{ISSUER_LIFE, Issuer, LEAF_LIFE, Root};
+pub use bundle::{Bundle, NewKey};
+pub use client_identity::ClientIdentity;
+pub use join::JoinToken;
+pub use peer::{PeerIdentity, root_sha256};
+
+use std::path::PathBuf;
+
+use mainstay_core::id::NameError;
+
+/// What goes wrong with keys and certificates.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    #[error("cannot read {path}: {source}")]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("cannot write {path}: {source}")]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{what} is not what it should be: {problem}")]
+    Malformed { what: &'static str, problem: String },
+    #[error("the certificate names nobody in this mesh: {0}")]
+    Name(#[from] NameError),
+    #[error("the certificate authority failed: {0}")]
+    Authority(#[from] rcgen::Error),
+    #[error("the key and certificate do not work together: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+impl IdentityError {
+    fn malformed(what: &'static str, problem: impl std::fmt::Display) -> IdentityError {
+        IdentityError::Malformed { what, problem: problem.to_string() }
+    }
+}
+
+pub(crate) use peer::certificates as certificates_of;
+pub(crate) use peer::sha256 as sha256_of;
+
+pub(crate) fn renewable_for() -> mainstay_core::time::Millis {
+    peer::RENEWABLE_FOR
+}

@@ -1,0 +1,175 @@
+//! The accept loop: each handshake in its own task, bounded in number and time.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures::Stream;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+use tonic::transport::server::Connected;
+
+use super::connections::{Connections, Entry};
+use crate::identity::{ClientIdentity, PeerIdentity};
+
+/// What one listener takes on.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub handshake: Duration,
+    pub handshakes_at_once: usize,
+    pub connections_per_identity: usize,
+}
+
+impl Default for Limits {
+    /// A client needs one connection, and one more while it moves to a new certificate; a fleet that comes
+    /// back at once is taken in as fast as two cores can do handshakes.
+    fn default() -> Limits {
+        Limits { handshake: Duration::from_secs(5), handshakes_at_once: 256, connections_per_identity: 64 }
+    }
+}
+
+/// Who is at the other end; in the extensions of every request.
+#[derive(Debug, Clone)]
+pub struct PeerInfo {
+    /// Nobody on the enrolment listener.
+    pub peer: Option<PeerIdentity>,
+    pub remote: SocketAddr,
+}
+
+/// An accepted connection.
+pub struct TlsConnection {
+    stream: TlsStream<TcpStream>,
+    info: PeerInfo,
+    ended: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    _entry: Option<Entry>,
+}
+
+/// Connections with a certificate of the mesh.
+pub fn incoming(
+    listener: TcpListener,
+    identity: ClientIdentity,
+    connections: Connections,
+    limits: Limits,
+) -> impl Stream<Item = io::Result<TlsConnection>> + Send + Unpin {
+    accept(listener, identity, Some(connections), limits)
+}
+
+/// Connections without one.
+pub fn enrol_incoming(
+    listener: TcpListener,
+    identity: ClientIdentity,
+    limits: Limits,
+) -> impl Stream<Item = io::Result<TlsConnection>> + Send + Unpin {
+    accept(listener, identity, None, limits)
+}
+
+fn accept(
+    listener: TcpListener,
+    identity: ClientIdentity,
+    connections: Option<Connections>,
+    limits: Limits,
+) -> ReceiverStream<io::Result<TlsConnection>> {
+    let (accepted, stream) = mpsc::channel(64);
+    tokio::spawn(async move {
+        let room = Arc::new(Semaphore::new(limits.handshakes_at_once));
+        loop {
+            let Ok(permit) = room.clone().acquire_owned().await else { return };
+            let connection = tokio::select! {
+                () = accepted.closed() => return,
+                connection = listener.accept() => connection,
+            };
+            let (socket, remote) = match connection {
+                Ok(connection) => connection,
+                Err(error) => {
+                    // Out of descriptors, most likely: those that are open will end.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            // Taken anew for each connection, so that a renewed certificate is used at once.
+            let config = if connections.is_some() { identity.server_config() } else { identity.enrolment_config() };
+            let (accepted, connections, identity) = (accepted.clone(), connections.clone(), identity.clone());
+            tokio::spawn(async move {
+                let _permit = permit;
+                match tokio::time::timeout(limits.handshake, handshake(socket, remote, config, connections, &identity, limits)).await {
+                    Ok(Ok(connection)) => drop(accepted.send(Ok(connection)).await),
+                    Ok(Err(error)) => tracing::info!(%remote, %error, "connection refused"),
+                    Err(_) => tracing::info!(%remote, "no handshake within {:?}", limits.handshake),
+                }
+            });
+        }
+    });
+    ReceiverStream::new(stream)
+}
+
+async fn handshake(
+    socket: TcpStream,
+    remote: SocketAddr,
+    config: Arc<ServerConfig>,
+    connections: Option<Connections>,
+    identity: &ClientIdentity,
+    limits: Limits,
+) -> io::Result<TlsConnection> {
+    socket.set_nodelay(true)?;
+    let stream = TlsAcceptor::from(config).accept(socket).await?;
+    let Some(connections) = connections else {
+        return Ok(TlsConnection { stream, info: PeerInfo { peer: None, remote }, ended: None, _entry: None });
+    };
+    let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).ok_or_else(|| io::Error::other("the caller showed no certificate"))?;
+    let peer = PeerIdentity::of(leaf, identity.clock().wall()).map_err(io::Error::other)?;
+    let entry = connections
+        .enter(&peer.identity, limits.connections_per_identity)
+        .ok_or_else(|| io::Error::other(format!("{} has {} connections already", peer.identity, limits.connections_per_identity)))?;
+    let ended = Some(Box::pin(entry.ended().cancelled_owned()));
+    Ok(TlsConnection { stream, info: PeerInfo { peer: Some(peer), remote }, ended, _entry: Some(entry) })
+}
+
+impl TlsConnection {
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.ended.as_mut().map(|ended| ended.as_mut().poll(cx)) {
+            Some(Poll::Ready(())) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the identity was revoked")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Connected for TlsConnection {
+    type ConnectInfo = PeerInfo;
+
+    fn connect_info(&self) -> PeerInfo {
+        self.info.clone()
+    }
+}
+
+impl AsyncRead for TlsConnection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.poll_ended(cx)?;
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for TlsConnection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_ended(cx)?;
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
