@@ -1,27 +1,22 @@
-//! The client side of a Mainstay mesh, and the ground that its processes stand on.
+//! The gRPC client of a Mainstay mesh, for agents, members, the CLI and other people's programs.
 //!
-//! ```text
-//!  clock · random · files          the seams: the only code that reads a clock, draws a number, touches a disk
-//!        │
-//!  identity                        X.509: root, issuers, requests, bundles on disk, join tokens, who a peer is
-//!        │
-//!  tls                             rustls configurations that are swapped while running, the accept loop
-//!        │
-//!  channel                         a gRPC channel over a verified connection, and words for what went wrong
-//! ```
-//!
-//! Coordinators, agents and the operator's CLI all use this crate; so may any other program that wants to take part
-//! in a mesh (a lease, a status). It decides nothing about maintenance: that is `mainstay-core`.
+//! [`Mesh`] has one typed method per call, follows the leader, puts a deadline on every call and an
+//! idempotency key on every change. Around it: [`identity`] (keys, certificates, the embedded CA), [`tls`]
+//! (mutual TLS 1.3 on both sides, certificates replaced while running), [`lease`] (holding a lease and
+//! knowing when it is lost). [`clock`], [`random`] and [`files`] are the seams through which all of
+//! Mainstay reaches the world.
 
 pub mod channel;
 pub mod clock;
+pub mod enrol;
+pub mod error;
 pub mod files;
 pub mod identity;
+pub mod lease;
+pub mod mesh;
 pub mod random;
 pub mod tls;
 
-pub use channel::{ConnectError, Connector, ServerRole, explain};
-pub use clock::{Clock, ManualClock, Monotonic, SystemClock};
-pub use identity::{Bundle, JoinToken, PeerIdentity};
-pub use random::{Random, SeededRandom, SystemRandom};
-pub use tls::Credentials;
+pub use error::CallError;
+pub use identity::{Bundle, ClientIdentity, JoinToken};
+pub use mesh::Mesh;

@@ -1,0 +1,82 @@
+//! From a child's pipe to redacted lines.
+
+use mainstay_core::WallTime;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::task::JoinHandle;
+
+use crate::execute::Context;
+use crate::execute::output::{Output, OutputLine, Stream};
+use crate::redact::{LINE_MAX, Redactor};
+
+/// Reads a pipe to its end and passes its lines on. A line of any length costs no more than the longest that
+/// is passed on.
+pub(super) fn forward(pipe: impl AsyncRead + Unpin + Send + 'static, stream: Stream, context: &Context) -> JoinHandle<()> {
+    let (output, host) = (context.output.clone(), context.host.clone());
+    tokio::spawn(async move {
+        let mut reader = BufReader::new(pipe);
+        let mut lines = Lines { output, stream, redactor: Redactor::default(), line: Vec::new() };
+        loop {
+            let length = match reader.fill_buf().await {
+                Ok([]) | Err(_) => break,
+                Ok(bytes) => {
+                    lines.push(bytes, host.wall());
+                    bytes.len()
+                }
+            };
+            reader.consume(length);
+        }
+        lines.finish(host.wall());
+    })
+}
+
+struct Lines {
+    output: Output,
+    stream: Stream,
+    redactor: Redactor,
+    line: Vec<u8>,
+}
+
+impl Lines {
+    fn push(&mut self, bytes: &[u8], at: WallTime) {
+        for part in bytes.split_inclusive(|&byte| byte == b'\n') {
+            let room = (LINE_MAX + 1).saturating_sub(self.line.len());
+            let text = part.strip_suffix(b"\n").unwrap_or(part);
+            self.line.extend_from_slice(&text[..text.len().min(room)]);
+            if part.ends_with(b"\n") {
+                self.emit(at);
+            }
+        }
+    }
+
+    fn emit(&mut self, at: WallTime) {
+        let text = String::from_utf8_lossy(&self.line);
+        if let Some(text) = self.redactor.line(text.trim_end_matches('\r')) {
+            self.output.line(OutputLine { stream: self.stream, at, text });
+        }
+        self.line.clear();
+    }
+
+    fn finish(&mut self, at: WallTime) {
+        if !self.line.is_empty() {
+            self.emit(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_put_together_from_pieces_and_cut() {
+        let (output, mut seen) = Output::channel(10);
+        let mut lines = Lines { output, stream: Stream::Stdout, redactor: Redactor::default(), line: Vec::new() };
+        for piece in [b"one\r\ntw".as_slice(), b"o\n", &vec![b'x'; 3 * LINE_MAX], b"\nlast"] {
+            lines.push(piece, WallTime(0));
+        }
+        lines.finish(WallTime(0));
+        let texts: Vec<String> = std::iter::from_fn(|| seen.try_recv().ok()).map(|line| line.text).collect();
+        assert_eq!((texts.len(), texts[0].as_str(), texts[1].as_str(), texts[3].as_str()), (4, "one", "two", "last"));
+        assert!(texts[2].len() <= LINE_MAX && texts[2].ends_with('…'));
+    }
+}

@@ -1,0 +1,224 @@
+//! Carries out one attempt of one step: one step family a file.
+//!
+//! In: a kind, its `with` block, and a [`Context`]. Out: a [`Report`] of checks and outputs, or why there is
+//! none. It looks at the agent's own policy first, redacts and bounds whatever comes out, and ends when it
+//! is cancelled. It keeps no ledger, knows no deadline (whoever calls it cancels), and does not decide what a
+//! verdict means for the run: a check that is critical is a successful look at something bad.
+
+mod exec;
+mod http;
+mod logs;
+mod outgoing;
+mod output;
+mod params;
+mod policy;
+mod resources;
+mod services;
+mod settings;
+mod tls;
+mod trust;
+mod wait;
+mod wording;
+
+use std::sync::Arc;
+
+use mainstay_core::report::Report;
+use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
+
+pub use outgoing::{Outgoing, OutgoingError};
+pub use output::{Output, OutputLine, Stream};
+pub use policy::{Denied, Policy, PolicyError};
+pub use settings::ExecuteSettings;
+
+use crate::host::Host;
+use crate::observe::disk::Prober;
+use crate::observe::readings::Readings;
+use crate::redact;
+
+/// What an attempt is of; handed to children and put into messages.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Labels {
+    pub attempt: String,
+    pub run: String,
+    pub step: String,
+}
+
+/// What every executor has at hand. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Context {
+    pub host: Arc<Host>,
+    pub readings: Readings,
+    pub prober: Prober,
+    pub settings: Arc<ExecuteSettings>,
+    pub policy: Arc<Policy>,
+    pub outgoing: Outgoing,
+    pub output: Output,
+    pub labels: Labels,
+    pub cancel: CancellationToken,
+}
+
+/// How an attempt ended without success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was tried and did not come off.
+    Failed,
+    /// It was called off; its children have ended.
+    Cancelled,
+    /// It was not begun: wrong parameters, or the agent's policy.
+    Refused,
+}
+
+/// Why an attempt has no success to report, with what it found until then.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub struct StepError {
+    pub ended: Ended,
+    pub message: String,
+    pub report: Option<Report>,
+}
+
+impl StepError {
+    #[must_use]
+    pub fn failed(message: impl Into<String>) -> StepError {
+        StepError { ended: Ended::Failed, message: message.into(), report: None }
+    }
+
+    #[must_use]
+    pub fn refused(message: impl Into<String>) -> StepError {
+        StepError { ended: Ended::Refused, message: message.into(), report: None }
+    }
+
+    #[must_use]
+    pub fn cancelled(message: impl Into<String>) -> StepError {
+        StepError { ended: Ended::Cancelled, message: message.into(), report: None }
+    }
+
+    #[must_use]
+    pub fn with_report(mut self, report: Report) -> StepError {
+        self.report = Some(report);
+        self
+    }
+}
+
+impl From<Denied> for StepError {
+    fn from(denied: Denied) -> StepError {
+        StepError::refused(denied.to_string())
+    }
+}
+
+impl Context {
+    /// A context for one attempt on this host, with settings and policy that have been checked.
+    ///
+    /// # Errors
+    /// When the settings name an address that is none.
+    pub fn new(host: Arc<Host>, readings: Readings, settings: Arc<ExecuteSettings>, policy: Arc<Policy>) -> Result<Context, OutgoingError> {
+        let outgoing = Outgoing::new(&settings.allow_addresses)?;
+        let prober = Prober::new(Arc::clone(&host));
+        let (output, labels, cancel) = (Output::unwatched(), Labels::default(), CancellationToken::new());
+        Ok(Context { host, readings, prober, settings, policy, outgoing, output, labels, cancel })
+    }
+
+    /// The same context for another attempt. What file systems have not answered yet stays shared.
+    #[must_use]
+    pub fn for_attempt(&self, labels: Labels, output: Output, cancel: CancellationToken) -> Context {
+        Context { labels, output, cancel, ..self.clone() }
+    }
+}
+
+/// Longest message of an error: it goes into the replicated state with the attempt.
+const MESSAGE_BYTES: usize = 1_024;
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().find(|(at, c)| at + c.len_utf8() > MESSAGE_BYTES - '…'.len_utf8()) {
+        Some((at, _)) if text.len() > MESSAGE_BYTES => format!("{}…", &text[..at]),
+        _ => text.to_owned(),
+    }
+}
+
+/// The kinds that [`execute`] carries out.
+#[must_use]
+pub fn kinds() -> &'static [&'static str] {
+    &["node.resources", "node.services", "logs.errors", "http.check", "tls.check", "wait", "node.exec"]
+}
+
+/// Carries out one attempt. What comes out holds no credential of a known shape and fits the bounds of a
+/// report.
+///
+/// # Errors
+/// Refused before anything was done, failed, or cancelled.
+pub async fn execute(kind: &str, with: &Map<String, Value>, context: &Context) -> Result<Report, StepError> {
+    context.policy.allows_kind(kind)?;
+    let carried_out = async {
+        match kind {
+            "node.resources" => resources::execute(with, context).await,
+            "node.services" => services::execute(with, context).await,
+            "logs.errors" => logs::execute(with, context).await,
+            "http.check" => http::execute(with, context).await,
+            "tls.check" => tls::execute(with, context).await,
+            "wait" => wait::execute(with, context).await,
+            "node.exec" => exec::execute(with, context).await,
+            other => Err(StepError::refused(format!("this agent does not know the step kind `{other}`; it may be older than the mesh"))),
+        }
+    };
+    let ended = if kind == "node.exec" {
+        // It ends its children itself before it ends.
+        carried_out.await
+    } else {
+        tokio::select! {
+            biased;
+            () = context.cancel.cancelled() => Err(StepError::cancelled(format!("{kind} was called off"))),
+            ended = carried_out => ended,
+        }
+    };
+    let clean = |report: Report| redact::redact_report(report).bounded();
+    ended.map(clean).map_err(|error| StepError { message: shortened(&redact::redact_line(&error.message)), report: error.report.map(clean), ..error })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use mainstay_core::catalogue;
+    use serde_json::json;
+
+    use super::*;
+
+    fn context() -> Context {
+        let policy = Policy::parse("[policy]\nallow = [\"*\"]").unwrap();
+        Context::new(Arc::default(), Readings::default(), Arc::default(), Arc::new(policy)).unwrap()
+    }
+
+    #[test]
+    fn an_attempt_can_move_between_threads() {
+        fn moves(_: impl Send) {}
+        let (with, context) = (Map::new(), context());
+        moves(execute("wait", &with, &context));
+    }
+
+    #[test]
+    fn every_kind_is_in_the_catalogue() {
+        assert!(kinds().iter().all(|kind| catalogue::kind(kind).is_some()));
+    }
+
+    #[tokio::test]
+    async fn what_is_unknown_is_refused_and_what_waits_can_be_called_off() {
+        let context = context();
+        assert_eq!(execute("no.such", &Map::new(), &context).await.unwrap_err().ended, Ended::Refused);
+        let with = json!({"for": "1h"}).as_object().cloned().unwrap();
+        let waiting = execute("wait", &with, &context);
+        context.cancel.cancel();
+        assert_eq!(waiting.await, Err(StepError::cancelled("wait was called off")));
+        let with = json!({"for": "1ms"}).as_object().cloned().unwrap();
+        let context = self::context();
+        assert_eq!(execute("wait", &with, &context).await, Ok(Report::default()));
+        let with = json!({"for": "soon", "password": "x"}).as_object().cloned().unwrap();
+        assert_eq!(execute("wait", &with, &context).await.unwrap_err().ended, Ended::Refused);
+    }
+
+    #[test]
+    fn a_message_fits_the_state() {
+        assert_eq!(shortened("short"), "short");
+        let long = shortened(&"ü".repeat(2_000));
+        assert!(long.len() <= MESSAGE_BYTES && long.ends_with("ü…"));
+    }
+}

@@ -1,0 +1,62 @@
+//! What the agent's own settings say about how it executes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::observe::service::Service;
+
+/// The part of the settings file that steps look at. The mesh cannot write any of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExecuteSettings {
+    /// Services that this node is to run.
+    pub services: Vec<Service>,
+    /// Globs of log files that `logs.errors` reads when the step names none.
+    pub logs: Vec<String>,
+    /// Globs of certificate files that `tls.check` reads when the step names no file and no endpoint.
+    pub certificates: Vec<String>,
+    /// Files of authorities trusted besides the public ones and the system's own.
+    pub trust: Vec<String>,
+    /// Addresses that outgoing requests may reach although they are refused otherwise (loopback,
+    /// link-local, metadata): networks such as `127.0.0.0/8`, addresses, or host names.
+    pub allow_addresses: Vec<String>,
+}
+
+/// Log files of a usual machine.
+pub const LOGS: [&str; 7] = [
+    "/var/log/**/*.log",
+    "/var/log/**/*.log.[0-9]*",
+    "/var/log/**/*.err",
+    "/var/log/syslog*",
+    "/var/log/messages*",
+    "/var/log/kern.log*",
+    "/var/log/**/error_log*",
+];
+/// Certificate files of a usual machine: of servers and of clusters, without the bundles of public authorities.
+pub const CERTIFICATES: [&str; 12] = [
+    "/etc/ssl/*.pem",
+    "/etc/ssl/*.crt",
+    "/etc/ssl/private/*.pem",
+    "/etc/ssl/private/*.crt",
+    "/etc/nginx/**/*.pem",
+    "/etc/nginx/**/*.crt",
+    "/etc/haproxy/**/*.pem",
+    "/etc/letsencrypt/live/*/cert.pem",
+    "/etc/kubernetes/pki/**/*.crt",
+    "/var/lib/kubelet/pki/*.crt",
+    "/var/lib/kubelet/pki/*-current.pem",
+    "/etc/pki/tls/private/*.pem",
+];
+
+impl ExecuteSettings {
+    /// Globs of log files; those of a usual machine when none are set.
+    #[must_use]
+    pub fn log_globs(&self) -> Vec<String> {
+        if self.logs.is_empty() { LOGS.map(str::to_owned).to_vec() } else { self.logs.clone() }
+    }
+
+    /// Globs of certificate files; those of a usual machine when none are set.
+    #[must_use]
+    pub fn certificate_globs(&self) -> Vec<String> {
+        if self.certificates.is_empty() { CERTIFICATES.map(str::to_owned).to_vec() } else { self.certificates.clone() }
+    }
+}

@@ -1,0 +1,98 @@
+//! The flags.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use super::Fragment;
+
+/// Agent of a Mainstay mesh: observes a node and carries out maintenance steps on it.
+///
+/// Every flag can also be a key of the settings file (`state_dir`) or a variable (`MAINSTAY_STATE_DIR`, lists
+/// joined by commas); flags go over variables, variables over the file. A join token is read from a file or
+/// from MAINSTAY_JOIN_TOKEN.
+#[derive(Debug, Default, Parser)]
+#[command(name = "mainstay-agent", version)]
+pub struct Arguments {
+    /// Settings file, TOML
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Cluster that the node belongs to
+    #[arg(long)]
+    pub cluster: Option<String>,
+    /// Name of the node that this agent speaks for
+    #[arg(long)]
+    pub node: Option<String>,
+    /// Directory of the agent's identity and ledger
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Addresses of the members, gRPC
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    pub members: Option<Vec<String>>,
+    /// Addresses of the members for enrolment, at the first start
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    pub enrolment: Option<Vec<String>>,
+    /// File with the join token, at the first start
+    #[arg(long, value_name = "FILE")]
+    pub join_token_file: Option<PathBuf>,
+    /// Speak for the machine that this agent runs on
+    #[arg(long)]
+    pub host: bool,
+    /// What the mesh may do here, TOML; without it, only what looks
+    #[arg(long, value_name = "FILE")]
+    pub policy_file: Option<PathBuf>,
+    /// Log files that `logs.errors` reads; * and ** stand for any text
+    #[arg(long, value_name = "GLOB")]
+    pub logs: Option<Vec<String>>,
+    /// Certificate files that `tls.check` reads
+    #[arg(long, value_name = "GLOB")]
+    pub certificates: Option<Vec<String>>,
+    /// Networks, addresses or host names that checks may reach although they are refused otherwise
+    #[arg(long = "allow-address", value_name = "ADDRESS", value_delimiter = ',')]
+    pub allow_addresses: Option<Vec<String>>,
+    /// Where metrics and health are served: an address such as 127.0.0.1:7412, or none
+    #[arg(long, value_name = "ADDRESS")]
+    pub http: Option<String>,
+    /// What the paths of metrics and health begin with, for example /agent-1
+    #[arg(long, value_name = "PATH")]
+    pub http_root_path: Option<String>,
+    /// What is logged: error, warn, info, debug, trace, or a filter such as mainstay_agent=debug
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
+    /// How it is logged: text or json
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// How long running attempts may go on after the order to stop
+    #[arg(long, value_name = "SECONDS")]
+    pub drain_seconds: Option<u64>,
+    /// End when the process that started this one ends
+    #[arg(long)]
+    pub die_with_parent: bool,
+}
+
+impl Arguments {
+    pub(super) fn into_fragment(self) -> Fragment {
+        Fragment {
+            cluster: self.cluster,
+            node: self.node,
+            state_dir: self.state_dir,
+            members: self.members,
+            enrolment: self.enrolment,
+            join_token_file: self.join_token_file,
+            join_token: None,
+            host: self.host.then_some(true),
+            services: None,
+            logs: self.logs,
+            certificates: self.certificates,
+            trust: None,
+            allow_addresses: self.allow_addresses,
+            policy_file: self.policy_file,
+            http: self.http,
+            http_root_path: self.http_root_path,
+            log: self.log,
+            log_format: self.log_format,
+            drain_seconds: self.drain_seconds,
+            die_with_parent: self.die_with_parent.then_some(true),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! From what was said to what holds. Every value is looked at, whatever the others are.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use mainstay_client::files;
+use mainstay_core::AgentId;
+
+use super::{FILE_MAX, Fragment, JoinTokenSource, Logging, Settings, SettingsError};
+use crate::execute::{ExecuteSettings, Outgoing, Policy};
+
+/// Port of every listener of an agent; loopback unless set.
+const HTTP: &str = "127.0.0.1:7412";
+/// Below what Kubernetes waits before it kills, so that results are still reported.
+const DRAIN_SECONDS: u64 = 20;
+/// Longer than this an agent is not to hold up a reboot.
+const DRAIN_SECONDS_MAX: u64 = 3_600;
+/// Members of one mesh, learners included, and room for their other names.
+const ADDRESSES_MAX: usize = 64;
+
+struct Problems(Vec<String>);
+
+impl Problems {
+    fn add(&mut self, problem: impl Into<String>) {
+        self.0.push(problem.into());
+    }
+
+    /// A value that has to be there and has to be right.
+    fn required<T: FromStr<Err: std::fmt::Display>>(&mut self, name: &str, value: Option<String>) -> Option<T> {
+        match value {
+            None => {
+                self.add(missing(name));
+                None
+            }
+            Some(text) => text.parse().map_err(|error| self.add(format!("{name}: {error}"))).ok(),
+        }
+    }
+}
+
+fn missing(name: &str) -> String {
+    format!("{name} is not set: give --{}, MAINSTAY_{} or `{name}` in the settings file", name.replace('_', "-"), name.to_uppercase())
+}
+
+pub(super) fn check(merged: Fragment, earlier: Vec<String>) -> Result<Settings, SettingsError> {
+    let mut problems = Problems(earlier);
+    let cluster = problems.required("cluster", merged.cluster);
+    let node = problems.required("node", merged.node);
+    let members = addresses("members", merged.members, &mut problems);
+    if members.is_empty() {
+        problems.add(missing("members"));
+    }
+    let enrolment = addresses("enrolment", merged.enrolment, &mut problems);
+    if merged.state_dir.is_none() {
+        problems.add(missing("state_dir"));
+    }
+    let http = http(merged.http.as_deref().unwrap_or(HTTP), &mut problems);
+    let http_root_path = root_path(merged.http_root_path.unwrap_or_default(), &mut problems);
+    let log = logging(merged.log, merged.log_format, &mut problems);
+    let drain_seconds = merged.drain_seconds.unwrap_or(DRAIN_SECONDS);
+    if drain_seconds > DRAIN_SECONDS_MAX {
+        problems.add(format!("drain_seconds is {drain_seconds}, and at most {DRAIN_SECONDS_MAX}"));
+    }
+    let allow_addresses = merged.allow_addresses.unwrap_or_default();
+    if let Err(error) = Outgoing::new(&allow_addresses) {
+        problems.add(format!("allow_addresses: {error}"));
+    }
+    let execute = ExecuteSettings {
+        services: merged.services.unwrap_or_default(),
+        logs: globs("logs", merged.logs, &mut problems),
+        certificates: globs("certificates", merged.certificates, &mut problems),
+        trust: merged.trust.unwrap_or_default(),
+        allow_addresses,
+    };
+    let policy = merged.policy_file.as_deref().map(|path| policy(path).map_err(|problem| problems.add(problem))).and_then(Result::ok).unwrap_or_default();
+    match (cluster, node, merged.state_dir) {
+        (Some(cluster), Some(node), Some(state_dir)) if problems.0.is_empty() => Ok(Settings {
+            agent: AgentId { cluster, node },
+            state_dir,
+            members,
+            enrolment,
+            join_token: merged.join_token.map(JoinTokenSource::Text).or(merged.join_token_file.map(JoinTokenSource::File)),
+            host: merged.host.unwrap_or(false),
+            execute,
+            policy,
+            http,
+            http_root_path,
+            log,
+            drain: Duration::from_secs(drain_seconds),
+            die_with_parent: merged.die_with_parent.unwrap_or(false),
+        }),
+        _ => Err(SettingsError { problems: problems.0 }),
+    }
+}
+
+fn addresses(name: &str, addresses: Option<Vec<String>>, problems: &mut Problems) -> Vec<String> {
+    let addresses = addresses.unwrap_or_default();
+    for address in addresses.iter().filter(|address| !is_address(address)) {
+        problems.add(format!("{name}: `{address}` is not host:port"));
+    }
+    if addresses.len() > ADDRESSES_MAX {
+        problems.add(format!("{name}: {} addresses, and at most {ADDRESSES_MAX}", addresses.len()));
+    }
+    addresses
+}
+
+fn is_address(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let host_is_good = match bare {
+        Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_')),
+    };
+    host_is_good && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+fn http(text: &str, problems: &mut Problems) -> Option<SocketAddr> {
+    if text == "none" {
+        return None;
+    }
+    text.parse().map_err(|_| problems.add(format!("http: `{text}` is neither an address such as {HTTP} nor none"))).ok()
+}
+
+fn root_path(text: String, problems: &mut Problems) -> String {
+    let path = text.trim_end_matches('/');
+    let is_plain = path.is_empty() || (path.starts_with('/') && path.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b'.' | b'_')) && !path.contains("//"));
+    if !is_plain {
+        problems.add(format!("http_root_path: `{text}` should begin with / and hold letters, digits, `-`, `.`, `_` and / only"));
+    }
+    path.to_owned()
+}
+
+fn logging(filter: Option<String>, format: Option<String>, problems: &mut Problems) -> Logging {
+    let filter = filter.unwrap_or_else(|| "info".to_owned());
+    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&filter) {
+        problems.add(format!("log: `{filter}`: {error}"));
+    }
+    let json = match format.as_deref() {
+        None | Some("text") => false,
+        Some("json") => true,
+        Some(other) => {
+            problems.add(format!("log_format: `{other}` is neither text nor json"));
+            false
+        }
+    };
+    Logging { filter, json }
+}
+
+fn globs(name: &str, globs: Option<Vec<String>>, problems: &mut Problems) -> Vec<String> {
+    let globs = globs.unwrap_or_default();
+    for text in &globs {
+        if let Err(error) = glob::Pattern::new(text) {
+            problems.add(format!("{name}: `{text}`: {error}"));
+        }
+    }
+    globs
+}
+
+fn policy(path: &std::path::Path) -> Result<Policy, String> {
+    let text = files::read_text(path, FILE_MAX).map_err(|error| format!("the policy file {} cannot be read: {error}", path.display()))?;
+    Policy::parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+}

@@ -1,0 +1,38 @@
+//! The variables `MAINSTAY_…`.
+
+use std::str::FromStr;
+
+use super::Fragment;
+
+/// What the environment says. Values that cannot be read go to `problems`; empty ones count as not there.
+pub(super) fn fragment(variable: &dyn Fn(&str) -> Option<String>, problems: &mut Vec<String>) -> Fragment {
+    let text = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let list = |name: &str| text(name).map(|value| value.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect::<Vec<_>>());
+    Fragment {
+        cluster: text("MAINSTAY_CLUSTER"),
+        node: text("MAINSTAY_NODE"),
+        state_dir: text("MAINSTAY_STATE_DIR").map(Into::into),
+        members: list("MAINSTAY_MEMBERS"),
+        enrolment: list("MAINSTAY_ENROLMENT"),
+        join_token_file: text("MAINSTAY_JOIN_TOKEN_FILE").map(Into::into),
+        join_token: text("MAINSTAY_JOIN_TOKEN"),
+        host: parsed(&text, "MAINSTAY_HOST", "true or false", problems),
+        services: None,
+        logs: list("MAINSTAY_LOGS"),
+        certificates: list("MAINSTAY_CERTIFICATES"),
+        trust: list("MAINSTAY_TRUST"),
+        allow_addresses: list("MAINSTAY_ALLOW_ADDRESSES"),
+        policy_file: text("MAINSTAY_POLICY_FILE").map(Into::into),
+        http: text("MAINSTAY_HTTP"),
+        http_root_path: text("MAINSTAY_HTTP_ROOT_PATH"),
+        log: text("MAINSTAY_LOG"),
+        log_format: text("MAINSTAY_LOG_FORMAT"),
+        drain_seconds: parsed(&text, "MAINSTAY_DRAIN_SECONDS", "a number of seconds", problems),
+        die_with_parent: parsed(&text, "MAINSTAY_DIE_WITH_PARENT", "true or false", problems),
+    }
+}
+
+fn parsed<T: FromStr>(text: &dyn Fn(&str) -> Option<String>, name: &str, what: &str, problems: &mut Vec<String>) -> Option<T> {
+    let value = text(name)?;
+    value.parse().map_err(|_| problems.push(format!("{name} is `{value}`, and should be {what}"))).ok()
+}

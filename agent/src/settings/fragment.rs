@@ -1,0 +1,78 @@
+//! Settings as one source gave them: nothing is required, nothing is checked beyond its type.
+
+use std::path::{Path, PathBuf};
+
+use mainstay_client::files;
+use serde::Deserialize;
+
+use super::FILE_MAX;
+use crate::observe::service::Service;
+
+/// One source's part.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fragment {
+    pub cluster: Option<String>,
+    pub node: Option<String>,
+    pub state_dir: Option<PathBuf>,
+    pub members: Option<Vec<String>>,
+    pub enrolment: Option<Vec<String>>,
+    pub join_token_file: Option<PathBuf>,
+    /// From the environment only: a settings file is read by more eyes than a secret should be.
+    #[serde(skip)]
+    pub join_token: Option<String>,
+    pub host: Option<bool>,
+    pub services: Option<Vec<Service>>,
+    pub logs: Option<Vec<String>>,
+    pub certificates: Option<Vec<String>>,
+    pub trust: Option<Vec<String>>,
+    pub allow_addresses: Option<Vec<String>>,
+    pub policy_file: Option<PathBuf>,
+    pub http: Option<String>,
+    pub http_root_path: Option<String>,
+    pub log: Option<String>,
+    pub log_format: Option<String>,
+    pub drain_seconds: Option<u64>,
+    pub die_with_parent: Option<bool>,
+}
+
+impl Fragment {
+    /// Reads a settings file.
+    ///
+    /// # Errors
+    /// A sentence that names the file and what is wrong with it.
+    pub fn read(path: &Path) -> Result<Fragment, String> {
+        let text = files::read_text(path, FILE_MAX).map_err(|error| format!("the settings file {} cannot be read: {error}", path.display()))?;
+        toml::from_str(&text).map_err(|error| format!("the settings file {}: {}", path.display(), error.to_string().trim_end()))
+    }
+
+    /// This, and where it says nothing, the weaker one.
+    #[must_use]
+    pub fn over(self, weaker: Fragment) -> Fragment {
+        // A token is one setting with two forms: the stronger source's form counts.
+        let says_token = self.join_token.is_some() || self.join_token_file.is_some();
+        let (join_token, join_token_file) = if says_token { (self.join_token, self.join_token_file) } else { (weaker.join_token, weaker.join_token_file) };
+        Fragment {
+            cluster: self.cluster.or(weaker.cluster),
+            node: self.node.or(weaker.node),
+            state_dir: self.state_dir.or(weaker.state_dir),
+            members: self.members.or(weaker.members),
+            enrolment: self.enrolment.or(weaker.enrolment),
+            join_token_file,
+            join_token,
+            host: self.host.or(weaker.host),
+            services: self.services.or(weaker.services),
+            logs: self.logs.or(weaker.logs),
+            certificates: self.certificates.or(weaker.certificates),
+            trust: self.trust.or(weaker.trust),
+            allow_addresses: self.allow_addresses.or(weaker.allow_addresses),
+            policy_file: self.policy_file.or(weaker.policy_file),
+            http: self.http.or(weaker.http),
+            http_root_path: self.http_root_path.or(weaker.http_root_path),
+            log: self.log.or(weaker.log),
+            log_format: self.log_format.or(weaker.log_format),
+            drain_seconds: self.drain_seconds.or(weaker.drain_seconds),
+            die_with_parent: self.die_with_parent.or(weaker.die_with_parent),
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! What this agent was told: from fragments as found, to one merged, to one checked.
+//!
+//! ```text
+//!  file (TOML) ─┐
+//!  environment ─┼─▶ Fragment::over ─▶ Fragment ─▶ check ─▶ Settings
+//!  flags ───────┘     later is stronger             every bad value, all at once
+//! ```
+//! The program sees only [`Settings`]. A join token comes from a file or from the environment, never from a
+//! flag, since flags can be read by everybody on the machine.
+
+mod arguments;
+mod check;
+mod environment;
+mod fragment;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mainstay_client::files;
+use mainstay_core::AgentId;
+
+pub use arguments::Arguments;
+pub use fragment::Fragment;
+
+use crate::execute::{ExecuteSettings, Policy};
+
+/// A settings or policy file larger than this is something else.
+const FILE_MAX: u64 = 1 << 20;
+/// A join token is about 150 characters.
+const TOKEN_MAX: u64 = 4 << 10;
+
+/// Everything an agent needs to know, checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Who this agent is: the node it speaks for, in its cluster.
+    pub agent: AgentId,
+    /// Identity, ledger and lock of this agent.
+    pub state_dir: PathBuf,
+    /// gRPC addresses of the members, `host:port`.
+    pub members: Vec<String>,
+    /// Enrolment addresses of the members, `host:port`; needed at the first start only.
+    pub enrolment: Vec<String>,
+    /// Needed at the first start only.
+    pub join_token: Option<JoinTokenSource>,
+    /// Whether this agent speaks for the machine it runs on.
+    pub host: bool,
+    pub execute: ExecuteSettings,
+    pub policy: Policy,
+    /// Where metrics and health are served, if anywhere.
+    pub http: Option<SocketAddr>,
+    /// What their paths begin with: empty, or `/` and a text without a slash at its end.
+    pub http_root_path: String,
+    pub log: Logging,
+    /// How long running attempts may go on after the order to stop.
+    pub drain: Duration,
+    /// Whether this process ends with the one that started it.
+    pub die_with_parent: bool,
+}
+
+/// How this process logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logging {
+    /// A `tracing` filter: `info`, `mainstay_agent=debug`.
+    pub filter: String,
+    pub json: bool,
+}
+
+/// Where a join token is to be read, at the time that it is needed.
+#[derive(Clone, PartialEq, Eq)]
+pub enum JoinTokenSource {
+    File(PathBuf),
+    Text(String),
+}
+
+/// Every reason for which the settings are not usable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingsError {
+    pub problems: Vec<String>,
+}
+
+impl Settings {
+    /// Reads the file that the flags or the environment name, puts the environment and the flags over it,
+    /// and checks the result.
+    ///
+    /// # Errors
+    /// All bad values together.
+    pub fn load(arguments: Arguments, variable: &dyn Fn(&str) -> Option<String>) -> Result<Settings, SettingsError> {
+        let mut problems = Vec::new();
+        let config = arguments.config.clone().or_else(|| variable("MAINSTAY_CONFIG").map(PathBuf::from));
+        let file = config.map(|path| Fragment::read(&path)).transpose().unwrap_or_else(|problem| {
+            problems.push(problem);
+            None
+        });
+        let environment = environment::fragment(variable, &mut problems);
+        let merged = arguments.into_fragment().over(environment).over(file.unwrap_or_default());
+        check::check(merged, problems)
+    }
+}
+
+impl JoinTokenSource {
+    /// The token's text.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is far too large for a token.
+    pub fn read(&self) -> io::Result<String> {
+        match self {
+            JoinTokenSource::Text(text) => Ok(text.clone()),
+            JoinTokenSource::File(path) => files::read_text(path, TOKEN_MAX)
+                .map(|text| text.trim().to_owned())
+                .map_err(|error| io::Error::new(error.kind(), format!("the join token's file {}: {error}", path.display()))),
+        }
+    }
+}
+
+/// Without the token.
+impl fmt::Debug for JoinTokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            JoinTokenSource::File(path) => write!(f, "File({})", path.display()),
+            JoinTokenSource::Text(_) => f.write_str("Text(…)"),
+        }
+    }
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the settings cannot be used:")?;
+        self.problems.iter().try_for_each(|problem| write!(f, "\n  - {problem}"))
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use clap::Parser;
+
+    use super::*;
+
+    fn load(flags: &[&str], variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+        let variables: BTreeMap<&str, &str> = variables.iter().copied().collect();
+        let arguments = Arguments::try_parse_from([&["mainstay-agent"], flags].concat()).unwrap();
+        Settings::load(arguments, &|name| variables.get(name).map(|value| (*value).to_owned()))
+    }
+
+    const ENOUGH: [&str; 8] = ["--state-dir", "/s", "--members", "a:7400", "--cluster", "local", "--node", "n1"];
+
+    #[test]
+    fn flags_go_over_the_environment_and_that_over_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.toml");
+        std::fs::write(&path, "cluster = \"file\"\nnode = \"file\"\nstate_dir = \"/file\"\nmembers = [\"file:1\"]\nhost = true\nlogs = [\"/var/log/*.log\"]\n\n[[services]]\nname = \"web\"\nport = 80\n").unwrap();
+        let variables = [("MAINSTAY_CONFIG", path.to_str().unwrap()), ("MAINSTAY_NODE", "variable"), ("MAINSTAY_CLUSTER", "variable"), ("MAINSTAY_MEMBERS", "a:1, b:2")];
+        let settings = load(&["--node", "flag"], &variables).unwrap();
+        assert_eq!(settings.agent.to_string(), "variable/flag");
+        assert_eq!(settings.members, ["a:1", "b:2"]);
+        assert_eq!(settings.state_dir, Path::new("/file"));
+        assert_eq!((settings.host, settings.execute.services[0].port, settings.execute.logs.len()), (true, Some(80), 1));
+    }
+
+    #[test]
+    fn what_nobody_said_has_its_default() {
+        let settings = load(&ENOUGH, &[]).unwrap();
+        assert_eq!(settings.http, Some("127.0.0.1:7412".parse().unwrap()));
+        assert_eq!((settings.drain, settings.host, settings.die_with_parent), (Duration::from_secs(20), false, false));
+        assert_eq!(settings.log, Logging { filter: "info".into(), json: false });
+        assert!(settings.join_token.is_none() && settings.http_root_path.is_empty() && settings.policy == Policy::default());
+    }
+
+    #[test]
+    fn every_bad_value_is_reported_at_once() {
+        let variables = [("MAINSTAY_DRAIN_SECONDS", "soon"), ("MAINSTAY_HOST", "maybe"), ("MAINSTAY_CONFIG", "/no/such/file.toml")];
+        let flags = ["--members", "a", "--node", "N1", "--http", "7412", "--http-root-path", "x", "--log-format", "xml", "--policy-file", "/no/such/policy", "--allow-address", "not an address"];
+        let problems = load(&flags, &variables).unwrap_err().problems.join("\n");
+        for part in [
+            "MAINSTAY_DRAIN_SECONDS",
+            "MAINSTAY_HOST",
+            "/no/such/file.toml",
+            "state_dir",
+            "`a` is not host:port",
+            "cluster",
+            "`N1` is not a node name",
+            "http: `7412`",
+            "http_root_path",
+            "log_format: `xml`",
+            "/no/such/policy",
+            "not an address",
+        ] {
+            assert!(problems.contains(part), "{part} is missing in:\n{problems}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_of_the_file_is_a_problem_with_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.toml");
+        std::fs::write(&path, "cluster = \"c\"\nnod = \"n\"\n").unwrap();
+        let problems = load(&[&ENOUGH[..], &["--config", path.to_str().unwrap()]].concat(), &[]).unwrap_err().problems;
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].contains("line 2") && problems[0].contains("unknown field `nod`"), "{}", problems[0]);
+    }
+
+    #[test]
+    fn a_join_token_is_in_no_debug_output_and_its_file_is_read_when_needed() {
+        let settings = load(&ENOUGH, &[("MAINSTAY_JOIN_TOKEN", "mst1.x.y")]).unwrap();
+        assert!(!format!("{settings:?}").contains("mst1"));
+        assert_eq!(settings.join_token.unwrap().read().unwrap(), "mst1.x.y");
+        let missing = load(&[&ENOUGH[..], &["--join-token-file", "/no/such/token"]].concat(), &[]).unwrap();
+        assert!(missing.join_token.unwrap().read().unwrap_err().to_string().contains("/no/such/token"));
+    }
+
+    #[test]
+    fn the_listener_can_be_switched_off() {
+        assert_eq!(load(&[&ENOUGH[..], &["--http", "none"]].concat(), &[]).unwrap().http, None);
+    }
+}

@@ -1,0 +1,11 @@
+//! The harness: starts the real binaries as a person would, throw-away directories, free ports, and waits
+//! for states with a deadline.
+#![allow(clippy::disallowed_methods, clippy::expect_used, clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test that cannot go on stops with words")]
+
+pub mod faults;
+pub mod process;
+pub mod up;
+pub mod wait;
+
+pub use up::{Options, Up};
+pub use wait::{eventually, eventually_within};

@@ -1,0 +1,33 @@
+//! Waiting for a state: asked again until it holds or the deadline has passed.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+/// What a test allows a mesh under load to take for anything. Never decides by itself whether a test passes:
+/// it only ends one that would hang.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks `state` until it answers with something.
+pub async fn eventually<T, F, Fut>(what: &str, state: F) -> T
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, String>>,
+{
+    eventually_within(PATIENCE, what, state).await
+}
+
+/// As [`eventually`], with a deadline of its own.
+pub async fn eventually_within<T, F, Fut>(patience: Duration, what: &str, mut state: F) -> T
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, String>>,
+{
+    let begun = Instant::now();
+    loop {
+        match state().await {
+            Ok(value) => return value,
+            Err(last) if begun.elapsed() > patience => panic!("{what}: not within {patience:?}; last: {last}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
