@@ -1,47 +1,61 @@
-//! X.509 identities: how they are made, granted, kept on disk and read from a peer.
+//! Who a process is: keys, certificates, and the embedded certificate authority.
 //!
 //! ```text
-//!  Root (offline file) ──signs──▶ Issuer (one per coordinator) ──issues──▶ leaf (24 h, one SPIFFE URI)
-//!                                                                            │  key never leaves its owner: NewKey
-//!  JoinToken (root's fingerprint + secret) ──▶ first leaf                    ▼
-//!                                                     Bundle = key + leaf + issuer + roots, one file on disk
+//!  root (offline, 10 years) ──signs──▶ issuer (one per coordinator, 1 year) ──signs──▶ leaf (24 hours)
 //! ```
-//!
-//! Who a certificate is for is decided by the issuer alone: names in a request are not read. What a certificate may do
-//! is decided elsewhere, by the authorization table; here is only who somebody is.
-//!
-//! Name constraints would keep an issuer to its mesh by themselves, but the TLS stack refuses every URI below a CA
-//! that carries one for URIs. Each mesh therefore has a root of its own, and each verifier compares the mesh's name.
+//! A leaf names its holder by exactly one SPIFFE URI, which the issuer chooses; names in a request are not
+//! looked at. What is revoked is the mesh's state, not a list in here.
 
+mod authority;
 mod bundle;
-mod certificate;
-mod fingerprint;
-mod issuer;
-mod key;
+mod client_identity;
+mod join;
 mod peer;
-mod root;
-mod store;
-mod token;
 
-use mainstay_core::time::Millis;
+pub use authority::{ISSUER_LIFE, Issuer, LEAF_LIFE, Root};
+pub use bundle::{Bundle, NewKey};
+pub use client_identity::ClientIdentity;
+pub use join::JoinToken;
+pub use peer::{PeerIdentity, root_sha256};
 
-pub use bundle::{Bundle, BundleError};
-pub use certificate::{Certificate, CertificateError};
-pub use fingerprint::{Fingerprint, FingerprintError};
-pub use issuer::{Grant, IssueError, Issued, Issuer};
-pub use key::NewKey;
-pub use peer::PeerIdentity;
-pub use root::Root;
-pub use store::{IDENTITY_FILE, StoreError};
-pub use token::{JoinToken, TokenError};
+use std::path::PathBuf;
 
-/// How long a leaf is good for: short, so that one that was stolen soon is not.
-pub const LEAF_VALIDITY: Millis = Millis::from_secs(24 * 3_600);
-/// How long an issuer is good for.
-pub const ISSUER_VALIDITY: Millis = Millis::from_secs(366 * 24 * 3_600);
-/// How long a root is good for.
-pub const ROOT_VALIDITY: Millis = Millis::from_secs(3_653 * 24 * 3_600);
-/// For how long after its end a leaf may still ask for its successor, so that an outage heals itself.
-pub const RENEWABLE_AFTER_EXPIRY: Millis = Millis::from_secs(30 * 24 * 3_600);
-/// How far the start of a certificate lies in the past, for peers whose clock is behind.
-const BACKDATED: Millis = Millis::from_secs(5 * 60);
+use mainstay_core::id::NameError;
+
+/// What goes wrong with keys and certificates.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    #[error("cannot read {path}: {source}")]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("cannot write {path}: {source}")]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{what} is not what it should be: {problem}")]
+    Malformed { what: &'static str, problem: String },
+    #[error("the certificate names nobody in this mesh: {0}")]
+    Name(#[from] NameError),
+    #[error("the certificate authority failed: {0}")]
+    Authority(#[from] rcgen::Error),
+    #[error("the key and certificate do not work together: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+impl IdentityError {
+    fn malformed(what: &'static str, problem: impl std::fmt::Display) -> IdentityError {
+        IdentityError::Malformed { what, problem: problem.to_string() }
+    }
+}
+
+pub(crate) use peer::certificates as certificates_of;
+pub(crate) use peer::sha256 as sha256_of;
+
+pub(crate) fn renewable_for() -> mainstay_core::time::Millis {
+    peer::RENEWABLE_FOR
+}

@@ -1,40 +1,73 @@
-//! Who is at the other end of a connection.
+//! Reading certificates.
 
 use mainstay_core::Identity;
 use mainstay_core::id::MeshName;
-use mainstay_core::time::WallTime;
+use mainstay_core::time::{Millis, WallTime};
 use rustls_pki_types::CertificateDer;
+use sha2::{Digest, Sha256};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use super::certificate::{Certificate, CertificateError};
+use super::IdentityError;
 
-/// Who a verified leaf certificate speaks for; read once per connection.
+/// For so long after its end a leaf may still ask for its renewal, so that an outage heals itself.
+pub const RENEWABLE_FOR: Millis = Millis(30 * 86_400_000);
+
+/// The other end of a connection, as its verified certificate says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerIdentity {
-    pub identity: Identity,
     pub mesh: MeshName,
-    /// Last moment of the certificate's validity.
+    pub identity: Identity,
     pub not_after: WallTime,
-    /// Serial number of the certificate, hexadecimal.
-    pub serial: String,
-    /// Whether the certificate had ended when the connection was made. Such a peer may renew it, and nothing else. For a
-    /// connection that lives on, ask [`PeerIdentity::is_expired`].
+    /// Past its end when the connection was made; such a peer may only renew.
     pub expired: bool,
 }
 
 impl PeerIdentity {
-    /// Reads the identity in a leaf. Whether the leaf can be believed is the verifier's to say, not this function's.
-    ///
-    /// # Errors
-    /// When it does not name exactly one URI, or one that is not an identity.
-    pub fn from_certificate(leaf: &CertificateDer<'_>, now: WallTime) -> Result<Self, CertificateError> {
-        let certificate = Certificate::read(leaf)?;
-        let (mesh, identity) = Identity::from_uri(certificate.uri()?)?;
-        Ok(PeerIdentity { identity, mesh, expired: certificate.not_after < now, not_after: certificate.not_after, serial: certificate.serial })
+    /// Reads a leaf that has been verified. It names exactly one SPIFFE URI and nothing else by URI.
+    pub fn of(leaf: &CertificateDer<'_>, now: WallTime) -> Result<PeerIdentity, IdentityError> {
+        let (_, certificate) = X509Certificate::from_der(leaf).map_err(|error| IdentityError::malformed("the certificate", error))?;
+        let names = certificate.subject_alternative_name().map_err(|error| IdentityError::malformed("the certificate", error))?;
+        let uris: Vec<&str> = names
+            .iter()
+            .flat_map(|names| &names.value.general_names)
+            .filter_map(|name| match name {
+                GeneralName::URI(uri) => Some(*uri),
+                _ => None,
+            })
+            .collect();
+        let [uri] = uris.as_slice() else {
+            return Err(IdentityError::malformed("the certificate", format!("it has {} URIs, and should have one SPIFFE id", uris.len())));
+        };
+        let (mesh, identity) = Identity::from_uri(uri)?;
+        let not_after = WallTime(certificate.validity().not_after.timestamp().saturating_mul(1_000));
+        Ok(PeerIdentity { mesh, identity, not_after, expired: now > not_after })
     }
+}
 
-    /// Whether the certificate has ended by now.
-    #[must_use]
-    pub fn is_expired(&self, now: WallTime) -> bool {
-        self.expired || self.not_after < now
+/// From when to when the first certificate of a PEM text is good.
+pub fn validity(pem: &str) -> Result<(WallTime, WallTime), IdentityError> {
+    let der = certificates(pem)?;
+    let (_, certificate) = X509Certificate::from_der(&der[0]).map_err(|error| IdentityError::malformed("the certificate", error))?;
+    let wall = |time: x509_parser::time::ASN1Time| WallTime(time.timestamp().saturating_mul(1_000));
+    Ok((wall(certificate.validity().not_before), wall(certificate.validity().not_after)))
+}
+
+/// All certificates of a PEM text, at least one.
+pub fn certificates(pem_text: &str) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+    let blocks = pem::parse_many(pem_text).map_err(|error| IdentityError::malformed("the certificate file", error))?;
+    let found: Vec<_> =
+        blocks.into_iter().filter(|block| block.tag() == "CERTIFICATE").map(|block| CertificateDer::from(block.into_contents())).collect();
+    if found.is_empty() {
+        return Err(IdentityError::malformed("the certificate file", "there is no certificate in it"));
     }
+    Ok(found)
+}
+
+/// SHA-256 of a root certificate, in hexadecimal: what a join token pins.
+pub fn root_sha256(cert_pem: &str) -> Result<String, IdentityError> {
+    Ok(sha256(&certificates(cert_pem)?[0]))
+}
+
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
