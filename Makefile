@@ -1,0 +1,40 @@
+# What a person calls. Everything that takes long says what it does.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+
+.PHONY: help build up test check fix audit bench soak clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+build: ## the release binaries: target/release/mainstay, mainstay-agent, mainstay-coordinator
+	$(CARGO) build --release --locked -p mainstay -p mainstay-agent -p mainstay-coordinator
+
+up: build ## a whole mesh on this machine, the daily plan, its report; ONCE=1 ends after the report
+	@target/release/mainstay up $(if $(ONCE),--once daily) $(ARGS)
+
+test: ## installs what the tests need and runs all of them; SUITE=mesh runs one
+	@tests/run $(SUITE)
+
+check: ## format, lints, licences and bans; changes nothing
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	@tests/tool cargo-deny 0.20.2 && "$$(tests/tool --where cargo-deny 0.20.2)" --offline check bans licenses sources
+
+fix: ## format, and the lints that can mend themselves
+	$(CARGO) fmt --all
+	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+
+audit: ## known vulnerabilities of dependencies; needs the network
+	@tests/tool cargo-deny 0.20.2 && "$$(tests/tool --where cargo-deny 0.20.2)" check advisories
+
+bench: build ## measures and replaces rows of bench/results.json; ONLY=agent for one area
+	$(CARGO) run --release --locked -p mainstay-bench -- $(ONLY)
+
+soak: ## the simulated mesh with many more seeds
+	MAINSTAY_SEEDS=$(or $(SEEDS),2000) $(CARGO) test --release -p mainstay-core --test simulation -- --nocapture
+
+clean: ## what was built, and the mesh of this folder
+	$(CARGO) clean
+	rm -rf .mainstay
