@@ -25,16 +25,19 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from
 
 /// Connects to a coordinator as `identity`. Each new connection takes the identity's newest certificate.
 pub async fn connect(address: &str, identity: &ClientIdentity) -> Result<Channel, ConnectError> {
-    open(address, identity.client_config()).await
+    let identity = identity.clone();
+    open(address, move || identity.client_config()).await
 }
 
 /// Connects to an enrolment listener, knowing only its root's digest.
 pub async fn connect_pinned(address: &str, root_sha256: &str) -> Result<Channel, ConnectError> {
     let config = tls::pinned_config(root_sha256).map_err(|error| ConnectError::new(address, &error))?;
-    open(address, Arc::new(config)).await
+    let config = Arc::new(config);
+    open(address, move || config.clone()).await
 }
 
-async fn open(address: &str, config: Arc<ClientConfig>) -> Result<Channel, ConnectError> {
+/// `config` is asked for each time the channel dials, which it does again by itself after a connection broke.
+async fn open(address: &str, config: impl Fn() -> Arc<ClientConfig> + Send + Sync + 'static) -> Result<Channel, ConnectError> {
     let target: Arc<str> = address.into();
     // The scheme is plain because TLS is done by the connector below; the name is not looked up.
     let endpoint = Endpoint::from_static("http://mesh.mainstay.invalid")
@@ -43,7 +46,7 @@ async fn open(address: &str, config: Arc<ClientConfig>) -> Result<Channel, Conne
         .keep_alive_timeout(KEEPALIVE.1)
         .keep_alive_while_idle(true);
     let connector = service_fn(move |_: Uri| {
-        let (target, config) = (target.clone(), config.clone());
+        let (target, config) = (target.clone(), config());
         async move { dial(&target, config).await.map(TokioIo::new) }
     });
     match tokio::time::timeout(CONNECT, endpoint.connect_with_connector(connector)).await {

@@ -38,6 +38,7 @@ pub struct Up {
 
 /// The folder with the built binaries: where the test's own executable lies.
 pub fn binaries() -> PathBuf {
+    // A measurement takes the release build, a test what was built with it.
     if let Some(dir) = std::env::var_os("MAINSTAY_BINARIES") {
         return dir.into();
     }

@@ -101,7 +101,10 @@ impl Issuer {
         params.subject_alt_names = vec![SanType::URI(identity.uri(mesh).as_str().try_into()?)];
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        if matches!(identity, Identity::Coordinator(_)) {
+            params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
+        }
         params.use_authority_key_identifier_extension = true;
         let signer = rcgen::Issuer::from_ca_cert_pem(&self.cert_pem, &self.key)?;
         let leaf = params.signed_by(&request.public_key, &signer)?;
