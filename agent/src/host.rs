@@ -21,7 +21,7 @@ const TEXT_MAX: u64 = 4 << 20;
 const GLOB_MAX: usize = 4_096;
 
 /// The observed machine.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Host {
     root: PathBuf,
     clock: Arc<dyn Clock>,
@@ -34,6 +34,12 @@ pub struct FileFacts {
     pub modified: WallTime,
     /// Device and inode: two paths with the same pair are one file.
     pub identity: (u64, u64),
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Host").field(&self.root).finish()
+    }
 }
 
 impl Default for Host {
@@ -58,7 +64,16 @@ impl Host {
     /// The same machine with clocks that stand still.
     #[cfg(test)]
     pub(crate) fn with_wall(self, wall: WallTime) -> Host {
-        self.with_clock(Arc::new(mainstay_client::clock::ManualClock::at(wall)))
+        struct Still(WallTime);
+        impl Clock for Still {
+            fn wall(&self) -> WallTime {
+                self.0
+            }
+            fn monotonic(&self) -> std::time::Duration {
+                std::time::Duration::ZERO
+            }
+        }
+        self.with_clock(Arc::new(Still(wall)))
     }
 
     /// Whether the agent sees the host's own file system as its own.
@@ -76,7 +91,7 @@ impl Host {
     /// Milliseconds on a clock that never goes back and counts suspend.
     #[must_use]
     pub fn monotonic_ms(&self) -> u64 {
-        u64::try_from(self.clock.monotonic().since_boot().as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Where a path of the host lies for this process. `..` is left out, so that no path leads out of the root.

@@ -3,8 +3,21 @@
 //! [`observe`] reads what the machine says about itself, [`execute`] carries out one attempt of one step
 //! with those readings at hand, and [`redact`] keeps credentials out of everything that leaves either.
 //! [`host`] is the seam to this machine's clock and files.
+//!
+//! [`run`] puts the process together: [`enrolment`] gives it an identity, [`link`] brings what the mesh wants,
+//! [`attempts`] carries that out by the [`ledger`], and [`http`] shows metrics and health.
 
+pub mod attempts;
+pub mod enrolment;
 pub mod execute;
+pub mod hold;
 pub mod host;
+pub mod http;
+pub mod ledger;
+pub mod link;
+pub mod log;
 pub mod observe;
 pub mod redact;
+pub mod run;
+pub mod settings;
+pub mod signals;

@@ -1,1 +1,49 @@
-fn main() {}
+//! `mainstay-agent`: settings, logs, run, exit status.
+//!
+//! 0: it left when it was asked to. 1: it could not start or go on. 2: its settings cannot be used.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use mainstay_agent::settings::{Arguments, Settings};
+use mainstay_agent::{log, run, signals};
+
+/// Blocking work (ledger, log files, file systems) at one time.
+const BLOCKING_THREADS: usize = 16;
+
+fn main() -> ExitCode {
+    mainstay_client::tls::install_provider();
+    let settings = match Settings::load(Arguments::parse(), &|name| std::env::var(name).ok()) {
+        Ok(settings) => settings,
+        Err(error) => return complain(&error, 2),
+    };
+    log::start(&settings.log);
+    match serve(settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(settings: Settings) -> anyhow::Result<()> {
+    if settings.die_with_parent {
+        // The order to leave, as if the parent had given it: what runs may end.
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+    }
+    // One thread for what waits, others only while something blocks: an agent at rest is small.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;
+    let served = runtime.block_on(async { Ok(run::run(settings, signals::listen()?).await?) });
+    // What still blocks then has been given up before.
+    runtime.shutdown_background();
+    served
+}
+
+/// Before there are logs.
+fn complain(error: &dyn std::fmt::Display, status: u8) -> ExitCode {
+    // Whoever closed standard error does not want to know.
+    let _ = writeln!(std::io::stderr(), "mainstay-agent: {error}");
+    ExitCode::from(status)
+}

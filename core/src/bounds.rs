@@ -57,6 +57,10 @@ pub const REPLIES: usize = 50_000;
 pub const REPLIES_FOR: Millis = Millis(600_000);
 /// Audit records kept in the state; the chain's hash goes on when older ones leave.
 pub const AUDIT: usize = 5_000;
+/// Operators of one mesh.
+pub const OPERATORS: usize = 1_000;
+/// Why somebody did something, in words.
+pub const REASON_BYTES: usize = 512;
 /// Revoked identities.
 pub const REVOKED: usize = 10_000;
 /// Attempts of one step on one target.

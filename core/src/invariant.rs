@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 
 use crate::state::State;
-use crate::state::attempt::Phase;
-use crate::state::run::{Direction, RunPhase, WorkState};
+use crate::state::attempt::{Attempt, Phase};
+use crate::state::lease::Lease;
+use crate::state::run::{Direction, Run, RunPhase, WorkState};
 
 /// An invariant: its name, what it says, and the first thing that breaks it.
 pub struct Invariant {
@@ -24,6 +25,7 @@ pub const INVARIANTS: &[Invariant] = &[
     Invariant { name: "needs", says: "nothing was offered before what it needs went well", broken: needs },
     Invariant { name: "undo-order", says: "nothing is undone before what was done after it", broken: undo_order },
     Invariant { name: "ended", says: "a run that has ended has no open attempt", broken: ended },
+    Invariant { name: "weight", says: "the weight is what plans, runs, reports, holders and waiters weigh", broken: weight },
     Invariant { name: "audit", says: "the audit chain is whole", broken: audit },
 ];
 
@@ -112,6 +114,16 @@ fn ended(state: &State) -> Option<String> {
     let open = state.attempts.values().find(|attempt| attempt.is_open() && state.runs.get(&attempt.run).is_none_or(|run| matches!(run.phase, RunPhase::Ended(_))))?;
     debug_assert!(matches!(open.phase, Phase::Offered { .. } | Phase::Begun { .. }));
     Some(format!("attempt {} of {} is open", open.id, open.run))
+}
+
+fn weight(state: &State) -> Option<String> {
+    let plans: u64 = state.plans.values().flat_map(|history| history.revisions.values()).map(|revision| revision.plan.weight()).sum();
+    let runs: u64 = state.runs.values().map(Run::weight).sum();
+    let report = |attempt: &Attempt| if let Phase::Ended(outcome) = &attempt.phase { outcome.report().map_or(0, |report| report.weight() as u64) } else { 0 };
+    let reports: u64 = state.attempts.values().map(report).sum();
+    let leases: u64 = state.leases.values().map(Lease::weight).sum();
+    let sum = plans + runs + reports + leases;
+    (state.weight != sum).then(|| format!("{} counted, {sum} found", state.weight))
 }
 
 fn audit(state: &State) -> Option<String> {

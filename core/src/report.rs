@@ -195,6 +195,12 @@ impl Report {
             }
             let extra = check.history.len().saturating_sub(bounds::CHECK_HISTORY);
             check.history.drain(..extra);
+            // What is not a number has been judged unknown already, and is not even equal to itself.
+            check.value = check.value.filter(|value| value.is_finite());
+            check.history.retain(|value| value.is_finite());
+            for limit in [&mut check.thresholds.warning, &mut check.thresholds.critical] {
+                *limit = limit.filter(|limit| limit.is_finite());
+            }
         }
         let mut order: Vec<usize> = (0..self.checks.len()).collect();
         order.sort_by_key(|&i| std::cmp::Reverse(self.checks[i].verdict));

@@ -32,7 +32,10 @@ impl Default for Options {
 
 /// A mesh that ends with the value.
 pub struct Up {
-    dir: TempDir,
+    /// Where the mesh and the test's own files are.
+    place: PathBuf,
+    /// Removed with the value, where it was made for it.
+    _made: Option<TempDir>,
     supervisor: Child,
 }
 
@@ -50,14 +53,23 @@ pub fn binaries() -> PathBuf {
 impl Up {
     /// Starts a mesh and waits until it is ready.
     pub async fn start(options: Options) -> Up {
-        let dir = tempfile::Builder::new().prefix("mesh-").tempdir().expect("a directory for the mesh");
-        let state = dir.path().join("mesh");
+        let made = tempfile::Builder::new().prefix("mesh-").tempdir().expect("a directory for the mesh");
+        Up::start_in(made.path().to_owned(), Some(made), options).await
+    }
+
+    /// The same within a directory of the test's own.
+    pub async fn start_at(place: &Path, options: Options) -> Up {
+        Up::start_in(place.to_owned(), None, options).await
+    }
+
+    async fn start_in(place: PathBuf, made: Option<TempDir>, options: Options) -> Up {
+        let state = place.join("mesh");
         if !options.policy.is_empty() {
             fs::create_dir_all(&state).expect("the mesh's directory");
             fs::write(state.join("agent-policy.toml"), &options.policy).expect("the agents' policy");
         }
-        let supervisor = Up::spawn(dir.path(), &options);
-        let up = Up { dir, supervisor };
+        let supervisor = Up::spawn(&place, &options);
+        let up = Up { place, _made: made, supervisor };
         up.ready(options.coordinators, options.agents).await;
         up
     }
@@ -91,7 +103,7 @@ impl Up {
     /// Ends `up` as Ctrl-C does and starts it again on the same directory.
     pub async fn restart(&mut self, options: Options) {
         self.end();
-        self.supervisor = Up::spawn(self.dir.path(), &options);
+        self.supervisor = Up::spawn(&self.place, &options);
         self.ready(options.coordinators, options.agents).await;
     }
 
@@ -114,12 +126,12 @@ impl Up {
     }
 
     pub fn dir(&self) -> PathBuf {
-        self.dir.path().join("mesh")
+        self.place.join("mesh")
     }
 
     /// A place for the test's own files.
     pub fn scratch(&self) -> PathBuf {
-        let dir = self.dir.path().join("scratch");
+        let dir = self.place.join("scratch");
         fs::create_dir_all(&dir).expect("a scratch directory");
         dir
     }
@@ -136,7 +148,7 @@ impl Up {
 
     /// What `up` and its children have written, for a message of failure.
     pub fn log(&self) -> String {
-        let mut text = fs::read_to_string(self.dir.path().join("up.log")).unwrap_or_default();
+        let mut text = fs::read_to_string(self.place.join("up.log")).unwrap_or_default();
         for entry in fs::read_dir(self.dir().join("logs")).into_iter().flatten().flatten() {
             let log = fs::read_to_string(entry.path()).unwrap_or_default();
             let tail: Vec<&str> = log.lines().rev().take(15).collect();

@@ -35,10 +35,13 @@ impl LedgerError {
         match source.into() {
             redb::Error::DatabaseAlreadyOpen => LedgerError::InUse { path },
             redb::Error::Corrupted(what) => LedgerError::Damaged { path, what },
-            redb::Error::Io(error) if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) => LedgerError::Damaged { path, what: error.to_string() },
-            error @ (redb::Error::TableTypeMismatch { .. } | redb::Error::TableIsMultimap(_) | redb::Error::TypeDefinitionChanged { .. } | redb::Error::UpgradeRequired(_)) => {
+            redb::Error::Io(error) if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) => {
                 LedgerError::Damaged { path, what: error.to_string() }
             }
+            error @ (redb::Error::TableTypeMismatch { .. }
+            | redb::Error::TableIsMultimap(_)
+            | redb::Error::TypeDefinitionChanged { .. }
+            | redb::Error::UpgradeRequired(_)) => LedgerError::Damaged { path, what: error.to_string() },
             source => LedgerError::Disk { doing, path, source },
         }
     }

@@ -109,7 +109,8 @@ fn write(database: &Database, path: &Path, head: &Head, changes: &[(AttemptId, O
             match state {
                 None => table.remove(key).map_err(|error| wrong(error.into()))?,
                 Some(state) => {
-                    let bytes = record::encode(state).map_err(|error| LedgerError::of_record(path, &format!("attempt {}", AttemptId(*serial)), error))?;
+                    let bytes =
+                        record::encode(state).map_err(|error| LedgerError::of_record(path, &format!("attempt {}", AttemptId(*serial)), error))?;
                     table.insert(key, bytes.as_slice()).map_err(|error| wrong(error.into()))?
                 }
             };

@@ -74,6 +74,12 @@ impl Ledger {
         self.known().entries.clone()
     }
 
+    /// How far one attempt has come.
+    #[must_use]
+    pub fn entry(&self, attempt: AttemptId) -> Option<LedgerState> {
+        self.known().entries.get(&attempt).cloned()
+    }
+
     /// Number of attempts in it.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -75,7 +75,11 @@ mod tests {
 
     #[test]
     fn states_survive_their_bytes() {
-        let report = Report { checks: vec![Check::stated("a", "b", Verdict::Warning, "c")], outputs: [("x".to_owned(), serde_json::json!({"y": [1, null]}))].into(), ..Report::default() };
+        let report = Report {
+            checks: vec![Check::stated("a", "b", Verdict::Warning, "c")],
+            outputs: [("x".to_owned(), serde_json::json!({"y": [1, null]}))].into(),
+            ..Report::default()
+        };
         for state in [LedgerState::Accepted, LedgerState::Begun, LedgerState::Ended(Outcome::Failed { message: "m".into(), report: Some(report) })] {
             assert_eq!(decode::<LedgerState>(&encode(&state).unwrap()), Ok(state));
         }

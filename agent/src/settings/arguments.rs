@@ -8,7 +8,7 @@ use super::Fragment;
 
 /// Agent of a Mainstay mesh: observes a node and carries out maintenance steps on it.
 ///
-/// Every flag can also be a key of the settings file (`state_dir`) or a variable (`MAINSTAY_STATE_DIR`, lists
+/// Every flag can also be a key of the settings file (`dir`) or a variable (`MAINSTAY_DIR`, lists
 /// joined by commas); flags go over variables, variables over the file. A join token is read from a file or
 /// from MAINSTAY_JOIN_TOKEN.
 #[derive(Debug, Default, Parser)]
@@ -24,22 +24,22 @@ pub struct Arguments {
     #[arg(long)]
     pub node: Option<String>,
     /// Directory of the agent's identity and ledger
-    #[arg(long, value_name = "DIR")]
-    pub state_dir: Option<PathBuf>,
-    /// Addresses of the members, gRPC
-    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
-    pub members: Option<Vec<String>>,
-    /// Addresses of the members for enrolment, at the first start
-    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
-    pub enrolment: Option<Vec<String>>,
-    /// File with the join token, at the first start
+    #[arg(long, alias = "state-dir", value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Addresses of the coordinators, gRPC
+    #[arg(long, alias = "members", value_name = "HOST:PORT", value_delimiter = ',')]
+    pub coordinators: Option<Vec<String>>,
+    /// Enrolment addresses of the coordinators, for the first start
+    #[arg(long, alias = "enrolment", value_name = "HOST:PORT", value_delimiter = ',')]
+    pub enrol: Option<Vec<String>>,
+    /// File with the join token, for the first start
     #[arg(long, value_name = "FILE")]
     pub join_token_file: Option<PathBuf>,
     /// Speak for the machine that this agent runs on
     #[arg(long)]
     pub host: bool,
     /// What the mesh may do here, TOML; without it, only what looks
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, alias = "policy", value_name = "FILE")]
     pub policy_file: Option<PathBuf>,
     /// Log files that `logs.errors` reads; * and ** stand for any text
     #[arg(long, value_name = "GLOB")]
@@ -51,8 +51,8 @@ pub struct Arguments {
     #[arg(long = "allow-address", value_name = "ADDRESS", value_delimiter = ',')]
     pub allow_addresses: Option<Vec<String>>,
     /// Where metrics and health are served: an address such as 127.0.0.1:7412, or none
-    #[arg(long, value_name = "ADDRESS")]
-    pub http: Option<String>,
+    #[arg(long, alias = "http", value_name = "ADDRESS")]
+    pub http_listen: Option<String>,
     /// What the paths of metrics and health begin with, for example /agent-1
     #[arg(long, value_name = "PATH")]
     pub http_root_path: Option<String>,
@@ -75,9 +75,9 @@ impl Arguments {
         Fragment {
             cluster: self.cluster,
             node: self.node,
-            state_dir: self.state_dir,
-            members: self.members,
-            enrolment: self.enrolment,
+            dir: self.dir,
+            coordinators: self.coordinators,
+            enrol: self.enrol,
             join_token_file: self.join_token_file,
             join_token: None,
             host: self.host.then_some(true),
@@ -87,7 +87,7 @@ impl Arguments {
             trust: None,
             allow_addresses: self.allow_addresses,
             policy_file: self.policy_file,
-            http: self.http,
+            http_listen: self.http_listen,
             http_root_path: self.http_root_path,
             log: self.log,
             log_format: self.log_format,

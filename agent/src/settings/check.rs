@@ -46,15 +46,15 @@ pub(super) fn check(merged: Fragment, earlier: Vec<String>) -> Result<Settings, 
     let mut problems = Problems(earlier);
     let cluster = problems.required("cluster", merged.cluster);
     let node = problems.required("node", merged.node);
-    let members = addresses("members", merged.members, &mut problems);
-    if members.is_empty() {
-        problems.add(missing("members"));
+    let coordinators = addresses("coordinators", merged.coordinators, &mut problems);
+    if coordinators.is_empty() {
+        problems.add(missing("coordinators"));
     }
-    let enrolment = addresses("enrolment", merged.enrolment, &mut problems);
-    if merged.state_dir.is_none() {
-        problems.add(missing("state_dir"));
+    let enrol = addresses("enrol", merged.enrol, &mut problems);
+    if merged.dir.is_none() {
+        problems.add(missing("dir"));
     }
-    let http = http(merged.http.as_deref().unwrap_or(HTTP), &mut problems);
+    let http = http(merged.http_listen.as_deref().unwrap_or(HTTP), &mut problems);
     let http_root_path = root_path(merged.http_root_path.unwrap_or_default(), &mut problems);
     let log = logging(merged.log, merged.log_format, &mut problems);
     let drain_seconds = merged.drain_seconds.unwrap_or(DRAIN_SECONDS);
@@ -72,13 +72,14 @@ pub(super) fn check(merged: Fragment, earlier: Vec<String>) -> Result<Settings, 
         trust: merged.trust.unwrap_or_default(),
         allow_addresses,
     };
-    let policy = merged.policy_file.as_deref().map(|path| policy(path).map_err(|problem| problems.add(problem))).and_then(Result::ok).unwrap_or_default();
-    match (cluster, node, merged.state_dir) {
-        (Some(cluster), Some(node), Some(state_dir)) if problems.0.is_empty() => Ok(Settings {
+    let policy =
+        merged.policy_file.as_deref().map(|path| policy(path).map_err(|problem| problems.add(problem))).and_then(Result::ok).unwrap_or_default();
+    match (cluster, node, merged.dir) {
+        (Some(cluster), Some(node), Some(dir)) if problems.0.is_empty() => Ok(Settings {
             agent: AgentId { cluster, node },
-            state_dir,
-            members,
-            enrolment,
+            dir,
+            coordinators,
+            enrol,
             join_token: merged.join_token.map(JoinTokenSource::Text).or(merged.join_token_file.map(JoinTokenSource::File)),
             host: merged.host.unwrap_or(false),
             execute,
@@ -118,12 +119,15 @@ fn http(text: &str, problems: &mut Problems) -> Option<SocketAddr> {
     if text == "none" {
         return None;
     }
-    text.parse().map_err(|_| problems.add(format!("http: `{text}` is neither an address such as {HTTP} nor none"))).ok()
+    text.parse().map_err(|_| problems.add(format!("http_listen: `{text}` is neither an address such as {HTTP} nor none"))).ok()
 }
 
 fn root_path(text: String, problems: &mut Problems) -> String {
     let path = text.trim_end_matches('/');
-    let is_plain = path.is_empty() || (path.starts_with('/') && path.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b'.' | b'_')) && !path.contains("//"));
+    let is_plain = path.is_empty()
+        || (path.starts_with('/')
+            && path.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b'.' | b'_'))
+            && !path.contains("//"));
     if !is_plain {
         problems.add(format!("http_root_path: `{text}` should begin with / and hold letters, digits, `-`, `.`, `_` and / only"));
     }

@@ -7,13 +7,14 @@ use super::Fragment;
 /// What the environment says. Values that cannot be read go to `problems`; empty ones count as not there.
 pub(super) fn fragment(variable: &dyn Fn(&str) -> Option<String>, problems: &mut Vec<String>) -> Fragment {
     let text = |name: &str| variable(name).filter(|value| !value.is_empty());
-    let list = |name: &str| text(name).map(|value| value.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect::<Vec<_>>());
+    let list =
+        |name: &str| text(name).map(|value| value.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect::<Vec<_>>());
     Fragment {
         cluster: text("MAINSTAY_CLUSTER"),
         node: text("MAINSTAY_NODE"),
-        state_dir: text("MAINSTAY_STATE_DIR").map(Into::into),
-        members: list("MAINSTAY_MEMBERS"),
-        enrolment: list("MAINSTAY_ENROLMENT"),
+        dir: text("MAINSTAY_DIR").map(Into::into),
+        coordinators: list("MAINSTAY_COORDINATORS"),
+        enrol: list("MAINSTAY_ENROL"),
         join_token_file: text("MAINSTAY_JOIN_TOKEN_FILE").map(Into::into),
         join_token: text("MAINSTAY_JOIN_TOKEN"),
         host: parsed(&text, "MAINSTAY_HOST", "true or false", problems),
@@ -23,7 +24,7 @@ pub(super) fn fragment(variable: &dyn Fn(&str) -> Option<String>, problems: &mut
         trust: list("MAINSTAY_TRUST"),
         allow_addresses: list("MAINSTAY_ALLOW_ADDRESSES"),
         policy_file: text("MAINSTAY_POLICY_FILE").map(Into::into),
-        http: text("MAINSTAY_HTTP"),
+        http_listen: text("MAINSTAY_HTTP_LISTEN"),
         http_root_path: text("MAINSTAY_HTTP_ROOT_PATH"),
         log: text("MAINSTAY_LOG"),
         log_format: text("MAINSTAY_LOG_FORMAT"),

@@ -14,9 +14,9 @@ use crate::observe::service::Service;
 pub struct Fragment {
     pub cluster: Option<String>,
     pub node: Option<String>,
-    pub state_dir: Option<PathBuf>,
-    pub members: Option<Vec<String>>,
-    pub enrolment: Option<Vec<String>>,
+    pub dir: Option<PathBuf>,
+    pub coordinators: Option<Vec<String>>,
+    pub enrol: Option<Vec<String>>,
     pub join_token_file: Option<PathBuf>,
     /// From the environment only: a settings file is read by more eyes than a secret should be.
     #[serde(skip)]
@@ -28,7 +28,7 @@ pub struct Fragment {
     pub trust: Option<Vec<String>>,
     pub allow_addresses: Option<Vec<String>>,
     pub policy_file: Option<PathBuf>,
-    pub http: Option<String>,
+    pub http_listen: Option<String>,
     pub http_root_path: Option<String>,
     pub log: Option<String>,
     pub log_format: Option<String>,
@@ -51,13 +51,14 @@ impl Fragment {
     pub fn over(self, weaker: Fragment) -> Fragment {
         // A token is one setting with two forms: the stronger source's form counts.
         let says_token = self.join_token.is_some() || self.join_token_file.is_some();
-        let (join_token, join_token_file) = if says_token { (self.join_token, self.join_token_file) } else { (weaker.join_token, weaker.join_token_file) };
+        let (join_token, join_token_file) =
+            if says_token { (self.join_token, self.join_token_file) } else { (weaker.join_token, weaker.join_token_file) };
         Fragment {
             cluster: self.cluster.or(weaker.cluster),
             node: self.node.or(weaker.node),
-            state_dir: self.state_dir.or(weaker.state_dir),
-            members: self.members.or(weaker.members),
-            enrolment: self.enrolment.or(weaker.enrolment),
+            dir: self.dir.or(weaker.dir),
+            coordinators: self.coordinators.or(weaker.coordinators),
+            enrol: self.enrol.or(weaker.enrol),
             join_token_file,
             join_token,
             host: self.host.or(weaker.host),
@@ -67,7 +68,7 @@ impl Fragment {
             trust: self.trust.or(weaker.trust),
             allow_addresses: self.allow_addresses.or(weaker.allow_addresses),
             policy_file: self.policy_file.or(weaker.policy_file),
-            http: self.http.or(weaker.http),
+            http_listen: self.http_listen.or(weaker.http_listen),
             http_root_path: self.http_root_path.or(weaker.http_root_path),
             log: self.log.or(weaker.log),
             log_format: self.log_format.or(weaker.log_format),

@@ -38,11 +38,11 @@ pub struct Settings {
     /// Who this agent is: the node it speaks for, in its cluster.
     pub agent: AgentId,
     /// Identity, ledger and lock of this agent.
-    pub state_dir: PathBuf,
-    /// gRPC addresses of the members, `host:port`.
-    pub members: Vec<String>,
-    /// Enrolment addresses of the members, `host:port`; needed at the first start only.
-    pub enrolment: Vec<String>,
+    pub dir: PathBuf,
+    /// gRPC addresses of the coordinators, `host:port`.
+    pub coordinators: Vec<String>,
+    /// Enrolment addresses of the coordinators, `host:port`; needed at the first start only.
+    pub enrol: Vec<String>,
     /// Needed at the first start only.
     pub join_token: Option<JoinTokenSource>,
     /// Whether this agent speaks for the machine it runs on.
@@ -150,18 +150,23 @@ mod tests {
         Settings::load(arguments, &|name| variables.get(name).map(|value| (*value).to_owned()))
     }
 
-    const ENOUGH: [&str; 8] = ["--state-dir", "/s", "--members", "a:7400", "--cluster", "local", "--node", "n1"];
+    const ENOUGH: [&str; 8] = ["--dir", "/s", "--coordinators", "a:7400", "--cluster", "local", "--node", "n1"];
 
     #[test]
     fn flags_go_over_the_environment_and_that_over_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("agent.toml");
-        std::fs::write(&path, "cluster = \"file\"\nnode = \"file\"\nstate_dir = \"/file\"\nmembers = [\"file:1\"]\nhost = true\nlogs = [\"/var/log/*.log\"]\n\n[[services]]\nname = \"web\"\nport = 80\n").unwrap();
-        let variables = [("MAINSTAY_CONFIG", path.to_str().unwrap()), ("MAINSTAY_NODE", "variable"), ("MAINSTAY_CLUSTER", "variable"), ("MAINSTAY_MEMBERS", "a:1, b:2")];
+        std::fs::write(&path, "cluster = \"file\"\nnode = \"file\"\ndir = \"/file\"\ncoordinators = [\"file:1\"]\nhost = true\nlogs = [\"/var/log/*.log\"]\n\n[[services]]\nname = \"web\"\nport = 80\n").unwrap();
+        let variables = [
+            ("MAINSTAY_CONFIG", path.to_str().unwrap()),
+            ("MAINSTAY_NODE", "variable"),
+            ("MAINSTAY_CLUSTER", "variable"),
+            ("MAINSTAY_COORDINATORS", "a:1, b:2"),
+        ];
         let settings = load(&["--node", "flag"], &variables).unwrap();
         assert_eq!(settings.agent.to_string(), "variable/flag");
-        assert_eq!(settings.members, ["a:1", "b:2"]);
-        assert_eq!(settings.state_dir, Path::new("/file"));
+        assert_eq!(settings.coordinators, ["a:1", "b:2"]);
+        assert_eq!(settings.dir, Path::new("/file"));
         assert_eq!((settings.host, settings.execute.services[0].port, settings.execute.logs.len()), (true, Some(80), 1));
     }
 
@@ -177,17 +182,32 @@ mod tests {
     #[test]
     fn every_bad_value_is_reported_at_once() {
         let variables = [("MAINSTAY_DRAIN_SECONDS", "soon"), ("MAINSTAY_HOST", "maybe"), ("MAINSTAY_CONFIG", "/no/such/file.toml")];
-        let flags = ["--members", "a", "--node", "N1", "--http", "7412", "--http-root-path", "x", "--log-format", "xml", "--policy-file", "/no/such/policy", "--allow-address", "not an address"];
+        let flags = [
+            "--coordinators",
+            "a",
+            "--node",
+            "N1",
+            "--http-listen",
+            "7412",
+            "--http-root-path",
+            "x",
+            "--log-format",
+            "xml",
+            "--policy-file",
+            "/no/such/policy",
+            "--allow-address",
+            "not an address",
+        ];
         let problems = load(&flags, &variables).unwrap_err().problems.join("\n");
         for part in [
             "MAINSTAY_DRAIN_SECONDS",
             "MAINSTAY_HOST",
             "/no/such/file.toml",
-            "state_dir",
+            "dir",
             "`a` is not host:port",
             "cluster",
             "`N1` is not a node name",
-            "http: `7412`",
+            "http_listen: `7412`",
             "http_root_path",
             "log_format: `xml`",
             "/no/such/policy",
@@ -218,6 +238,6 @@ mod tests {
 
     #[test]
     fn the_listener_can_be_switched_off() {
-        assert_eq!(load(&[&ENOUGH[..], &["--http", "none"]].concat(), &[]).unwrap().http, None);
+        assert_eq!(load(&[&ENOUGH[..], &["--http-listen", "none"]].concat(), &[]).unwrap().http, None);
     }
 }

@@ -7,9 +7,9 @@ use crate::catalogue::{self, Scope};
 use crate::command::{CancelReason, Command};
 use crate::id::{AgentId, AttemptId, Target};
 use crate::plan::Step;
-use crate::state::agent::Agent;
+use crate::state::agent::{Agent, Link};
 use crate::state::attempt::{Attempt, Phase};
-use crate::state::run::{Direction, Run, RunPhase, Work, WorkState};
+use crate::state::run::{Direction, Outcome, Run, RunPhase, Work, WorkState};
 use crate::time::{MeshTime, Millis};
 use crate::wait::{Reason, Wait};
 
@@ -70,7 +70,7 @@ impl<'s> RunPass<'_, 's, '_> {
                     self.pass.wake(self.pass.now);
                     return;
                 }
-                let item = Item { step, target, work, direction, ready: self.ready_at(step) };
+                let item = Item { step, target, work, direction, ready: self.ready_at(step, work.state(direction)) };
                 match work.state(direction) {
                     WorkState::Active { attempt } => self.active(item, *attempt),
                     state if !state.is_waiting() => {}
@@ -102,37 +102,55 @@ impl<'s> RunPass<'_, 's, '_> {
         Gate::Open
     }
 
-    fn ready_at(&self, step: &Step) -> MeshTime {
+    fn ready_at(&self, step: &Step, state: &WorkState) -> MeshTime {
+        let pause = if let WorkState::Retrying { not_before, .. } = state { *not_before } else { MeshTime::default() };
         if self.run.phase == RunPhase::Undoing {
-            return self.run.moved_at;
+            return self.run.moved_at.max(pause);
         }
         let ends = step.needs.iter().filter_map(|need| self.run.work.get(need)).flat_map(|targets| targets.values().map(|work| work.ended_at));
-        ends.max().unwrap_or_default().max(self.run.started_at)
+        ends.max().unwrap_or_default().max(self.run.started_at).max(pause)
     }
 
     fn waiting(&mut self, item: Item<'s>) {
         if let WorkState::Retrying { not_before, last } = item.work.state(item.direction)
             && self.pass.now < *not_before
         {
-            let of = self.run.retry_of(&item.step.name, item.direction).unwrap_or_default().attempts;
-            let reason = Reason::Pause { last: last.clone(), attempt: item.work.attempts(item.direction), of };
-            return self.wait(item, reason, item.work.ended_at.max(item.ready), Some((*not_before, "then it is tried again")));
+            let attempt = item.work.attempts(item.direction);
+            // What an agent gave back is offered again also without a `retry`.
+            let of = self.run.retry_of(&item.step.name, item.direction).unwrap_or_default().attempts.max(attempt + 1);
+            let reason = Reason::Pause { last: last.clone(), attempt, of };
+            return self.wait(item, reason, self.run.moved_at, Some((*not_before, "then it is tried again")));
         }
         let Some(uses) = self.run.kind_of(&item.step.name, item.direction).map(str::to_owned) else { return };
-        match item.target {
-            Target::Node(id) => match self.pass.state.agents.get_key_value(id) {
+        let agent = match (item.target, item.direction) {
+            (Target::Node(id), _) => Some(id),
+            (Target::Once, Direction::Do) => None,
+            (Target::Once, Direction::Undo) => self.who_did(item.work),
+        };
+        let agents = &self.pass.state.agents;
+        match agent {
+            Some(id) => match agents.get_key_value(id) {
                 Some((id, agent)) if agent.is_up() && agent.can(&uses) => self.offer(item, id, agent),
                 Some((_, agent)) if agent.is_up() => {
                     let reason = format!("agent {id} does not do {uses}: its own policy does not allow it, or it is of an older version");
                     self.give_up(item, WorkState::Unreachable { reason });
                 }
-                _ => self.nobody(item, Reason::AgentAway { agent: id.clone() }),
+                agent => self.nobody(item, Reason::AgentAway { agent: id.clone() }, agent.and_then(|(_, agent)| lost_at(agent))),
             },
-            Target::Once => match self.anybody(&uses, item.work.attempts(item.direction)) {
+            None => match self.anybody(&uses, item.work.attempts(item.direction)) {
                 Some((id, agent)) => self.offer(item, id, agent),
-                None => self.nobody(item, Reason::NobodyCan { kind: uses }),
+                None => {
+                    let away = agents.values().filter(|agent| agent.can(&uses)).filter_map(lost_at).max();
+                    self.nobody(item, Reason::NobodyCan { kind: uses }, away);
+                }
             },
         }
+    }
+
+    /// The agent that did what was to be done once: only there can it be taken back.
+    fn who_did(&self, work: &'s Work) -> Option<&'s AgentId> {
+        let attempts = work.attempts.iter().rev().filter_map(|id| self.pass.state.attempts.get(id));
+        attempts.filter(|attempt| matches!(attempt.phase, Phase::Ended(Outcome::Succeeded(_))) && attempt.direction == Direction::Do).map(|attempt| &attempt.agent).next()
     }
 
     /// Any agent that can: those that speak for a machine first, another one with each attempt.
@@ -164,16 +182,19 @@ impl<'s> RunPass<'_, 's, '_> {
         });
     }
 
-    fn nobody(&mut self, item: Item<'s>, reason: Reason) {
+    /// `away`: when the agent that could was lost. What was ready long before has been waiting for other
+    /// things until then, and an agent that is started again is not gone.
+    fn nobody(&mut self, item: Item<'s>, reason: Reason, away: Option<MeshTime>) {
         let patience = match item.direction {
             Direction::Do => AGENT_WAIT,
             Direction::Undo => UNDO_WAIT,
         };
-        if self.pass.now >= item.ready + patience {
+        let since = item.ready.max(away.unwrap_or_default());
+        if self.pass.now >= since + patience {
             let reason = format!("{reason} for {patience}");
             self.give_up(item, WorkState::Unreachable { reason });
         } else {
-            self.wait(item, reason, item.ready, Some((item.ready + patience, "then it counts as unreachable")));
+            self.wait(item, reason, since, Some((since + patience, "then it counts as unreachable")));
         }
     }
 
@@ -189,6 +210,11 @@ impl<'s> RunPass<'_, 's, '_> {
         if !is_up && (late || !attempt.has_begun()) {
             return self.abandon(attempt, format!("agent {} has not been heard of", attempt.agent));
         }
+        if late && attempt.cancel == Some(CancelReason::TimedOut) && !attempt.has_begun() {
+            // Offered again and again to an agent that never begins, it would never end: this was its attempt.
+            let message = format!("agent {} is connected and did not begin it in time", attempt.agent);
+            return self.pass.command(Command::EndAttempt { attempt: id, ledger: attempt.ledger.clone(), outcome: Outcome::Failed { message, report: None } });
+        }
         if late && attempt.cancel.is_some() {
             return self.abandon(attempt, format!("agent {} did not stop it in time", attempt.agent));
         }
@@ -199,8 +225,10 @@ impl<'s> RunPass<'_, 's, '_> {
         }
         let agent = attempt.agent.clone();
         let (reason, then) = match (&attempt.phase, attempt.cancel) {
+            (Phase::Offered { .. }, Some(CancelReason::TimedOut)) => (Reason::Stopping { agent, attempt: id }, "then it counts as failed"),
+            (Phase::Offered { .. }, Some(CancelReason::Aborted)) => (Reason::Stopping { agent, attempt: id }, "then it is taken back"),
             (_, Some(_)) => (Reason::Stopping { agent, attempt: id }, "then its outcome counts as unknown"),
-            (Phase::Offered { .. }, None) => (Reason::Offered { agent, attempt: id }, "then it is taken back"),
+            (Phase::Offered { .. }, None) => (Reason::Offered { agent, attempt: id }, "then it is called off"),
             (_, None) if is_up => (Reason::Works { agent, attempt: id }, "then it is stopped"),
             (_, None) => (Reason::NotHeardOf { agent, attempt: id }, "then its outcome counts as unknown"),
         };
@@ -240,6 +268,13 @@ impl<'s> RunPass<'_, 's, '_> {
             since,
             until,
         });
+    }
+}
+
+fn lost_at(agent: &Agent) -> Option<MeshTime> {
+    match agent.link {
+        Link::Lost { at, .. } => Some(at),
+        Link::Never | Link::Up { .. } => None,
     }
 }
 

@@ -1,15 +1,17 @@
 //! From YAML to a plan. Sizes and nesting are bounded before anything is built, unknown and double keys
 //! are refused, and every problem is collected before any is reported.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::str::FromStr;
 
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use serde_saphyr::{Location, Spanned};
 use sha2::{Digest, Sha256};
 
-use super::graph;
+use super::{graph, syntax};
 use super::{API_VERSION, DOCUMENT_KIND, OnUnknown, Plan, PlanError, Problem, Retry, RunOn, Step, UndoStep};
 use crate::bounds;
 use crate::catalogue::{self, Kind, Scope, Undo};
@@ -50,7 +52,7 @@ struct StepDocument {
     description: String,
     uses: Spanned<String>,
     #[serde(default)]
-    with: Option<Spanned<Map<String, Value>>>,
+    with: Option<WithDocument>,
     #[serde(default)]
     run_on: Option<Spanned<String>>,
     #[serde(default)]
@@ -80,11 +82,37 @@ struct RetryDocument {
 struct UndoDocument {
     uses: Spanned<String>,
     #[serde(default)]
-    with: Option<Spanned<Map<String, Value>>>,
+    with: Option<WithDocument>,
     #[serde(default)]
     timeout: Option<Spanned<String>>,
     #[serde(default)]
     retry: Option<RetryDocument>,
+}
+
+/// A `with` block: each parameter with its place.
+#[derive(Default)]
+struct WithDocument(Vec<(Spanned<String>, Spanned<Value>)>);
+
+impl<'de> Deserialize<'de> for WithDocument {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<WithDocument, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = WithDocument;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("fields (`name: value`)")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<WithDocument, A::Error> {
+                let mut with = WithDocument::default();
+                while let Some(field) = fields.next_entry()? {
+                    with.0.push(field);
+                }
+                Ok(with)
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
 }
 
 /// Parses and checks one plan document.
@@ -94,6 +122,7 @@ pub fn parse(source: &str) -> Result<Plan, PlanError> {
     }
     let options = serde_saphyr::options! {
         strict_booleans: true,
+        reject_unsupported_tags: true,
         budget: serde_saphyr::budget! {
             max_nodes: 50_000,
             max_events: 200_000,
@@ -103,27 +132,8 @@ pub fn parse(source: &str) -> Result<Plan, PlanError> {
             max_total_scalar_bytes: 1 << 20,
         },
     };
-    let document: Document = serde_saphyr::from_str_with_options(source, options).map_err(|error| syntax(&error))?;
+    let document: Document = serde_saphyr::from_str_with_options(source, options).map_err(|error| PlanError { problems: vec![syntax::problem(&error)] })?;
     Checker::default().plan(document, source)
-}
-
-fn syntax(error: &serde_saphyr::Error) -> PlanError {
-    let at = error.location();
-    let text = error.without_snippet().to_string();
-    // The library repeats the place in its words; here it stands once, before them.
-    let text = text.split(" at line ").next().unwrap_or(&text).trim_end_matches([',', ':']).to_owned();
-    let mut message: String = text.lines().next().unwrap_or("not a plan").chars().take(300).collect();
-    if let Some(meant) = meant_field(&message) {
-        message.push_str(&format!("; did you mean `{meant}`?"));
-    }
-    PlanError { problems: vec![Problem { line: at.map_or(0, |at| at.line()), column: at.map_or(0, |at| at.column()), message }] }
-}
-
-/// For "unknown field `x`, expected one of `a`, `b`": the expected one that looks like `x`.
-fn meant_field(message: &str) -> Option<&str> {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let word = message.contains("unknown field").then(|| quoted.next()).flatten()?;
-    catalogue::nearest(word, quoted)
 }
 
 #[derive(Default)]
@@ -239,10 +249,15 @@ impl Checker {
         kind
     }
 
-    fn with(&mut self, kind: &Kind, with: Option<Spanned<Map<String, Value>>>, uses_at: Location) -> Map<String, Value> {
-        let at = with.as_ref().map_or(uses_at, |with| with.referenced);
-        let with = with.map(|with| with.value).unwrap_or_default();
-        for (_, message) in kind.check(&with) {
+    fn with(&mut self, kind: &Kind, with: Option<WithDocument>, uses_at: Location) -> Map<String, Value> {
+        let with = with.unwrap_or_default();
+        let places: BTreeMap<String, (Location, Location)> =
+            with.0.iter().map(|(name, value)| (name.value.clone(), (name.referenced, value.referenced))).collect();
+        let with: Map<String, Value> = with.0.into_iter().map(|(name, value)| (name.value, value.value)).collect();
+        for (path, message) in kind.check(&with) {
+            // The parameter is the path up to its first `.` or `[`; without one, something is missing.
+            let name = path.split(['.', '[']).next().unwrap_or_default();
+            let at = places.get(name).map_or(uses_at, |(name_at, value_at)| if kind.param(name).is_some() { *value_at } else { *name_at });
             self.problem(at, message);
         }
         with

@@ -7,6 +7,7 @@
 mod document;
 mod graph;
 mod problem;
+mod syntax;
 
 pub use document::parse;
 pub use graph::order;

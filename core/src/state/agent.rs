@@ -102,15 +102,16 @@ impl State {
         }
     }
 
-    pub(super) fn forget_agent(&mut self, id: &AgentId) -> Reply {
+    pub(super) fn forget_agent(&mut self, id: &AgentId, when: When) -> Reply {
         match self.agents.get(id) {
             None => Reply::Refused(Refusal::NotFound { what: format!("node {id}"), hint: "see `mainstay node list`".into() }),
             Some(agent) if agent.is_up() => Reply::Refused(Refusal::Conflict(format!("node {id} is connected: stop its agent or revoke it first"))),
-            Some(_) if self.attempts.values().any(|attempt| attempt.agent == *id && attempt.is_open()) => {
+            Some(_) if self.open_attempts.contains_key(id) => {
                 Reply::Refused(Refusal::Conflict(format!("node {id} may still carry out a step: abort its run or wait for its deadline first")))
             }
             Some(_) => {
                 self.agents.remove(id);
+                self.findings.clear_target(&id.to_string(), when.wall);
                 Reply::Done
             }
         }

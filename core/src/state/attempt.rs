@@ -3,19 +3,20 @@
 //! ```text
 //!  offered ──Begin──▶ begun ──End──▶ ended(succeeded | failed | cancelled | timed out | unknown)
 //!     │                 └──Lose──▶ ended(unknown)
-//!     ├──End (cancelled, or failed before it began)──▶ ended
+//!     ├──End (cancelled, or failed before it began; idempotent kinds need no Begin)──▶ ended
 //!     └──Withdraw──▶ ended(withdrawn): it has had no effect, the step may be offered again
 //! ```
 
 use serde::{Deserialize, Serialize};
 
 use super::{State, When};
-use super::run::{Direction, Outcome, WorkState};
+use super::run::{ABORTED, Direction, Outcome, Run, WorkState};
+use super::finding::Look;
+use crate::bounds;
 use crate::catalogue;
 use crate::command::CancelReason;
 use crate::id::{AgentId, AttemptId, LedgerId, RunId, StepName, Target};
 use crate::reply::Reply;
-use crate::report::Report;
 use crate::time::{MeshTime, Millis, WallTime};
 
 /// One try of one step on one target.
@@ -164,15 +165,16 @@ impl State {
         if attempt.ledger != *ledger {
             return Reply::Stale(format!("attempt {id} belongs to another ledger"));
         }
+        // Both reports of one end are cut down alike, so that a repeated one is known again.
+        let outcome = outcome.clone().bounded();
         match &attempt.phase {
-            Phase::Ended(before) if before == outcome => return Reply::Done,
+            Phase::Ended(before) if *before == outcome => return Reply::Done,
             Phase::Ended(_) | Phase::Withdrawn(_) => return Reply::Stale(format!("attempt {id} is no longer open")),
             Phase::Offered { .. } if matches!(outcome, Outcome::Succeeded(_)) && !self.is_idempotent(attempt) => {
                 return Reply::Stale(format!("attempt {id} was never begun"));
             }
             Phase::Offered { .. } | Phase::Begun { .. } => {}
         }
-        let outcome = outcome.clone().bounded();
         self.settle_attempt(id, outcome, when);
         Reply::Done
     }
@@ -194,8 +196,12 @@ impl State {
         attempt.close(Phase::Withdrawn(reason.to_owned()), when);
         let (run, step, target, direction) = (attempt.run.clone(), attempt.step.clone(), attempt.target.clone(), attempt.direction);
         let agent = attempt.agent.clone();
-        if let Some(work) = self.runs.get_mut(&run).and_then(|run| run.work_mut(&step, &target)) {
-            work.withdrawn(direction);
+        if let Some(run) = self.runs.get_mut(&run) {
+            let aborted = run.abort.is_some() && direction == Direction::Do;
+            let then = if aborted { WorkState::Skipped { reason: ABORTED.to_owned() } } else { WorkState::Waiting };
+            if let Some(work) = run.work_mut(&step, &target) {
+                work.withdrawn(direction, then);
+            }
         }
         self.attempts.remove(&id);
         self.close_attempt(&agent, id);
@@ -220,36 +226,35 @@ impl State {
 
     /// Ends an attempt and moves its work item on: done, failed, to be tried again, or unknown.
     fn settle_attempt(&mut self, id: AttemptId, outcome: Outcome, when: When) {
-        let idempotent = self.attempts.get(&id).is_some_and(|attempt| self.is_idempotent(attempt));
+        let Some(before) = self.attempts.get(&id) else { return };
+        let repeatable = self.is_idempotent(before) || !(before.has_begun() || matches!(outcome, Outcome::Unknown { .. }));
         let Some(attempt) = self.attempts.get_mut(&id) else { return };
+        let begun = attempt.has_begun();
         attempt.close(Phase::Ended(outcome.clone()), when);
         let attempt = attempt.clone();
         self.close_attempt(&attempt.agent, id);
         let Some(run) = self.runs.get_mut(&attempt.run) else { return };
-        let aborted = run.abort.is_some() && attempt.direction == Direction::Do;
-        let retry = run.retry_of(&attempt.step, attempt.direction).unwrap_or_default();
-        let tries_again = !aborted
-            && attempt.number < retry.attempts
-            && match &outcome {
-                Outcome::Failed { .. } | Outcome::TimedOut { .. } => idempotent || !matches!(outcome, Outcome::TimedOut { .. }),
-                Outcome::Unknown { .. } => idempotent,
-                Outcome::Succeeded(_) | Outcome::Cancelled { .. } => false,
-            };
+        let pause = pause_after(run, &attempt, &outcome, repeatable);
         let order = run.next_order();
         run.moved_at = when.at;
         let source = run.source_of(&attempt.step, &attempt.target);
         if let Some(work) = run.work_mut(&attempt.step, &attempt.target) {
-            if tries_again {
-                let not_before = when.at + retry.pause(attempt.number, id.0.counter.wrapping_mul(7_919));
-                work.set(attempt.direction, WorkState::Retrying { not_before, last: outcome.summary() });
-            } else {
-                work.ended(attempt.direction, &outcome, order, when.at);
+            match pause {
+                Some(pause) => work.set(attempt.direction, WorkState::Retrying { not_before: when.at + pause, last: outcome.summary() }),
+                None => work.ended(attempt.direction, &by_its_cause(&attempt, outcome.clone()), begun, order, when.at),
             }
         }
         let Some(report) = outcome.report() else { return };
         self.weight += report.weight() as u64;
         if let Some(source) = source.filter(|_| attempt.direction == Direction::Do) {
-            self.note_findings(&attempt, &source, report, when);
+            let look = Look {
+                source: &source,
+                target: &attempt.target.to_string(),
+                run: &attempt.run.to_string(),
+                wall: when.wall,
+                whole: matches!(outcome, Outcome::Succeeded(_)),
+            };
+            self.findings.look(&look, report);
         }
     }
 
@@ -263,8 +268,32 @@ impl State {
         }
     }
 
-    fn note_findings(&mut self, attempt: &Attempt, source: &str, report: &Report, when: When) {
-        let look = super::finding::Look { source, target: &attempt.target.to_string(), run: &attempt.run.to_string(), wall: when.wall };
-        self.findings.look(&look, report);
+}
+
+/// How long until the work item is offered again; nothing when it has ended. `repeatable`: nothing was done
+/// yet, or doing it again comes to the same.
+fn pause_after(run: &Run, attempt: &Attempt, outcome: &Outcome, repeatable: bool) -> Option<Millis> {
+    if run.abort.is_some() && attempt.direction == Direction::Do {
+        return None;
+    }
+    let retry = run.retry_of(&attempt.step, attempt.direction).unwrap_or_default();
+    let most = match outcome {
+        Outcome::Succeeded(_) => return None,
+        Outcome::Failed { .. } => retry.attempts,
+        Outcome::TimedOut { .. } | Outcome::Unknown { .. } if repeatable => retry.attempts,
+        // Stopped because it took too long.
+        Outcome::Cancelled { .. } if repeatable && attempt.cancel.is_some() => retry.attempts,
+        // Nobody asked: the agent gave it back, because it was shut down. That is no failure of the step.
+        Outcome::Cancelled { .. } if repeatable => bounds::ATTEMPTS,
+        Outcome::TimedOut { .. } | Outcome::Unknown { .. } | Outcome::Cancelled { .. } => return None,
+    };
+    (attempt.number < most).then(|| retry.pause(attempt.number, attempt.id.0.counter.wrapping_mul(7_919)))
+}
+
+/// What was stopped because it took too long has timed out, whichever words the agent has for it.
+fn by_its_cause(attempt: &Attempt, outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Cancelled { message } if attempt.cancel == Some(CancelReason::TimedOut) => Outcome::TimedOut { message: format!("took too long: {message}") },
+        other => other,
     }
 }

@@ -12,6 +12,9 @@ use crate::command::{Actor, Command};
 use crate::reply::Reply;
 use crate::time::WallTime;
 
+/// Longest of a record's texts; a reason or proof may be as long as a command.
+const TEXT_MAX: usize = 1_024;
+
 /// The log and where its kept part begins.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -44,8 +47,9 @@ impl Audit {
             Reply::Applied { revision, changed, .. } => format!("revision {revision}{}", if *changed { "" } else { ", as before" }),
             _ => "done".to_owned(),
         };
+        let (what, outcome) = (shortened(command.to_string()), shortened(outcome));
         let number = self.records.back().map_or(self.dropped, |last| last.number) + 1;
-        let mut record = Record { number, wall, by: by.to_string(), what: command.to_string(), outcome, hash: [0; 32] };
+        let mut record = Record { number, wall, by: by.to_string(), what, outcome, hash: [0; 32] };
         record.hash = record.digest(&self.head());
         self.records.push_back(record);
         while self.records.len() > bounds::AUDIT {
@@ -76,6 +80,10 @@ impl Audit {
         }
         None
     }
+}
+
+fn shortened(text: String) -> String {
+    if text.len() <= TEXT_MAX { text } else { text.chars().take(TEXT_MAX / 4).collect::<String>() + "…" }
 }
 
 impl Record {

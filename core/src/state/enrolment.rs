@@ -147,7 +147,10 @@ impl State {
     }
 
     pub(super) fn revoke(&mut self, identity: &Identity, reason: &str, when: When) -> Reply {
-        if self.revoked.len() >= bounds::REVOKED {
+        if reason.len() > bounds::REASON_BYTES {
+            return Reply::Refused(Refusal::Bound { what: "bytes of reason".into(), limit: bounds::REASON_BYTES as u64 });
+        }
+        if !self.revoked.contains_key(identity) && self.revoked.len() >= bounds::REVOKED {
             return Reply::Refused(Refusal::Bound { what: "revoked identities".into(), limit: bounds::REVOKED as u64 });
         }
         if let Identity::Operator(name) = identity {
@@ -163,6 +166,9 @@ impl State {
     pub(super) fn put_operator(&mut self, name: &PrincipalName, role: OperatorRole) -> Reply {
         if role != OperatorRole::Admin && self.is_last_admin(name) {
             return Reply::Refused(Refusal::Conflict(format!("{name} is the last admin: add another before this one is changed")));
+        }
+        if !self.operators.contains_key(name) && self.operators.len() >= bounds::OPERATORS {
+            return Reply::Refused(Refusal::Bound { what: "operators".into(), limit: bounds::OPERATORS as u64 });
         }
         self.operators.insert(name.clone(), role);
         Reply::Done

@@ -53,6 +53,8 @@ pub(super) struct Look<'a> {
     pub target: &'a str,
     pub run: &'a str,
     pub wall: WallTime,
+    /// The look came to its end: what it does not mention is not wrong. Otherwise it clears nothing.
+    pub whole: bool,
 }
 
 impl Fingerprint {
@@ -82,12 +84,25 @@ impl Findings {
             seen.push(fingerprint.clone());
             self.raise(fingerprint, look, check);
         }
-        // A report that was cut short leaves out ok checks first; what is missing from it was ok.
+        // A report that was cut short leaves out ok checks first. Once it has only bad ones, what is missing
+        // from it may be bad as well.
+        let says_all = report.left_out == 0 || seen.len() < report.checks.len();
+        if look.whole && says_all {
+            self.clear(look.wall, |fingerprint, finding| finding.source == look.source && !seen.contains(fingerprint));
+        }
+    }
+
+    /// Clears all findings of a target that is gone: nobody will look again.
+    pub(super) fn clear_target(&mut self, target: &str, wall: WallTime) {
+        self.clear(wall, |_, finding| finding.target == target);
+    }
+
+    fn clear(&mut self, wall: WallTime, is_gone: impl Fn(&Fingerprint, &Finding) -> bool) {
         let gone: Vec<Fingerprint> =
-            self.open.iter().filter(|(fingerprint, finding)| finding.source == look.source && !seen.contains(fingerprint)).map(|(fingerprint, _)| fingerprint.clone()).collect();
+            self.open.iter().filter(|(fingerprint, finding)| is_gone(fingerprint, finding)).map(|(fingerprint, _)| fingerprint.clone()).collect();
         for fingerprint in gone {
             if let Some(finding) = self.open.remove(&fingerprint) {
-                self.cleared.push_back(Finding { cleared: Some(look.wall), ..finding });
+                self.cleared.push_back(Finding { cleared: Some(wall), ..finding });
             }
         }
         while self.cleared.len() > bounds::FINDINGS_CLEARED {
@@ -126,7 +141,29 @@ mod tests {
 
     fn look(findings: &mut Findings, source: &str, wall: i64, checks: &[(&str, Verdict)]) {
         let checks = checks.iter().map(|(subject, verdict)| Check::stated("disk.used", subject, *verdict, "full")).collect();
-        findings.look(&Look { source, target: "local/a1", run: "daily-1", wall: WallTime(wall) }, &Report { checks, ..Report::default() });
+        findings.look(&Look { source, target: "local/a1", run: "daily-1", wall: WallTime(wall), whole: true }, &Report { checks, ..Report::default() });
+    }
+
+    #[test]
+    fn a_look_that_did_not_see_all_clears_nothing() {
+        let mut findings = Findings::default();
+        look(&mut findings, "a", 1, &[("/var", Verdict::Warning), ("/srv", Verdict::Warning)]);
+        let half = Look { source: "a", target: "local/a1", run: "daily-2", wall: WallTime(2), whole: false };
+        findings.look(&half, &Report::default());
+        assert_eq!(findings.open.len(), 2, "the step failed before it had looked at all");
+        let checks = vec![Check::stated("disk.used", "/var", Verdict::Critical, "full")];
+        findings.look(&Look { whole: true, ..half }, &Report { checks, left_out: 1, ..Report::default() });
+        assert_eq!(findings.open.len(), 2, "the report had no room for the other one");
+    }
+
+    #[test]
+    fn a_target_that_is_gone_takes_its_findings_with_it() {
+        let mut findings = Findings::default();
+        look(&mut findings, "a", 1, &[("/var", Verdict::Warning)]);
+        findings.clear_target("local/a2", WallTime(2));
+        assert_eq!(findings.open.len(), 1);
+        findings.clear_target("local/a1", WallTime(3));
+        assert_eq!((findings.open.len(), findings.cleared.len()), (0, 1));
     }
 
     #[test]

@@ -73,8 +73,13 @@ impl Holder {
         self.identity == other.identity && self.incarnation == other.incarnation
     }
 
-    fn weight(&self) -> usize {
+    fn attributes_bytes(&self) -> usize {
         self.attributes.iter().map(|(key, value)| key.len() + value.len()).sum()
+    }
+
+    /// Bytes that a place in a lease weighs in the replicated state, near enough.
+    fn weight(&self) -> u64 {
+        (256 + self.incarnation.len() + self.attributes_bytes() + 64 * self.attributes.len()) as u64
     }
 }
 
@@ -111,12 +116,23 @@ pub struct Waiter {
     pub since: WallTime,
 }
 
+impl Lease {
+    /// Bytes that its holders and waiters add to [`State::weight`].
+    pub(crate) fn weight(&self) -> u64 {
+        let held = self.held.iter().map(|held| &held.holder);
+        held.chain(self.waiting.iter().map(|waiter| &waiter.holder)).map(Holder::weight).sum()
+    }
+}
+
 /// That a lease is held, and under which token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
     pub token: Token,
     pub spec: LeaseSpec,
 }
+
+/// Holders that the answer to a caller who does not wait names.
+const HOLDERS_NAMED: usize = 16;
 
 impl State {
     pub(super) fn acquire_lease(&mut self, name: &LeaseName, spec: Option<&LeaseSpec>, holder: &Holder, wait: bool, when: When) -> Reply {
@@ -138,9 +154,12 @@ impl State {
             && lease.spec.kind == LeaseKind::Claim
             && let Some(earlier) = lease.held.iter_mut().find(|held| held.holder.identity == holder.identity)
         {
+            self.weight = (self.weight + holder.weight()).saturating_sub(earlier.holder.weight());
             *earlier = Held { token, holder: holder.clone(), at: when.at, since: when.wall };
             let spec = lease.spec;
             self.serial = serial;
+            // Whoever takes over may have stood in the queue until now.
+            self.leave_queue(name, holder);
             return Reply::Granted(Grant { token, spec });
         }
         // Whoever waits already comes first, so a free slot is only taken past an empty queue.
@@ -149,23 +168,25 @@ impl State {
             lease.held.push_back(Held { token, holder: holder.clone(), at: when.at, since: when.wall });
             let spec = lease.spec;
             self.serial = serial;
+            self.weight += holder.weight();
             return Reply::Granted(Grant { token, spec });
         }
         match place {
             Some(index) => Reply::Queued { place: place_number(index) },
-            None if !wait => Reply::Held { by: lease.held.iter().map(|held| held.holder.to_string()).collect() },
+            None if !wait => Reply::Held { by: lease.held.iter().take(HOLDERS_NAMED).map(|held| held.holder.to_string()).collect() },
             None if lease.waiting.len() >= bounds::LEASE_WAITERS => {
                 Reply::Refused(Refusal::Bound { what: format!("waiters of lease {name}"), limit: bounds::LEASE_WAITERS as u64 })
             }
             None => {
                 lease.waiting.push_back(Waiter { holder: holder.clone(), at: when.at, since: when.wall });
+                self.weight += holder.weight();
                 Reply::Queued { place: place_number(lease.waiting.len() - 1) }
             }
         }
     }
 
     fn refuses(&self, name: &LeaseName, spec: Option<&LeaseSpec>, holder: &Holder) -> Option<Refusal> {
-        if holder.weight() > bounds::LEASE_ATTRIBUTES_BYTES || holder.incarnation.is_empty() || holder.incarnation.len() > 64 {
+        if holder.attributes_bytes() > bounds::LEASE_ATTRIBUTES_BYTES || holder.incarnation.is_empty() || holder.incarnation.len() > 64 {
             return Some(Refusal::Invalid(format!("the holder of lease {name} needs an incarnation of 1 to 64 characters and at most {} bytes of attributes", bounds::LEASE_ATTRIBUTES_BYTES)));
         }
         match (self.leases.get(name), spec) {
@@ -183,43 +204,36 @@ impl State {
 
     /// Gives back what the holder holds or waits for. Giving back what one does not have succeeds.
     pub(super) fn release_lease(&mut self, name: &LeaseName, holder: &Holder, token: Option<Token>, when: When) -> Reply {
-        if let Some(lease) = self.leases.get_mut(name) {
-            lease.held.retain(|held| !(held.holder.is(holder) && token.is_none_or(|token| token == held.token)));
-            if token.is_none() {
-                lease.waiting.retain(|waiter| !waiter.holder.is(holder));
-            }
+        self.take_away(name, |held| held.holder.is(holder) && token.is_none_or(|token| token == held.token));
+        if token.is_none() {
+            self.leave_queue(name, holder);
         }
         self.grant_waiting(name, when);
         Reply::Done
     }
 
     pub(super) fn expire_lease(&mut self, name: &LeaseName, token: Token, when: When) -> Reply {
-        let Some(lease) = self.leases.get_mut(name) else { return Reply::Stale(format!("lease {name} is not held")) };
-        let before = lease.held.len();
-        if lease.spec.kind == LeaseKind::Ttl {
-            lease.held.retain(|held| held.token != token);
-        }
-        if lease.held.len() == before {
-            return Reply::Stale(format!("lease {name} is not held under token {token}"));
+        let ends_by_time = self.leases.get(name).is_some_and(|lease| lease.spec.kind == LeaseKind::Ttl);
+        if !ends_by_time || self.take_away(name, |held| held.token == token) == 0 {
+            return Reply::Stale(format!("lease {name} is not held under token {token}, or does not end by time"));
         }
         self.grant_waiting(name, when);
         Reply::Done
     }
 
     pub(super) fn expire_waiter(&mut self, name: &LeaseName, holder: &Holder, when: When) -> Reply {
-        let Some(lease) = self.leases.get_mut(name) else { return Reply::Stale(format!("nobody waits for lease {name}")) };
-        lease.waiting.retain(|waiter| !waiter.holder.is(holder));
+        if self.leave_queue(name, holder) == 0 {
+            return Reply::Stale(format!("{holder} does not wait for lease {name}"));
+        }
         self.grant_waiting(name, when);
         Reply::Done
     }
 
     pub(super) fn free_claim(&mut self, name: &LeaseName, token: Token, when: When) -> Reply {
-        let Some(lease) = self.leases.get_mut(name) else {
+        if !self.leases.contains_key(name) {
             return Reply::Refused(Refusal::NotFound { what: format!("lease {name}"), hint: "see `mainstay lease list`".into() });
-        };
-        let before = lease.held.len();
-        lease.held.retain(|held| held.token != token);
-        if lease.held.len() == before {
+        }
+        if self.take_away(name, |held| held.token == token) == 0 {
             return Reply::Stale(format!("lease {name} is not held under token {token}"));
         }
         self.grant_waiting(name, when);
@@ -234,6 +248,26 @@ impl State {
             }
             _ => Reply::Stale(format!("lease {name} is in use")),
         }
+    }
+
+    /// Ends the grants that are meant; how many there were.
+    fn take_away(&mut self, name: &LeaseName, is_meant: impl Fn(&Held) -> bool) -> usize {
+        let Some(lease) = self.leases.get_mut(name) else { return 0 };
+        let before = lease.held.len();
+        let weight: u64 = lease.held.iter().filter(|held| is_meant(held)).map(|held| held.holder.weight()).sum();
+        lease.held.retain(|held| !is_meant(held));
+        self.weight = self.weight.saturating_sub(weight);
+        before - lease.held.len()
+    }
+
+    /// Gives up a place in the queue; how many there were.
+    fn leave_queue(&mut self, name: &LeaseName, holder: &Holder) -> usize {
+        let Some(lease) = self.leases.get_mut(name) else { return 0 };
+        let before = lease.waiting.len();
+        let weight: u64 = lease.waiting.iter().filter(|waiter| waiter.holder.is(holder)).map(|waiter| waiter.holder.weight()).sum();
+        lease.waiting.retain(|waiter| !waiter.holder.is(holder));
+        self.weight = self.weight.saturating_sub(weight);
+        before - lease.waiting.len()
     }
 
     /// Free slots go to the waiters in their order, each with a new token.

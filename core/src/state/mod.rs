@@ -37,6 +37,9 @@ use run::Run;
 /// Behaviour that this program knows. Raised in the state only when all members report it.
 pub const FEATURE_LEVEL: u32 = 1;
 
+/// Longest idempotency key: it is kept with its reply.
+const REQUEST_KEY_MAX: usize = 64;
+
 /// Everything that must not be lost.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -93,7 +96,7 @@ impl State {
         self.wall_time = entry.wall;
         let when = When { at: self.mesh_time, wall: entry.wall };
         self.forget_old_replies();
-        let kept_as = entry.key.as_ref().map(|key| (entry.by.clone(), key.clone()));
+        let kept_as = entry.key.as_ref().filter(|key| key.0.len() <= REQUEST_KEY_MAX).map(|key| (entry.by.clone(), key.clone()));
         if let Some(kept) = kept_as.as_ref().and_then(|key| self.replies.get(key)) {
             return kept.reply.clone();
         }
@@ -109,6 +112,9 @@ impl State {
     }
 
     fn carry_out(&mut self, entry: &Entry, when: When) -> Reply {
+        if entry.key.as_ref().is_some_and(|key| key.0.is_empty() || key.0.len() > REQUEST_KEY_MAX) {
+            return Reply::Refused(Refusal::Invalid(format!("a request key has 1 to {REQUEST_KEY_MAX} bytes")));
+        }
         if let Some(refusal) = self.too_heavy(&entry.command) {
             return Reply::Refused(refusal);
         }
@@ -126,7 +132,7 @@ impl State {
             Command::RemoveOperator { name } => self.remove_operator(name),
             Command::ConnectAgent { agent, hello } => self.connect_agent(agent, hello, when),
             Command::LoseAgent { agent, epoch } => self.lose_agent(agent, *epoch, when),
-            Command::ForgetAgent { agent } => self.forget_agent(agent),
+            Command::ForgetAgent { agent } => self.forget_agent(agent, when),
             Command::AcquireLease { name, spec, holder, wait } => self.acquire_lease(name, spec.as_ref(), holder, *wait, when),
             Command::ReleaseLease { name, holder, token } => self.release_lease(name, holder, *token, when),
             Command::ExpireLease { name, token } => self.expire_lease(name, *token, when),
@@ -136,7 +142,7 @@ impl State {
             Command::ApplyPlan { plan, bundled } => self.apply_plan(plan, *bundled, &entry.by, when),
             Command::RemovePlan { plan } => self.remove_plan(plan),
             Command::StartRun { plan, revision, inputs } => self.start_run(plan, *revision, inputs, &entry.by, when),
-            Command::AbortRun { run, reason } => self.abort_run(run, reason, &entry.by),
+            Command::AbortRun { run, reason } => self.abort_run(run, reason, &entry.by, when),
             Command::OfferAttempt { run, step, target, direction, number, agent, ledger, epoch } => {
                 self.offer_attempt(attempt::Offer { run, step, target, direction: *direction, number: *number, agent, ledger, epoch: *epoch }, when)
             }

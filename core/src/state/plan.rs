@@ -62,8 +62,10 @@ impl State {
         let revision = history.newest;
         self.weight += plan.weight();
         history.revisions.insert(revision, Revision { plan: plan.clone(), applied: when.wall, by: by.to_string(), bundled });
-        let current = history.current().map(|(number, _)| number);
-        let spare: Vec<u32> = history.revisions.keys().copied().filter(|number| !in_use.contains(number) && Some(*number) != current).collect();
+        // The newest of either origin stays: the bundled one comes back when an operator's own is removed.
+        let newest = |bundled: bool| history.revisions.iter().rev().find(|(_, revision)| revision.bundled == bundled).map(|(number, _)| *number);
+        let stays = [newest(true), newest(false)];
+        let spare: Vec<u32> = history.revisions.keys().copied().filter(|number| !in_use.contains(number) && !stays.contains(&Some(*number))).collect();
         for number in spare.iter().take(history.revisions.len().saturating_sub(REVISIONS_KEPT)) {
             if let Some(old) = history.revisions.remove(number) {
                 self.weight = self.weight.saturating_sub(old.plan.weight());

@@ -40,6 +40,9 @@ pub struct Run {
     /// When the last work item moved in the direction the run goes; what waits for an agent counts from here.
     pub moved_at: MeshTime,
     order: u64,
+    /// Bytes that plan and work items add to [`State::weight`].
+    #[serde(default)]
+    weight: u64,
 }
 
 /// Where a run stands.
@@ -108,10 +111,12 @@ pub enum Outcome {
 
 /// Longest message of an outcome.
 const MESSAGE_MAX: usize = 1_024;
-/// Longest reason of an abort.
-const REASON_MAX: usize = 512;
+/// Why what waited in an aborted run is skipped.
+pub(super) const ABORTED: &str = "the run was aborted";
 /// All inputs of a run, as JSON.
 const INPUTS_MAX: usize = 64 << 10;
+/// Bytes that a work item and its attempts weigh, near enough; reports are counted when they come.
+const WORK_WEIGHT: u64 = 512;
 
 impl RunEnd {
     /// Whether whoever waits for the run is to be told that it went wrong.
@@ -242,6 +247,11 @@ impl Run {
         self.work.iter().flat_map(|(step, targets)| targets.iter().map(move |(target, work)| (step, target, work)))
     }
 
+    /// Bytes that the run adds to [`State::weight`], besides its reports.
+    pub(crate) fn weight(&self) -> u64 {
+        self.weight
+    }
+
     #[must_use]
     pub fn work(&self, step: &StepName, target: &Target) -> Option<&Work> {
         self.work.get(step)?.get(target)
@@ -254,6 +264,22 @@ impl Run {
     pub(super) fn next_order(&mut self) -> u64 {
         self.order += 1;
         self.order
+    }
+
+    /// Nothing that waits in this direction will be done any more.
+    fn skip_waiting(&mut self, direction: Direction, reason: &str, when: When) {
+        let has_direction = |work: &Work| direction == Direction::Do || work.undo.is_some();
+        let waiting: Vec<(StepName, Target)> = self
+            .works()
+            .filter(|(_, _, work)| has_direction(work) && work.state(direction).is_waiting())
+            .map(|(step, target, _)| (step.clone(), target.clone()))
+            .collect();
+        for (step, target) in waiting {
+            let order = self.next_order();
+            if let Some(work) = self.work_mut(&step, &target) {
+                work.skipped(direction, WorkState::Skipped { reason: reason.to_owned() }, order, when.at);
+            }
+        }
     }
 
     /// Whether a work item went well enough for what needs its step.
@@ -318,13 +344,14 @@ impl Run {
         self.plan.step(step).is_some_and(|step| step.undo.is_some()) && matches!(work.forward, WorkState::Succeeded { .. })
     }
 
-    /// Whether the forward direction went wrong: something failed, is unknown, or was held back by that.
+    /// Whether the forward direction went wrong: something failed, was stopped, is unknown, or was held back
+    /// by that.
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.works().any(|(name, _, work)| {
             let continues = self.plan.step(name).is_some_and(|step| step.on_unknown == OnUnknown::Continue);
             match &work.forward {
-                WorkState::Failed { .. } | WorkState::Skipped { .. } => true,
+                WorkState::Failed { .. } | WorkState::Skipped { .. } | WorkState::Cancelled => true,
                 WorkState::Unknown { .. } | WorkState::Unreachable { .. } => !continues,
                 _ => false,
             }
@@ -339,7 +366,7 @@ impl Run {
     }
 
     fn forward_is_over(&self) -> bool {
-        self.works().all(|(_, _, work)| work.forward.is_over() || (self.abort.is_some() && work.forward.is_waiting()))
+        self.works().all(|(_, _, work)| work.forward.is_over())
     }
 
     /// How the run ends, if it ends now.
@@ -348,10 +375,8 @@ impl Run {
         let undo = match &self.phase {
             RunPhase::Ended(_) => return None,
             RunPhase::Running if !self.forward_is_over() || self.is_to_undo() => return None,
-            RunPhase::Running => {
-                let unknown = self.works().any(|(name, _, work)| matches!(work.forward, WorkState::Unknown { .. }) && self.plan.step(name).is_some_and(|step| step.undo.is_some()));
-                if unknown && (self.abort.is_some() || self.has_failed()) { UndoEnd::Incomplete } else { UndoEnd::NotNeeded }
-            }
+            RunPhase::Running if self.leaves_half_done() && (self.abort.is_some() || self.has_failed()) => UndoEnd::Incomplete,
+            RunPhase::Running => UndoEnd::NotNeeded,
             RunPhase::Undoing => {
                 let states: Vec<&WorkState> = self.works().filter_map(|(_, _, work)| work.undo.as_ref()).collect();
                 let stuck = states.iter().any(|state| state.is_over() && !matches!(state, WorkState::Succeeded { .. }));
@@ -360,8 +385,7 @@ impl Run {
                 if active || (waiting && !stuck) {
                     return None;
                 }
-                let unknown = self.works().any(|(_, _, work)| matches!(work.forward, WorkState::Unknown { .. }));
-                if stuck || unknown { UndoEnd::Incomplete } else { UndoEnd::Done }
+                if stuck || self.leaves_half_done() { UndoEnd::Incomplete } else { UndoEnd::Done }
             }
         };
         let outcome = if self.abort.is_some() {
@@ -372,6 +396,11 @@ impl Run {
             RunOutcome::Completed
         };
         Some(RunEnd { outcome, undo, verdict: self.verdict() })
+    }
+
+    /// Whether part of a step that has an undo may be in place: nobody can say how to take back a part.
+    fn leaves_half_done(&self) -> bool {
+        self.works().any(|(name, _, work)| work.half_done && self.plan.step(name).is_some_and(|step| step.undo.is_some()))
     }
 
     /// The worst verdict so far.
@@ -406,7 +435,9 @@ impl State {
         if items > bounds::RUN_WORK {
             return Reply::Refused(Refusal::Bound { what: "steps times targets".into(), limit: bounds::RUN_WORK as u64 });
         }
+        let weight = chosen.plan.weight() + items as u64 * WORK_WEIGHT;
         let Some(history) = self.plans.get_mut(plan) else { return not_found(format!("plan {plan}")) };
+        self.weight += weight;
         history.runs += 1;
         let id = RunId { plan: plan.clone(), number: history.runs };
         self.runs.insert(
@@ -426,6 +457,7 @@ impl State {
                 took: Millis::ZERO,
                 moved_at: when.at,
                 order: 0,
+                weight,
             },
         );
         Reply::Started(id)
@@ -450,28 +482,31 @@ impl State {
         targets
     }
 
-    pub(super) fn abort_run(&mut self, id: &RunId, reason: &str, by: &Actor) -> Reply {
+    /// What has not been offered will not be; what an agent has is stopped by the leader's next decision.
+    pub(super) fn abort_run(&mut self, id: &RunId, reason: &str, by: &Actor, when: When) -> Reply {
         let Some(run) = self.runs.get_mut(id) else {
             return Reply::Refused(Refusal::NotFound { what: format!("run {id}"), hint: "see `mainstay run list`".into() });
         };
         if let Some(end) = run.end() {
             return Reply::Refused(Refusal::Conflict(format!("run {id} has ended already: {end}")));
         }
-        if reason.len() > REASON_MAX {
-            return Reply::Refused(Refusal::Bound { what: "bytes of reason".into(), limit: REASON_MAX as u64 });
+        if reason.len() > bounds::REASON_BYTES {
+            return Reply::Refused(Refusal::Bound { what: "bytes of reason".into(), limit: bounds::REASON_BYTES as u64 });
         }
         if run.abort.is_none() {
             run.abort = Some(Abort { by: by.to_string(), reason: reason.to_owned() });
+            run.skip_waiting(Direction::Do, ABORTED, when);
         }
         Reply::Done
     }
 
     pub(super) fn skip_step(&mut self, id: &RunId, step: &StepName, target: &Target, direction: Direction, state: &WorkState, when: When) -> Reply {
         let Some(run) = self.runs.get_mut(id).filter(|run| run.accepts(direction)) else { return Reply::Stale(format!("run {id} does not go that way now")) };
-        let order = run.next_order();
+        let order = run.order + 1;
         match run.work_mut(step, target) {
             Some(work) if work.state(direction).is_waiting() && matches!(state, WorkState::Skipped { .. } | WorkState::Unreachable { .. }) => {
                 work.skipped(direction, state.clone(), order, when.at);
+                run.order = order;
                 run.moved_at = when.at;
                 Reply::Done
             }
@@ -497,6 +532,7 @@ impl State {
             return Reply::Stale(format!("run {id} does not end like that now"));
         };
         run.phase = RunPhase::Ended(*end);
+        run.skip_waiting(Direction::Undo, "what came after it was not taken back", when);
         run.ended = Some(when.wall);
         run.took = when.at.since(run.started_at);
         self.prune_runs(&id.plan);
@@ -508,6 +544,7 @@ impl State {
         let ended: Vec<RunId> = self.runs.values().filter(|run| run.id.plan == *plan && run.is_ended()).map(|run| run.id.clone()).collect();
         for id in ended.iter().take(ended.len().saturating_sub(bounds::RUNS_KEPT)) {
             let Some(run) = self.runs.remove(id) else { continue };
+            self.weight = self.weight.saturating_sub(run.weight);
             let attempts: Vec<_> = run.works().flat_map(|(_, _, work)| work.attempts.iter().copied()).collect();
             for attempt in attempts.iter().filter_map(|attempt| self.attempts.remove(attempt)) {
                 if let super::attempt::Phase::Ended(outcome) = &attempt.phase {

@@ -24,6 +24,9 @@ pub struct Work {
     pub order: u64,
     /// When the forward direction ended.
     pub ended_at: MeshTime,
+    /// The forward direction was stopped in the middle, or its outcome is unknown: part of it may be in place.
+    #[serde(default)]
+    pub half_done: bool,
 }
 
 /// Where a work item stands in one direction.
@@ -112,7 +115,7 @@ impl fmt::Display for WorkState {
 impl Work {
     #[must_use]
     pub(super) fn new(forward: WorkState) -> Work {
-        Work { forward, undo: None, attempts: Vector::new(), forward_attempts: 0, undo_attempts: 0, order: 0, ended_at: MeshTime(0) }
+        Work { forward, undo: None, attempts: Vector::new(), forward_attempts: 0, undo_attempts: 0, order: 0, ended_at: MeshTime(0), half_done: false }
     }
 
     #[must_use]
@@ -145,14 +148,15 @@ impl Work {
         self.set(direction, WorkState::Active { attempt: id });
     }
 
-    pub(super) fn withdrawn(&mut self, direction: Direction) {
+    /// The newest attempt never was: its number is given to the next one.
+    pub(super) fn withdrawn(&mut self, direction: Direction, then: WorkState) {
         let counter = self.counter(direction);
         *counter = counter.saturating_sub(1);
         self.attempts.pop_back();
-        self.set(direction, WorkState::Waiting);
+        self.set(direction, then);
     }
 
-    pub(super) fn ended(&mut self, direction: Direction, outcome: &Outcome, order: u64, at: MeshTime) {
+    pub(super) fn ended(&mut self, direction: Direction, outcome: &Outcome, had_begun: bool, order: u64, at: MeshTime) {
         let state = match outcome {
             Outcome::Succeeded(report) => WorkState::Succeeded { verdict: report.verdict() },
             Outcome::Failed { .. } | Outcome::TimedOut { .. } => WorkState::Failed { message: outcome.summary() },
@@ -163,6 +167,7 @@ impl Work {
         if direction == Direction::Do {
             self.order = order;
             self.ended_at = at;
+            self.half_done = had_begun && matches!(outcome, Outcome::TimedOut { .. } | Outcome::Cancelled { .. } | Outcome::Unknown { .. });
         }
     }
 

@@ -1,0 +1,63 @@
+//! The executor of this agent: every step kind it knows.
+
+use std::sync::Arc;
+
+use mainstay_client::Mesh;
+use mainstay_core::reconcile::DesiredAttempt;
+use mainstay_core::report::Report;
+use tokio_util::sync::CancellationToken;
+
+use super::coordination::Executor;
+use crate::execute::{self, Context, Labels, Output, Policy, StepError};
+use crate::hold;
+
+/// Kinds of `execute`, and the one that needs the mesh.
+pub struct Steps {
+    context: Context,
+    mesh: Mesh,
+}
+
+impl Steps {
+    #[must_use]
+    pub fn new(context: Context, mesh: Mesh) -> Steps {
+        Steps { context, mesh }
+    }
+}
+
+/// What the agent says that it can do: kinds that it knows and that its own policy allows.
+#[must_use]
+pub fn kinds(policy: &Policy) -> Vec<String> {
+    execute::kinds().iter().copied().chain([hold::KIND]).filter(|kind| policy.allows_kind(kind).is_ok()).map(str::to_owned).collect()
+}
+
+impl Executor for Steps {
+    async fn execute(&self, attempt: DesiredAttempt, output: Output, cancel: CancellationToken) -> Result<Report, StepError> {
+        let labels = Labels { attempt: attempt.id.to_string(), run: attempt.run.to_string(), step: attempt.step.to_string() };
+        if attempt.kind == hold::KIND {
+            let policy: &Arc<Policy> = &self.context.policy;
+            policy.allows_kind(hold::KIND)?;
+            return hold::execute(&attempt.with, attempt.timeout, &labels, &self.mesh, &cancel).await;
+        }
+        execute::execute(&attempt.kind, &attempt.with, &self.context.for_attempt(labels, output, cancel)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_agent_offers_what_its_policy_allows() {
+        let offered = |text: &str| kinds(&Policy::parse(text).unwrap());
+        assert!(offered("").contains(&"node.resources".to_owned()));
+        assert!(!offered("").contains(&"lease.hold".to_owned()));
+        assert!(offered("[policy]\nallow = [\"lease.hold\"]").contains(&"lease.hold".to_owned()));
+        let all = offered("[policy]\nallow = [\"*\"]");
+        let declared: Vec<&str> = mainstay_core::catalogue::KINDS.iter().map(|kind| kind.name).collect();
+        assert!(
+            declared.iter().all(|kind| all.iter().any(|known| known == kind)),
+            "the catalogue declares {declared:?}, and this agent knows {all:?}"
+        );
+    }
+}

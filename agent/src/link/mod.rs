@@ -1,0 +1,137 @@
+//! The agent's one link to the mesh.
+//!
+//! In: who this process is, and lines that steps print. Out: the newest desired set that is not older than
+//! one seen before, and whether the link is up. It finds the leader again whenever the link ends, with pauses
+//! that grow and vary, so that ten thousand agents do not come back in one instant. It carries nothing out.
+//!
+//! ```text
+//!  connect ─▶ hello ─▶ welcome ─▶ desired … desired ─▶ ended ─▶ pause ─▶ connect
+//!                        │ heartbeats, output ─▶             └─ superseded: this process ends
+//! ```
+
+mod connector;
+mod metrics;
+mod outbox;
+mod session;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_client::clock::Clock;
+use mainstay_client::random::Backoff;
+use mainstay_core::reconcile::Desired;
+use mainstay_core::state::agent::Hello;
+use tokio::sync::watch;
+
+pub use connector::{Connector, LinkStream};
+pub use metrics::LinkMetrics;
+pub use outbox::Outbox;
+use session::{Ended, Session};
+
+use crate::ledger::{Ledger, LedgerError};
+
+/// First pause before the link is opened again, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// A link that was up for less than this did not work: pauses go on growing.
+const WORKED: Duration = Duration::from_secs(10);
+
+/// A desired set, and the number of the link that brought it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Wanted {
+    pub link: u64,
+    pub desired: Desired,
+}
+
+/// What the link gives to the rest of the agent. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct LinkHandle {
+    /// Nothing before the first desired set.
+    pub wanted: watch::Receiver<Option<Arc<Wanted>>>,
+    pub up: watch::Receiver<bool>,
+    pub outbox: Arc<Outbox>,
+}
+
+/// Why there will be no other link.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    #[error(
+        "another process with the identity of this agent has connected (incarnation {incarnation}): this one ends; see to it that only one runs for this node"
+    )]
+    Superseded { incarnation: String },
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// Keeps the link; run it once.
+pub struct Link<C> {
+    connector: C,
+    hello: Hello,
+    ledger: Ledger,
+    clock: Arc<dyn Clock>,
+    metrics: LinkMetrics,
+    outbox: Arc<Outbox>,
+    wanted: watch::Sender<Option<Arc<Wanted>>>,
+    up: watch::Sender<bool>,
+}
+
+impl<C: Connector> Link<C> {
+    #[must_use]
+    pub fn new(connector: C, hello: Hello, ledger: Ledger, clock: Arc<dyn Clock>, metrics: LinkMetrics) -> (Link<C>, LinkHandle) {
+        let (wanted, wanted_seen) = watch::channel(None);
+        let (up, up_seen) = watch::channel(false);
+        let outbox = Arc::<Outbox>::default();
+        let handle = LinkHandle { wanted: wanted_seen, up: up_seen, outbox: Arc::clone(&outbox) };
+        (Link { connector, hello, ledger, clock, metrics, outbox, wanted, up }, handle)
+    }
+
+    /// Keeps a link up for as long as this process may have one. Dropping it ends the link.
+    ///
+    /// # Errors
+    /// Always: when another process took the identity over, or the ledger does not work.
+    pub async fn run(self) -> LinkError {
+        let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
+        let mut complained = String::new();
+        for number in 1.. {
+            let begun = self.clock.monotonic();
+            let ended = self.session(number).run().await;
+            self.up.send_replace(false);
+            self.metrics.up.set(0);
+            let why = match ended {
+                Ended::Superseded { incarnation } => return LinkError::Superseded { incarnation },
+                Ended::Ledger(error) => return LinkError::Ledger(error),
+                Ended::Lost(why) => why,
+            };
+            if self.clock.monotonic().saturating_sub(begun) >= WORKED {
+                backoff.reset();
+                complained.clear();
+            }
+            let pause = backoff.pause();
+            // The same reason again and again is said once.
+            if why == complained {
+                tracing::debug!(error = why, ?pause, "no link to the mesh");
+            } else {
+                tracing::warn!(error = why, ?pause, "no link to the mesh; trying again");
+                complained = why;
+            }
+            self.metrics.lost.inc();
+            tokio::time::sleep(pause).await;
+        }
+        LinkError::Superseded { incarnation: String::new() }
+    }
+
+    fn session(&self, number: u64) -> Session<'_, C> {
+        Session {
+            number,
+            connector: &self.connector,
+            hello: &self.hello,
+            ledger: &self.ledger,
+            metrics: &self.metrics,
+            outbox: &self.outbox,
+            wanted: &self.wanted,
+            up: &self.up,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

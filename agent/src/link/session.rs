@@ -1,0 +1,162 @@
+//! One link, from hello to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use mainstay_core::state::agent::Hello;
+use mainstay_proto::convert::{desired_from_wire, hello_to_wire};
+use mainstay_proto::v1;
+use mainstay_proto::v1::agent_message::Message as ToMesh;
+use mainstay_proto::v1::mesh_message::Message as FromMesh;
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::connector::{Connector, LinkStream};
+use super::{LinkMetrics, Outbox, Wanted};
+use crate::ledger::{Ledger, LedgerError, Version};
+
+/// For opening the link, and for the welcome after it.
+const OPEN: Duration = Duration::from_secs(15);
+/// Messages on their way into the connection; output waits in the outbox, where the oldest can go.
+const OUTGOING: usize = 4;
+/// Between heartbeats, where the mesh does not say, and the bounds of what it may say.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+const HEARTBEAT_BOUNDS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(60));
+/// Heartbeats that found no room in the connection, one after the other, after which it does not work.
+const STUCK: u32 = 3;
+
+pub(super) struct Session<'a, C> {
+    pub number: u64,
+    pub connector: &'a C,
+    pub hello: &'a Hello,
+    pub ledger: &'a Ledger,
+    pub metrics: &'a LinkMetrics,
+    pub outbox: &'a Outbox,
+    pub wanted: &'a watch::Sender<Option<Arc<Wanted>>>,
+    pub up: &'a watch::Sender<bool>,
+}
+
+/// Why a link ended.
+pub(super) enum Ended {
+    /// Another one may work.
+    Lost(String),
+    Superseded {
+        incarnation: String,
+    },
+    Ledger(LedgerError),
+}
+
+impl From<LedgerError> for Ended {
+    fn from(error: LedgerError) -> Ended {
+        Ended::Ledger(error)
+    }
+}
+
+fn lost(why: impl Into<String>) -> Ended {
+    Ended::Lost(why.into())
+}
+
+impl<C: Connector> Session<'_, C> {
+    pub async fn run(self) -> Ended {
+        match self.live().await {
+            Ok(never) => match never {},
+            Err(ended) => ended,
+        }
+    }
+
+    async fn live(&self) -> Result<std::convert::Infallible, Ended> {
+        let (outgoing, receiver) = mpsc::channel(OUTGOING);
+        let hello = say(ToMesh::Hello(hello_to_wire(self.hello)));
+        outgoing.try_send(hello).map_err(|_| lost("the hello found no room"))?;
+        let opened = tokio::time::timeout(OPEN, self.connector.open(ReceiverStream::new(receiver))).await;
+        let mut incoming = opened.map_err(|_| lost(format!("no link within {OPEN:?}")))?.map_err(|error| lost(error.to_string()))?;
+        let every = self.welcomed(&mut incoming).await?;
+        let mut heartbeats = tokio::time::interval(every);
+        heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut without_room = 0;
+        loop {
+            tokio::select! {
+                biased;
+                message = incoming.next() => self.take(message).await?,
+                _ = heartbeats.tick() => match outgoing.try_send(say(ToMesh::Heartbeat(v1::Heartbeat {}))) {
+                    Ok(()) => without_room = 0,
+                    Err(mpsc::error::TrySendError::Closed(_)) => return Err(lost("the connection was closed")),
+                    Err(mpsc::error::TrySendError::Full(_)) => {
+                        without_room += 1;
+                        if without_room >= STUCK {
+                            return Err(lost(format!("the connection took nothing in for {STUCK} heartbeats")));
+                        }
+                    }
+                },
+                room = self.room_for_output(&outgoing) => match (room, self.outbox.take()) {
+                    (None, _) => return Err(lost("the connection was closed")),
+                    (Some(room), Some(output)) => room.send(say(ToMesh::Output(output))),
+                    (Some(_), None) => {}
+                },
+            }
+        }
+    }
+
+    /// The first message is the welcome; only with it is the link up. Answers how often to send a heartbeat.
+    async fn welcomed(&self, incoming: &mut LinkStream) -> Result<Duration, Ended> {
+        let first = tokio::time::timeout(OPEN, incoming.next()).await.map_err(|_| lost(format!("no welcome within {OPEN:?}")))?;
+        match self.message(first)? {
+            None => Err(lost("the mesh began with a message that this version does not know")),
+            Some(FromMesh::Welcome(welcome)) => {
+                let asked = if welcome.heartbeat_ms == 0 { HEARTBEAT } else { Duration::from_millis(welcome.heartbeat_ms) };
+                tracing::info!(epoch = welcome.epoch, "linked to the mesh");
+                self.metrics.up.set(1);
+                self.up.send_replace(true);
+                Ok(asked.clamp(HEARTBEAT_BOUNDS.0, HEARTBEAT_BOUNDS.1))
+            }
+            Some(FromMesh::Superseded(_) | FromMesh::Desired(_)) => Err(lost("the mesh did not begin with a welcome")),
+        }
+    }
+
+    async fn take(&self, next: Option<Result<v1::MeshMessage, tonic::Status>>) -> Result<(), Ended> {
+        match self.message(next)? {
+            Some(FromMesh::Desired(desired)) => self.desired(desired).await,
+            // A second welcome changes nothing that is in use, and what a later version says goes past this one.
+            Some(FromMesh::Welcome(_) | FromMesh::Superseded(_)) | None => Ok(()),
+        }
+    }
+
+    /// The next message, unless it ends the link. `None`: one that this version does not know.
+    fn message(&self, next: Option<Result<v1::MeshMessage, tonic::Status>>) -> Result<Option<FromMesh>, Ended> {
+        let message = next.ok_or_else(|| lost("the mesh ended the link"))?.map_err(|status| lost(format!("the link broke: {}", status.message())))?;
+        match message.message {
+            // An earlier link of this very process, of which the mesh had not heard the end.
+            Some(FromMesh::Superseded(by)) if by.incarnation == self.hello.incarnation => Err(lost("a newer link of this process took over")),
+            Some(FromMesh::Superseded(by)) => Err(Ended::Superseded { incarnation: by.incarnation }),
+            other => Ok(other),
+        }
+    }
+
+    async fn desired(&self, desired: v1::Desired) -> Result<(), Ended> {
+        let version = Version { incarnation: desired.incarnation, generation: desired.generation };
+        let desired = desired_from_wire(desired).map_err(|invalid| {
+            self.metrics.refused.inc();
+            lost(format!("the mesh sent a desired set that makes no sense: {invalid}"))
+        })?;
+        if !self.ledger.see(version).await? {
+            self.metrics.refused.inc();
+            let seen = self.ledger.seen();
+            tracing::warn!(?version, ?seen, "refused a desired set that is older than one seen before");
+            return Ok(());
+        }
+        self.wanted.send_replace(Some(Arc::new(Wanted { link: self.number, desired })));
+        Ok(())
+    }
+
+    /// Room in the connection, as soon as there is output for it. `None`: the connection is closed.
+    async fn room_for_output<'o>(&self, outgoing: &'o mpsc::Sender<v1::AgentMessage>) -> Option<mpsc::Permit<'o, v1::AgentMessage>> {
+        self.outbox.filled().await;
+        outgoing.reserve().await.ok()
+    }
+}
+
+fn say(message: ToMesh) -> v1::AgentMessage {
+    v1::AgentMessage { message: Some(message) }
+}

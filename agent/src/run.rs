@@ -1,0 +1,164 @@
+//! The agent as a whole: built from its settings, run until it is asked to stop or cannot go on.
+//!
+//! ```text
+//!  lock ─▶ ledger ─▶ listener ─▶ identity (waits for the mesh) ─▶ link ──desired──▶ attempts ──▶ executors
+//!                                   └─ renewal                      ◀───output─────────┘         └─ readings ◀─ sampler
+//! ```
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mainstay_client::clock::{Clock, SystemClock};
+use mainstay_client::{Mesh, files, random};
+use mainstay_core::Identity;
+use mainstay_core::id::LedgerId;
+use mainstay_core::state::FEATURE_LEVEL;
+use mainstay_core::state::agent::Hello;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::attempts::{AttemptMetrics, AttemptSettings, Attempts, Leave, Steps, kinds};
+use crate::enrolment::{self, Enrolment, EnrolmentError};
+use crate::execute::{Context, OutgoingError};
+use crate::host::Host;
+use crate::http::{Http, ListenError};
+use crate::ledger::{Ledger, LedgerError};
+use crate::link::{Link, LinkError, LinkMetrics};
+use crate::observe::readings::{Readings, Sampler};
+use crate::settings::Settings;
+
+/// Random bytes of a ledger's id and of a process's incarnation.
+const ID_BYTES: usize = 16;
+
+/// Why an agent ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error("cannot make the state directory {}: {source}", path.display())]
+    StateDir {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Lock(#[from] files::LockError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error(transparent)]
+    Enrolment(#[from] EnrolmentError),
+    #[error("allow_addresses: {0}")]
+    Outgoing(#[from] OutgoingError),
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error("opening the state directory did not come to its end: {0}")]
+    Stopped(#[from] tokio::task::JoinError),
+}
+
+/// Metrics of every part, and whether the agent is ready.
+struct Watched {
+    attempts: AttemptMetrics,
+    link: LinkMetrics,
+    ready: watch::Sender<bool>,
+    _http: Option<AbortOnDropHandle<std::convert::Infallible>>,
+}
+
+/// Runs an agent until it has left. Two processes cannot have one state directory.
+///
+/// # Errors
+/// What keeps it from starting or going on, with what to do about it.
+pub async fn run(settings: Settings, leave: Leave) -> Result<(), AgentError> {
+    // Held until this function ends, after everything that uses the directory.
+    let (_lock, ledger) = open(&settings.dir).await?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let watched = watch_over(&settings).await?;
+    let identity = Identity::Node(settings.agent.clone());
+    let enrolment = Enrolment {
+        dir: settings.dir.clone(),
+        identity: identity.clone(),
+        addresses: settings.enrol.clone(),
+        token: settings.join_token.clone(),
+    };
+    let identity = tokio::select! {
+        biased;
+        () = leave.soon.cancelled() => return Ok(()),
+        identity = enrolment.obtain(Arc::clone(&clock)) => identity?,
+    };
+    let mesh = Mesh::new(settings.coordinators.clone(), identity);
+    let _renewal = AbortOnDropHandle::new(tokio::spawn(enrolment::keep_renewed(settings.dir.clone(), mesh.clone())));
+
+    let (host, readings) = (Arc::new(Host::default()), Readings::default());
+    let hello = hello(&settings, &ledger, &host);
+    let context = Context::new(Arc::clone(&host), readings.clone(), Arc::new(settings.execute), Arc::new(settings.policy))?;
+    let sampler = Sampler::new(host, &context.settings.services, readings, context.prober.clone());
+    let _sampling = AbortOnDropHandle::new(tokio::spawn(sampler.run(CancellationToken::new())));
+    let (link, handle) = Link::new(mesh.clone(), hello, ledger.clone(), clock, watched.link.clone());
+    let _ready = AbortOnDropHandle::new(tokio::spawn(follow(handle.up.clone(), watched.ready)));
+    let attempt_settings = AttemptSettings { drain: settings.drain, ..AttemptSettings::default() };
+    let steps = Arc::new(Steps::new(context, mesh.clone()));
+    let attempts = Attempts::new(attempt_settings, ledger, Arc::new(mesh), steps, handle, watched.attempts.clone(), leave);
+    tokio::select! {
+        biased;
+        ended = attempts.run() => ended.map_err(AgentError::from),
+        error = link.run() => Err(error.into()),
+    }
+}
+
+/// Takes the directory for this process and opens what is in it.
+async fn open(dir: &std::path::Path) -> Result<(files::FileLock, Ledger), AgentError> {
+    let dir = dir.to_owned();
+    let opened = tokio::task::spawn_blocking(move || {
+        files::create_private_dir(&dir).map_err(|source| AgentError::StateDir { path: dir.clone(), source })?;
+        let lock = files::lock_exclusive(&dir.join("lock"))?;
+        let ledger = Ledger::open(&dir, LedgerId(random::token(ID_BYTES)))?;
+        Ok((lock, ledger))
+    });
+    opened.await?
+}
+
+/// Serves metrics and health from here on, also while this agent waits to be enrolled.
+async fn watch_over(settings: &Settings) -> Result<Watched, AgentError> {
+    let (attempts, link) = (AttemptMetrics::default(), LinkMetrics::default());
+    let mut registry = Registry::default();
+    attempts.register(&mut registry);
+    link.register(&mut registry);
+    registry.register("mainstay_agent_build", "What runs here", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+    let (ready, is_ready) = watch::channel(false);
+    let http = match settings.http {
+        None => None,
+        Some(address) => {
+            let http = Http::bind(address).await?;
+            tracing::info!(address = %http.address().unwrap_or(address), "serving metrics and health");
+            let root_path = settings.http_root_path.clone();
+            Some(AbortOnDropHandle::new(tokio::spawn(async move { http.serve(&root_path, Arc::new(registry), is_ready).await })))
+        }
+    };
+    Ok(Watched { attempts, link, ready, _http: http })
+}
+
+/// The listener is there before the link: what it is told follows the link once there is one.
+async fn follow(mut from: watch::Receiver<bool>, to: watch::Sender<bool>) {
+    loop {
+        to.send_replace(*from.borrow_and_update());
+        if from.changed().await.is_err() {
+            to.send_replace(false);
+            return;
+        }
+    }
+}
+
+fn hello(settings: &Settings, ledger: &Ledger, host: &Host) -> Hello {
+    let boot_id = host.text("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    Hello {
+        ledger: ledger.id().clone(),
+        incarnation: random::token(ID_BYTES),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        feature_level: FEATURE_LEVEL,
+        host: settings.host,
+        kinds: kinds(&settings.policy),
+        boot_id: boot_id.trim().to_owned(),
+    }
+}
