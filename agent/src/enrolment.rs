@@ -37,7 +37,7 @@ pub enum EnrolmentError {
     #[error(transparent)]
     Refused(#[from] EnrolError),
     #[error(
-        "this agent is not enrolled: give it --enrolment and a join token (--join-token-file or MAINSTAY_JOIN_TOKEN); `mainstay token create` makes one"
+        "this agent is not enrolled: give it --enrol and a join token (--join-token-file or MAINSTAY_JOIN_TOKEN); `mainstay token create` makes one"
     )]
     NoToken,
     #[error("{0}: make a join token with `mainstay token create` and put it there")]

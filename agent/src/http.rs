@@ -35,7 +35,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// Why there is no listener.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}; choose another address with --http, or --http none")]
+#[error("cannot listen on {address}: {source}; choose another address with --http-listen, or none")]
 pub struct ListenError {
     address: SocketAddr,
     #[source]
@@ -152,6 +152,6 @@ mod tests {
     async fn a_port_in_use_is_named_with_what_to_do() {
         let held = Http::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let error = Http::bind(held.address().unwrap()).await.unwrap_err().to_string();
-        assert!(error.contains(&held.address().unwrap().to_string()) && error.contains("--http none"), "{error}");
+        assert!(error.contains(&held.address().unwrap().to_string()) && error.contains("--http-listen"), "{error}");
     }
 }

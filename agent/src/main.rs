@@ -30,8 +30,7 @@ fn main() -> ExitCode {
 
 fn serve(settings: Settings) -> anyhow::Result<()> {
     if settings.die_with_parent {
-        // The order to leave, as if the parent had given it: what runs may end.
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+        die_with_parent()?;
     }
     // One thread for what waits, others only while something blocks: an agent at rest is small.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;
@@ -39,6 +38,15 @@ fn serve(settings: Settings) -> anyhow::Result<()> {
     // What still blocks then has been given up before.
     runtime.shutdown_background();
     served
+}
+
+/// Has the system give the order to leave when the parent ends.
+fn die_with_parent() -> anyhow::Result<()> {
+    let parent = rustix::process::getppid();
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+    // Who died before that call sends no signal.
+    anyhow::ensure!(rustix::process::getppid() == parent, "the process that started this one has ended");
+    Ok(())
 }
 
 /// Before there are logs.
