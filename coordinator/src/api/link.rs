@@ -1,0 +1,157 @@
+//! One agent's link: heartbeats and output in, what is wanted out.
+//!
+//! ```text
+//!   agent ──▶ listen: heartbeats ─▶ Seen · output ─▶ watchers
+//!   agent ◀── tell:   welcome, then what is wanted, whole, now and after each change of it
+//! ```
+//! Whichever half ends first ends the link.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_client::clock::Clock;
+use mainstay_core::decide::LINK_SILENCE;
+use mainstay_core::reconcile::Desired;
+use mainstay_core::{AttemptId, WallTime};
+use mainstay_proto::convert::desired_to_wire;
+use mainstay_proto::v1;
+use mainstay_proto::v1::agent_message::Message;
+use mainstay_proto::v1::mesh_message::Message as MeshSays;
+use tokio::sync::mpsc;
+use tonic::{Status, Streaming};
+
+use super::status;
+use crate::leader::{Link, Office, Successor};
+
+/// Longest that an agent may leave a message unread.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Lines of one message that are passed on; the rest counts as dropped.
+const LINES: usize = 512;
+/// Longest line that is passed on whole.
+const LINE_BYTES: usize = 4 << 10;
+
+/// Serves one link.
+pub struct LinkTask {
+    pub office: Arc<Office>,
+    pub clock: Arc<dyn Clock>,
+    pub link: Link,
+    /// End of the certificate that the link was opened with.
+    pub not_after: WallTime,
+    pub outgoing: mpsc::Sender<Result<v1::MeshMessage, Status>>,
+}
+
+impl LinkTask {
+    pub async fn run(self, incoming: Streaming<v1::AgentMessage>) {
+        tokio::select! {
+            () = self.listen(incoming) => {}
+            () = self.tell() => {}
+        }
+        let (agent, epoch) = (self.link.agent().clone(), self.link.epoch());
+        self.office.note(true, |memory, now| memory.unlinked(&agent, epoch, now));
+    }
+
+    async fn listen(&self, mut incoming: Streaming<v1::AgentMessage>) {
+        loop {
+            let message = match incoming.message().await {
+                Ok(Some(message)) => message,
+                Ok(None) => return,
+                Err(error) => return tracing::debug!(agent = %self.link.agent(), %error, "link ended"),
+            };
+            self.office.note(false, |memory, now| memory.heard(self.link.agent(), self.link.epoch(), now));
+            match message.message {
+                Some(Message::Output(output)) => self.pass_on(output),
+                // One hello is enough; what this version does not know is no reason to end the link.
+                Some(Message::Hello(_) | Message::Heartbeat(_)) | None => {}
+            }
+        }
+    }
+
+    /// Hands output to those who watch the run, if the attempt is this agent's.
+    fn pass_on(&self, output: v1::StepOutput) {
+        let Ok(id) = output.attempt.parse::<AttemptId>() else { return };
+        let state = self.office.state();
+        let Some(attempt) = state.attempts.get(&id).filter(|attempt| attempt.agent == *self.link.agent()) else { return };
+        self.office.outputs().send(&attempt.run, || {
+            let beyond = output.lines.len().saturating_sub(LINES) as u64;
+            let mut dropped = output.dropped + beyond;
+            output.lines.into_iter().skip(usize::try_from(beyond).unwrap_or(0)).map(move |line| v1::OutputLine {
+                attempt: output.attempt.clone(),
+                step: attempt.step.to_string(),
+                target: attempt.target.to_string(),
+                line: cut(line),
+                dropped: std::mem::take(&mut dropped),
+            })
+        });
+    }
+
+    async fn tell(&self) {
+        let welcome = v1::Welcome { epoch: self.link.epoch(), heartbeat_ms: LINK_SILENCE.0 / 3 };
+        if !self.say(MeshSays::Welcome(welcome)).await {
+            return;
+        }
+        let certificate_ends = tokio::time::sleep(self.certificate_left());
+        tokio::pin!(certificate_ends);
+        let mut told: Option<Desired> = None;
+        loop {
+            let wanted = self.office.state().desired(self.link.agent());
+            // The generation alone is no change.
+            if told.as_ref().is_none_or(|told| (told.incarnation, &told.attempts) != (wanted.incarnation, &wanted.attempts)) {
+                if !self.say(MeshSays::Desired(desired_to_wire(&wanted))).await {
+                    return;
+                }
+                told = Some(wanted);
+            }
+            tokio::select! {
+                () = self.link.changed() => {}
+                () = self.outgoing.closed() => return,
+                () = self.office.ended().cancelled() => return self.refuse(status::not_leader("the leader has changed: connect to the new one", None)).await,
+                successor = self.link.superseded() => {
+                    if let Successor::Other { incarnation } = successor {
+                        self.say(MeshSays::Superseded(v1::Superseded { incarnation })).await;
+                    }
+                    return;
+                }
+                () = &mut certificate_ends => {
+                    return self.refuse(Status::unavailable("the certificate of this link has ended: connect with the renewed one")).await;
+                }
+            }
+        }
+    }
+
+    fn certificate_left(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.not_after.0.saturating_sub(self.clock.wall().0)).unwrap_or(0))
+    }
+
+    async fn say(&self, message: MeshSays) -> bool {
+        self.outgoing.send_timeout(Ok(v1::MeshMessage { message: Some(message) }), PATIENCE).await.is_ok()
+    }
+
+    async fn refuse(&self, status: Status) {
+        // An agent that does not take the last word finds the link ended.
+        let _ = self.outgoing.send_timeout(Err(status), PATIENCE).await;
+    }
+}
+
+fn cut(mut line: String) -> String {
+    if line.len() > LINE_BYTES {
+        let mut end = LINE_BYTES;
+        while !line.is_char_boundary(end) {
+            end -= 1;
+        }
+        line.truncate(end);
+        line.push('…');
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_line_is_cut_between_characters() {
+        assert_eq!(cut("short".into()), "short");
+        let cut = cut("ü".repeat(LINE_BYTES));
+        assert!(cut.len() <= LINE_BYTES + '…'.len_utf8() && cut.ends_with("ü…"));
+    }
+}

@@ -1,0 +1,123 @@
+//! Members: listed, taken in, taken out; leadership moved.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_core::authz::{Method, Subject};
+use mainstay_core::state::member::Member;
+use mainstay_core::{Command, Identity, MemberId};
+use mainstay_proto::convert::parsed;
+use mainstay_proto::v1;
+use tonic::{Request, Response, Status};
+
+use super::front::{Front, request_key};
+use super::{overview, status};
+use crate::leader::Office;
+use crate::store::{ChangeError, Consensus, Peer};
+
+/// How long a newcomer's call waits for its vote; it asks again.
+const VOTE_PATIENCE: Duration = Duration::from_secs(3);
+/// A member that was heard of within this time is alive, and nobody takes its place.
+const ALIVE: Duration = Duration::from_secs(2);
+/// Longest name and address of a member.
+const TEXT_MAX: usize = 255;
+
+pub struct MembersApi(pub Arc<Front>);
+
+#[tonic::async_trait]
+impl v1::members_server::Members for MembersApi {
+    async fn list(&self, request: Request<v1::ListMembersRequest>) -> Result<Response<v1::ListMembersResponse>, Status> {
+        let caller = self.0.permit_here(&request, Method::Look, Subject::None)?;
+        Ok(Response::new(v1::ListMembersResponse { members: overview::members(&self.0, &caller).await }))
+    }
+
+    async fn join(&self, request: Request<v1::JoinMemberRequest>) -> Result<Response<v1::JoinMemberResponse>, Status> {
+        let (office, by) = self.0.lead(&request, Method::JoinMember, Subject::None)?;
+        let wanted = request.into_inner();
+        let replaces = (!wanted.replaces.is_empty()).then(|| parsed::<MemberId>("replaces", &wanted.replaces)).transpose().map_err(status::invalid)?;
+        let member = described(wanted)?;
+        if by != Identity::Coordinator(member.id) {
+            return Err(Status::permission_denied(format!("{by} joins as itself only, not as member {}", member.id)));
+        }
+        if office.state().members.get(&member.id) != Some(&member) {
+            self.0.propose(&office, by.clone(), None, Command::PutMember { member: member.clone() }).await?;
+        }
+        let voter = take_in(&office, &member, replaces).await?;
+        if let Some(old) = replaces.filter(|old| voter && *old != member.id && office.state().members.contains_key(old)) {
+            self.0.propose(&office, by, None, Command::RemoveMember { id: old }).await?;
+        }
+        Ok(Response::new(v1::JoinMemberResponse { voter }))
+    }
+
+    async fn remove(&self, request: Request<v1::RemoveMemberRequest>) -> Result<Response<v1::RemoveMemberResponse>, Status> {
+        let (office, by) = self.0.lead(&request, Method::RemoveMember, Subject::None)?;
+        let key = request_key(&request)?;
+        let id: MemberId = parsed("id", &request.get_ref().id).map_err(status::invalid)?;
+        let group = office.consensus().group();
+        if !group.voters.contains_key(&id) && !group.learners.contains_key(&id) && !office.state().members.contains_key(&id) {
+            return Err(Status::not_found(format!("there is no member {id}: see `mainstay member list`")));
+        }
+        office.consensus().remove(id).await.map_err(status::not_changed)?;
+        self.0.propose(&office, by.clone(), key, Command::RemoveMember { id }).await?;
+        // Its process may still run: without this it would join again at its next start.
+        let reason = format!("removed from the group by {by}");
+        self.0.propose(&office, by, None, Command::Revoke { identity: Identity::Coordinator(id), reason }).await?;
+        Ok(Response::new(v1::RemoveMemberResponse {}))
+    }
+
+    async fn transfer(&self, request: Request<v1::TransferLeadershipRequest>) -> Result<Response<v1::TransferLeadershipResponse>, Status> {
+        let (office, by) = self.0.lead(&request, Method::TransferLeadership, Subject::None)?;
+        let to = &request.get_ref().to;
+        let to = (!to.is_empty()).then(|| parsed::<MemberId>("to", to)).transpose().map_err(status::invalid)?;
+        tracing::info!(%by, ?to, "leadership is to move");
+        let leader = office.consensus().transfer_leadership(to).await.map_err(status::not_transferred)?;
+        Ok(Response::new(v1::TransferLeadershipResponse { leader: leader.to_string() }))
+    }
+}
+
+fn described(wanted: v1::JoinMemberRequest) -> Result<Member, Status> {
+    let v1::JoinMemberRequest { id, name, address, enrol_address, replaces: _, version, feature_level } = wanted;
+    let id = parsed("id", &id).map_err(status::invalid)?;
+    let long = [&name, &address, &enrol_address, &version].into_iter().any(|text| text.len() > TEXT_MAX);
+    if long || address.is_empty() {
+        return Err(Status::invalid_argument(format!("a member needs an address, and each text has at most {TEXT_MAX} bytes")));
+    }
+    Ok(Member { id, name, address, enrol_address, version, feature_level })
+}
+
+/// Makes the member a learner, and then a voter; says whether it votes by now.
+async fn take_in(office: &Office, member: &Member, replaces: Option<MemberId>) -> Result<bool, Status> {
+    let consensus = office.consensus();
+    let peer = Peer { address: member.address.clone() };
+    let group = consensus.group();
+    let known = group.voters.get(&member.id).or_else(|| group.learners.get(&member.id));
+    let old = replaces.filter(|old| *old != member.id && (group.voters.contains_key(old) || group.learners.contains_key(old)));
+    if known != Some(&peer) {
+        consensus.add_learner(member.id, peer).await.map_err(status::not_changed)?;
+    }
+    if group.voters.contains_key(&member.id) && old.is_none() {
+        return Ok(true);
+    }
+    if old.is_some_and(|old| is_alive(consensus, old)) {
+        return Ok(false);
+    }
+    // The change goes on when this call is given up: it is asked for again.
+    let (consensus, id) = (consensus.clone(), member.id);
+    let change = tokio::spawn(async move {
+        match old {
+            Some(old) => consensus.replace(old, id).await,
+            None => consensus.promote(id).await,
+        }
+    });
+    match tokio::time::timeout(VOTE_PATIENCE, change).await {
+        Ok(Ok(Ok(()))) => Ok(true),
+        Err(_) | Ok(Ok(Err(ChangeError::InProgress | ChangeError::NotCaughtUp { .. } | ChangeError::TimedOut(_)))) => Ok(false),
+        Ok(Ok(Err(error))) => Err(status::not_changed(error)),
+        Ok(Err(error)) => Err(Status::internal(error.to_string())),
+    }
+}
+
+fn is_alive(consensus: &Consensus, id: MemberId) -> bool {
+    let heard = consensus.progress().and_then(|progress| progress.followers.get(&id)?.silent_for);
+    id == consensus.member() || heard.is_some_and(|silent| silent < ALIVE)
+}

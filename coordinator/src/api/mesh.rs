@@ -1,0 +1,66 @@
+//! The mesh itself: status, nodes, findings, audit.
+
+use std::sync::Arc;
+
+use mainstay_core::authz::{Method, Subject};
+use mainstay_core::id::ClusterName;
+use mainstay_core::state::finding::Finding;
+use mainstay_core::{AgentId, Command};
+use mainstay_proto::convert::{audit_to_wire, finding_to_wire, node_to_wire, parsed};
+use mainstay_proto::v1;
+use tonic::{Request, Response, Status};
+
+use super::front::{Front, request_key};
+use super::{overview, status};
+
+/// Records answered when nobody says how many.
+const AUDIT_DEFAULT: usize = 100;
+/// Findings in one answer, the worst: what fits into a message, and more than anybody reads.
+const FINDINGS_SHOWN: usize = 5_000;
+
+pub struct MeshApi(pub Arc<Front>);
+
+#[tonic::async_trait]
+impl v1::mesh_server::Mesh for MeshApi {
+    async fn get_status(&self, request: Request<v1::GetStatusRequest>) -> Result<Response<v1::Status>, Status> {
+        let caller = self.0.permit_here(&request, Method::Look, Subject::None)?;
+        Ok(Response::new(overview::status(&self.0, &caller).await))
+    }
+
+    async fn list_nodes(&self, request: Request<v1::ListNodesRequest>) -> Result<Response<v1::ListNodesResponse>, Status> {
+        let (_, state) = self.0.read(&request, Method::Look).await?;
+        let cluster = &request.get_ref().cluster;
+        let cluster = (!cluster.is_empty()).then(|| parsed::<ClusterName>("cluster", cluster)).transpose().map_err(status::invalid)?;
+        let wanted = state.agents.iter().filter(|(id, _)| cluster.as_ref().is_none_or(|cluster| id.cluster == *cluster));
+        Ok(Response::new(v1::ListNodesResponse { nodes: wanted.map(|(id, agent)| node_to_wire(id, agent, &state)).collect() }))
+    }
+
+    async fn forget_node(&self, request: Request<v1::ForgetNodeRequest>) -> Result<Response<v1::ForgetNodeResponse>, Status> {
+        let (office, by) = self.0.lead(&request, Method::ForgetNode, Subject::None)?;
+        let key = request_key(&request)?;
+        let v1::ForgetNodeRequest { cluster, name } = request.into_inner();
+        let agent = AgentId { cluster: parsed("cluster", &cluster).map_err(status::invalid)?, node: parsed("name", &name).map_err(status::invalid)? };
+        self.0.propose(&office, by, key, Command::ForgetAgent { agent }).await?;
+        Ok(Response::new(v1::ForgetNodeResponse {}))
+    }
+
+    async fn list_findings(&self, request: Request<v1::ListFindingsRequest>) -> Result<Response<v1::ListFindingsResponse>, Status> {
+        let (_, state) = self.0.read(&request, Method::Look).await?;
+        let mut open: Vec<&Finding> = state.findings.open.values().collect();
+        open.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| (&a.target, &a.check, &a.subject).cmp(&(&b.target, &b.check, &b.subject))));
+        let cleared = state.findings.cleared.iter().rev().filter(|_| request.get_ref().cleared);
+        let findings = open.into_iter().chain(cleared).take(FINDINGS_SHOWN).map(finding_to_wire).collect();
+        Ok(Response::new(v1::ListFindingsResponse { findings }))
+    }
+
+    async fn list_audit(&self, request: Request<v1::ListAuditRequest>) -> Result<Response<v1::ListAuditResponse>, Status> {
+        let (_, state) = self.0.read(&request, Method::ReadAudit).await?;
+        let limit = match request.get_ref().limit {
+            0 => AUDIT_DEFAULT,
+            limit => limit as usize,
+        };
+        let records = &state.audit.records;
+        let newest = records.iter().skip(records.len().saturating_sub(limit)).map(audit_to_wire).collect();
+        Ok(Response::new(v1::ListAuditResponse { records: newest, intact: state.audit.first_broken().is_none() }))
+    }
+}

@@ -1,0 +1,25 @@
+//! gRPC in: the services of `mainstay.v1`, with health and reflection beside them.
+//!
+//! A call is authorized by the table in core, with the state as it is at that call. What decides goes through
+//! the leader: another member answers `UNAVAILABLE` with the leader's address in its metadata, and the client
+//! follows. Audit records come from applying the commands, not from here.
+
+mod agents;
+mod enrolment;
+mod front;
+mod identities;
+mod lease_watch;
+mod leases;
+mod link;
+mod members;
+mod mesh;
+mod overview;
+mod plans;
+mod raft;
+mod run_watch;
+mod runs;
+mod server;
+mod status;
+
+pub use front::Front;
+pub use server::{ApiError, Listeners, serve};

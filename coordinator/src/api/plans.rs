@@ -1,0 +1,72 @@
+//! Plans: applied, listed, shown.
+
+use std::sync::Arc;
+
+use mainstay_core::authz::{Method, Subject};
+use mainstay_core::id::PlanName;
+use mainstay_core::state::plan::{PlanHistory, Revision};
+use mainstay_core::{Command, Refusal, Reply, bounds, plan};
+use mainstay_proto::convert::{parsed, plan_to_wire};
+use mainstay_proto::v1;
+use tonic::{Request, Response, Status};
+
+use super::front::{Front, request_key};
+use super::status;
+
+pub struct PlansApi(pub Arc<Front>);
+
+#[tonic::async_trait]
+impl v1::plans_server::Plans for PlansApi {
+    async fn apply(&self, request: Request<v1::ApplyPlanRequest>) -> Result<Response<v1::ApplyPlanResponse>, Status> {
+        let (office, by) = self.0.lead(&request, Method::ApplyPlan, Subject::None)?;
+        let key = request_key(&request)?;
+        let v1::ApplyPlanRequest { source, dry_run } = request.into_inner();
+        if source.len() > bounds::PLAN_BYTES {
+            return Err(status::refused(Refusal::Bound { what: "bytes of plan".into(), limit: bounds::PLAN_BYTES as u64 }));
+        }
+        // A document of the largest size takes milliseconds; other calls do not wait for it.
+        let checked = tokio::task::spawn_blocking(move || plan::parse(&source)).await.map_err(|error| Status::internal(error.to_string()))?;
+        let plan = checked.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        if dry_run {
+            return Ok(Response::new(would_be(&plan, office.state().plans.get(&plan.name))));
+        }
+        match self.0.propose(&office, by, key, Command::ApplyPlan { plan: Box::new(plan), bundled: false }).await? {
+            Reply::Applied { plan, revision, changed } => Ok(Response::new(v1::ApplyPlanResponse { name: plan.to_string(), revision, changed })),
+            other => Err(status::unexpected(&other)),
+        }
+    }
+
+    async fn list(&self, request: Request<v1::ListPlansRequest>) -> Result<Response<v1::ListPlansResponse>, Status> {
+        let (_, state) = self.0.read(&request, Method::Look).await?;
+        let current = state.plans.iter().filter_map(|(name, history)| history.current().map(|(number, revision)| (name, number, revision)));
+        let plans = current.map(|(name, number, revision)| plan_to_wire(name, number, revision, false)).collect();
+        Ok(Response::new(v1::ListPlansResponse { plans }))
+    }
+
+    async fn get(&self, request: Request<v1::GetPlanRequest>) -> Result<Response<v1::Plan>, Status> {
+        let (_, state) = self.0.read(&request, Method::Look).await?;
+        let v1::GetPlanRequest { name, revision } = request.into_inner();
+        let name: PlanName = parsed("name", &name).map_err(status::invalid)?;
+        let found = state.plans.get(&name).and_then(|history| chosen(history, revision));
+        let (number, revision) = found.ok_or_else(|| not_found(&name, revision))?;
+        Ok(Response::new(plan_to_wire(&name, number, revision, true)))
+    }
+}
+
+fn chosen(history: &PlanHistory, revision: u32) -> Option<(u32, &Revision)> {
+    if revision == 0 { history.current() } else { history.revisions.get(&revision).map(|found| (revision, found)) }
+}
+
+fn not_found(name: &PlanName, revision: u32) -> Status {
+    let what = if revision == 0 { format!("plan {name}") } else { format!("revision {revision} of plan {name}") };
+    status::refused(Refusal::NotFound { what, hint: "see `mainstay plan list`".into() })
+}
+
+/// What applying would answer.
+fn would_be(plan: &plan::Plan, history: Option<&PlanHistory>) -> v1::ApplyPlanResponse {
+    let same = history.and_then(|history| history.revisions.iter().rev().find(|(_, old)| !old.bundled)).filter(|(_, old)| old.plan.digest == plan.digest);
+    match same {
+        Some((number, _)) => v1::ApplyPlanResponse { name: plan.name.to_string(), revision: *number, changed: false },
+        None => v1::ApplyPlanResponse { name: plan.name.to_string(), revision: history.map_or(0, |history| history.newest) + 1, changed: true },
+    }
+}

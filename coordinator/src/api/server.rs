@@ -1,0 +1,153 @@
+//! The two gRPC listeners.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_client::identity::ClientIdentity;
+use mainstay_client::tls::{self, Connections, Limits};
+use mainstay_core::authz::Method;
+use mainstay_core::authz::Subject;
+use mainstay_proto::v1::agents_server::AgentsServer;
+use mainstay_proto::v1::enrolment_server::EnrolmentServer;
+use mainstay_proto::v1::identities_server::IdentitiesServer;
+use mainstay_proto::v1::leases_server::LeasesServer;
+use mainstay_proto::v1::members_server::MembersServer;
+use mainstay_proto::v1::mesh_server::MeshServer;
+use mainstay_proto::v1::plans_server::PlansServer;
+use mainstay_proto::v1::raft_server::RaftServer;
+use mainstay_proto::v1::runs_server::RunsServer;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::service::InterceptorLayer;
+use tonic::transport::Server;
+use tonic::{Request, Status};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use super::agents::AgentsApi;
+use super::enrolment::EnrolmentApi;
+use super::front::Front;
+use super::identities::IdentitiesApi;
+use super::leases::LeasesApi;
+use super::members::MembersApi;
+use super::mesh::MeshApi;
+use super::plans::PlansApi;
+use super::raft::RaftApi;
+use super::runs::RunsApi;
+use crate::peers;
+
+/// Largest request, and largest answer.
+const MESSAGE_MAX: usize = 4 << 20;
+/// Largest request for enrolment, which anybody can make.
+const ENROL_MESSAGE_MAX: usize = 64 << 10;
+/// Calls of one connection that are carried out at one time.
+const CALLS: usize = 128;
+/// Streams of one connection, long polls and watches among them.
+const STREAMS: u32 = 256;
+/// A call that has no answer by then has none at all. Longer than the longest wait for a lease.
+const CALL: Duration = Duration::from_secs(45);
+/// An idle connection is probed this often, and ended when the answer takes longer than that.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(10));
+/// How long open calls have when the process is to end.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Sockets that are bound already.
+pub struct Listeners {
+    pub api: TcpListener,
+    pub enrolment: TcpListener,
+}
+
+/// Why the API cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    #[error("the descriptors for reflection are not usable: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    #[error("the gRPC server ended: {0}")]
+    Server(#[from] tonic::transport::Error),
+}
+
+/// Serves both listeners until `end`, and then lets open calls end for a moment.
+pub async fn serve(
+    front: Arc<Front>,
+    identity: ClientIdentity,
+    connections: Connections,
+    listeners: Listeners,
+    end: CancellationToken,
+) -> Result<(), ApiError> {
+    let api = main_listener(front.clone(), &identity, connections, listeners.api, end.clone());
+    let enrolment = server()
+        .layer(tower::limit::GlobalConcurrencyLimitLayer::new(CALLS))
+        .add_service(EnrolmentServer::new(EnrolmentApi::new(front)).max_decoding_message_size(ENROL_MESSAGE_MAX))
+        .serve_with_incoming_shutdown(tls::enrol_incoming(listeners.enrolment, identity.clone(), Limits::default()), end.clone().cancelled_owned());
+    let both = async { tokio::try_join!(api, async { Ok(enrolment.await?) }).map(|_| ()) };
+    let drained = async {
+        end.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        served = both => served,
+        () = drained => Ok(()),
+    }
+}
+
+fn server() -> Server {
+    Server::builder()
+        .timeout(CALL)
+        .concurrency_limit_per_connection(CALLS)
+        .max_concurrent_streams(STREAMS)
+        .http2_keepalive_interval(Some(KEEPALIVE.0))
+        .http2_keepalive_timeout(Some(KEEPALIVE.1))
+}
+
+async fn main_listener(
+    front: Arc<Front>,
+    identity: &ClientIdentity,
+    connections: Connections,
+    listener: TcpListener,
+    end: CancellationToken,
+) -> Result<(), ApiError> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let reflection = tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(mainstay_proto::DESCRIPTORS).build_v1()?;
+    // Health and reflection tell nothing that is secret, to members of the mesh.
+    let known = {
+        let front = front.clone();
+        InterceptorLayer::new(move |request: Request<()>| {
+            front.permit(&request, Method::RenewCertificate, Subject::None, &front.consensus.state().state)?;
+            Ok::<_, Status>(request)
+        })
+    };
+    let aside = tower::ServiceBuilder::new().layer(known);
+    let router = server()
+        .add_service(MeshServer::new(MeshApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
+        .add_service(MembersServer::new(MembersApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
+        .add_service(
+            RaftServer::new(RaftApi(front.clone())).max_decoding_message_size(peers::MESSAGE_MAX).max_encoding_message_size(peers::MESSAGE_MAX),
+        )
+        .add_service(PlansServer::new(PlansApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
+        .add_service(RunsServer::new(RunsApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
+        .add_service(LeasesServer::new(LeasesApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
+        .add_service(AgentsServer::new(AgentsApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
+        .add_service(IdentitiesServer::new(IdentitiesApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
+        .add_service(aside.clone().service(health_service))
+        .add_service(aside.service(reflection));
+    let incoming = tls::incoming(listener, identity.clone(), connections, Limits::default());
+    let reporting = report_health(&front, &health);
+    tokio::select! {
+        served = router.serve_with_incoming_shutdown(incoming, end.cancelled_owned()) => Ok(served?),
+        () = reporting => Ok(()),
+    }
+}
+
+/// Serving while the mesh has a leader that this member knows.
+async fn report_health(front: &Front, health: &HealthReporter) {
+    let mut leadership = front.consensus.leadership();
+    loop {
+        let status = if leadership.borrow_and_update().leader.is_some() { ServingStatus::Serving } else { ServingStatus::NotServing };
+        health.set_service_status("", status).await;
+        if leadership.changed().await.is_err() {
+            // The store has ended; the process follows.
+            health.set_service_status("", ServingStatus::NotServing).await;
+            return std::future::pending().await;
+        }
+    }
+}

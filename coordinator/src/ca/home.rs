@@ -1,0 +1,225 @@
+//! The directory of certificates, and signing.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mainstay_client::clock::Clock;
+use mainstay_client::files;
+use mainstay_client::identity::{Bundle, ClientIdentity, IdentityError, Issuer, LEAF_LIFE, NewKey};
+use mainstay_core::id::MeshName;
+use mainstay_core::{Identity, MemberId, WallTime};
+use mainstay_proto::v1;
+
+/// Largest file of certificates.
+const FILE_MAX: u64 = 256 << 10;
+
+/// A coordinator's identity and its authority to sign.
+pub struct Home {
+    dir: PathBuf,
+    identity: ClientIdentity,
+    issuer: Option<Issuer>,
+    roots_pem: String,
+    clock: Arc<dyn Clock>,
+}
+
+/// Why a coordinator has no usable identity.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    #[error("{0}; the installer makes an identity: `mainstay up` does on one machine")]
+    Identity(#[from] IdentityError),
+    #[error("cannot read {path}: {source}")]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the identity in {dir} is {identity}, and a coordinator needs one of its own: coordinator/ID", dir = dir.display())]
+    NotACoordinator { dir: PathBuf, identity: Identity },
+    #[error(
+        "this member lost its disk, and needs a certificate for its new id {id}. It has no issuer (issuer.pem and issuer.key in {dir}): have one made by whoever made the old one, or start with an empty directory",
+        dir = dir.display()
+    )]
+    NoIssuer { dir: PathBuf, id: MemberId },
+}
+
+/// Why no certificate was signed.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    #[error("member {0} has no issuer: ask another member, or whoever makes the certificates of this mesh")]
+    NoIssuer(MemberId),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+impl Home {
+    /// Reads what is there. An own leaf that has expired is no error: it can be renewed.
+    pub fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<Home, HomeError> {
+        let bundle = Bundle::load(dir)?;
+        let identity = ClientIdentity::with_clock(bundle.clone(), clock.clone())?;
+        let issuer = match (text(&dir.join("issuer.pem"))?, text(&dir.join("issuer.key"))?) {
+            (Some(cert), Some(key)) => Some(Issuer::from_pem(&cert, &key)?),
+            _ => None,
+        };
+        let roots_pem = text(&dir.join("roots.pem"))?.unwrap_or(bundle.roots_pem);
+        let home = Home { dir: dir.to_owned(), identity, issuer, roots_pem, clock };
+        match home.identity.identity() {
+            Identity::Coordinator(_) => Ok(home),
+            identity => Err(HomeError::NotACoordinator { dir: home.dir, identity }),
+        }
+    }
+
+    /// The member that the certificate names.
+    #[must_use]
+    pub fn member(&self) -> MemberId {
+        match self.identity.identity() {
+            Identity::Coordinator(id) => id,
+            // Neither opening nor renewing takes anything else.
+            _ => MemberId::default(),
+        }
+    }
+
+    #[must_use]
+    pub fn mesh(&self) -> MeshName {
+        self.identity.mesh()
+    }
+
+    #[must_use]
+    pub fn identity(&self) -> &ClientIdentity {
+        &self.identity
+    }
+
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Roots that whoever gets a certificate is to trust.
+    #[must_use]
+    pub fn roots_pem(&self) -> String {
+        self.roots_pem.clone()
+    }
+
+    #[must_use]
+    pub fn has_issuer(&self) -> bool {
+        self.issuer.is_some()
+    }
+
+    /// Signs a request for an identity of this mesh.
+    pub fn issue(&self, csr_pem: &str, identity: &Identity) -> Result<v1::Certificate, IssueError> {
+        let issuer = self.issuer.as_ref().ok_or_else(|| IssueError::NoIssuer(self.member()))?;
+        let chain_pem = issuer.issue(csr_pem, &self.mesh(), identity, self.clock.wall(), LEAF_LIFE)?;
+        let bundle = Bundle { key_pem: String::new(), chain_pem, roots_pem: self.roots_pem.clone() };
+        let (_, not_after) = bundle.validity()?;
+        Ok(v1::Certificate { chain_pem: bundle.chain_pem, roots_pem: bundle.roots_pem, not_after_unix_ms: not_after.0 })
+    }
+
+    /// When the own leaf is to be renewed; `spread` is a number from 0 to 1.
+    pub fn renew_at(&self, spread: f64) -> Result<WallTime, IdentityError> {
+        self.identity.bundle().renew_at(spread)
+    }
+
+    /// Takes a new key and leaf for `member`, from the own issuer, and has it on disk before it is used.
+    pub fn renew_as(&self, member: MemberId) -> Result<(), IssueError> {
+        let key = NewKey::generate()?;
+        let certificate = self.issue(&key.csr_pem()?, &Identity::Coordinator(member))?;
+        let bundle = key.into_bundle(certificate.chain_pem, certificate.roots_pem);
+        bundle.store(&self.dir)?;
+        Ok(self.identity.replace(bundle)?)
+    }
+
+    /// Makes sure that the certificate is `member`'s and in force, as far as this member can.
+    pub fn become_member(&self, member: MemberId) -> Result<(), HomeError> {
+        let (_, not_after) = self.identity.bundle().validity()?;
+        let expired = self.clock.wall() >= not_after;
+        if self.member() == member && (!expired || self.issuer.is_none()) {
+            return Ok(());
+        }
+        match self.renew_as(member) {
+            Ok(()) => Ok(()),
+            Err(IssueError::NoIssuer(_)) => Err(HomeError::NoIssuer { dir: self.dir.clone(), id: member }),
+            Err(IssueError::Identity(error)) => Err(error.into()),
+        }
+    }
+
+    /// Takes what somebody else has put into `identity.pem`. Says whether it was new.
+    pub fn reload(&self) -> Result<bool, IdentityError> {
+        let bundle = Bundle::load(&self.dir)?;
+        if bundle == self.identity.bundle() || bundle.identity()?.1 != self.identity.identity() {
+            return Ok(false);
+        }
+        self.identity.replace(bundle).map(|()| true)
+    }
+}
+
+fn text(path: &Path) -> Result<Option<String>, HomeError> {
+    match files::read_text(path, FILE_MAX) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(HomeError::Read { path: path.to_owned(), source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mainstay_client::identity::Root;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    struct At(WallTime);
+
+    impl Clock for At {
+        fn wall(&self) -> WallTime {
+            self.0
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    const NOW: WallTime = WallTime(1_790_000_000_000);
+
+    fn home(identity: &str, at: WallTime) -> (TempDir, Result<Home, HomeError>) {
+        let dir = TempDir::new().unwrap();
+        let mesh: MeshName = "local".parse().unwrap();
+        let root = Root::create(&mesh, NOW).unwrap();
+        let issuer = root.issuer("c1", NOW).unwrap();
+        let key = NewKey::generate().unwrap();
+        let chain = issuer.issue(&key.csr_pem().unwrap(), &mesh, &identity.parse().unwrap(), NOW, LEAF_LIFE).unwrap();
+        key.into_bundle(chain, root.cert_pem().to_owned()).store(dir.path()).unwrap();
+        files::write_atomic(&dir.path().join("issuer.pem"), issuer.cert_pem().as_bytes(), 0o600).unwrap();
+        files::write_atomic(&dir.path().join("issuer.key"), issuer.key_pem().as_bytes(), 0o600).unwrap();
+        let home = Home::open(dir.path(), Arc::new(At(at)));
+        (dir, home)
+    }
+
+    #[test]
+    fn a_leaf_that_has_ended_is_renewed_at_the_start() {
+        let late = WallTime(NOW.0 + 3 * LEAF_LIFE.0 as i64);
+        let (dir, home) = home("coordinator/00000000000000aa", late);
+        let home = home.unwrap();
+        home.become_member(MemberId(0xaa)).unwrap();
+        let (_, not_after) = home.identity().bundle().validity().unwrap();
+        assert!(not_after > late);
+        assert_eq!(Bundle::load(dir.path()).unwrap(), home.identity().bundle(), "it is on disk");
+    }
+
+    #[test]
+    fn a_member_that_lost_its_disk_signs_its_new_name() {
+        let (dir, home) = home("coordinator/00000000000000aa", NOW);
+        let home = home.unwrap();
+        home.become_member(MemberId(0xbb)).unwrap();
+        assert_eq!(home.member(), MemberId(0xbb));
+        assert_eq!(Home::open(dir.path(), Arc::new(At(NOW))).unwrap().member(), MemberId(0xbb));
+    }
+
+    #[test]
+    fn somebody_elses_identity_is_refused() {
+        let (_dir, home) = home("operator/ana", NOW);
+        assert!(matches!(home, Err(HomeError::NotACoordinator { .. })));
+    }
+}

@@ -1,0 +1,110 @@
+//! The loop that decides. A change may wake it, or a clock; then it reads everything again. One pass at a
+//! time: what a pass proposed has an outcome before the next one looks.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use mainstay_client::random::Backoff;
+use mainstay_core::{Actor, Command, Seen, decide};
+
+use super::Office;
+
+/// Longest time between two passes.
+const TICK: Duration = Duration::from_secs(1);
+/// Between two looks for observations of what the state has forgotten.
+const PRUNE_EVERY: Duration = Duration::from_secs(5);
+/// Proposals of one pass that are on their way together.
+const AT_ONCE: usize = 64;
+/// After a pass, so many times its length passes before the next: deciding takes a fifth of a core at most.
+const REST: u32 = 4;
+/// Longest such rest.
+const REST_MAX: Duration = Duration::from_millis(200);
+
+/// Decides until the process or the store ends; the caller ends it with the tenure.
+pub(super) async fn run(office: &Office) {
+    let mut applied = office.consensus().applied();
+    let mut pauses = Backoff::new(Duration::from_millis(50), TICK);
+    let mut pruned = office.clock().monotonic();
+    loop {
+        let began = office.clock().monotonic();
+        if office.pulse().beat(began) && !resume(office).await {
+            tokio::time::sleep(pauses.pause()).await;
+            continue;
+        }
+        let state = applied.borrow_and_update().state.clone();
+        if began >= pruned + PRUNE_EVERY {
+            pruned = began;
+            office.memory().prune(&state);
+        }
+        let seen = office.memory().seen();
+        let decision = decide(&state, &seen, office.now());
+        let took = office.clock().monotonic().saturating_sub(began);
+        office.tell_waits(decision.waits);
+        let decided = decision.commands.len();
+        let effective = carry_out(office, &seen, decision.commands).await;
+
+        let mut pause = (took * REST).min(REST_MAX);
+        if decided > 0 && effective == 0 {
+            // Nothing came of it: looking again at once would find the same.
+            pause = pause.max(pauses.pause());
+        } else {
+            pauses.reset();
+        }
+        tokio::time::sleep(pause).await;
+        if effective > 0 {
+            continue;
+        }
+        let wait = decision.wake_at.map_or(TICK, |at| at.since(office.now()).as_duration().min(TICK));
+        tokio::select! {
+            changed = applied.changed() => if changed.is_err() { return },
+            () = office.woken() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// After standing still: whether this member still leads.
+async fn resume(office: &Office) -> bool {
+    match office.confirm().await {
+        Ok(()) => {
+            tracing::warn!("this process stood still for a while, and still leads");
+            office.note(false, |memory, now| memory.resumed(now));
+            office.pulse().forgive();
+            true
+        }
+        Err(error) => {
+            tracing::warn!(%error, "this process stood still for a while: nothing is decided until a majority confirms that it leads");
+            false
+        }
+    }
+}
+
+/// Proposes all commands and waits for all outcomes; says how many changed something.
+async fn carry_out(office: &Office, seen: &Seen, mut commands: Vec<Command>) -> usize {
+    {
+        let mut memory = office.memory();
+        commands.retain(|command| memory.admits(command, seen));
+    }
+    let proposals = commands.into_iter().map(|command| async {
+        let answer = office.propose(Actor::Mesh, None, command.clone()).await;
+        (command, answer)
+    });
+    let outcomes: Vec<_> = futures::stream::iter(proposals).buffer_unordered(AT_ONCE).collect().await;
+    let mut effective = 0;
+    for (command, answer) in outcomes {
+        match answer.map(mainstay_core::Reply::into_result) {
+            Ok(Ok(_)) => effective += 1,
+            Ok(Err(refusal)) => {
+                tracing::debug!(%command, %refusal, "a decision was overtaken");
+                office.memory().came_to_nothing(&command);
+            }
+            Err(error) => {
+                tracing::info!(%command, %error, "a decision was not carried out");
+                if !error.outcome_unknown() {
+                    office.memory().came_to_nothing(&command);
+                }
+            }
+        }
+    }
+    effective
+}

@@ -1,0 +1,87 @@
+//! What a mesh gets from its installer and from the program: its name, first operators, join grants for what
+//! is to enrol right away, and the bundled plans. Saying it again changes nothing.
+
+use mainstay_core::id::{MeshName, PrincipalName};
+use mainstay_core::plan::Plan;
+use mainstay_core::state::enrolment::{JoinGrant, OperatorRole};
+use mainstay_core::{Actor, Command, Refusal, State};
+
+use super::Office;
+use crate::store::ProposeError;
+
+/// What there is to give.
+#[derive(Debug, Clone)]
+pub struct Founding {
+    pub mesh: MeshName,
+    pub admins: Vec<PrincipalName>,
+    pub grants: Vec<JoinGrant>,
+    pub plans: Vec<Plan>,
+}
+
+/// Why a mesh was not founded.
+#[derive(Debug, thiserror::Error)]
+pub enum FoundingError {
+    #[error("`{what}` was not taken: {source}")]
+    Propose {
+        what: String,
+        #[source]
+        source: ProposeError,
+    },
+    #[error("`{what}` was refused: {source}")]
+    Refused {
+        what: String,
+        #[source]
+        source: Refusal,
+    },
+}
+
+impl Founding {
+    /// Gives what is missing. The mesh's name comes last: until it is there, all is given again.
+    pub async fn complete(&self, office: &Office) -> Result<(), FoundingError> {
+        for command in self.missing(&office.state()) {
+            let what = command.to_string();
+            match office.propose(Actor::Mesh, None, command).await {
+                Err(source) => return Err(FoundingError::Propose { what, source }),
+                Ok(reply) => {
+                    reply.into_result().map_err(|source| FoundingError::Refused { what, source })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn missing(&self, state: &State) -> Vec<Command> {
+        let mut commands = Vec::new();
+        for plan in &self.plans {
+            let newest = state.plans.get(&plan.name).and_then(|history| history.revisions.values().rev().find(|revision| revision.bundled));
+            if newest.is_none_or(|revision| revision.plan.digest != plan.digest) {
+                commands.push(Command::ApplyPlan { plan: Box::new(plan.clone()), bundled: true });
+            }
+        }
+        if state.mesh.is_none() {
+            commands.extend(self.admins.iter().map(|name| Command::PutOperator { name: name.clone(), role: OperatorRole::Admin }));
+            commands.extend(self.grants.iter().map(|grant| Command::GrantJoin { grant: grant.clone() }));
+            commands.push(Command::FormMesh { mesh: self.mesh.clone(), incarnation: 1 });
+        }
+        commands
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_core::{Entry, MeshTime, WallTime};
+
+    use super::*;
+
+    #[test]
+    fn a_mesh_is_founded_once_and_its_name_comes_last() {
+        let founding = Founding { mesh: "local".parse().unwrap(), admins: vec!["ana".parse().unwrap()], grants: Vec::new(), plans: Vec::new() };
+        let mut state = State::default();
+        let commands = founding.missing(&state);
+        assert!(matches!(commands.as_slice(), [Command::PutOperator { .. }, Command::FormMesh { .. }]));
+        for command in commands {
+            state.apply(&Entry { at: MeshTime(1), wall: WallTime(1), by: Actor::Mesh, key: None, command });
+        }
+        assert_eq!(founding.missing(&state), []);
+    }
+}

@@ -1,0 +1,145 @@
+//! The leader's ends of the agents' links: one for each identity, and a newer one ends the older.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use imbl::ordmap::DiffItem;
+use mainstay_core::{AgentId, State};
+use tokio::sync::{Notify, watch};
+
+/// All links that are open here.
+#[derive(Debug, Default)]
+pub struct Links {
+    open: Arc<Mutex<BTreeMap<AgentId, Entry>>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    epoch: u64,
+    incarnation: String,
+    changed: Arc<Notify>,
+    /// Set to the incarnation of the process that took over.
+    successor: watch::Sender<Option<String>>,
+}
+
+/// One open link. Leaves the list when it is dropped.
+#[derive(Debug)]
+pub struct Link {
+    agent: AgentId,
+    epoch: u64,
+    incarnation: String,
+    changed: Arc<Notify>,
+    successor: watch::Receiver<Option<String>>,
+    open: Arc<Mutex<BTreeMap<AgentId, Entry>>>,
+}
+
+/// Why a link gives way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Successor {
+    /// The same process has connected anew.
+    Itself,
+    /// Another process with the same identity has connected.
+    Other { incarnation: String },
+}
+
+impl Links {
+    /// Enters a link with the epoch that the mesh gave it. An older one of the same agent gives way; a newer
+    /// one is the answer why this one has to.
+    pub fn open(&self, agent: &AgentId, epoch: u64, incarnation: &str) -> Result<Link, Successor> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(present) = open.get(agent) {
+            if present.epoch > epoch {
+                return Err(Successor::of(&present.incarnation, incarnation));
+            }
+            present.successor.send_replace(Some(incarnation.to_owned()));
+        }
+        let (successor, told) = watch::channel(None);
+        let changed = Arc::new(Notify::new());
+        open.insert(agent.clone(), Entry { epoch, incarnation: incarnation.to_owned(), changed: changed.clone(), successor });
+        let (agent, incarnation) = (agent.clone(), incarnation.to_owned());
+        Ok(Link { agent, epoch, incarnation, changed, successor: told, open: self.open.clone() })
+    }
+
+    /// Wakes the links of agents of which something else is wanted in `after` than in `before`.
+    pub fn wake(&self, before: &State, after: &State) {
+        let mut agents = BTreeSet::new();
+        for item in before.open_attempts.diff(&after.open_attempts) {
+            agents.insert(match item {
+                DiffItem::Add(agent, _) | DiffItem::Remove(agent, _) => agent,
+                DiffItem::Update { new: (agent, _), .. } => agent,
+            });
+        }
+        for item in before.attempts.diff(&after.attempts) {
+            if let DiffItem::Update { new: (_, attempt), .. } = item {
+                agents.insert(&attempt.agent);
+            }
+        }
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        for entry in agents.into_iter().filter_map(|agent| open.get(agent)) {
+            entry.changed.notify_one();
+        }
+    }
+}
+
+impl Link {
+    #[must_use]
+    pub fn agent(&self) -> &AgentId {
+        &self.agent
+    }
+
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Returns when something else may be wanted of the agent.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Returns when a newer link has taken over.
+    pub async fn superseded(&self) -> Successor {
+        let mut successor = self.successor.clone();
+        // The sender is dropped only when a newer link takes its place, after it has been told.
+        let told = successor.wait_for(Option::is_some).await.map(|told| told.clone()).ok().flatten();
+        Successor::of(&told.unwrap_or_default(), &self.incarnation)
+    }
+}
+
+impl Successor {
+    fn of(newer: &str, older: &str) -> Successor {
+        if newer == older { Successor::Itself } else { Successor::Other { incarnation: newer.to_owned() } }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.get(&self.agent).is_some_and(|entry| entry.epoch == self.epoch) {
+            open.remove(&self.agent);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agent() -> AgentId {
+        "local/a1".parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_newer_link_ends_the_older() {
+        let links = Links::default();
+        let first = links.open(&agent(), 1, "a").unwrap();
+        let second = links.open(&agent(), 2, "b").unwrap();
+        assert_eq!(first.superseded().await, Successor::Other { incarnation: "b".into() });
+        let third = links.open(&agent(), 3, "b").unwrap();
+        assert_eq!(second.superseded().await, Successor::Itself);
+        drop((first, second));
+        assert_eq!(links.open(&agent(), 1, "c").unwrap_err(), Successor::Other { incarnation: "b".into() }, "the newest stays on the list");
+        drop(third);
+        assert!(links.open(&agent(), 1, "c").is_ok());
+    }
+}

@@ -1,0 +1,23 @@
+//! A coordinator of a Mainstay mesh: one member of the Raft group that decides, orders and leases.
+//!
+//! ```text
+//!  settings ─▶ run ─▶ store (consensus, disk) ◀─▶ peers (other members)
+//!                 ├─▶ api    gRPC in: authorize, propose, read, watch
+//!                 ├─▶ leader what runs only while leading
+//!                 ├─▶ ca     certificates, its own and those it signs
+//!                 ├─▶ http   metrics and health
+//!                 └─▶ formation: forming a mesh, or joining one
+//! ```
+
+pub mod api;
+pub mod ca;
+pub mod formation;
+pub mod http;
+pub mod leader;
+mod listen;
+pub mod peers;
+pub mod plans;
+pub mod run;
+pub mod settings;
+pub mod store;
+mod watchers;

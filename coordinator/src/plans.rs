@@ -1,0 +1,20 @@
+//! The plans that come with the program and are present in every mesh.
+
+use mainstay_core::plan::{self, Plan, PlanError};
+
+/// Their sources, compiled in.
+const SOURCES: [&str; 1] = [include_str!("../../deploy/plans/daily.yaml")];
+
+/// All bundled plans. An error is the program's own, and a test finds it first.
+pub fn bundled() -> Result<Vec<Plan>, PlanError> {
+    SOURCES.iter().map(|source| plan::parse(source)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_bundled_plan_is_sound() {
+        let plans = super::bundled().unwrap();
+        assert!(plans.iter().any(|plan| plan.name.as_str() == "daily"));
+    }
+}

@@ -1,0 +1,178 @@
+//! One coordinator from start to end: build, serve, wait, drain.
+
+use std::sync::Arc;
+
+use mainstay_client::clock::{Clock, SystemClock};
+use mainstay_client::random;
+use mainstay_client::tls::Connections;
+use mainstay_core::MemberId;
+use mainstay_core::plan::PlanError;
+use mainstay_core::state::FEATURE_LEVEL;
+use mainstay_core::state::member::Member;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, ApiError, Front, Listeners};
+use crate::ca::{self, Home, HomeError, MemberRecord, RecordError};
+use crate::formation::{self, Formation};
+use crate::http::{self, Metrics};
+use crate::leader::{Founding, Leader, LeaderMetrics};
+use crate::listen::{ListenError, listen};
+use crate::peers::Peers;
+use crate::settings::Settings;
+use crate::store::{self, Consensus, Disk, StartError, StopReason};
+use crate::{plans, watchers};
+
+/// Version of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Why a coordinator did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error(transparent)]
+    Store(#[from] StartError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error("a bundled plan is not sound: {0}")]
+    Plans(#[from] PlanError),
+    #[error("the member has stopped: {0}")]
+    Stopped(StopReason),
+    #[error("{doing}: {source}")]
+    System {
+        doing: &'static str,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Runs until it is asked to end, or something makes going on impossible.
+pub async fn run(settings: Settings, asked_to_end: impl Future<Output = ()>) -> Result<(), RunError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let home = Arc::new(Home::open(&settings.dir, clock.clone())?);
+    let peers = Peers::new(home.identity().clone());
+    let (disk, record) = take_disk(&settings, &home, &peers).await?;
+
+    let api = listen(&settings.listen, "gRPC").await?;
+    let enrolment = listen(&settings.enrol_listen, "enrolment").await?;
+    let http = match &settings.http_listen {
+        Some(address) => Some(listen(address, "metrics and health").await?),
+        None => None,
+    };
+    let listeners = Listeners { api, enrolment };
+    let member = describe(&settings, disk.member(), &listeners)?;
+    let consensus = Consensus::start(disk, store::Settings::default(), Arc::new(peers.clone())).await?;
+    tracing::info!(member = %member.id, name = member.name, address = member.address, version = VERSION, "coordinator starts");
+
+    let leader_metrics = LeaderMetrics::default();
+    let leader = Leader::new(consensus.clone(), clock.clone(), leader_metrics.clone());
+    let connections = Connections::default();
+    let founding = Founding { mesh: home.mesh(), admins: settings.admins.clone(), grants: settings.grants.clone(), plans: plans::bundled()? };
+    let front = Arc::new(Front { consensus: consensus.clone(), leader: leader.clone(), home: home.clone(), peers: peers.clone(), clock, member: member.clone() });
+    let formation = Formation {
+        consensus: consensus.clone(),
+        peers: peers.clone(),
+        identity: home.identity().clone(),
+        member,
+        form: settings.form,
+        join: settings.join,
+        record,
+        dir: settings.dir,
+    };
+
+    // The API outlives the rest: others vote through it while leadership moves away.
+    let (end, end_of_api) = (CancellationToken::new(), CancellationToken::new());
+    let mut aside = JoinSet::new();
+    aside.spawn(ca::keep_renewed(home.clone(), peers, end.clone()));
+    aside.spawn(watchers::close_revoked(consensus.clone(), connections.clone(), end.clone()));
+    #[cfg(debug_assertions)]
+    aside.spawn(watchers::check_invariants(consensus.clone(), end.clone()));
+    aside.spawn({
+        let end = end.clone();
+        async move {
+            end.run_until_cancelled(formation.run()).await;
+        }
+    });
+    aside.spawn({
+        let end = end.clone();
+        async move { leader.run(&founding, end).await }
+    });
+    if let Some(listener) = http {
+        let metrics = Arc::new(Metrics::new(consensus.clone(), &leader_metrics, VERSION));
+        let end = end.clone();
+        aside.spawn(async move {
+            if let Err(error) = http::serve(listener, metrics, end).await {
+                tracing::error!(%error, "metrics and health are no longer served");
+            }
+        });
+    }
+    let mut serving = tokio::spawn(api::serve(front, home.identity().clone(), connections, listeners, end_of_api.clone()));
+
+    let mut stopped = consensus.stopped();
+    let outcome = tokio::select! {
+        () = asked_to_end => Ok(()),
+        reason = stopped.wait_for(Option::is_some) => Err(RunError::Stopped(reason.ok().and_then(|reason| reason.clone()).unwrap_or(StopReason::Asked))),
+        served = &mut serving => Err(ended_early(served)),
+    };
+    tracing::info!("coordinator ends");
+    consensus.shutdown().await;
+    end.cancel();
+    end_of_api.cancel();
+    if !serving.is_finished()
+        && let Ok(Err(error)) = serving.await
+    {
+        tracing::warn!(%error, "the API did not end cleanly");
+    }
+    aside.abort_all();
+    while aside.join_next().await.is_some() {}
+    outcome
+}
+
+fn ended_early(served: Result<Result<(), ApiError>, tokio::task::JoinError>) -> RunError {
+    match served {
+        Ok(Err(error)) => error.into(),
+        Ok(Ok(())) => RunError::System { doing: "the API ended by itself", source: std::io::ErrorKind::Other.into() },
+        Err(error) => RunError::System { doing: "the API ended by itself", source: std::io::Error::other(error) },
+    }
+}
+
+/// Takes the disk, under the certificate's id if that id has never had one, else under a new id; and has a
+/// certificate for whoever lives there.
+async fn take_disk(settings: &Settings, home: &Home, peers: &Peers) -> Result<(Disk, MemberRecord), RunError> {
+    let mut record = MemberRecord::load(&settings.dir)?;
+    let state = settings.dir.join("state");
+    if record.is_none() {
+        let others: Vec<String> = settings.form.iter().filter(|(id, _)| *id != home.member()).map(|(_, address)| address.clone()).collect();
+        let asked = [others, settings.join.clone()].concat();
+        if formation::is_known_already(peers, &asked, home.member()).await {
+            tracing::warn!(member = %home.member(), "the mesh knows this member, and its disk is not here: it becomes another one");
+            record = Some(MemberRecord { member: home.member(), replaces: Vec::new() });
+        }
+    }
+    let fresh = if record.is_none() { home.member() } else { MemberId(random::number()) };
+    let disk = Disk::open(&state, fresh)?;
+    let after = MemberRecord::after(record.clone(), disk.member(), disk.predecessor());
+    if record.as_ref() != Some(&after) {
+        after.store(&settings.dir)?;
+    }
+    home.become_member(disk.member())?;
+    Ok((disk, after))
+}
+
+/// How this member describes itself, now that it knows its ports.
+fn describe(settings: &Settings, id: MemberId, listeners: &Listeners) -> Result<Member, RunError> {
+    let bound = |listener: &tokio::net::TcpListener| {
+        listener.local_addr().map_err(|source| RunError::System { doing: "cannot find out where this member listens", source })
+    };
+    let (api, enrolment) = (bound(&listeners.api)?, bound(&listeners.enrolment)?);
+    let address = settings.advertise.clone().unwrap_or_else(|| api.to_string());
+    let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+    let enrol_address = settings.enrol_advertise.clone().unwrap_or_else(|| format!("{host}:{}", enrolment.port()));
+    let name = if settings.name.is_empty() { id.to_string() } else { settings.name.clone() };
+    Ok(Member { id, name, address, enrol_address, version: VERSION.to_owned(), feature_level: FEATURE_LEVEL })
+}

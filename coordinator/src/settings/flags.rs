@@ -1,0 +1,81 @@
+//! The command line.
+
+use clap::Parser;
+
+use super::Fragment;
+
+/// One coordinator of a Mainstay mesh.
+///
+/// Each setting can also come from the environment (MAINSTAY_ and its name, for example MAINSTAY_HTTP_LISTEN) or
+/// from a TOML file (http_listen = "…"); flags go before the environment, and that before the file.
+#[derive(Debug, Clone, Default, Parser)]
+#[command(name = "mainstay-coordinator", version)]
+pub struct Flags {
+    /// Settings file, TOML
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<String>,
+    /// Directory of certificates and state [default: /var/lib/mainstay]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<String>,
+    /// Name of this member, for people [default: its id]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Where to listen for gRPC with mutual TLS [default: 0.0.0.0:7400]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+    /// Where others reach that listener [default: where it listens]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
+    /// Where to listen for enrolment [default: 0.0.0.0:7401]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub enrol_listen: Option<String>,
+    /// Where others reach that listener [default: host of --advertise, port of --enrol-listen]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub enrol_advertise: Option<String>,
+    /// Where to listen for /metrics, /healthz and /readyz; `none` for nowhere [default: 127.0.0.1:7402]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub http_listen: Option<String>,
+    /// By the installer only: all first members of a mesh that is to be formed
+    #[arg(long, value_name = "ID=HOST:PORT,…")]
+    pub form: Option<String>,
+    /// Members of a mesh to join
+    #[arg(long, value_name = "HOST:PORT,…")]
+    pub join: Option<String>,
+    /// First admins of a mesh that is formed
+    #[arg(long = "admin", value_name = "NAME,…")]
+    pub admins: Option<String>,
+    /// Join tokens of a mesh that is formed; lines of SCOPE TOKEN_ID EXPIRES_UNIX_MS USES
+    #[arg(long = "join-grants", value_name = "FILE")]
+    pub join_grants: Option<String>,
+    /// End when the process that started this one ends
+    #[arg(long)]
+    pub die_with_parent: bool,
+    /// What to log, for example debug or warn,mainstay_coordinator=info [default: info,openraft=error]
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
+    /// text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+}
+
+impl Flags {
+    pub(super) fn into_fragment(self) -> Fragment {
+        Fragment {
+            config: self.config,
+            dir: self.dir,
+            name: self.name,
+            listen: self.listen,
+            advertise: self.advertise,
+            enrol_listen: self.enrol_listen,
+            enrol_advertise: self.enrol_advertise,
+            http_listen: self.http_listen,
+            form: self.form,
+            join: self.join,
+            admins: self.admins,
+            join_grants: self.join_grants,
+            die_with_parent: self.die_with_parent.then(|| "true".to_owned()),
+            log: self.log,
+            log_format: self.log_format,
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Settings as one source gives them: text, unchecked, any of it missing.
+
+use std::path::Path;
+
+use mainstay_client::files;
+use serde::Deserialize;
+
+/// Largest settings file.
+const FILE_MAX: u64 = 256 << 10;
+
+macro_rules! fragment {
+    ($($field:ident),* $(,)?) => {
+        /// What one source says. Lists are joined by commas.
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Fragment {
+            $(#[serde(deserialize_with = "text")] pub $field: Option<String>,)*
+        }
+
+        impl Fragment {
+            /// What this one does not say, the weaker one does.
+            #[must_use]
+            pub fn or(self, weaker: Fragment) -> Fragment {
+                Fragment { $($field: self.$field.or(weaker.$field),)* }
+            }
+
+            /// `MAINSTAY_` and the setting's name in capitals; an empty variable says nothing.
+            #[must_use]
+            pub fn from_environment(variable: &dyn Fn(&str) -> Option<String>) -> Fragment {
+                Fragment { $($field: variable(&format!("MAINSTAY_{}", stringify!($field).to_uppercase())).filter(|value| !value.is_empty()),)* }
+            }
+        }
+    };
+}
+
+fragment!(
+    config, dir, name, listen, advertise, enrol_listen, enrol_advertise, http_listen, form, join, admins, join_grants, die_with_parent, log, log_format
+);
+
+impl Fragment {
+    /// Reads a settings file; an error is a sentence about it.
+    pub fn from_file(path: &Path) -> Result<Fragment, String> {
+        let text = files::read_text(path, FILE_MAX).map_err(|error| format!("cannot read the settings file {}: {error}", path.display()))?;
+        toml::from_str(&text).map_err(|error| format!("{}: {}", path.display(), error.to_string().trim_end()))
+    }
+}
+
+/// Takes what people write in TOML: text, numbers, booleans, lists of text.
+fn text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Some(match toml::Value::deserialize(deserializer)? {
+        toml::Value::String(text) => text,
+        toml::Value::Boolean(value) => value.to_string(),
+        toml::Value::Integer(value) => value.to_string(),
+        toml::Value::Array(items) if items.iter().all(toml::Value::is_str) => items.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join(","),
+        other => return Err(serde::de::Error::custom(format!("a {} makes no sense here", other.type_str()))),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn says(listen: &str) -> Fragment {
+        Fragment { listen: Some(listen.into()), ..Fragment::default() }
+    }
+
+    #[test]
+    fn the_stronger_source_goes_before() {
+        let weaker = Fragment { name: Some("c1".into()), ..says("b:1") };
+        assert_eq!(says("a:1").or(weaker), Fragment { name: Some("c1".into()), ..says("a:1") });
+    }
+
+    #[test]
+    fn a_file_may_use_lists_and_booleans_and_nothing_unknown() {
+        let fragment: Fragment = toml::from_str("listen = 'a:1'\njoin = ['x:1', 'y:2']\ndie_with_parent = true").unwrap();
+        assert_eq!((fragment.join.as_deref(), fragment.die_with_parent.as_deref()), (Some("x:1,y:2"), Some("true")));
+        assert!(toml::from_str::<Fragment>("lisen = 'a:1'").unwrap_err().to_string().contains("lisen"));
+        assert!(toml::from_str::<Fragment>("listen = 1.5").is_err());
+    }
+
+    #[test]
+    fn the_environment_names_each_setting() {
+        let variable = |name: &str| (name == "MAINSTAY_HTTP_LISTEN").then(|| "none".to_owned());
+        assert_eq!(Fragment::from_environment(&variable), Fragment { http_listen: Some("none".into()), ..Fragment::default() });
+    }
+}

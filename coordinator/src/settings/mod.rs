@@ -1,0 +1,83 @@
+//! Settings in three stages: fragments as found (file, environment, flags) → merged → validated. The program
+//! sees only the last, and every bad value is reported at one start.
+
+mod flags;
+mod fragment;
+mod validate;
+
+use std::path::PathBuf;
+
+use mainstay_core::MemberId;
+use mainstay_core::id::PrincipalName;
+use mainstay_core::state::enrolment::JoinGrant;
+
+pub use flags::Flags;
+pub use fragment::Fragment;
+pub use validate::validate;
+
+/// What a coordinator runs with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Certificates and state.
+    pub dir: PathBuf,
+    /// For people: `c1`.
+    pub name: String,
+    /// gRPC with mutual TLS.
+    pub listen: String,
+    /// `host:port` at which others call this member; nothing: where it listens.
+    pub advertise: Option<String>,
+    /// Enrolment, HTTPS with a server certificate only.
+    pub enrol_listen: String,
+    pub enrol_advertise: Option<String>,
+    /// `/metrics`, `/healthz`, `/readyz`; nothing: switched off.
+    pub http_listen: Option<String>,
+    /// All first members with their addresses; empty unless the installer says that a mesh is to be formed.
+    pub form: Vec<(MemberId, String)>,
+    /// Members of a mesh to join.
+    pub join: Vec<String>,
+    /// First operators, admins, of a mesh that is formed.
+    pub admins: Vec<PrincipalName>,
+    /// Join tokens of a mesh that is formed.
+    pub grants: Vec<JoinGrant>,
+    pub die_with_parent: bool,
+    pub log: Log,
+}
+
+/// How the program logs, to standard error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// Directives of `tracing_subscriber::EnvFilter`.
+    pub filter: String,
+    pub json: bool,
+}
+
+/// Everything that is wrong with the settings, one line each.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", problems.join("\n"))]
+pub struct SettingsError {
+    pub problems: Vec<String>,
+}
+
+impl Settings {
+    /// From everywhere, in order of increasing strength: file, environment, flags.
+    pub fn load(flags: Flags) -> Result<Settings, SettingsError> {
+        let mut problems = Vec::new();
+        let environment = Fragment::from_environment(&|name| std::env::var(name).ok());
+        let file = flags.config.clone().or_else(|| environment.config.clone());
+        let file = file.map_or_else(Fragment::default, |path| {
+            Fragment::from_file(&PathBuf::from(path)).unwrap_or_else(|problem| {
+                problems.push(problem);
+                Fragment::default()
+            })
+        });
+        let merged = flags.into_fragment().or(environment).or(file);
+        match validate(merged) {
+            Ok(settings) if problems.is_empty() => Ok(settings),
+            Ok(_) => Err(SettingsError { problems }),
+            Err(more) => {
+                problems.extend(more.problems);
+                Err(SettingsError { problems })
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The machine underneath: files, free space, the monotonic clock. The store touches them only here, and a
+//! test can make them fail.
+#![allow(clippy::disallowed_methods)] // This module is the seam that the ban points to.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+
+type FreeBytes = dyn Fn(&Path) -> io::Result<u64> + Send + Sync;
+type BeforeSync = dyn Fn() -> io::Result<()> + Send + Sync;
+
+/// What may go wrong below the store.
+#[derive(Clone)]
+pub struct Host {
+    /// Free bytes of the file system that holds a path.
+    pub free_bytes: Arc<FreeBytes>,
+    /// Comes before each sync of the log.
+    pub before_sync: Arc<BeforeSync>,
+}
+
+impl Default for Host {
+    fn default() -> Host {
+        Host { free_bytes: Arc::new(free_bytes), before_sync: Arc::new(|| Ok(())) }
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Host")
+    }
+}
+
+fn free_bytes(path: &Path) -> io::Result<u64> {
+    let stat = statvfs(path)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Measures how long something takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    pub fn start() -> Stopwatch {
+        Stopwatch(Instant::now())
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// Makes a directory that only its owner may look into, and those above it.
+pub fn make_dir(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// Opens and locks a file; `None` when another process has the lock. It ends with the file.
+pub fn lock(path: &Path) -> io::Result<Option<File>> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// The whole of a small file; `None` when there is none.
+pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+pub fn exists(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// Whether there is a file with something in it.
+pub fn holds_something(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0)
+}
+
+/// Writes a small file so that it is there whole, or not at all, also after a power cut.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let mut file = create(&temporary)?;
+    file.write_all(bytes)?;
+    put_in_place(&file, &temporary, path)
+}
+
+/// Syncs a finished file, gives it its name, and syncs the name.
+pub fn put_in_place(file: &File, temporary: &Path, path: &Path) -> io::Result<()> {
+    file.sync_all()?;
+    fs::rename(temporary, path)?;
+    sync_dir_of(path)
+}
+
+pub fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(true).write(true).read(true).mode(0o600).open(path)
+}
+
+/// Opens a file for reading and writing, and makes it if there is none.
+pub fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).write(true).read(true).mode(0o600).open(path)
+}
+
+pub fn open_to_read(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+pub fn length(file: &File) -> io::Result<u64> {
+    Ok(file.metadata()?.len())
+}
+
+pub fn read_at(file: &File, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, offset)?;
+    Ok(bytes)
+}
+
+pub fn write_at(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    file.write_all_at(bytes, offset)
+}
+
+/// Files of a directory, sorted; none when there is no such directory.
+pub fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut files = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    files.sort();
+    Ok(files)
+}
+
+/// Removes a file if it is there.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Moves a file or directory if it is there, and syncs both directories.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Ok(()) => {
+            sync_dir_of(from)?;
+            sync_dir_of(to)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+pub fn sync_dir_of(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(dir) => File::open(dir)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// Makes a file whose bytes are set aside on the disk.
+pub fn allocate(path: &Path, bytes: u64) -> io::Result<()> {
+    let mut file = create(path)?;
+    match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+        Ok(()) => {}
+        // Not every file system can; zeros take the room as well.
+        Err(rustix::io::Errno::OPNOTSUPP) => {
+            let block = vec![0; 64 << 10];
+            let mut left = bytes;
+            while left > 0 {
+                let part = left.min(block.len() as u64) as usize;
+                file.write_all(&block[..part])?;
+                left -= part as u64;
+            }
+        }
+        Err(error) => return Err(error.into()),
+    }
+    file.sync_all()
+}

@@ -1,0 +1,136 @@
+//! Leaders that die, are cut off, are paused, or step aside.
+
+use std::time::{Duration, Instant};
+
+use mainstay_core::MemberId;
+
+use super::mesh::{Mesh, PATIENCE, entry, settings, until};
+use crate::store::{CallKind, ProposeError, ReadError, Role, Settings, TransferError};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_write_comes_soon_after_the_leader_died() {
+    let mut mesh = Mesh::of(3, settings()).await;
+    let leader = mesh.leader().await;
+    mesh.put(1, "before").await;
+    let start = Instant::now();
+    mesh.kill(leader).await;
+    mesh.put(1, "after").await;
+    let took = start.elapsed();
+    assert!(took < Duration::from_millis(1_500), "{took:?}");
+    mesh.start(leader).await.unwrap();
+    let now = mesh.leader().await;
+    mesh.caught_up(leader, now).await;
+    assert_eq!(mesh.member(leader).state().state.members[&MemberId(1)].name, "after");
+    mesh.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_cut_off_acknowledges_nothing_and_learns_of_its_successor() {
+    let mesh = Mesh::of(3, Settings { propose_timeout: Duration::from_millis(500), ..settings() }).await;
+    let old = mesh.leader().await;
+    mesh.put(1, "before").await;
+    for id in (1..=3).filter(|id| *id != old) {
+        mesh.wires.cut(MemberId(old), MemberId(id));
+    }
+    let unacknowledged = mesh.member(old).propose(&entry(1, "lost")).await;
+    assert!(unacknowledged.as_ref().is_err_and(ProposeError::outcome_unknown), "{unacknowledged:?}");
+    assert!(matches!(mesh.member(old).confirm_leadership().await, Err(ReadError::NoMajority(_) | ReadError::NotLeader { .. })));
+    assert!(mesh.member(old).read().await.is_err());
+    let new =
+        until("a successor", || async { (1..=3).filter(|id| *id != old).find(|id| mesh.member(*id).leadership_now().settled().is_some()) }).await;
+    mesh.member(new).propose(&entry(1, "after")).await.unwrap();
+    mesh.wires.heal();
+    mesh.caught_up(old, new).await;
+    assert_eq!(mesh.member(old).state().state, mesh.member(new).state().state);
+    assert_eq!(mesh.member(new).read().await.unwrap().members[&MemberId(1)].name, "after");
+    mesh.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_decided_in_one_tenure_is_not_proposed_in_another() {
+    let mesh = Mesh::of(3, settings()).await;
+    let first = mesh.leader().await;
+    let tenure = mesh.member(first).leadership_now().settled().unwrap();
+    mesh.member(first).propose_in(tenure, &entry(1, "first")).await.unwrap();
+    let second = mesh.member(first).transfer_leadership(None).await.unwrap().0;
+    mesh.leader_after(first).await;
+    mesh.member(second).transfer_leadership(Some(MemberId(first))).await.unwrap();
+    until("the first again", || async { mesh.member(first).leadership_now().settled() }).await;
+    assert!(matches!(mesh.member(first).propose_in(tenure, &entry(1, "late")).await, Err(ProposeError::NotLeader { .. })));
+    assert_eq!(mesh.member(first).state().state.members[&MemberId(1)].name, "first");
+    mesh.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leadership_moves_at_once_when_it_is_given_away() {
+    let mesh = Mesh::of(3, settings()).await;
+    let leader = mesh.leader().await;
+    let to = (1..=3).find(|id| *id != leader).unwrap();
+    let start = Instant::now();
+    assert_eq!(mesh.member(leader).transfer_leadership(Some(MemberId(to))).await.unwrap(), MemberId(to));
+    mesh.put(1, "after").await;
+    assert!(start.elapsed() < Duration::from_millis(700), "{:?}", start.elapsed());
+    assert!(matches!(mesh.member(leader).transfer_leadership(None).await, Err(TransferError::NotLeader { .. })));
+    assert!(matches!(mesh.member(to).transfer_leadership(Some(MemberId(99))).await, Err(TransferError::NoCandidate(_))));
+    mesh.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_is_shut_down_hands_leadership_over_first() {
+    let mut mesh = Mesh::of(3, settings()).await;
+    let leader = mesh.leader().await;
+    let start = Instant::now();
+    mesh.member(leader).shutdown().await;
+    mesh.kill(leader).await;
+    mesh.put(1, "after").await;
+    assert!(start.elapsed() < Duration::from_millis(800), "{:?}", start.elapsed());
+    mesh.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proposal_without_a_majority_times_out_and_may_still_be_done() {
+    let mesh = Mesh::of(3, Settings { propose_timeout: Duration::from_millis(300), ..settings() }).await;
+    let leader = mesh.leader().await;
+    let tenure = mesh.member(leader).leadership_now().settled();
+    // Heartbeats are appends without entries: only entries must not get through, so nobody stands for election.
+    mesh.wires.hold_entries(true);
+    let answer = mesh.member(leader).propose(&entry(1, "slow")).await;
+    assert!(matches!(answer, Err(ProposeError::TimedOut(_))), "{answer:?}");
+    mesh.wires.hold_entries(false);
+    let mut applied = mesh.member(leader).applied();
+    let done = applied.wait_for(|now| now.state.members.get(&MemberId(1)).is_some_and(|member| member.name == "slow"));
+    tokio::time::timeout(PATIENCE, done).await.unwrap().unwrap();
+    assert_eq!(mesh.member(leader).leadership_now().settled(), tenure);
+    mesh.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_was_away_does_not_disturb_the_leader_when_it_is_back() {
+    let mesh = Mesh::of(3, settings()).await;
+    let leader = mesh.leader().await;
+    let term = mesh.member(leader).leadership_now().term;
+    let away = (1..=3).find(|id| *id != leader).unwrap();
+    for id in (1..=3).filter(|id| *id != away) {
+        mesh.wires.cut(MemberId(away), MemberId(id));
+    }
+    // Long enough for it to have tried more than once.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    mesh.put(1, "meanwhile").await;
+    mesh.wires.heal();
+    mesh.caught_up(away, leader).await;
+    assert_eq!(mesh.leader().await, leader);
+    assert_eq!(mesh.member(leader).leadership_now().term, term);
+    mesh.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_anybody_to_take_over_leadership_stays() {
+    let mesh = Mesh::of(3, settings()).await;
+    let leader = mesh.leader().await;
+    mesh.wires.silence(CallKind::Readiness);
+    assert!(matches!(mesh.member(leader).transfer_leadership(None).await, Err(TransferError::NoCandidate(_))));
+    mesh.wires.unsilence();
+    assert!(matches!(mesh.member(leader).leadership_now().role, Role::Leading { settled: true, .. }));
+    mesh.put(1, "still").await;
+    mesh.shutdown().await;
+}

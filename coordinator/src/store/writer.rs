@@ -1,0 +1,199 @@
+//! The one thread that writes the log: it takes whatever waits, in order, makes one transaction of it, and
+//! syncs once. What it could not write it never tries again.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use openraft::storage::IOFlushed;
+use redb::{Database, Durability, ReadableTable, TableDefinition};
+use tokio::sync::{mpsc, oneshot};
+
+use super::failure::Failure;
+use super::metrics::StoreMetrics;
+use super::raft::Types;
+
+pub const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
+pub const FACTS: TableDefinition<&str, &[u8]> = TableDefinition::new("facts");
+pub const VOTE: &str = "vote";
+pub const COMMITTED: &str = "committed";
+pub const PURGED: &str = "purged";
+
+/// Writes that may wait. Proposals are bounded before they come here; this bounds what a leader sends.
+pub const QUEUE: usize = 8_192;
+/// Writes of one transaction.
+const BATCH: usize = 1_024;
+/// Bytes of one transaction, unless a single write is longer.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// One write. Order is kept.
+pub enum Write {
+    Append {
+        batch: u64,
+        records: Vec<(u64, Vec<u8>)>,
+        done: IOFlushed<Types>,
+    },
+    Vote {
+        record: Vec<u8>,
+        done: oneshot::Sender<io::Result<()>>,
+    },
+    /// A hint that may be lost: it goes to disk with the next batch that must.
+    Committed {
+        record: Vec<u8>,
+    },
+    /// Removes everything from this index on.
+    Cut {
+        from: u64,
+    },
+    /// Removes everything before this index.
+    Purge {
+        before: u64,
+        record: Vec<u8>,
+    },
+    /// Writes what is left and ends the thread.
+    Close {
+        done: oneshot::Sender<()>,
+    },
+}
+
+impl Write {
+    fn bytes(&self) -> usize {
+        match self {
+            Write::Append { records, .. } => records.iter().map(|(_, record)| record.len()).sum(),
+            _ => 64,
+        }
+    }
+}
+
+/// What the thread works with.
+pub struct Writer {
+    pub database: Arc<Database>,
+    pub file: PathBuf,
+    pub queue: mpsc::Receiver<Write>,
+    pub failure: Failure,
+    pub metrics: StoreMetrics,
+    /// Bytes of all records in the log.
+    pub log_bytes: Arc<AtomicU64>,
+    /// Called with the number of the last batch that is on disk.
+    pub flushed: Box<dyn Fn(u64) + Send>,
+}
+
+impl Writer {
+    /// Until it is closed, or everybody who could write is gone.
+    pub fn run(mut self) {
+        let mut committed = None;
+        while let Some(first) = self.queue.blocking_recv() {
+            let batch = self.gather(first);
+            let closing = batch.iter().any(|write| matches!(write, Write::Close { .. }));
+            for write in &batch {
+                if let Write::Committed { record } = write {
+                    committed = Some(record.clone());
+                }
+            }
+            let must = closing || batch.iter().any(|write| !matches!(write, Write::Committed { .. }));
+            if must {
+                let written = match self.failure.reason() {
+                    // A clean end still writes; any other has left the file in doubt.
+                    Some(reason) if reason != super::error::StopReason::Asked => Err(io::Error::other(reason.to_string())),
+                    _ => self.write(&batch, committed.take()).inspect_err(|error| self.failure.write_failed(&self.file, error)),
+                };
+                let closed = self.answer(batch, &written);
+                if closing {
+                    drop(self);
+                    closed.into_iter().for_each(|done| done.send(()).unwrap_or_default());
+                    return;
+                }
+            }
+        }
+    }
+
+    fn gather(&mut self, first: Write) -> Vec<Write> {
+        let mut bytes = first.bytes();
+        let mut batch = vec![first];
+        while batch.len() < BATCH
+            && bytes < BATCH_BYTES
+            && let Ok(next) = self.queue.try_recv()
+        {
+            bytes += next.bytes();
+            batch.push(next);
+        }
+        batch
+    }
+
+    fn write(&self, batch: &[Write], committed: Option<Vec<u8>>) -> io::Result<()> {
+        let mut added = 0;
+        let mut removed = 0;
+        let mut entries = 0;
+        let mut transaction = self.database.begin_write().map_err(io::Error::other)?;
+        transaction.set_durability(Durability::Immediate).map_err(io::Error::other)?;
+        {
+            let mut log = transaction.open_table(LOG).map_err(io::Error::other)?;
+            let mut facts = transaction.open_table(FACTS).map_err(io::Error::other)?;
+            for write in batch {
+                match write {
+                    Write::Append { records, .. } => {
+                        for (index, record) in records {
+                            let replaced = log.insert(index, record.as_slice()).map_err(io::Error::other)?;
+                            removed += replaced.map_or(0, |old| old.value().len() as u64);
+                            added += record.len() as u64;
+                            entries += 1;
+                        }
+                    }
+                    Write::Vote { record, .. } => {
+                        facts.insert(VOTE, record.as_slice()).map_err(io::Error::other)?;
+                    }
+                    Write::Cut { from } => removed += remove(&mut log, *from..)?,
+                    Write::Purge { before, record } => {
+                        removed += remove(&mut log, ..*before)?;
+                        facts.insert(PURGED, record.as_slice()).map_err(io::Error::other)?;
+                    }
+                    Write::Committed { .. } | Write::Close { .. } => {}
+                }
+            }
+            if let Some(record) = &committed {
+                facts.insert(COMMITTED, record.as_slice()).map_err(io::Error::other)?;
+            }
+        }
+        transaction.commit().map_err(io::Error::other)?;
+        let before = self.log_bytes.load(Ordering::Relaxed);
+        self.log_bytes.store((before + added).saturating_sub(removed), Ordering::Relaxed);
+        self.metrics.batch_entries.observe(f64::from(entries));
+        Ok(())
+    }
+
+    /// Tells everybody, except those who wait for the end: they are told when the file is closed.
+    fn answer(&self, batch: Vec<Write>, written: &io::Result<()>) -> Vec<oneshot::Sender<()>> {
+        let mut closed = Vec::new();
+        let result = || match written {
+            Ok(()) => Ok(()),
+            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+        };
+        for write in batch {
+            match write {
+                Write::Append { batch, done, .. } => {
+                    if written.is_ok() {
+                        (self.flushed)(batch);
+                    }
+                    done.io_completed(result());
+                }
+                // Whoever waited may have given up.
+                Write::Vote { done, .. } => drop(done.send(result())),
+                Write::Close { done } => closed.push(done),
+                Write::Committed { .. } | Write::Cut { .. } | Write::Purge { .. } => {}
+            }
+        }
+        closed
+    }
+}
+
+fn remove(log: &mut redb::Table<'_, u64, &[u8]>, range: impl std::ops::RangeBounds<u64> + Clone) -> io::Result<u64> {
+    let bytes = log
+        .range(range.clone())
+        .map_err(io::Error::other)?
+        .map(|record| record.map(|(_, record)| record.value().len() as u64))
+        .sum::<Result<u64, _>>()
+        .map_err(io::Error::other)?;
+    log.retain_in(range, |_, _| false).map_err(io::Error::other)?;
+    Ok(bytes)
+}
