@@ -1,0 +1,110 @@
+//! The machine underneath the command line: environment, files that the client's seam does not cover,
+//! ports, processes. Nothing here decides anything.
+#![allow(clippy::disallowed_methods, reason = "this module is the seam")]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
+
+/// A variable of the environment; an empty one counts as not set.
+#[must_use]
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+pub fn current_dir() -> io::Result<PathBuf> {
+    std::env::current_dir()
+}
+
+/// The directory of this program: its sibling binaries are there.
+pub fn program_dir() -> io::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    Ok(program.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf))
+}
+
+/// The file's bytes are gone after this; one that is not there is no error.
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
+}
+
+/// A file that is only ever added to, and readable by its owner only.
+pub fn append(path: &Path) -> io::Result<(File, u64)> {
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    let length = file.metadata()?.len();
+    Ok((file, length))
+}
+
+/// All of standard input, of at most `max` bytes.
+pub fn standard_input(max: u64) -> io::Result<String> {
+    let mut text = String::new();
+    io::Read::read_to_string(&mut io::Read::take(io::stdin().lock(), max + 1), &mut text)?;
+    if text.len() as u64 > max { Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("there are more than {max} bytes"))) } else { Ok(text) }
+}
+
+/// Whether nobody listens on a port of the loopback address.
+#[must_use]
+pub fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// Prints to standard output. A reader that has gone away is no error: it has seen enough.
+pub fn print(text: &str) -> io::Result<()> {
+    written(io::stdout().lock(), text)
+}
+
+/// Prints to standard error.
+pub fn print_error(text: &str) -> io::Result<()> {
+    written(io::stderr().lock(), text)
+}
+
+fn written(mut stream: impl Write, text: &str) -> io::Result<()> {
+    match stream.write_all(text.as_bytes()).and_then(|()| stream.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// Which processes a signal goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whom {
+    Process,
+    /// The process and whatever it has started, where it leads a group of its own.
+    Group,
+}
+
+/// Sends a signal. A process that has ended already is no error.
+pub fn signal(pid: u32, whom: Whom, signal: Signal) -> io::Result<()> {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
+    let sent = match whom {
+        Whom::Process => kill_process(pid, signal),
+        Whom::Group => kill_process_group(pid, signal),
+    };
+    match sent {
+        Err(rustix::io::Errno::SRCH) | Ok(()) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether a process of this id exists.
+#[must_use]
+pub fn is_alive(pid: u32) -> bool {
+    i32::try_from(pid).ok().and_then(Pid::from_raw).is_some_and(|pid| test_kill_process(pid).is_ok())
+}
+
+/// Name of this machine.
+#[must_use]
+pub fn host_name() -> Option<String> {
+    let name = rustix::system::uname();
+    name.nodename().to_str().ok().filter(|name| !name.is_empty()).map(str::to_owned)
+}

@@ -1,0 +1,81 @@
+//! The operator's command line.
+//!
+//! In: arguments, the environment, a mesh. Out: what the mesh says, for people or as JSON, and an exit status.
+//! It decides nothing about maintenance. `up` runs a whole mesh as its children.
+
+mod args;
+mod connection;
+mod contexts;
+mod error;
+mod exit;
+mod host;
+mod mesh_finder;
+mod render;
+mod up;
+mod verbs;
+
+use std::process::ExitCode;
+
+use args::{Cli, Verb};
+use clap::{CommandFactory, Parser};
+use error::CliError;
+use exit::Exit;
+use verbs::Screen;
+
+fn main() -> ExitCode {
+    mainstay_client::tls::install_provider();
+    let cli = Cli::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("MAINSTAY_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).without_time().init();
+    let outcome = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        // One thread starts all children: they are to end when their parent does, and to the kernel the parent
+        // is the thread that started them.
+        Ok(runtime) => runtime.block_on(run(&cli)),
+        Err(error) => Err(CliError::failed(format!("this program cannot run: {error}"))),
+    };
+    let exit = outcome.unwrap_or_else(|error| {
+        let error = connection::explain(error, &cli.global);
+        // Without a reader of errors there is only the status left.
+        let _ = host::print_error(&format!("{error}\n"));
+        error.exit
+    });
+    exit.into()
+}
+
+async fn run(cli: &Cli) -> Result<Exit, CliError> {
+    let (global, screen) = (&cli.global, Screen::new(&cli.global));
+    match &cli.verb {
+        Verb::Up(args) => return up::up(args, global, screen).await,
+        Verb::Steps { kind } => return verbs::steps::steps(kind.as_deref(), screen),
+        Verb::Context(verb) => return verbs::context::context(verb, screen).await,
+        Verb::Plan(args::plan::Plan::Validate { file }) => return verbs::plan::validate(file, screen).map(|()| Exit::Success),
+        Verb::Completion { shell } => return completion(*shell),
+        Verb::Version => {
+            screen.done(&serde_json::json!({ "version": env!("CARGO_PKG_VERSION") }), concat!("mainstay ", env!("CARGO_PKG_VERSION")))?;
+            return Ok(Exit::Success);
+        }
+        _ => {}
+    }
+    let mesh = connection::connect(global).await?;
+    match &cli.verb {
+        Verb::Status => verbs::status::status(&mesh, screen).await,
+        Verb::Node(verb) => verbs::node::node(verb, &mesh, screen).await,
+        Verb::Member(verb) => verbs::member::member(verb, &mesh, screen).await,
+        Verb::Run(verb) => verbs::run::run(verb, &mesh, screen).await,
+        Verb::Why { run } => verbs::run::why(run, &mesh, screen).await,
+        Verb::Finding(verb) => verbs::finding::finding(verb, &mesh, screen).await,
+        Verb::Lease(verb) => verbs::lease::lease(verb, &mesh, screen).await,
+        Verb::Plan(verb) => verbs::plan::plan(verb, &mesh, screen).await,
+        Verb::Audit { limit } => verbs::audit::audit(*limit, &mesh, screen).await,
+        Verb::Token(verb) => verbs::identity::token(verb, &mesh, screen).await,
+        Verb::Revoke(revoke) => verbs::identity::revoke(revoke, &mesh, screen).await,
+        Verb::Up(_) | Verb::Steps { .. } | Verb::Context(_) | Verb::Completion { .. } | Verb::Version => Ok(Exit::Success),
+    }
+}
+
+fn completion(shell: clap_complete::Shell) -> Result<Exit, CliError> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "mainstay", &mut script);
+    verbs::print(&String::from_utf8_lossy(&script))?;
+    Ok(Exit::Success)
+}

@@ -1,0 +1,135 @@
+//! The lines of a report before they are laid out: one for each check, and one for each step that did not
+//! come to a report.
+
+use std::collections::BTreeSet;
+
+use mainstay_proto::v1::{Attempt, AttemptState, Check, Run, Verdict, Work, WorkState};
+
+use super::super::verdict::{self, Mark};
+use super::subject;
+use super::units;
+
+/// One line of the report.
+pub struct Row<'a> {
+    /// The node in as few words as tell it apart; empty for what is done once.
+    pub node: String,
+    pub step: &'a str,
+    pub verdict: Verdict,
+    /// Missing where the step itself is the trouble.
+    pub check: Option<&'a Check>,
+    work: &'a Work,
+}
+
+/// All lines of a run, in the order of its steps.
+pub fn of(run: &Run) -> Vec<Row<'_>> {
+    let clusters: BTreeSet<&str> = run.work.iter().filter_map(|work| work.target.split_once('/')).map(|(cluster, _)| cluster).collect();
+    let name = |work: &Work| match work.target.split_once('/') {
+        Some((_, node)) if clusters.len() < 2 => node.to_owned(),
+        Some(_) => work.target.clone(),
+        None => String::new(),
+    };
+    let mut rows = Vec::new();
+    for work in &run.work {
+        let node = name(work);
+        let report = last_report(work);
+        if let Some(verdict) = trouble(work) {
+            rows.push(Row { node: node.clone(), step: &work.step, verdict, check: None, work });
+        }
+        let checks = report.into_iter().flat_map(|attempt| attempt.outcome.iter()).flat_map(|outcome| outcome.report.iter()).flat_map(|report| &report.checks);
+        rows.extend(checks.map(|check| Row { node: node.clone(), step: &work.step, verdict: check.verdict(), check: Some(check), work }));
+    }
+    rows
+}
+
+/// The newest attempt that ended with a report; attempts that undo do not count.
+fn last_report(work: &Work) -> Option<&Attempt> {
+    let ended = |attempt: &&Attempt| !attempt.undo && attempt.state() == AttemptState::Ended && attempt.outcome.as_ref().is_some_and(|outcome| outcome.report.is_some());
+    work.attempts.iter().filter(ended).max_by_key(|attempt| attempt.number)
+}
+
+/// How bad it is that a step did not come off; nothing where it did, or may still.
+fn trouble(work: &Work) -> Option<Verdict> {
+    match work.state() {
+        WorkState::Failed => Some(Verdict::Critical),
+        WorkState::Unknown | WorkState::Unreachable => Some(Verdict::Unknown),
+        WorkState::Cancelled | WorkState::Skipped => Some(Verdict::Skipped),
+        _ => None,
+    }
+}
+
+impl<'a> Row<'a> {
+    pub fn needs_attention(&self) -> bool {
+        matches!(self.verdict, Verdict::Critical | Verdict::Unknown | Verdict::Warning)
+    }
+
+    pub fn mark(&self) -> Mark {
+        match self.check {
+            Some(_) => verdict::verdict(self.verdict),
+            // The state of the step says more than a verdict, as long as it fits.
+            None => match self.work.state() {
+                WorkState::Unreachable => Mark { word: "no answer".to_owned(), symbol: "?", ..verdict::verdict(self.verdict) },
+                WorkState::Cancelled => Mark { word: "stopped".to_owned(), ..verdict::verdict(self.verdict) },
+                state => verdict::work(state),
+            },
+        }
+    }
+
+    pub fn subject(&self) -> String {
+        self.check.map_or_else(|| format!("step {}", self.step), subject::subject)
+    }
+
+    /// What is the case, without the subject; the value where the check says nothing else.
+    pub fn message(&self) -> String {
+        match self.check {
+            Some(check) if check.message.is_empty() => check.value.map_or_else(String::new, |value| units::quantity(value, &check.unit)),
+            Some(check) => check.message.clone(),
+            None => self.why(),
+        }
+    }
+
+    pub fn sentence(&self) -> String {
+        match self.check {
+            Some(check) if check.message.is_empty() => format!("{}: {}", self.subject(), self.message()),
+            Some(check) => subject::sentence(check),
+            None => match self.why() {
+                why if why.is_empty() => format!("step {} ({})", self.step, self.work.kind),
+                why => format!("step {} ({}): {why}", self.step, self.work.kind),
+            },
+        }
+    }
+
+    /// Why a step did not come off: its own detail, else what its last attempt said.
+    fn why(&self) -> String {
+        let last = self.work.attempts.iter().filter(|attempt| !attempt.undo).max_by_key(|attempt| attempt.number);
+        let said = last.and_then(|attempt| attempt.outcome.as_ref()).map_or("", |outcome| outcome.message.as_str());
+        match (self.work.detail.as_str(), said) {
+            ("", said) => said.to_owned(),
+            (detail, said) if said.is_empty() || detail.contains(said) => detail.to_owned(),
+            (detail, said) => format!("{detail}: {said}"),
+        }
+    }
+
+    pub fn details(&self) -> impl Iterator<Item = &'a str> {
+        let printed = if self.check.is_none() { self.tail() } else { Vec::new() };
+        self.check.into_iter().flat_map(|check| check.details.iter().map(String::as_str)).chain(printed)
+    }
+
+    /// The last lines that a step printed before it failed.
+    fn tail(&self) -> Vec<&'a str> {
+        const LINES: usize = 5;
+        let lines: Vec<&str> = last_report(self.work)
+            .and_then(|attempt| attempt.outcome.as_ref()?.report.as_ref())
+            .map(|report| report.output_tail.lines().collect())
+            .unwrap_or_default();
+        lines[lines.len().saturating_sub(LINES)..].to_vec()
+    }
+
+    pub fn hint(&self) -> Option<&'a str> {
+        self.check.map(|check| check.hint.as_str()).filter(|hint| !hint.is_empty())
+    }
+
+    /// The same line under a heading that names the node already.
+    pub fn without_node(&self) -> Row<'a> {
+        Row { node: String::new(), step: self.step, verdict: self.verdict, check: self.check, work: self.work }
+    }
+}

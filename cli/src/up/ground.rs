@@ -1,0 +1,229 @@
+//! What a child needs before it is started, and the command that starts it.
+//!
+//! In: the name of a part. Out: its directory with identity and token in place, and its command line. A part
+//! whose directory was deleted gets all of it again.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use mainstay_client::identity::{Bundle, ClientIdentity};
+use mainstay_client::{Mesh, files};
+use mainstay_core::{MemberId, Millis};
+use mainstay_proto::v1;
+use tokio::process::Command;
+
+use super::identity::{Authority, OPERATOR};
+use super::layout::Layout;
+use super::record::{Coordinator, Record, address};
+use crate::error::CliError;
+use crate::host;
+
+/// How long a new agent waits for the mesh to have a leader that signs it a token.
+const TOKEN_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the mesh may take to say which member had a directory that is gone.
+const LOOKUP_PATIENCE: Duration = Duration::from_secs(3);
+/// A token is used within seconds; the rest is for a machine that stalls.
+const TOKEN_VALID: Millis = Millis::from_secs(600);
+/// How long an agent that ends goes on with what it does.
+const DRAIN_SECONDS: &str = "3";
+/// What an agent may do besides looking, to begin with.
+const POLICY: &str = "# What the mesh may do on this machine. Step kinds that only look are always allowed.
+[policy]
+allow = [\"lease.hold\"]
+
+# For plans that run a command: add \"node.exec\" above, and a rule for each command.
+# [[policy.exec]]
+# command = [\"/usr/bin/logger\", \"**\"]
+";
+
+/// One child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Place in the record.
+    Coordinator(usize),
+    Agent(usize),
+}
+
+/// All that is shared by the children of one mesh.
+pub struct Ground {
+    pub layout: Layout,
+    authority: Authority,
+    record: Mutex<Record>,
+    programs: PathBuf,
+    settings: Option<PathBuf>,
+    mesh: Mesh,
+}
+
+impl Ground {
+    /// Lays out the directory: authority, policy, and the operator's identity, signed by the first member.
+    pub fn prepare(layout: Layout, record: Record, settings: Option<&Path>) -> Result<Ground, CliError> {
+        let authority = Authority::open(&layout)?;
+        let programs = host::program_dir().map_err(|error| CliError::failed(format!("the place of this program cannot be found: {error}")))?;
+        for program in ["mainstay-coordinator", "mainstay-agent"] {
+            if !files::exists(&programs.join(program)) {
+                return Err(CliError::failed(format!("{program} is not beside this program, in {}", programs.display())).with_next("build all of them:  make build"));
+            }
+        }
+        let settings = settings.map(|path| readable(path)).transpose()?;
+        if !files::exists(&layout.policy()) {
+            files::write_atomic(&layout.policy(), POLICY.as_bytes(), 0o600).map_err(|error| CliError::failed(format!("{}: {error}", layout.policy().display())))?;
+        }
+        let first = record.coordinators.first().ok_or_else(|| CliError::usage("a mesh needs a member"))?;
+        let dir = layout.part(&first.name);
+        authority.provision(&dir, &first.name, member_id(first)?)?;
+        let operator = authority.operator(&layout, &dir)?;
+        let identity = ClientIdentity::new(operator).map_err(|error| CliError::failed(format!("the operator's certificate: {error}")))?;
+        let mesh = Mesh::new(record.member_addresses(), identity);
+        Ok(Ground { layout, authority, record: Mutex::new(record), programs, settings, mesh })
+    }
+
+    /// A client of the mesh, as the operator that `up` has made.
+    #[must_use]
+    pub fn mesh(&self) -> &Mesh {
+        &self.mesh
+    }
+
+    #[must_use]
+    pub fn record(&self) -> MutexGuard<'_, Record> {
+        // A record is changed in one assignment: what a panic left behind is whole.
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From here on no coordinator forms a mesh any more.
+    pub fn set_formed(&self) -> Result<(), CliError> {
+        let mut record = self.record();
+        if record.formed {
+            return Ok(());
+        }
+        record.formed = true;
+        record.store(&self.layout)
+    }
+
+    #[must_use]
+    pub fn parts(&self) -> Vec<Part> {
+        let record = self.record();
+        let coordinators = (0..record.coordinators.len()).map(Part::Coordinator);
+        coordinators.chain((0..record.agents.len()).map(Part::Agent)).collect()
+    }
+
+    #[must_use]
+    pub fn name(&self, part: Part) -> String {
+        let record = self.record();
+        match part {
+            Part::Coordinator(place) => record.coordinators.get(place).map(|coordinator| coordinator.name.clone()),
+            Part::Agent(place) => record.agents.get(place).map(|agent| agent.name.clone()),
+        }
+        .unwrap_or_default()
+    }
+
+    /// Puts everything in place for a start, and says how to start.
+    pub async fn command(&self, part: Part) -> Result<Command, CliError> {
+        let mut command = match part {
+            Part::Coordinator(place) => self.coordinator(place).await?,
+            Part::Agent(place) => self.agent(place).await?,
+        };
+        command.arg("--die-with-parent").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Ctrl-C on a terminal goes to `up` alone, which then ends its children in order.
+        command.process_group(0).kill_on_drop(true).current_dir("/");
+        Ok(command)
+    }
+
+    async fn coordinator(&self, place: usize) -> Result<Command, CliError> {
+        let record = self.record().clone();
+        let Some(own) = record.coordinators.get(place) else { return Err(CliError::failed("there is no such member")) };
+        let dir = self.layout.part(&own.name);
+        let presumed = if Bundle::is_in(&dir) { member_id(own)? } else { self.last_member_of(own, record.formed).await? };
+        let member = self.authority.provision(&dir, &own.name, presumed)?;
+        self.note_member(place, member)?;
+
+        let mut command = Command::new(self.programs.join("mainstay-coordinator"));
+        command.arg("--dir").arg(&dir).args(["--name", &own.name]);
+        command.args(["--listen", &address(own.grpc), "--enrol-listen", &address(own.enrol), "--http-listen", &address(own.http)]);
+        let record = self.record().clone();
+        let others: Vec<String> = record.coordinators.iter().filter(|other| other.name != own.name).map(|other| address(other.grpc)).collect();
+        if !record.formed {
+            let all: Vec<String> = record.coordinators.iter().map(|member| format!("{}={}", member.id, address(member.grpc))).collect();
+            command.args(["--form", &all.join(","), "--admin", OPERATOR]);
+        } else if !others.is_empty() {
+            command.args(["--join", &others.join(",")]);
+        }
+        Ok(command)
+    }
+
+    /// Whom the mesh knows at the place of a coordinator whose directory is gone; an id is never used for two
+    /// disks, so the coordinator has to know whose successor it is.
+    async fn last_member_of(&self, own: &Coordinator, formed: bool) -> Result<MemberId, CliError> {
+        if formed && let Ok(members) = self.mesh.clone().with_deadline(LOOKUP_PATIENCE).list_members(v1::ListMembersRequest {}).await {
+            let known = members.members.iter().find(|member| member.name == own.name);
+            if let Some(id) = known.and_then(|member| member.id.parse().ok()) {
+                return Ok(id);
+            }
+        }
+        member_id(own)
+    }
+
+    fn note_member(&self, place: usize, member: MemberId) -> Result<(), CliError> {
+        let mut record = self.record();
+        match record.coordinators.get_mut(place) {
+            Some(own) if own.id != member.to_string() => own.id = member.to_string(),
+            _ => return Ok(()),
+        }
+        record.store(&self.layout)
+    }
+
+    async fn agent(&self, place: usize) -> Result<Command, CliError> {
+        let record = self.record().clone();
+        let Some(own) = record.agents.get(place) else { return Err(CliError::failed("there is no such agent")) };
+        let dir = self.layout.part(&own.name);
+        files::create_private_dir(&dir).map_err(|error| CliError::failed(format!("{}: {error}", dir.display())))?;
+        if Bundle::is_in(&dir) {
+            self.forget_token(&own.name);
+        } else {
+            self.put_token(&own.name, &own.cluster).await?;
+        }
+        let mut command = Command::new(self.programs.join("mainstay-agent"));
+        if let Some(settings) = &self.settings {
+            command.arg("--config").arg(settings);
+        }
+        command.args(["--cluster", &own.cluster, "--node", &own.name]).arg("--dir").arg(&dir);
+        command.args(["--coordinators", &record.member_addresses().join(","), "--enrol", &record.enrolment_addresses().join(",")]);
+        command.arg("--join-token-file").arg(self.layout.join_token(&own.name)).arg("--policy-file").arg(self.layout.policy());
+        command.args(["--allow-address", "127.0.0.0/8,::1/128", "--http-listen", &address(own.http), "--drain-seconds", DRAIN_SECONDS]);
+        if record.speaks_for_host(&own.name) {
+            command.arg("--host");
+        }
+        Ok(command)
+    }
+
+    async fn put_token(&self, agent: &str, cluster: &str) -> Result<(), CliError> {
+        let request = v1::CreateJoinTokenRequest { scope: Some(v1::create_join_token_request::Scope::NodesOf(cluster.to_owned())), valid_ms: TOKEN_VALID.0, uses: 1, role: String::new() };
+        let made = self.mesh.clone().with_deadline(TOKEN_PATIENCE).create_join_token(request).await;
+        let token = made.map_err(|error| CliError::from(error).while_doing(&format!("a join token for {agent}")))?.token;
+        let path = self.layout.join_token(agent);
+        files::write_atomic(&path, token.as_bytes(), 0o600).map_err(|error| CliError::failed(format!("{}: {error}", path.display())))
+    }
+
+    /// A token that has been used is worth nothing, and is better not lying about.
+    pub fn forget_token(&self, agent: &str) {
+        let path = self.layout.join_token(agent);
+        if let Err(error) = host::remove_file(&path) {
+            tracing::debug!(%error, path = %path.display(), "a used join token is left over");
+        }
+    }
+}
+
+fn member_id(coordinator: &Coordinator) -> Result<MemberId, CliError> {
+    coordinator.id.parse().map_err(|error| CliError::failed(format!("up.toml, {}: {error}", coordinator.name)))
+}
+
+/// Looks at a settings file now, so that a slip in it is said at once and not by each agent.
+fn readable(path: &Path) -> Result<PathBuf, CliError> {
+    const MAX: u64 = 1 << 20;
+    let text = files::read_text(path, MAX).map_err(|error| CliError::usage(format!("{} cannot be read: {error}", path.display())))?;
+    if let Err(error) = text.parse::<toml::Table>() {
+        return Err(CliError::usage(format!("{} is not TOML: {}", path.display(), error.to_string().trim_end())));
+    }
+    std::path::absolute(path).map_err(|error| CliError::usage(format!("{}: {error}", path.display())))
+}

@@ -1,0 +1,97 @@
+//! `mainstay context`
+
+use mainstay_client::identity::{Bundle, JoinToken};
+use mainstay_client::{enrol, files};
+use mainstay_core::Identity;
+use serde_json::json;
+
+use super::Screen;
+use crate::args;
+use crate::contexts::{Context, Contexts, config_dir};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::host;
+use crate::render::{Entry, Table, Tone};
+
+/// A token is about 140 characters.
+const TOKEN_MAX: u64 = 4 << 10;
+
+pub async fn context(verb: &args::context::Context, screen: Screen) -> Result<Exit, CliError> {
+    let dir = config_dir()?;
+    let mut contexts = Contexts::load(&dir)?;
+    match verb {
+        args::context::Context::List => screen.show(&contexts, |contexts| render(contexts, screen))?,
+        args::context::Context::Use { name } => {
+            contexts.named(name)?;
+            contexts.current = Some(name.clone());
+            contexts.store(&dir)?;
+            screen.done(&json!({ "current": name }), &format!("✔ {name} is the mesh that is meant from now on"))?;
+        }
+        args::context::Context::Add(add) => {
+            let identity = match (&add.identity, &add.enrol, &add.identity_name) {
+                (Some(given), _, _) => {
+                    Bundle::load(given).map_err(|error| CliError::usage(format!("--identity: {error}")))?;
+                    std::path::absolute(given).map_err(|error| CliError::usage(format!("{}: {error}", given.display())))?
+                }
+                (None, Some(address), Some(name)) => {
+                    let own = dir.join(file_name(&add.name)?);
+                    enrolled(address, name, add.token_file.as_deref()).await?.store_in(&own)?;
+                    own
+                }
+                _ => return Err(CliError::usage("an identity is needed: --identity DIR, or --enrol HOST:PORT with --as IDENTITY")),
+            };
+            contexts.contexts.insert(add.name.clone(), Context { members: add.members.clone(), identity });
+            contexts.current.get_or_insert_with(|| add.name.clone());
+            contexts.store(&dir)?;
+            let used = contexts.current.as_deref() == Some(&add.name);
+            let next = if used { "it is the mesh that is meant from now on".to_owned() } else { format!("use it:  mainstay context use {}", add.name) };
+            screen.done(&json!({ "added": add.name, "current": contexts.current }), &format!("✔ {} is known; {next}", add.name))?;
+        }
+    }
+    Ok(Exit::Success)
+}
+
+/// An identity fresh from the mesh, not on disk yet.
+struct Enrolled(Bundle);
+
+impl Enrolled {
+    fn store_in(self, dir: &std::path::Path) -> Result<(), CliError> {
+        files::create_private_dir(dir).map_err(|error| CliError::failed(format!("{}: {error}", dir.display())))?;
+        self.0.store(dir).map_err(|error| CliError::failed(error.to_string()))
+    }
+}
+
+async fn enrolled(address: &str, identity: &str, token_file: Option<&str>) -> Result<Enrolled, CliError> {
+    let identity: Identity = identity.parse().map_err(|error| CliError::usage(format!("--as: {error}")))?;
+    let text = match token_file {
+        Some("-") => host::standard_input(TOKEN_MAX).map_err(|error| CliError::usage(format!("standard input: {error}")))?,
+        Some(file) => files::read_text(std::path::Path::new(file), TOKEN_MAX).map_err(|error| CliError::usage(format!("{file}: {error}")))?,
+        None => host::variable("MAINSTAY_JOIN_TOKEN").ok_or_else(|| {
+            CliError::usage("a join token is needed: --token-file FILE, or the variable MAINSTAY_JOIN_TOKEN").with_next("an admin of the mesh makes one:  mainstay token create --operator NAME")
+        })?,
+    };
+    let token: JoinToken = text.parse().map_err(|error: mainstay_client::identity::IdentityError| CliError::usage(error.to_string()))?;
+    let bundle = enrol::enrol(address, &token, &identity).await.map_err(|error| {
+        let exit = if error.is_transient() { Exit::Unreachable } else { Exit::Failed };
+        CliError::new(exit, error.to_string())
+    })?;
+    Ok(Enrolled(bundle))
+}
+
+/// A context's name becomes a directory's.
+fn file_name(name: &str) -> Result<&str, CliError> {
+    let good = !name.is_empty() && name.len() <= 63 && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    if good { Ok(name) } else { Err(CliError::usage(format!("`{name}` is no name for a context: letters, digits, `-` and `_`, at most 63"))) }
+}
+
+fn render(contexts: &Contexts, screen: Screen) -> String {
+    if contexts.contexts.is_empty() {
+        return "no contexts yet: add one with  mainstay context add NAME --members HOST:PORT …\n".to_owned();
+    }
+    let mut table = Table::new(screen.terminal, &["in use", "context", "members", "identity"]).wrapping(&[2, 3]);
+    for (name, context) in &contexts.contexts {
+        let used: Entry = if contexts.current.as_deref() == Some(name) { Entry::toned("✔", Tone::Good) } else { "".into() };
+        table.row(vec![used, name.as_str().into(), context.members.join(", ").into(), context.identity.display().to_string().into()]);
+    }
+    table.render()
+}
