@@ -18,10 +18,11 @@ use mainstay_core::time::{Millis, WallTime};
 use mainstay_proto::v1;
 use tokio::task::{JoinError, spawn_blocking};
 
+use crate::complaint::Complaint;
 use crate::settings::JoinTokenSource;
 
 /// Pauses between tries to enrol.
-const ENROL_PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+const ENROL_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// Pauses between tries to renew: there are hours left at the first, and the mesh has other things to do.
 const RENEW_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 /// Longest sleep before a renewal is due: a wall clock can jump.
@@ -94,33 +95,38 @@ impl Enrolment {
     }
 
     async fn enrolled(&self) -> Result<Bundle, EnrolmentError> {
-        let source = self.token.clone().filter(|_| !self.addresses.is_empty()).ok_or(EnrolmentError::NoToken)?;
+        let source = self.token.as_ref().filter(|_| !self.addresses.is_empty()).ok_or(EnrolmentError::NoToken)?;
         let mut backoff = Backoff::new(ENROL_PAUSES.0, ENROL_PAUSES.1);
-        let mut complained = String::new();
-        // One address after the other: any member takes the call, and the pause is for all of them.
-        for address in self.addresses.iter().cycle() {
-            let source = source.clone();
-            // Read at each try: whoever puts the token there may do so after this process has started.
-            let text = spawn_blocking(move || source.read()).await?;
-            let why = match text {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => EnrolmentError::TokenFile(error).to_string(),
-                Err(error) => return Err(EnrolmentError::TokenFile(error)),
-                Ok(text) => match enrol(address, &text.parse::<JoinToken>()?, &self.identity).await {
+        let mut complaint = Complaint::default();
+        loop {
+            // Any member takes the call, and the pause is for all of them.
+            let mut why = String::new();
+            for address in &self.addresses {
+                match self.try_at(address, source).await? {
                     Ok(bundle) => return Ok(bundle),
-                    Err(error) if error.is_transient() => error.to_string(),
-                    Err(error) => return Err(error.into()),
-                },
-            };
-            let pause = backoff.pause();
-            if why == complained {
-                tracing::debug!(error = why, ?pause, "cannot enrol yet");
-            } else {
-                tracing::warn!(error = why, ?pause, "cannot enrol yet; trying again");
-                complained = why;
+                    Err(not_yet) => why = not_yet,
+                }
             }
+            let pause = backoff.pause();
+            complaint.about("cannot enrol yet", &why, pause);
             tokio::time::sleep(pause).await;
         }
-        Err(EnrolmentError::NoToken)
+    }
+
+    /// One try at one member. The inner error passes by itself.
+    async fn try_at(&self, address: &str, source: &JoinTokenSource) -> Result<Result<Bundle, String>, EnrolmentError> {
+        let source = source.clone();
+        // Read at each try: whoever puts the token there may do so after this process has started.
+        let token = match spawn_blocking(move || source.read()).await? {
+            Ok(text) => text.parse::<JoinToken>()?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Err(EnrolmentError::TokenFile(error).to_string())),
+            Err(error) => return Err(EnrolmentError::TokenFile(error)),
+        };
+        match enrol(address, &token, &self.identity).await {
+            Ok(bundle) => Ok(Ok(bundle)),
+            Err(error) if error.is_transient() => Ok(Err(error.to_string())),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

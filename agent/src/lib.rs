@@ -8,6 +8,7 @@
 //! [`attempts`] carries that out by the [`ledger`], and [`http`] shows metrics and health.
 
 pub mod attempts;
+mod complaint;
 pub mod enrolment;
 pub mod execute;
 pub mod hold;

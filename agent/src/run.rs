@@ -49,13 +49,19 @@ pub enum AgentError {
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error(transparent)]
-    Enrolment(#[from] EnrolmentError),
+    Enrolment(Box<EnrolmentError>),
     #[error("allow_addresses: {0}")]
     Outgoing(#[from] OutgoingError),
     #[error(transparent)]
     Link(#[from] LinkError),
     #[error("opening the state directory did not come to its end: {0}")]
     Stopped(#[from] tokio::task::JoinError),
+}
+
+impl From<EnrolmentError> for AgentError {
+    fn from(error: EnrolmentError) -> AgentError {
+        AgentError::Enrolment(Box::new(error))
+    }
 }
 
 /// Metrics of every part, and whether the agent is ready.
@@ -76,12 +82,8 @@ pub async fn run(settings: Settings, leave: Leave) -> Result<(), AgentError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let watched = watch_over(&settings).await?;
     let identity = Identity::Node(settings.agent.clone());
-    let enrolment = Enrolment {
-        dir: settings.dir.clone(),
-        identity: identity.clone(),
-        addresses: settings.enrol.clone(),
-        token: settings.join_token.clone(),
-    };
+    let enrolment =
+        Enrolment { dir: settings.dir.clone(), identity: identity.clone(), addresses: settings.enrol.clone(), token: settings.join_token.clone() };
     let identity = tokio::select! {
         biased;
         () = leave.soon.cancelled() => return Ok(()),

@@ -60,7 +60,8 @@ impl Contexts {
             Err(error) => return Err(CliError::usage(format!("{} cannot be read: {error}", path.display()))),
         };
         toml::from_str(&text).map_err(|error| {
-            CliError::usage(format!("{} is not a list of contexts: {}", path.display(), error.message())).with_next("mend it, or remove it and add your meshes again:  mainstay context add")
+            CliError::usage(format!("{} is not a list of contexts: {}", path.display(), error.message()))
+                .with_next("mend it, or remove it and add your meshes again:  mainstay context add")
         })
     }
 

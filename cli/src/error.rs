@@ -7,6 +7,7 @@ use mainstay_client::error::ConnectError;
 use tonic::Code;
 
 use crate::exit::Exit;
+use crate::render::layout::harmless;
 
 /// An error for a person: one sentence, lines of what to do next, and the exit status it comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,12 +51,17 @@ impl CliError {
 
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.message)?;
-        self.next.iter().try_for_each(|line| write!(f, "\n  {line}"))
+        // What comes from elsewhere must not steer the terminal.
+        write!(f, "error: {}", harmless_lines(&self.message))?;
+        self.next.iter().try_for_each(|line| write!(f, "\n  {}", harmless_lines(line)))
     }
 }
 
 impl std::error::Error for CliError {}
+
+fn harmless_lines(text: &str) -> String {
+    text.split('\n').map(harmless).collect::<Vec<_>>().join("\n")
+}
 
 impl From<CallError> for CliError {
     fn from(error: CallError) -> CliError {

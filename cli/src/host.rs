@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// A variable of the environment; an empty one counts as not set.
 #[must_use]
@@ -94,12 +94,6 @@ pub fn signal(pid: u32, whom: Whom, signal: Signal) -> io::Result<()> {
         Err(rustix::io::Errno::SRCH) | Ok(()) => Ok(()),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Whether a process of this id exists.
-#[must_use]
-pub fn is_alive(pid: u32) -> bool {
-    i32::try_from(pid).ok().and_then(Pid::from_raw).is_some_and(|pid| test_kill_process(pid).is_ok())
 }
 
 /// Name of this machine.

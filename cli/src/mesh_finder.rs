@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use mainstay_client::files;
+
 use crate::args::Global;
 use crate::contexts::{self, Contexts};
 use crate::error::CliError;
@@ -67,11 +69,21 @@ impl Choice<'_> {
         }
         match self.contexts()?.current {
             Some(name) => self.context(&name),
-            None => Err(CliError::new(Exit::Unreachable, "which mesh? None runs in this folder or above, and no context is in use")
-                .with_next("start one on this machine:   mainstay up")
-                .with_next("name a running one:          mainstay --dir DIR …")
-                .with_next("add one elsewhere:           mainstay context add NAME --members HOST:PORT …")),
+            None => Err(self.none()),
         }
+    }
+
+    fn none(&self) -> CliError {
+        let asleep =
+            self.folder.into_iter().flat_map(Path::ancestors).map(|folder| folder.join(DIR)).find(|dir| files::exists(&Layout::new(dir).record()));
+        if let Some(dir) = asleep {
+            return CliError::new(Exit::Unreachable, format!("the mesh in {} does not run, and no other one is named", dir.display()))
+                .with_next(format!("start it:  mainstay up --dir {}", dir.display()));
+        }
+        CliError::new(Exit::Unreachable, "which mesh? None runs in this folder or above, and no context is in use")
+            .with_next("start one on this machine:   mainstay up")
+            .with_next("name a running one:          mainstay --dir DIR …")
+            .with_next("add one elsewhere:           mainstay context add NAME --members HOST:PORT …")
     }
 
     fn contexts(&self) -> Result<Contexts, CliError> {
@@ -89,7 +101,8 @@ impl Choice<'_> {
 fn local(dir: &Path) -> Result<Found, CliError> {
     let layout = Layout::new(dir);
     let Some(record) = Record::load(&layout)? else {
-        return Err(CliError::usage(format!("{} is not the directory of a mesh: it has no up.toml", dir.display())).with_next(format!("start one there:  mainstay up --dir {}", dir.display())));
+        return Err(CliError::usage(format!("{} is not the directory of a mesh: it has no up.toml", dir.display()))
+            .with_next(format!("start one there:  mainstay up --dir {}", dir.display())));
     };
     Ok(Found { members: record.member_addresses(), identity: layout.operator(), local: Some(dir.to_owned()) })
 }
@@ -98,8 +111,6 @@ fn local(dir: &Path) -> Result<Found, CliError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::path::Path;
-
-    use mainstay_client::files;
 
     use super::*;
     use crate::contexts::Context;
@@ -154,7 +165,10 @@ mod tests {
         let context = Choice { context: Some("lab"), ..variable };
         assert_eq!(members(&context), ["lab:7400"]);
         let dir = Choice { dir: Some(&named), ..context };
-        assert_eq!(dir.find().unwrap(), Found { members: vec!["127.0.0.1:21001".into()], identity: named.join("operator"), local: Some(named.clone()) });
+        assert_eq!(
+            dir.find().unwrap(),
+            Found { members: vec!["127.0.0.1:21001".into()], identity: named.join("operator"), local: Some(named.clone()) }
+        );
         drop(living);
         assert_eq!(members(&base), ["lab:7400"]);
     }
@@ -165,9 +179,14 @@ mod tests {
         let nowhere = Choice { folder: Some(Path::new("/")), ..Choice::default() };
         let error = nowhere.find().unwrap_err();
         assert!(error.exit.status() == 3 && error.next.len() == 3, "{error}");
-        let wrong = Choice { context: Some("none"), config_dir: Some(&around.path("config")), folder: Some(Path::new("/")), ..Choice::default() }.find().unwrap_err();
+        let asleep = around.mesh("work/.mainstay", 21_003);
+        let error = Choice { folder: Some(&around.path("work/deep")), ..Choice::default() }.find().unwrap_err();
+        assert_eq!(error.next, [format!("start it:  mainstay up --dir {}", asleep.display())]);
+        let wrong = Choice { context: Some("none"), config_dir: Some(&around.path("config")), folder: Some(Path::new("/")), ..Choice::default() }
+            .find()
+            .unwrap_err();
         assert_eq!(wrong.next, ["known are lab, prod; add another one:  mainstay context add"]);
-        let empty = around.path("work");
+        let empty = around.path("work/deep");
         let error = Choice { dir: Some(&empty), ..nowhere }.find().unwrap_err();
         assert!(error.message.ends_with("is not the directory of a mesh: it has no up.toml"), "{error}");
     }

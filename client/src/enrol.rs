@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 
 use crate::channel;
 use crate::error::ConnectError;
-use crate::identity::{Bundle, IdentityError, JoinToken, NewKey, root_sha256};
+use crate::identity::{Bundle, ClientIdentity, IdentityError, JoinToken, NewKey, root_sha256};
 
 /// How long one coordinator may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -19,12 +19,16 @@ const HOPS: usize = 3;
 /// Why nobody was let in.
 #[derive(Debug, thiserror::Error)]
 pub enum EnrolError {
+    /// There is no connection to the enrolment address, or the other end is not to be trusted.
     #[error("cannot enrol: {0}")]
     Connect(#[from] ConnectError),
+    /// No key could be made, or what came back does not fit it.
     #[error("cannot enrol: {0}")]
     Identity(#[from] IdentityError),
+    /// The answer is no: the join token is used up, has expired, or is for something else.
     #[error("the mesh refuses to enrol {identity}: {message}")]
     Refused { identity: Identity, message: String },
+    /// Nobody could answer: there is no leader, or the connection broke.
     #[error("the mesh cannot enrol {identity} now: {message}")]
     Unavailable { identity: Identity, message: String },
 }
@@ -59,7 +63,15 @@ pub async fn enrol(address: &str, token: &JoinToken, identity: &Identity) -> Res
                         message: "the roots it was given do not hold the one that the join token pins".into(),
                     });
                 }
-                return Ok(key.into_bundle(certificate.chain_pem, certificate.roots_pem));
+                let bundle = key.into_bundle(certificate.chain_pem, certificate.roots_pem);
+                let (_, named) = bundle.identity()?;
+                if named != *identity {
+                    let message = format!("the certificate it was given is {named}'s");
+                    return Err(EnrolError::Refused { identity: identity.clone(), message });
+                }
+                // Proves that key, chain and roots fit together, before anything is stored.
+                ClientIdentity::new(bundle.clone())?;
+                return Ok(bundle);
             }
             Err(status) if status.code() == Code::Unavailable => {
                 status.message().clone_into(&mut message);

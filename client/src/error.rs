@@ -11,7 +11,9 @@ use tonic::{Code, Status};
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{address}: {reason}")]
 pub struct ConnectError {
+    /// `host:port`, as it was given.
     pub address: String,
+    /// What is there instead of a connection.
     pub reason: Reason,
 }
 
@@ -46,20 +48,64 @@ impl ConnectError {
 
 impl Reason {
     /// Finds the TLS error, if it is one, in a chain of sources. With TLS 1.3 the other end's refusal comes as
-    /// an alert at the first read, wrapped several times.
+    /// an alert at the first read, and HTTP/2 passes on no more of it than its text.
     pub(crate) fn of(error: &(dyn Error + 'static)) -> Reason {
         let mut words = error.to_string();
         let mut next = Some(error);
+        let mut spoke = false;
         while let Some(error) = next {
+            words = error.to_string();
             let io_inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
             let tls = error.downcast_ref::<rustls::Error>().or_else(|| io_inner.and_then(|inner| inner.downcast_ref()));
-            if let Some(text) = tls.and_then(certificate_words) {
-                return Reason::Certificate(text);
+            if let Some(reason) = tls.cloned().or_else(|| alert_in(&words)).as_ref().and_then(Reason::of_tls) {
+                return reason;
             }
-            words = error.to_string();
+            spoke |= error.is::<hyper::Error>();
             next = error.source();
         }
+        // Errors of dialling do not come from hyper: this is of a connection that had been made.
+        if spoke {
+            return Reason::Unreachable(format!("the other end closed the connection ({words}); if it does so each time, its log says why"));
+        }
         Reason::Unreachable(words)
+    }
+
+    fn of_tls(error: &rustls::Error) -> Option<Reason> {
+        certificate_words(error).map(Reason::Certificate).or_else(|| other_end_words(error).map(|words| Reason::Unreachable(words.into())))
+    }
+}
+
+/// Alerts that speak of a certificate or of the protocol's version.
+const ALERTS: [AlertDescription; 11] = [
+    AlertDescription::CertificateExpired,
+    AlertDescription::UnknownCA,
+    AlertDescription::CertificateRequired,
+    AlertDescription::BadCertificate,
+    AlertDescription::CertificateUnknown,
+    AlertDescription::CertificateRevoked,
+    AlertDescription::UnsupportedCertificate,
+    AlertDescription::AccessDenied,
+    AlertDescription::DecryptError,
+    AlertDescription::ProtocolVersion,
+    AlertDescription::NoApplicationProtocol,
+];
+
+/// The alert whose text, as rustls writes it, this is.
+fn alert_in(words: &str) -> Option<rustls::Error> {
+    ALERTS.into_iter().map(rustls::Error::AlertReceived).find(|alert| words.ends_with(&alert.to_string()))
+}
+
+/// For an address at which something else listens than was expected.
+fn other_end_words(error: &rustls::Error) -> Option<&'static str> {
+    match error {
+        rustls::Error::InvalidMessage(_) => Some("what answers there does not speak TLS: is it a coordinator's gRPC address?"),
+        rustls::Error::PeerIncompatible(_) | rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) => {
+            Some("what answers there does not speak TLS 1.3: is it a coordinator's gRPC address?")
+        }
+        rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) | rustls::Error::NoApplicationProtocol => {
+            Some("what answers there does not speak HTTP/2: is it a coordinator's gRPC address?")
+        }
+        _ => None,
     }
 }
 
@@ -75,16 +121,27 @@ fn certificate_words(error: &rustls::Error) -> Option<String> {
             "the coordinator's certificate is of another mesh: its root is not one that this identity trusts".into()
         }
         rustls::Error::InvalidCertificate(CertificateError::Other(other)) => other.to_string(),
+        rustls::Error::InvalidCertificate(CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. }) => {
+            "the other end is not a coordinator: its certificate is not one for a server of the mesh; check the address".into()
+        }
         rustls::Error::InvalidCertificate(other) => format!("the coordinator's certificate is not good: {other}"),
         rustls::Error::AlertReceived(AlertDescription::CertificateExpired) => {
-            "the coordinator refuses this certificate: it expired more than 30 days ago; enrol again with a join token".into()
+            "the coordinator refuses this certificate: either it expired more than 30 days ago, then enrol again with a join token, or it is not \
+             valid yet, then compare the clocks of both machines"
+                .into()
         }
-        rustls::Error::AlertReceived(AlertDescription::UnknownCA) => "the coordinator refuses this certificate: it is of another mesh".into(),
-        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => "the coordinator wants a certificate, and none was shown".into(),
+        rustls::Error::AlertReceived(AlertDescription::UnknownCA) => {
+            "the coordinator refuses this certificate: it is of another mesh; use this mesh's identity, or enrol with its join token".into()
+        }
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "the coordinator wants a certificate, and none was shown: without one there is only enrolment, at its enrolment address".into()
+        }
         rustls::Error::AlertReceived(
             alert @ (AlertDescription::BadCertificate
             | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateRevoked
             | AlertDescription::AccessDenied
+            | AlertDescription::DecryptError
             | AlertDescription::UnsupportedCertificate),
         ) => format!("the coordinator refuses this certificate ({alert:?}): its log says why"),
         _ => return None,
@@ -108,9 +165,9 @@ pub enum CallError {
     DeadlineExceeded(Duration),
 }
 
-fn listed(tried: &[ConnectError]) -> String {
+pub(crate) fn listed(tried: &[ConnectError]) -> String {
     if tried.is_empty() {
-        return "no address is known".to_owned();
+        return "no address is known; name their gRPC addresses, host:port".to_owned();
     }
     tried.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -2,10 +2,15 @@
 //!
 //! The holder counts its TTL from before each request was sent, on a clock that counts suspend, and gives
 //! itself up a tenth of the TTL before the mesh may hand the lease on: whatever was delayed was delayed on
-//! the safe side.
+//! the safe side. It does not stop what the lease stands for: that is the holder's part, as soon as
+//! [`Held::lost`] ends.
+
+mod keeper;
+mod place;
+mod term;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::fmt;
 use std::time::Duration;
 
 use mainstay_core::state::lease::LeaseSpec;
@@ -14,10 +19,12 @@ use mainstay_proto::v1;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
-use crate::clock::Clock;
+use self::keeper::{Keeper, is_gone};
+use self::place::Place;
+use self::term::Term;
 use crate::error::CallError;
 use crate::mesh::Mesh;
-use crate::random;
+use crate::random::Backoff;
 
 /// Longest that one call waits for a lease; a longer wait is several calls that keep their place.
 const WAIT_CALL: Duration = Duration::from_secs(10);
@@ -38,162 +45,103 @@ pub struct HoldOptions {
 /// Why a lease is not held.
 #[derive(Debug, thiserror::Error)]
 pub enum HoldError {
+    /// Somebody else has it, as far as is known those in `held_by`.
     #[error("lease {name} was not had within {waited:?}; held by {}", if held_by.is_empty() { "nobody that is known".to_owned() } else { held_by.join(", ") })]
     Held { name: String, waited: Duration, held_by: Vec<String> },
+    /// The mesh was not reached, or said no.
     #[error(transparent)]
     Call(#[from] CallError),
 }
 
 /// A lease that is held until it is released, dropped or lost. It renews itself.
-#[derive(Debug)]
+///
+/// Dropped without [`Held::release`], a lease ends after its TTL, a claim not at all.
 pub struct Held {
     mesh: Mesh,
     name: String,
     token: String,
     incarnation: String,
-    lost: CancellationToken,
+    term: Term,
     stop: CancellationToken,
 }
 
-impl std::fmt::Debug for Mesh {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Mesh").field(self.identity()).finish()
-    }
-}
-
 impl Mesh {
-    /// Takes a lease and keeps it.
+    /// Takes a lease and keeps it. A caller that stops waiting for this gives its place up.
     pub async fn hold_lease(&self, name: &str, options: HoldOptions) -> Result<Held, HoldError> {
         let clock = self.clock().clone();
-        let incarnation = random::token(8);
         let begun = clock.monotonic();
+        let mut place = Place::new(self.clone(), name);
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
         loop {
             let sent = clock.monotonic();
-            let left = options.wait.saturating_sub(sent - begun).min(WAIT_CALL);
-            let answer = self
-                .acquire_lease(v1::AcquireRequest {
-                    name: name.to_owned(),
-                    spec: options.spec.as_ref().map(spec_to_wire),
-                    incarnation: incarnation.clone(),
-                    attributes: options.attributes.clone(),
-                    wait_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
-                    takes_over: options.takes_over,
-                })
-                .await;
-            let over = clock.monotonic() - begun >= options.wait;
+            let wait = options.wait.saturating_sub(sent.saturating_sub(begun)).min(WAIT_CALL);
+            let request = v1::AcquireRequest {
+                name: name.to_owned(),
+                spec: options.spec.as_ref().map(spec_to_wire),
+                incarnation: place.incarnation.clone(),
+                attributes: options.attributes.clone(),
+                wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+                takes_over: options.takes_over,
+            };
+            place.taken = true;
+            let answer = match self.acquire_lease(request).await {
+                Ok(answer) if answer.token.is_empty() => Ok(Err(answer)),
+                Ok(answer) => {
+                    self.term(name, &place.incarnation, &answer, sent).await.map(|term| term.map(|term| (answer.clone(), term)).ok_or(answer))
+                }
+                Err(error) => Err(error),
+            };
+            let over = clock.monotonic().saturating_sub(begun) >= options.wait;
             match answer {
-                Ok(answer) if !answer.token.is_empty() => match self.confirmed(name, &incarnation, &answer, sent).await? {
-                    Some(sent) => return Ok(self.held(name, incarnation, answer, sent)),
-                    // Granted and lost again while the answer was on its way.
-                    None => {}
-                },
-                Ok(answer) if over => {
-                    self.leave(name, &incarnation).await;
+                Ok(Ok((answer, term))) => {
+                    place.taken = false;
+                    return Ok(self.held(name, place.incarnation.clone(), answer, term));
+                }
+                Ok(Err(answer)) if over => {
+                    place.leave().await;
                     return Err(HoldError::Held { name: name.to_owned(), waited: options.wait, held_by: answer.held_by });
                 }
-                Ok(_) => {}
-                Err(error) if error.is_transient() && !over => {}
-                Err(error) => {
-                    self.leave(name, &incarnation).await;
+                Err(error) if over || !error.is_transient() => {
+                    place.leave().await;
                     return Err(error.into());
                 }
+                Ok(Err(_)) | Err(_) => tokio::time::sleep(backoff.pause()).await,
             }
         }
     }
 
-    /// A grant may be much younger than the request that waited for it, and the TTL counts from a request:
-    /// one that took long is confirmed by a renewal, from which it counts then.
-    async fn confirmed(&self, name: &str, incarnation: &str, answer: &v1::AcquireResponse, sent: Duration) -> Result<Option<Duration>, CallError> {
-        let ttl = Duration::from_millis(answer.spec.as_ref().map_or(0, |spec| spec.ttl_ms));
-        if self.clock().monotonic() - sent < ttl / 3 {
-            return Ok(Some(sent));
+    /// For how long a grant is good, and from which request that counts. One may be much younger than the request that waited for it, and its TTL
+    /// counts from a request: a grant that took long is confirmed by a renewal, from which it counts then.
+    /// Nothing when it was lost again while the answer was on its way.
+    async fn term(&self, name: &str, incarnation: &str, answer: &v1::AcquireResponse, sent: Duration) -> Result<Option<(Term, Duration)>, CallError> {
+        let clock = self.clock().clone();
+        let Some(spec) = answer.spec.filter(|spec| spec.ttl_ms > 0) else {
+            let message = format!("the mesh granted lease {name} without saying for how long: is it older than this program?");
+            return Err(CallError::Refused { code: Code::Internal, message });
+        };
+        let ttl = Duration::from_millis(spec.ttl_ms);
+        if spec.kind == i32::from(v1::LeaseKind::Claim) {
+            return Ok(Some((Term::endless(clock), sent)));
         }
-        let sent = self.clock().monotonic();
+        if clock.monotonic().saturating_sub(sent) < ttl / 3 {
+            return Ok(Some((Term::new(clock, sent, ttl), sent)));
+        }
+        let sent = clock.monotonic();
         let request = v1::RenewRequest { name: name.to_owned(), token: answer.token.clone(), incarnation: incarnation.to_owned() };
         match self.renew_lease(request).await {
-            Ok(_) => Ok(Some(sent)),
-            Err(error) if error.code() == Some(Code::FailedPrecondition) => Ok(None),
+            Ok(_) => Ok(Some((Term::new(clock, sent, ttl), sent))),
+            Err(error) if is_gone(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Gives up a place in the queue. Should the mesh not hear of it, the place ends by itself.
-    async fn leave(&self, name: &str, incarnation: &str) {
-        let request = v1::ReleaseRequest { name: name.to_owned(), token: String::new(), incarnation: incarnation.to_owned() };
-        if let Err(error) = self.clone().with_deadline(Duration::from_secs(2)).release_lease(request).await {
-            tracing::debug!(%error, name, "could not leave the queue");
-        }
-    }
-
-    fn held(&self, name: &str, incarnation: String, answer: v1::AcquireResponse, sent: Duration) -> Held {
-        let spec = answer.spec.unwrap_or_default();
-        let is_claim = spec.kind == i32::from(v1::LeaseKind::Claim);
-        let (lost, stop) = (CancellationToken::new(), CancellationToken::new());
-        let held = Held { mesh: self.clone(), name: name.to_owned(), token: answer.token, incarnation, lost: lost.clone(), stop: stop.clone() };
-        let keeper = Keeper {
-            mesh: self.clone(),
-            clock: self.clock().clone(),
-            request: v1::RenewRequest { name: held.name.clone(), token: held.token.clone(), incarnation: held.incarnation.clone() },
-            ttl: Duration::from_millis(spec.ttl_ms),
-            is_claim,
-            lost,
-        };
-        tokio::spawn(async move {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => {}
-                () = keeper.keep(sent) => {}
-            }
-        });
-        held
-    }
-}
-
-/// Renews until the lease is lost.
-struct Keeper {
-    mesh: Mesh,
-    clock: Arc<dyn Clock>,
-    request: v1::RenewRequest,
-    ttl: Duration,
-    is_claim: bool,
-    lost: CancellationToken,
-}
-
-impl Keeper {
-    /// `sent`: when the request was sent whose answer said that the lease is held.
-    async fn keep(self, sent: Duration) {
-        let mut sure_until = self.margin(sent);
-        let mut pause = random::jitter(self.ttl / 3, 0.1);
-        loop {
-            let left = sure_until.saturating_sub(self.clock.monotonic());
-            if left.is_zero() && !self.is_claim {
-                return self.lost.cancel();
-            }
-            tokio::time::sleep(if self.is_claim { pause } else { pause.min(left) }).await;
-            let sent = self.clock.monotonic();
-            let left = sure_until.saturating_sub(sent);
-            if left.is_zero() && !self.is_claim {
-                return self.lost.cancel();
-            }
-            let deadline = if self.is_claim { Duration::from_secs(10) } else { left };
-            match self.mesh.clone().with_deadline(deadline).renew_lease(self.request.clone()).await {
-                Ok(_) => {
-                    sure_until = self.margin(sent);
-                    pause = random::jitter(self.ttl / 3, 0.1);
-                }
-                Err(error) if matches!(error.code(), Some(Code::FailedPrecondition | Code::NotFound | Code::PermissionDenied)) => {
-                    return self.lost.cancel();
-                }
-                Err(error) => {
-                    tracing::debug!(%error, name = self.request.name, "could not renew the lease yet");
-                    pause = random::jitter(Duration::from_millis(100), 1.0);
-                }
-            }
-        }
-    }
-
-    fn margin(&self, sent: Duration) -> Duration {
-        sent + self.ttl - self.ttl / 10
+    fn held(&self, name: &str, incarnation: String, answer: v1::AcquireResponse, (term, sent): (Term, Duration)) -> Held {
+        let stop = CancellationToken::new();
+        let request = v1::RenewRequest { name: name.to_owned(), token: answer.token.clone(), incarnation: incarnation.clone() };
+        let ttl = Duration::from_millis(answer.spec.map_or(0, |spec| spec.ttl_ms));
+        let keeper = Keeper { mesh: self.clone(), request, ttl, sent, term: term.clone() };
+        tokio::spawn(keeper.keep(stop.clone()));
+        Held { mesh: self.clone(), name: name.to_owned(), token: answer.token, incarnation, term, stop }
     }
 }
 
@@ -204,19 +152,21 @@ impl Held {
         &self.token
     }
 
+    /// The lease's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
+    /// Whether it is lost, as of now: worth a look right before what must not be done without it.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.lost.is_cancelled()
+        self.term.is_over()
     }
 
     /// Ends when the lease is no longer held: stop what it stands for, at once.
     pub async fn lost(&self) {
-        self.lost.cancelled().await;
+        self.term.over().await;
     }
 
     /// Gives the lease back.
@@ -227,8 +177,13 @@ impl Held {
     }
 }
 
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").field("name", &self.name).field("token", &self.token).field("left", &self.term.left()).finish_non_exhaustive()
+    }
+}
+
 impl Drop for Held {
-    /// Stops renewing. Without [`Held::release`] the lease ends after its TTL, a claim not at all.
     fn drop(&mut self) {
         self.stop.cancel();
     }

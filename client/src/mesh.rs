@@ -1,10 +1,15 @@
 //! The typed client: one method for each call, on whichever member leads.
 //!
 //! A call goes to the member that is believed to lead. A member that does not lead says who does; one that
-//! cannot be reached is passed over. All tries of one call share its deadline and, for a change, one
-//! idempotency key, so that a change is made once however often it was sent.
+//! cannot be reached, or takes a request and says nothing, is passed over. All tries of one call share its
+//! deadline and, for a change, one idempotency key, so that a change is made once however often it was sent.
+//! Calls to one member share one connection, which is opened when it is first needed.
+
+mod tried;
 
 use std::collections::HashMap;
+use std::error::Error;
+use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,9 +17,11 @@ use std::time::Duration;
 use futures::Stream;
 use mainstay_proto::v1;
 use mainstay_proto::{LEADER_HEADER, REQUEST_KEY_HEADER};
+use tokio::sync::OnceCell;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming, TimeoutExpired};
 
+use self::tried::{Miss, Tried};
 use crate::channel;
 use crate::clock::Clock;
 use crate::error::{CallError, ConnectError, is_broken_connection};
@@ -23,9 +30,13 @@ use crate::random::{self, Backoff};
 
 /// How long a call may take, all tries together, unless told otherwise.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Longest that one try may take before another member is asked: a member that is stopped in its tracks
-/// accepts connections and answers nothing.
-const TRY: Duration = Duration::from_secs(4);
+/// Bounds of what one try may take before another member is asked, which is a third of the call's deadline: a
+/// member that is stopped in its tracks accepts connections and answers nothing. What a request waits for on
+/// purpose comes on top.
+const TRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
+/// How often in a row a call follows members' word for who leads before it pauses: two that name each other
+/// are not asked as fast as they answer.
+const HOPS: usize = 2;
 /// Largest message taken, as the mesh's own limit.
 const MESSAGE_MAX: usize = 4 << 20;
 
@@ -45,28 +56,35 @@ struct Shared {
 #[derive(Default)]
 struct Routes {
     leader: Option<String>,
-    channels: HashMap<String, Channel>,
+    lines: HashMap<String, Line>,
     next: usize,
 }
 
-/// One try's result, when it is not an answer.
-enum Miss {
-    /// Another member leads, or none does.
-    NotLeader {
-        leader: Option<String>,
-        message: String,
-    },
-    Broken(ConnectError),
-    Slow,
+/// The connection to one member, shared by all calls to it.
+type Line = Arc<OnceCell<Channel>>;
+
+/// What the many calls do not share.
+#[derive(Clone, Copy)]
+struct Manner {
+    /// A change carries an idempotency key.
+    change: bool,
+    /// How long the request itself asks the mesh to wait.
+    waits: Duration,
+    /// The answer is a stream, which outlives the call.
+    streams: bool,
 }
 
+const LOOK: Manner = Manner { change: false, waits: Duration::ZERO, streams: false };
+const CHANGE: Manner = Manner { change: true, ..LOOK };
+const WATCH: Manner = Manner { streams: true, ..LOOK };
+
 macro_rules! calls {
-    ($($(#[$doc:meta])* $name:ident($client:ident :: $type:ident . $method:ident): $request:ident => $response:ident, $change:expr;)*) => {
+    ($($(#[$doc:meta])* $name:ident($client:ident :: $type:ident . $method:ident): $request:ident => $response:ident, $manner:expr;)*) => {
         impl Mesh {
             $(
                 $(#[$doc])*
                 pub async fn $name(&self, request: v1::$request) -> Result<v1::$response, CallError> {
-                    self.call($change, self.deadline, &request, |channel, request| async move {
+                    self.call($manner, &request, |channel, request| async move {
                         v1::$client::$type::new(channel).max_decoding_message_size(MESSAGE_MAX).$method(request).await
                     }).await
                 }
@@ -75,37 +93,60 @@ macro_rules! calls {
     };
 }
 
-const LOOK: bool = false;
-const CHANGE: bool = true;
-
 calls! {
     /// The mesh at a glance.
     get_status(mesh_client::MeshClient.get_status): GetStatusRequest => Status, LOOK;
+    /// Nodes, and what their agents last said.
     list_nodes(mesh_client::MeshClient.list_nodes): ListNodesRequest => ListNodesResponse, LOOK;
+    /// Drops a node that is gone for good.
     forget_node(mesh_client::MeshClient.forget_node): ForgetNodeRequest => ForgetNodeResponse, CHANGE;
+    /// What is wrong or unknown now.
     list_findings(mesh_client::MeshClient.list_findings): ListFindingsRequest => ListFindingsResponse, LOOK;
+    /// Who changed what.
     list_audit(mesh_client::MeshClient.list_audit): ListAuditRequest => ListAuditResponse, LOOK;
+    /// The coordinators.
     list_members(members_client::MembersClient.list): ListMembersRequest => ListMembersResponse, LOOK;
+    /// Takes a coordinator in, as a learner at first.
     join_member(members_client::MembersClient.join): JoinMemberRequest => JoinMemberResponse, CHANGE;
+    /// Takes a coordinator out.
     remove_member(members_client::MembersClient.remove): RemoveMemberRequest => RemoveMemberResponse, CHANGE;
+    /// Gives leadership to another member.
     transfer_leadership(members_client::MembersClient.transfer): TransferLeadershipRequest => TransferLeadershipResponse, CHANGE;
+    /// Makes a plan's next revision.
     apply_plan(plans_client::PlansClient.apply): ApplyPlanRequest => ApplyPlanResponse, CHANGE;
+    /// All plans.
     list_plans(plans_client::PlansClient.list): ListPlansRequest => ListPlansResponse, LOOK;
+    /// One plan.
     get_plan(plans_client::PlansClient.get): GetPlanRequest => Plan, LOOK;
+    /// Begins a run of a plan.
     start_run(runs_client::RunsClient.start): StartRunRequest => StartRunResponse, CHANGE;
+    /// Runs, the newest first.
     list_runs(runs_client::RunsClient.list): ListRunsRequest => ListRunsResponse, LOOK;
+    /// One run with its steps.
     get_run(runs_client::RunsClient.get): GetRunRequest => Run, LOOK;
+    /// Ends a run, and undoes what it did.
     abort_run(runs_client::RunsClient.abort): AbortRunRequest => AbortRunResponse, CHANGE;
+    /// What a run waits for.
     why_run(runs_client::RunsClient.why): GetRunRequest => WhyResponse, LOOK;
+    /// Keeps a lease for another TTL; [`Mesh::hold_lease`] does it by itself.
     renew_lease(leases_client::LeasesClient.renew): RenewRequest => RenewResponse, LOOK;
+    /// Gives a lease back; of one that is not held it succeeds.
     release_lease(leases_client::LeasesClient.release): ReleaseRequest => ReleaseResponse, CHANGE;
+    /// One lease with its holders and waiters.
     get_lease(leases_client::LeasesClient.get): GetLeaseRequest => Lease, LOOK;
+    /// Leases by the beginning of their name.
     list_leases(leases_client::LeasesClient.list): ListLeasesRequest => ListLeasesResponse, LOOK;
+    /// Frees a claim by an operator's word that its holder is gone.
     free_claim(leases_client::LeasesClient.free_claim): FreeClaimRequest => FreeClaimResponse, CHANGE;
+    /// Asks for leave to begin an attempt; the answer comes before the first side effect.
     begin_attempt(agents_client::AgentsClient.begin): BeginRequest => BeginResponse, LOOK;
+    /// Says how an attempt ended.
     end_attempt(agents_client::AgentsClient.end): EndRequest => EndResponse, LOOK;
+    /// A new certificate for the caller's own identity.
     renew_certificate(identities_client::IdentitiesClient.renew): RenewCertificateRequest => Certificate, LOOK;
+    /// Makes a join token, which is shown this once.
     create_join_token(identities_client::IdentitiesClient.create_join_token): CreateJoinTokenRequest => JoinToken, CHANGE;
+    /// Refuses an identity from now on.
     revoke_identity(identities_client::IdentitiesClient.revoke): RevokeRequest => RevokeResponse, CHANGE;
 }
 
@@ -113,7 +154,10 @@ impl Mesh {
     /// A client of the mesh whose members listen at `endpoints` (`host:port`). Connects when first used.
     #[must_use]
     pub fn new(endpoints: Vec<String>, identity: ClientIdentity) -> Mesh {
-        Mesh { shared: Arc::new(Shared { endpoints, identity, routes: Mutex::default() }), deadline: DEADLINE }
+        // A fleet that starts at once does not ask the same member first.
+        let next = usize::try_from(random::number() >> 33).unwrap_or(0);
+        let routes = Mutex::new(Routes { next, ..Routes::default() });
+        Mesh { shared: Arc::new(Shared { endpoints, identity, routes }), deadline: DEADLINE }
     }
 
     /// The same client with another deadline for each call.
@@ -122,11 +166,13 @@ impl Mesh {
         Mesh { deadline, ..self }
     }
 
+    /// As whom it calls.
     #[must_use]
     pub fn identity(&self) -> &ClientIdentity {
         &self.shared.identity
     }
 
+    /// The clock of that identity.
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         self.shared.identity.clock()
@@ -134,14 +180,13 @@ impl Mesh {
 
     /// Asks for a lease. May take as long as the request wants to wait, and the deadline of a call more.
     pub async fn acquire_lease(&self, request: v1::AcquireRequest) -> Result<v1::AcquireResponse, CallError> {
-        let patience = self.deadline + Duration::from_millis(request.wait_ms);
-        self.call(LOOK, patience, &request, |channel, request| async move { v1::leases_client::LeasesClient::new(channel).acquire(request).await })
-            .await
+        let manner = Manner { waits: Duration::from_millis(request.wait_ms), ..LOOK };
+        self.call(manner, &request, |channel, request| async move { v1::leases_client::LeasesClient::new(channel).acquire(request).await }).await
     }
 
     /// A run now and after each change, until it has ended.
     pub async fn watch_run(&self, request: v1::GetRunRequest) -> Result<Streaming<v1::RunEvent>, CallError> {
-        self.call(LOOK, self.deadline, &request, |channel, request| async move {
+        self.call(WATCH, &request, |channel, request| async move {
             v1::runs_client::RunsClient::new(channel).max_decoding_message_size(MESSAGE_MAX).watch(request).await
         })
         .await
@@ -149,143 +194,153 @@ impl Mesh {
 
     /// A lease now and after each change.
     pub async fn watch_lease(&self, request: v1::GetLeaseRequest) -> Result<Streaming<v1::Lease>, CallError> {
-        self.call(LOOK, self.deadline, &request, |channel, request| async move { v1::leases_client::LeasesClient::new(channel).watch(request).await })
-            .await
+        self.call(WATCH, &request, |channel, request| async move { v1::leases_client::LeasesClient::new(channel).watch(request).await }).await
     }
 
     /// Opens an agent's link with the leader. Not tried twice: `outgoing` is used up, and the caller begins
-    /// anew with another one.
+    /// anew with another one. What this try learned about who leads is kept for the next.
     pub async fn link(&self, outgoing: impl Stream<Item = v1::AgentMessage> + Send + 'static) -> Result<Streaming<v1::MeshMessage>, CallError> {
-        let address = self.target().ok_or(CallError::Unreachable { tried: Vec::new() })?;
+        let mut tried = Tried::default();
+        let Some(address) = self.target(&tried) else { return Err(CallError::Unreachable { tried: Vec::new() }) };
+        let line = self.line(&address);
         let opened = tokio::time::timeout(self.deadline, async {
-            let channel = self.channel(&address).await?;
+            let channel = self.channel(&line, &address).await?;
             Ok(v1::agents_client::AgentsClient::new(channel).max_decoding_message_size(MESSAGE_MAX).link(outgoing).await)
         });
-        let answer = match opened.await {
-            Err(_) => Err(Miss::Slow),
-            Ok(Err(error)) => Err(Miss::Broken(error)),
-            Ok(Ok(answer)) => return self.judge(&address, answer).map_err(|miss| self.missed(&address, miss))?,
-        };
-        answer.map_err(|miss| self.missed(&address, miss))
+        match self.judge(&address, opened.await, self.deadline) {
+            Ok(answer) => answer,
+            Err(miss) => {
+                self.learn(&address, &line, miss, &mut tried);
+                Err(tried.verdict(self.deadline))
+            }
+        }
     }
 
     /// Makes a call: picks a member, follows the leader, keeps to the deadline.
-    async fn call<T, R, F, Fut>(&self, change: bool, deadline: Duration, request: &T, send: F) -> Result<R, CallError>
+    async fn call<T, R, F, Fut>(&self, manner: Manner, request: &T, send: F) -> Result<R, CallError>
     where
         T: Clone,
         F: Fn(Channel, Request<T>) -> Fut,
         Fut: Future<Output = Result<Response<R>, Status>>,
     {
-        let end = self.clock().monotonic() + deadline;
-        let key = change.then(|| random::token(16));
+        let deadline = self.deadline + manner.waits;
+        let mut tried = Tried::default();
+        match tokio::time::timeout(deadline, self.tries(manner, request, send, &mut tried)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(tried.verdict(deadline)),
+        }
+    }
+
+    /// Asks one member after another until one answers. The caller sets the end.
+    async fn tries<T, R, F, Fut>(&self, manner: Manner, request: &T, send: F, tried: &mut Tried) -> Result<R, CallError>
+    where
+        T: Clone,
+        F: Fn(Channel, Request<T>) -> Fut,
+        Fut: Future<Output = Result<Response<R>, Status>>,
+    {
+        let key = manner.change.then(|| random::token(16));
+        let patience = manner.waits + (self.deadline / 3).clamp(TRY.0, TRY.1);
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(400));
-        let mut last = CallError::DeadlineExceeded(deadline);
-        let mut refused_at: Vec<ConnectError> = Vec::new();
+        let mut hops = 0;
         loop {
-            let left = end.saturating_sub(self.clock().monotonic());
-            if left.is_zero() {
-                return Err(last);
-            }
-            let address = self.target().ok_or(CallError::Unreachable { tried: Vec::new() })?;
-            // The last try has all the time that is left; a call that waits on purpose has it from the start.
-            let patience = if deadline > DEADLINE { left } else { left.min(TRY.max(deadline / 3)) };
+            let Some(address) = self.target(tried) else { return Err(CallError::Unreachable { tried: Vec::new() }) };
+            let line = self.line(&address);
             let answer = tokio::time::timeout(patience, async {
-                let channel = self.channel(&address).await.map_err(Miss::Broken)?;
-                Ok(send(channel, keyed(request.clone(), key.as_deref(), left)).await)
+                let channel = self.channel(&line, &address).await?;
+                let timeout = (!manner.streams).then_some(patience);
+                Ok(send(channel, prepared(request.clone(), key.as_deref(), timeout)).await)
             });
-            let miss = match answer.await {
-                Err(_) => Miss::Slow,
-                Ok(Err(miss)) => miss,
-                Ok(Ok(answer)) => match self.judge(&address, answer) {
-                    Ok(answer) => return answer,
-                    Err(miss) => miss,
-                },
+            let miss = match self.judge(&address, answer.await, patience) {
+                Ok(answer) => return answer,
+                Err(miss) => miss,
             };
-            let follows = matches!(&miss, Miss::NotLeader { leader: Some(leader), .. } if *leader != address);
-            if let Miss::Broken(error) = &miss
-                && error.is_about_certificates()
-            {
-                refused_at.push(error.clone());
-                if refused_at.len() >= self.shared.endpoints.len() {
-                    return Err(CallError::Unreachable { tried: refused_at });
-                }
+            let follows = self.learn(&address, &line, miss, tried);
+            if tried.all_refuse(&self.shared.endpoints) {
+                return Err(std::mem::take(tried).verdict(self.deadline));
             }
-            last = self.missed(&address, miss);
-            if !follows {
-                tokio::time::sleep(backoff.pause().min(end.saturating_sub(self.clock().monotonic()))).await;
+            hops = if follows { hops + 1 } else { HOPS + 1 };
+            if hops > HOPS {
+                hops = 0;
+                tokio::time::sleep(backoff.pause()).await;
             }
         }
     }
 
-    /// Tells answers from misses.
-    fn judge<R>(&self, address: &str, answer: Result<Response<R>, Status>) -> Result<Result<R, CallError>, Miss> {
-        let status = match answer {
-            Ok(response) => {
+    /// Tells answers, good or bad, from misses.
+    fn judge<R>(&self, address: &str, tried: TryResult<R>, patience: Duration) -> Result<Result<R, CallError>, Miss> {
+        let status = match tried {
+            Err(_) => return Err(Miss::Slow(patience)),
+            Ok(Err(error)) => return Err(Miss::Broken(error)),
+            Ok(Ok(Ok(response))) => {
                 self.routes().leader = Some(address.to_owned());
                 return Ok(Ok(response.into_inner()));
             }
-            Err(status) => status,
+            Ok(Ok(Err(status))) => status,
         };
+        if is_out_of_time(&status) {
+            return Err(Miss::Slow(patience));
+        }
         if is_broken_connection(&status) {
             return Err(Miss::Broken(ConnectError::new(address, &status)));
         }
-        match status.metadata().get(LEADER_HEADER) {
-            Some(leader) if status.code() == Code::Unavailable => {
-                let leader = leader.to_str().ok().filter(|leader| !leader.is_empty()).map(str::to_owned);
-                Err(Miss::NotLeader { leader, message: status.message().to_owned() })
-            }
-            _ if status.code() == Code::Unavailable => Err(Miss::NotLeader { leader: None, message: status.message().to_owned() }),
-            _ => Ok(Err(CallError::Refused { code: status.code(), message: status.message().to_owned() })),
+        if status.code() != Code::Unavailable {
+            return Ok(Err(CallError::Refused { code: status.code(), message: status.message().to_owned() }));
         }
+        let leader = status.metadata().get(LEADER_HEADER).and_then(|leader| leader.to_str().ok()).filter(|leader| !leader.is_empty());
+        Err(Miss::NotLeader { leader: leader.map(str::to_owned), message: status.message().to_owned() })
     }
 
-    /// Learns from a miss where to go next, and says what it was.
-    fn missed(&self, address: &str, miss: Miss) -> CallError {
+    /// Learns from a miss where to go next. Says whether that is a leader who is named and worth asking at once.
+    fn learn(&self, address: &str, line: &Line, miss: Miss, tried: &mut Tried) -> bool {
         let mut routes = self.routes();
         if routes.leader.as_deref() == Some(address) {
             routes.leader = None;
         }
-        match miss {
-            Miss::NotLeader { leader, message } => {
-                // A member that names itself, or one that is not there, is not followed for ever: the next
-                // miss clears it again.
-                routes.leader = leader.filter(|leader| leader != address);
-                CallError::NoLeader { message }
+        let mut follows = false;
+        match &miss {
+            Miss::NotLeader { leader: Some(leader), .. } => {
+                if leader != address && !tried.is_left_alone(leader) {
+                    routes.leader = Some(leader.clone());
+                    follows = true;
+                }
             }
-            Miss::Broken(error) => {
-                routes.channels.remove(address);
-                CallError::Unreachable { tried: vec![error] }
-            }
-            Miss::Slow => {
-                routes.channels.remove(address);
-                CallError::DeadlineExceeded(self.deadline)
+            Miss::NotLeader { leader: None, .. } => {}
+            Miss::Broken(_) | Miss::Slow(_) => {
+                // Another call may have opened a new line to it meanwhile; that one stays.
+                if routes.lines.get(address).is_some_and(|current| Arc::ptr_eq(current, line)) {
+                    routes.lines.remove(address);
+                }
             }
         }
+        tried.note(address, miss);
+        follows
     }
 
-    /// The leader, if known, else the members in turn.
-    fn target(&self) -> Option<String> {
+    /// The leader, if known, else the members in turn, without those that this call lately asked in vain.
+    fn target(&self, tried: &Tried) -> Option<String> {
         let mut routes = self.routes();
-        if let Some(leader) = &routes.leader {
+        if let Some(leader) = routes.leader.as_ref().filter(|leader| !tried.is_left_alone(leader)) {
             return Some(leader.clone());
         }
-        routes.next = routes.next.wrapping_add(1);
         let endpoints = &self.shared.endpoints;
-        (!endpoints.is_empty()).then(|| endpoints[routes.next % endpoints.len()].clone())
+        let from = routes.next.checked_rem(endpoints.len())?;
+        let mut turns = (from..endpoints.len()).chain(0..from);
+        let turn = turns.find(|turn| !tried.is_left_alone(&endpoints[*turn])).unwrap_or(from);
+        routes.next = turn + 1;
+        Some(endpoints[turn].clone())
     }
 
-    async fn channel(&self, address: &str) -> Result<Channel, ConnectError> {
-        if let Some(channel) = self.routes().channels.get(address) {
-            return Ok(channel.clone());
-        }
-        let channel = channel::connect(address, &self.shared.identity).await?;
-        self.routes().channels.insert(address.to_owned(), channel.clone());
-        Ok(channel)
+    fn line(&self, address: &str) -> Line {
+        self.routes().lines.entry(address.to_owned()).or_default().clone()
+    }
+
+    async fn channel(&self, line: &Line, address: &str) -> Result<Channel, ConnectError> {
+        line.get_or_try_init(|| channel::connect(address, &self.shared.identity)).await.cloned()
     }
 
     /// Forgets every connection, so that the next call shows the newest certificate.
     pub fn reconnect(&self) {
-        self.routes().channels.clear();
+        self.routes().lines.clear();
     }
 
     fn routes(&self) -> std::sync::MutexGuard<'_, Routes> {
@@ -294,11 +349,36 @@ impl Mesh {
     }
 }
 
-fn keyed<T>(message: T, key: Option<&str>, timeout: Duration) -> Request<T> {
+/// What comes of one try: nothing in time, no connection, or the other end's word.
+type TryResult<R> = Result<Result<Result<Response<R>, Status>, ConnectError>, tokio::time::error::Elapsed>;
+
+impl fmt::Debug for Mesh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Mesh").field(self.identity()).finish()
+    }
+}
+
+/// `timeout` tells the other end when nobody waits for its answer any more.
+fn prepared<T>(message: T, key: Option<&str>, timeout: Option<Duration>) -> Request<T> {
     let mut request = Request::new(message);
-    request.set_timeout(timeout);
+    if let Some(timeout) = timeout {
+        request.set_timeout(timeout);
+    }
     if let Some(key) = key.and_then(|key| key.parse().ok()) {
         request.metadata_mut().insert(REQUEST_KEY_HEADER, key);
     }
     request
+}
+
+/// Whether either end gave up because the request's own timeout passed.
+fn is_out_of_time(status: &Status) -> bool {
+    let mut next = status.source();
+    let local = next.is_some();
+    while let Some(error) = next {
+        if error.is::<TimeoutExpired>() {
+            return true;
+        }
+        next = error.source();
+    }
+    status.code() == Code::DeadlineExceeded || (status.code() == Code::Cancelled && !local)
 }

@@ -152,21 +152,11 @@ impl Formation {
             name: self.member.name.clone(),
             address: self.member.address.clone(),
             enrol_address: self.member.enrol_address.clone(),
-            replaces: self.predecessor(mesh).await?,
+            replaces: self.record.replaces.iter().map(ToString::to_string).collect(),
             version: self.member.version.clone(),
             feature_level: self.member.feature_level,
         };
         Ok(mesh.join_member(request).await?.voter)
-    }
-
-    /// The one of those before this member that is in the group; empty when there is none.
-    async fn predecessor(&self, mesh: &Mesh) -> Result<String, mainstay_client::CallError> {
-        if self.record.replaces.is_empty() {
-            return Ok(String::new());
-        }
-        let listed: BTreeSet<String> = mesh.list_members(v1::ListMembersRequest {}).await?.members.into_iter().map(|member| member.id).collect();
-        let mut before = self.record.replaces.iter().map(ToString::to_string);
-        Ok(before.find(|id| listed.contains(id)).unwrap_or_default())
     }
 
     /// Every address at which the mesh may be found, this member's own among them.

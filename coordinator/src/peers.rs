@@ -34,8 +34,11 @@ const IN_FLIGHT: usize = 64;
 #[derive(Clone)]
 pub struct Peers {
     identity: ClientIdentity,
-    lines: Arc<Mutex<BTreeMap<(String, Lane), Arc<Line>>>>,
+    lines: Arc<Mutex<Lines>>,
 }
+
+/// By address and purpose.
+type Lines = BTreeMap<(String, Lane), Arc<Line>>;
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,7 +109,7 @@ impl Peers {
         self.lines().entry((address.to_owned(), lane)).or_insert_with(new).clone()
     }
 
-    fn lines(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, Lane), Arc<Line>>> {
+    fn lines(&self) -> std::sync::MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -142,10 +142,15 @@ fn ended_early(served: Result<Result<(), ApiError>, tokio::task::JoinError>) -> 
 }
 
 /// Takes the disk, under the certificate's id if that id has never had one, else under a new id; and has a
-/// certificate for whoever lives there.
+/// certificate for whoever lives there. Whether it has had one is known for sure only here; elsewhere the
+/// mesh is asked, or, when this member can sign for itself and forms nothing, a new id is taken in any case.
 async fn take_disk(settings: &Settings, home: &Home, peers: &Peers) -> Result<(Disk, MemberRecord), RunError> {
     let mut record = MemberRecord::load(&settings.dir)?;
     let state = settings.dir.join("state");
+    let is_first = settings.form.iter().any(|(id, _)| *id == home.member());
+    if record.is_none() && !is_first && home.has_issuer() {
+        record = Some(MemberRecord { member: home.member(), replaces: Vec::new() });
+    }
     if record.is_none() {
         let others: Vec<String> = settings.form.iter().filter(|(id, _)| *id != home.member()).map(|(_, address)| address.clone()).collect();
         let asked = [others, settings.join.clone()].concat();

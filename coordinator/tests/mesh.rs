@@ -269,7 +269,7 @@ async fn what_is_wrong_at_the_start_is_said_clearly() {
     mesh.ready(&mesh.operator("ana")).await;
     // The directory is in use.
     let error = mesh.run_copy(0, |_| {}).await.unwrap_err().to_string();
-    assert!(error.contains("in use"), "{error}");
+    assert!(error.contains("is used by another process"), "{error}");
     // The port is in use.
     let error = mesh.run_copy(0, |settings| settings.dir = mesh.fresh_dir("coordinator/00000000000000aa")).await.unwrap_err().to_string();
     assert!(error.contains("another process listens there"), "{error}");

@@ -181,7 +181,7 @@ fn a_new_leader_counts_nothing_that_was_before_it() {
     assert_eq!(rig.decide().wake_at, Some(rig.now + TTL));
     rig.advance(TTL);
     let waiter = Command::ExpireWaiter { name: lease("demo"), holder: holder("b", "p1") };
-    assert_eq!(rig.decide().commands, [expire("demo", token(1)), waiter]);
+    assert_eq!(rig.decide().commands, [waiter, expire("demo", token(1))]);
 }
 
 #[test]
@@ -318,4 +318,16 @@ fn the_first_moments_of_a_mesh_end_nothing() {
     assert_eq!(rig.decide().commands, [], "the entry before was made at 1 s, and mesh time never goes back");
     rig.now = MeshTime(31_000);
     assert_eq!(rig.decide().commands, [expire("demo", token(1))]);
+}
+
+#[test]
+fn what_ends_is_not_handed_to_whoever_is_silent_as_well() {
+    let mut rig = Rig::new();
+    for name in ["a", "b", "c"] {
+        rig.acquire("demo", &holder(name, "p1"), true);
+    }
+    rig.advance(TTL);
+    rig.seen.waiters.insert((lease("demo"), rig::identity("client/c"), "p1".into()), rig.now);
+    rig.settle();
+    assert_eq!(rig.held("demo"), [("client/c (p1)".to_owned(), token(2))]);
 }

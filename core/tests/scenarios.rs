@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! plan NAME                  steps of a plan, indented below
-//! connect AGENT LEDGER [KIND,…]     lose AGENT
+//! connect AGENT LEDGER [KIND,…]     lose AGENT     forget AGENT
 //! start PLAN                 abort RUN REASON…
 //! begin STEP@TARGET          end STEP@TARGET OUTCOME [CHECK SUBJECT | MESSAGE…]     (or the attempt's id)
 //! acquire LEASE CLIENT/PROCESS [claim]   release LEASE CLIENT/PROCESS   renew LEASE TOKEN   ask LEASE CLIENT/PROCESS
@@ -108,6 +108,10 @@ impl Stage {
                 let agent = agent.parse().unwrap();
                 let epoch = self.rig.seen.links.remove(&agent).unwrap().epoch;
                 let reply = self.rig.mesh(Command::LoseAgent { agent, epoch });
+                self.answer(&reply);
+            }
+            ["forget", agent] => {
+                let reply = self.rig.operator(Command::ForgetAgent { agent: agent.parse().unwrap() });
                 self.answer(&reply);
             }
             ["start", plan] => {

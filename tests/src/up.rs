@@ -18,15 +18,15 @@ use crate::wait::PATIENCE;
 pub struct Options {
     pub coordinators: usize,
     pub agents: usize,
-    /// Environment of `up`, which its children inherit.
-    pub env: Vec<(String, String)>,
-    /// Appended to the agents' policy before they start.
+    /// The agents' policy file, there before they start; empty leaves the one that `up` makes.
     pub policy: String,
+    /// Further settings of the agents, TOML.
+    pub settings: String,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { coordinators: 3, agents: 3, env: Vec::new(), policy: String::new() }
+        Options { coordinators: 3, agents: 3, policy: String::new(), settings: String::new() }
     }
 }
 
@@ -71,21 +71,22 @@ impl Up {
         let supervisor = Up::spawn(&place, &options);
         let up = Up { place, _made: made, supervisor };
         up.ready(options.coordinators, options.agents).await;
+        // `up` looks at the machine once by itself; a test begins when that is over.
+        up.ended("daily-1").await;
         up
     }
 
     fn spawn(dir: &Path, options: &Options) -> Child {
         let log = File::options().create(true).append(true).open(dir.join("up.log")).expect("a log for `up`");
-        Command::new(binaries().join("mainstay"))
-            .args(["up", "--dir"])
-            .arg(dir.join("mesh"))
-            .args(["--coordinators", &options.coordinators.to_string(), "--agents", &options.agents.to_string()])
-            .envs(options.env.iter().cloned())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("the same log"))
-            .stderr(log)
-            .spawn()
-            .expect("`mainstay up` starts")
+        let mut command = Command::new(binaries().join("mainstay"));
+        command.args(["up", "--coordinators", &options.coordinators.to_string(), "--agents", &options.agents.to_string()]);
+        command.arg("--dir").arg(dir.join("mesh"));
+        if !options.settings.is_empty() {
+            let file = dir.join("agents.toml");
+            fs::write(&file, &options.settings).expect("the agents' settings");
+            command.arg("--connections").arg(file);
+        }
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("the same log")).stderr(log).spawn().expect("`mainstay up` starts")
     }
 
     /// Waits until all members vote, one leads, and all agents are linked.

@@ -47,6 +47,9 @@ pub const CERTIFICATES: [&str; 12] = [
     "/etc/pki/tls/private/*.pem",
 ];
 
+/// Stands for the usual places in a list of globs.
+const USUAL: &str = "usual";
+
 impl ExecuteSettings {
     /// Globs of log files; those of a usual machine when none are set.
     #[must_use]
@@ -54,9 +57,13 @@ impl ExecuteSettings {
         if self.logs.is_empty() { LOGS.map(str::to_owned).to_vec() } else { self.logs.clone() }
     }
 
-    /// Globs of certificate files; those of a usual machine when none are set.
+    /// Globs of certificate files; those of a usual machine when none are set, or in the place of `usual`.
     #[must_use]
     pub fn certificate_globs(&self) -> Vec<String> {
-        if self.certificates.is_empty() { CERTIFICATES.map(str::to_owned).to_vec() } else { self.certificates.clone() }
+        let usual = || CERTIFICATES.map(str::to_owned).to_vec();
+        if self.certificates.is_empty() {
+            return usual();
+        }
+        self.certificates.iter().flat_map(|glob| if glob == USUAL { usual() } else { vec![glob.clone()] }).collect()
     }
 }

@@ -21,7 +21,7 @@ pub enum LedgerError {
         doing: &'static str,
         path: PathBuf,
         #[source]
-        source: redb::Error,
+        source: Box<redb::Error>,
     },
     #[error("a write to the ledger did not come to its end: {0}")]
     Stopped(String),
@@ -42,7 +42,7 @@ impl LedgerError {
             | redb::Error::TableIsMultimap(_)
             | redb::Error::TypeDefinitionChanged { .. }
             | redb::Error::UpgradeRequired(_)) => LedgerError::Damaged { path, what: error.to_string() },
-            source => LedgerError::Disk { doing, path, source },
+            source => LedgerError::Disk { doing, path, source: Box::new(source) },
         }
     }
 

@@ -9,6 +9,7 @@ use mainstay_core::reconcile::LedgerState;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::record::{self, Head};
+use super::storage::Storage;
 use super::{LedgerError, Version};
 
 /// A ledger is small, and redb's own default is a gigabyte.
@@ -38,7 +39,7 @@ impl File {
             let database = Database::builder()
                 .set_cache_size(CACHE_BYTES)
                 .set_check_integrity_on_open(true)
-                .create(path)
+                .create_with_backend(Storage::open(path).map_err(|error| LedgerError::of("open", path, error))?)
                 .map_err(|error| LedgerError::of("open", path, error))?;
             let contents = contents(&database, path, fresh)?;
             Ok((File { database, path: path.to_owned(), id: contents.head.id.clone() }, contents))

@@ -10,6 +10,7 @@
 mod error;
 mod file;
 mod record;
+mod storage;
 
 use std::collections::BTreeMap;
 use std::path::Path;

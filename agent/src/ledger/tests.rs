@@ -60,32 +60,52 @@ async fn two_processes_cannot_have_one_ledger() {
     assert!(matches!(Ledger::open(dir.path(), id("b")), Err(LedgerError::InUse { .. })));
 }
 
-async fn filled(dir: &Path) -> std::path::PathBuf {
+/// A ledger with something in it, as a clean end left it, or as a power cut did.
+async fn filled(dir: &Path, cleanly: bool) -> std::path::PathBuf {
+    let path = dir.join(FILE_NAME);
     let ledger = Ledger::open(dir, id("a")).unwrap();
     for counter in 0..20 {
         ledger.write(attempt(counter), ended()).await.unwrap();
     }
-    dir.join(FILE_NAME)
+    ledger.write(attempt(20), LedgerState::Accepted).await.unwrap();
+    ledger.write(attempt(20), LedgerState::Begun).await.unwrap();
+    let image = std::fs::read(&path).unwrap();
+    drop(ledger);
+    if !cleanly {
+        std::fs::write(&path, image).unwrap();
+    }
+    path
+}
+
+#[tokio::test]
+async fn a_power_cut_takes_nothing_back() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path(), false).await;
+    let ledger = Ledger::open(dir.path(), id("b")).unwrap();
+    assert_eq!((ledger.id(), ledger.len(), ledger.entry(attempt(20))), (&id("a"), 21, Some(LedgerState::Begun)));
 }
 
 #[tokio::test]
 async fn flipped_bytes_never_make_an_older_ledger_of_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = filled(dir.path()).await;
-    let (whole, entries) = (std::fs::read(&path).unwrap(), Ledger::open(dir.path(), id("b")).unwrap().entries());
-    let mut refused = 0;
-    // Steps of a prime, so that all parts of all pages are met.
-    for at in (0..whole.len()).step_by(1_031) {
-        let mut bytes = whole.clone();
-        bytes[at] ^= 0xff;
-        std::fs::write(&path, &bytes).unwrap();
-        match Ledger::open(dir.path(), id("c")) {
-            Err(LedgerError::Damaged { .. }) => refused += 1,
-            Err(other) => panic!("byte {at}: {other}"),
-            Ok(ledger) => assert_eq!((ledger.id(), ledger.entries()), (&id("a"), entries.clone()), "byte {at}"),
+    for cleanly in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = filled(dir.path(), cleanly).await;
+        let whole = std::fs::read(&path).unwrap();
+        let entries = Ledger::open(dir.path(), id("b")).unwrap().entries();
+        let mut refused = 0;
+        // Steps of a prime, so that all parts of all pages are met, and shorter ones for the header.
+        for at in (0..320).step_by(11).chain((320..whole.len()).step_by(1_499)) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0xff;
+            std::fs::write(&path, &bytes).unwrap();
+            match Ledger::open(dir.path(), id("c")) {
+                Err(LedgerError::Damaged { .. }) => refused += 1,
+                Err(other) => panic!("byte {at}: {other}"),
+                Ok(ledger) => assert_eq!((ledger.id(), ledger.entries()), (&id("a"), entries.clone()), "byte {at}, cleanly: {cleanly}"),
+            }
         }
+        assert!(refused > 0, "some of these bytes are in use");
     }
-    assert!(refused > 0, "some of these bytes are in use");
 }
 
 #[tokio::test]
@@ -100,7 +120,7 @@ async fn nonsense_is_refused_with_what_to_do() {
 #[tokio::test]
 async fn a_newer_format_is_refused_and_left_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
-    let path = filled(dir.path()).await;
+    let path = filled(dir.path(), true).await;
     {
         let database = redb::Database::create(&path).unwrap();
         let transaction = database.begin_write().unwrap();
@@ -111,4 +131,15 @@ async fn a_newer_format_is_refused_and_left_as_it_is() {
     let error = Ledger::open(dir.path(), id("b")).unwrap_err();
     assert!(matches!(error, LedgerError::Newer { found: 9, known: 1, .. }), "{error}");
     assert!(error.to_string().contains("start a newer version"), "{error}");
+}
+
+#[tokio::test]
+async fn room_on_the_disk_is_taken_in_advance() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let dir = tempfile::tempdir().unwrap();
+    let path = filled(dir.path(), true).await;
+    let meta = std::fs::metadata(&path).unwrap();
+    assert!(meta.blocks() * 512 >= 1 << 20, "{} blocks", meta.blocks());
+    assert!(meta.len() < 1 << 20);
+    assert_eq!(meta.permissions().mode() & 0o777, 0o600);
 }

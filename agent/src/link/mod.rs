@@ -28,6 +28,7 @@ pub use metrics::LinkMetrics;
 pub use outbox::Outbox;
 use session::{Ended, Session};
 
+use crate::complaint::Complaint;
 use crate::ledger::{Ledger, LedgerError};
 
 /// First pause before the link is opened again, and the longest.
@@ -90,7 +91,7 @@ impl<C: Connector> Link<C> {
     /// Always: when another process took the identity over, or the ledger does not work.
     pub async fn run(self) -> LinkError {
         let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
-        let mut complained = String::new();
+        let mut complaint = Complaint::default();
         for number in 1.. {
             let begun = self.clock.monotonic();
             let ended = self.session(number).run().await;
@@ -103,16 +104,10 @@ impl<C: Connector> Link<C> {
             };
             if self.clock.monotonic().saturating_sub(begun) >= WORKED {
                 backoff.reset();
-                complained.clear();
+                complaint = Complaint::default();
             }
             let pause = backoff.pause();
-            // The same reason again and again is said once.
-            if why == complained {
-                tracing::debug!(error = why, ?pause, "no link to the mesh");
-            } else {
-                tracing::warn!(error = why, ?pause, "no link to the mesh; trying again");
-                complained = why;
-            }
+            complaint.about("no link to the mesh", &why, pause);
             self.metrics.lost.inc();
             tokio::time::sleep(pause).await;
         }

@@ -44,7 +44,7 @@ pub struct Arguments {
     /// Log files that `logs.errors` reads; * and ** stand for any text
     #[arg(long, value_name = "GLOB")]
     pub logs: Option<Vec<String>>,
-    /// Certificate files that `tls.check` reads
+    /// Certificate files that `tls.check` reads; `usual` stands for the usual places
     #[arg(long, value_name = "GLOB")]
     pub certificates: Option<Vec<String>>,
     /// Networks, addresses or host names that checks may reach although they are refused otherwise

@@ -20,11 +20,12 @@ pub enum Context {
 }
 
 const EXAMPLES: &str = "Examples:
-  mainstay context add prod --members mesh.example:7400 --enrol mesh.example:7401 --as operator/ana --token-file token
-  mainstay context add lab --members 10.0.0.1:7400,10.0.0.2:7400 --identity /etc/mainstay/operator
+  mainstay context add prod --members mesh.example:7400 \\
+      --enrol mesh.example:7401 --as operator/ana --token-file token
+  mainstay context add lab --members 10.0.0.1:7400 --identity /etc/mainstay/ana
 
-A join token is a secret: it is read from a file, from standard input (-) or from MAINSTAY_JOIN_TOKEN, never
-from the command line.";
+A join token is a secret: it is read from a file, from standard input (-) or
+from MAINSTAY_JOIN_TOKEN, never from the command line.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

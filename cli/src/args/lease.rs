@@ -41,9 +41,10 @@ const EXAMPLES: &str = "Examples:
   mainstay lease run backup --wait 0s -- ./backup.sh      give up at once if somebody else holds it
   mainstay lease run crawl --slots 3 -- ./crawl
 
-The command has the token of its grant in MAINSTAY_LEASE_TOKEN; a later grant always has a greater one. When
-the lease is lost, the command is ended (SIGTERM, 10 s later SIGKILL). Exit status: the command's own; 125
-when the lease was not had in time, or was lost.";
+The command has the token of its grant in MAINSTAY_LEASE_TOKEN; a later grant
+always has a greater one. When the lease is lost, the command is ended (SIGTERM,
+10 s later SIGKILL). Exit status: the command's own; 125 when the lease was not
+had in time, or was lost.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

@@ -31,8 +31,8 @@ const EXAMPLES: &str = "Examples:
   mainstay why daily-1                  for what a run waits
   mainstay lease run deploy -- make deploy
 
-Exit status: 0 success · 1 ran and failed, was aborted, or found something critical or unknown ·
-2 bad usage · 3 no coordinator could be reached";
+Exit status: 0 success; 1 ran and failed, was aborted, or found something
+critical or unknown; 2 bad usage; 3 no coordinator could be reached";
 
 /// Flags of every verb, before or after it.
 #[derive(Debug, Clone, Default, Args)]
@@ -114,9 +114,7 @@ pub enum Verb {
     Context(context::Context),
     /// Completions for a shell
     #[command(after_help = "Example:\n  mainstay completion bash > ~/.local/share/bash-completion/completions/mainstay")]
-    Completion {
-        shell: clap_complete::Shell,
-    },
+    Completion { shell: clap_complete::Shell },
     /// Version of this program
     Version,
 }

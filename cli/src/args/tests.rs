@@ -42,7 +42,14 @@ fn wrong_words_are_bad_usage() {
 
 #[test]
 fn inputs_are_json() {
-    let cases = [("n=3", "3"), ("on=true", "true"), ("image=shop/web:2", "\"shop/web:2\""), ("x=", "\"\""), ("list=[1]", "\"[1]\""), ("q=\"a\"", "\"\\\"a\\\"\"")];
+    let cases = [
+        ("n=3", "3"),
+        ("on=true", "true"),
+        ("image=shop/web:2", "\"shop/web:2\""),
+        ("x=", "\"\""),
+        ("list=[1]", "\"[1]\""),
+        ("q=\"a\"", "\"\\\"a\\\"\""),
+    ];
     for (text, json) in cases {
         assert_eq!(run::input(text).unwrap().1, json, "{text}");
     }

@@ -9,8 +9,9 @@ const EXAMPLES: &str = "Examples:
   mainstay up --once daily           ends after the report, with the exit status of the plan
   mainstay up --dir /tmp/m --coordinators 1 --agents 1
 
-State is kept in --dir (.mainstay if left out): certificates in ca/, logs in logs/, what agents may do in
-agent-policy.toml. The ports are free ones of this machine, loopback only, and kept in up.toml.";
+State is kept in --dir (.mainstay if left out): certificates in ca/, logs in
+logs/, what agents may do in agent-policy.toml. The ports are free ones of
+this machine, loopback only, and kept in up.toml.";
 
 #[derive(Debug, Clone, Default, Args)]
 #[command(after_help = EXAMPLES)]

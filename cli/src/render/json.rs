@@ -9,3 +9,44 @@ pub fn json(message: &impl Serialize) -> Result<String, CliError> {
     let text = serde_json::to_string_pretty(message).map_err(|error| CliError::failed(format!("the answer cannot be written as JSON: {error}")))?;
     Ok(text + "\n")
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use mainstay_proto::v1::{
+        AuditRecord, Finding, Lease, LeaseHolder, LeaseKind, LeaseSpec, LinkState, ListAuditResponse, Node, Plan, StartRunResponse, Verdict, Wait,
+        WhyResponse,
+    };
+    use serde_json::{Value, json};
+
+    use super::super::report::tests::day;
+    use super::*;
+
+    fn value(message: &impl Serialize) -> Value {
+        serde_json::from_str(&json(message).unwrap()).unwrap()
+    }
+
+    /// The form that programs rely on, so that a change of it shows in review.
+    #[test]
+    fn main_messages() {
+        let holder = LeaseHolder {
+            identity: "operator/ana".into(),
+            incarnation: "863633ba".into(),
+            token: "1.7".into(),
+            since_unix_ms: 1_000,
+            attributes: [("pid".to_owned(), "7".to_owned())].into(),
+        };
+        let run = day();
+        let all = json!({
+            "node": value(&Node { cluster: "local".into(), name: "a1".into(), link: LinkState::Up.into(), host: true, kinds: vec!["wait".into()], ..Node::default() }),
+            "lease": value(&Lease { name: "demo".into(), spec: Some(LeaseSpec { slots: 1, ttl_ms: 30_000, kind: LeaseKind::Ttl.into() }), held: vec![holder], waiting: vec![] }),
+            "finding": value(&Finding { fingerprint: "f".into(), severity: Verdict::Critical.into(), check: "disk.used".into(), ..Finding::default() }),
+            "plan": value(&Plan { name: "daily".into(), revision: 1, bundled: true, ..Plan::default() }),
+            "audit": value(&ListAuditResponse { records: vec![AuditRecord { number: 1, ..AuditRecord::default() }], intact: true }),
+            "start": value(&StartRunResponse { run: "daily-1".into() }),
+            "why": value(&WhyResponse { run: None, waits: vec![Wait { step: "logs".into(), ..Wait::default() }] }),
+            "run": value(&run),
+        });
+        insta::assert_snapshot!(serde_json::to_string_pretty(&all).unwrap());
+    }
+}

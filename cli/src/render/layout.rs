@@ -45,6 +45,23 @@ pub fn shorten_middle(text: &str, to: usize) -> String {
     format!("{first}…{last}")
 }
 
+/// A noun and what it is of, at most `to` wide: of a path, the folders in front go first, the noun never.
+#[must_use]
+pub fn shorten_path(noun: &str, of: &str, to: usize) -> String {
+    let whole = if of.is_empty() { noun.to_owned() } else { format!("{noun} {of}").trim_start().to_owned() };
+    if width(&whole) <= to {
+        return whole;
+    }
+    let prefix = if noun.is_empty() { String::new() } else { format!("{noun} ") };
+    let room = to.saturating_sub(width(&prefix));
+    let tails = of.match_indices('/').skip(1).map(|(at, _)| format!("…{}", &of[at..]));
+    match tails.into_iter().find(|tail| width(tail) <= room) {
+        Some(tail) => format!("{prefix}{tail}"),
+        None if room >= 5 => format!("{prefix}{}", shorten_middle(of, room)),
+        None => shorten_middle(&whole, to),
+    }
+}
+
 fn take_columns(chars: impl Iterator<Item = char>, columns: usize) -> Vec<char> {
     let mut used = 0;
     chars
@@ -61,10 +78,27 @@ pub fn wrap(text: &str, to: Option<usize>) -> Vec<String> {
     match to {
         None => text.lines().map(str::to_owned).collect(),
         Some(to) => {
-            let options = textwrap::Options::new(to.max(8)).word_splitter(textwrap::WordSplitter::NoHyphenation);
-            textwrap::wrap(text, options).into_iter().map(|line| line.trim_end().to_owned()).collect()
+            let options = textwrap::Options::new(to.max(8))
+                .word_splitter(textwrap::WordSplitter::NoHyphenation)
+                .word_separator(textwrap::WordSeparator::AsciiSpace);
+            textwrap::wrap(&glued(text), options).into_iter().map(|line| line.trim_end().replace('\u{a0}', " ")).collect()
         }
     }
+}
+
+/// A number stays with its unit: `24 h` is not broken.
+fn glued(text: &str) -> String {
+    const UNITS: [&str; 12] = ["%", "h", "s", "d", "ms", "min", "B", "KiB", "MiB", "GiB", "TiB", "days"];
+    let mut words = text.split(' ').peekable();
+    let mut glued = String::with_capacity(text.len() + 8);
+    while let Some(word) = words.next() {
+        glued.push_str(word);
+        if let Some(next) = words.peek() {
+            let is_quantity = word.ends_with(|c: char| c.is_ascii_digit()) && UNITS.contains(&next.trim_end_matches([',', ';', '.', ':', ')']));
+            glued.push(if is_quantity { '\u{a0}' } else { ' ' });
+        }
+    }
+    glued
 }
 
 /// What other people's text may hold and a terminal must not see: control characters become a space.
@@ -84,6 +118,10 @@ mod tests {
         assert_eq!(shorten_middle("/etc/ssl/private/site.pem", 16), "/etc/…e/site.pem");
         assert_eq!(width(&shorten_middle("/etc/ssl/private/site.pem", 16)), 16);
         assert_eq!(pad("ab", 4), "ab  ");
+        assert_eq!(shorten_path("log", "/var/log/apt/history.log", 24), "log …/apt/history.log");
+        assert_eq!(shorten_path("log", "/var/log/apt/history.log", 30), "log /var/log/apt/history.log");
+        assert_eq!(shorten_path("certificate", "/a/very-long-name-of-a-file.pem", 24), "certificate /ver…ile.pem".replace("/ver…ile", "/a/…file"));
+        assert_eq!(shorten_path("CPU", "", 24), "CPU");
     }
 
     #[test]
@@ -97,6 +135,7 @@ mod tests {
         assert_eq!(wrap("one two three", Some(8)), ["one two", "three"]);
         assert_eq!(wrap("one two three", None), ["one two three"]);
         assert_eq!(wrap("", Some(10)), [""]);
+        assert_eq!(wrap("in the last 24 h, twice", Some(14)), ["in the last", "24 h, twice"]);
     }
 
     #[test]

@@ -99,7 +99,8 @@ impl Drawn {
         self.bar.set_length(run.work_total.into());
         self.bar.set_position(run.work_over.into());
         self.bar.set_message(run.id.clone());
-        let active: Vec<&Work> = run.work.iter().filter(|work| matches!(work.state(), WorkState::Active | WorkState::Retrying)).take(ACTIVE_SHOWN).collect();
+        let active: Vec<&Work> =
+            run.work.iter().filter(|work| matches!(work.state(), WorkState::Active | WorkState::Retrying)).take(ACTIVE_SHOWN).collect();
         self.active.retain(|key, bar| {
             let goes_on = active.iter().any(|work| self::key(work) == *key);
             if !goes_on {
@@ -190,7 +191,11 @@ mod tests {
         assert_eq!(progress.changes(&run(work(WorkState::Waiting))), "");
         assert_eq!(progress.changes(&run(work(WorkState::Active))), "resources on local/a1: ● active\n");
         assert_eq!(progress.changes(&run(work(WorkState::Active))), "");
-        let ended = Work { verdict: Verdict::Warning.into(), attempts: vec![mainstay_proto::v1::Attempt { took_ms: 900, ..Default::default() }], ..work(WorkState::Succeeded) };
+        let ended = Work {
+            verdict: Verdict::Warning.into(),
+            attempts: vec![mainstay_proto::v1::Attempt { took_ms: 900, ..Default::default() }],
+            ..work(WorkState::Succeeded)
+        };
         assert_eq!(progress.changes(&run(ended)), "resources on local/a1: ✔ succeeded, ▲ warning (900 ms)\n");
         let failed = Work { detail: "no such file".into(), ..work(WorkState::Failed) };
         assert_eq!(progress.changes(&run(failed)), "resources on local/a1: ✖ failed: no such file\n");

@@ -6,7 +6,7 @@ mod rows;
 
 use mainstay_proto::v1::{Run, RunState, UndoState, Verdict};
 
-use super::layout::{self, harmless, pad, shorten, shorten_middle, width, wrap};
+use super::layout::{harmless, pad, shorten, width, wrap};
 use super::spark::spark;
 use super::terminal::{Terminal, Tone};
 use super::verdict;
@@ -19,6 +19,8 @@ const WELL_SHOWN: usize = 40;
 const PLOT: usize = 8;
 /// Columns for the node, the limit and the plot must leave this much to the text.
 const TEXT_LEAST: usize = 24;
+/// In a pipe, columns behind the text are lined up to this width of it.
+const TEXT_IN_PIPE: usize = 72;
 /// Columns in front of the text: two spaces, a mark, two spaces.
 const MARK: usize = 10;
 
@@ -34,18 +36,29 @@ pub struct Options {
 #[must_use]
 pub fn report(run: &Run, options: Options) -> String {
     let rows = rows::of(run);
-    let mut text = header(run, &rows, options.terminal) + "\n";
-    text += &attention(&rows, options);
+    header(run, &rows, options.terminal) + "\n" + &sections(run, &rows, options)
+}
+
+/// The report below a head and a table of steps that somebody else has shown: what its checks say.
+#[must_use]
+pub fn findings(run: &Run, options: Options) -> String {
+    let mut rows = rows::of(run);
+    rows.retain(|row| row.check.is_some());
+    sections(run, &rows, options)
+}
+
+fn sections(run: &Run, rows: &[Row], options: Options) -> String {
+    let mut text = attention(rows, options);
     text += &undo(run, options.terminal);
-    text += &well(run, &rows, options);
-    text += &skipped(&rows, options);
-    text += &ending::next(run, &rows, options);
+    text += &well(run, rows, options);
+    text += &skipped(rows, options);
+    text += &ending::next(run, rows, options);
     text
 }
 
 /// `daily · run daily-1 · 31 checks · 2.8 s`
 fn header(run: &Run, rows: &[Row], terminal: Terminal) -> String {
-    let checks = rows.iter().filter(|row| row.check.is_some()).count() as u64;
+    let checks = rows.iter().filter(|row| row.check.is_some()).map(|row| row.checks as u64).sum();
     let size = if checks > 0 { units::count(checks, "check", "checks") } else { units::count(run.work_total.into(), "step", "steps") };
     let mut parts = vec![terminal.paint(Tone::Strong, &run.plan), format!("run {}", run.id), size, units::duration_ms(run.took_ms)];
     if run.state() != RunState::Completed {
@@ -60,19 +73,21 @@ fn header(run: &Run, rows: &[Row], terminal: Terminal) -> String {
 
 /// Widths of the columns right of the text; zero where a column is left out.
 struct Columns {
-    text: Option<usize>,
+    text: usize,
     node: usize,
     limit: usize,
     plot: usize,
 }
 
 impl Columns {
-    /// Gives the text what is left, and leaves out the plot, then the limit, where that is too little.
-    fn fit<'a>(rows: impl Iterator<Item = &'a Row<'a>> + Clone, before: usize, options: Options) -> Columns {
+    /// Gives the text what it needs of what is left, and leaves out the plot, then the limit, where that is
+    /// too little. In a pipe nothing is left out, and a text that is much longer than others sticks out.
+    fn fit<'a>(rows: impl Iterator<Item = &'a Row<'a>> + Clone, before: usize, text: fn(&Row) -> String, options: Options) -> Columns {
         let widest = |text: fn(&Row, Options) -> String| rows.clone().map(|row| width(&text(row, options))).max().unwrap_or(0);
+        let longest = rows.clone().map(|row| width(&text(row))).max().unwrap_or(0);
         let (node, mut limit, mut plot) = (widest(|row, _| row.node.clone()), widest(limit), widest(|row, _| plot(row)));
         let Some(columns) = options.terminal.width else {
-            return Columns { text: None, node, limit, plot };
+            return Columns { text: longest.min(TEXT_IN_PIPE), node, limit, plot };
         };
         let room = |node: usize, limit: usize, plot: usize| {
             let gaps = [node, limit, plot].iter().filter(|&&width| width > 0).count() * 2;
@@ -84,15 +99,22 @@ impl Columns {
         if room(node, limit, plot) < TEXT_LEAST {
             limit = 0;
         }
-        Columns { text: Some(room(node, limit, plot).max(8)), node, limit, plot }
+        Columns { text: room(node, limit, plot).max(8).min(longest.max(8)), node, limit, plot }
+    }
+
+    /// Where the text is to be broken: nowhere in a pipe.
+    fn wrapped(&self, terminal: Terminal) -> Option<usize> {
+        terminal.width.map(|_| self.text)
     }
 
     /// The text with node, limit and plot behind it.
     fn line(&self, terminal: Terminal, text: &str, row: &Row, options: Options) -> String {
-        let mut line = self.text.map_or_else(|| text.to_owned(), |to| pad(text, to));
-        for (to, cell, tone) in [(self.node, row.node.clone(), Tone::Plain), (self.limit, limit(row, options), Tone::Quiet), (self.plot, plot(row), Tone::Quiet)] {
+        let mut line = pad(text, self.text);
+        for (to, cell, tone) in
+            [(self.node, row.node.clone(), Tone::Plain), (self.limit, limit(row, options), Tone::Quiet), (self.plot, plot(row), Tone::Quiet)]
+        {
             if to > 0 {
-                line = format!("{line}  {}", terminal.paint(tone, &pad(&cell, to)));
+                line = format!("{line}  {}{}", terminal.paint(tone, &cell), " ".repeat(to.saturating_sub(width(&cell))));
             }
         }
         line.trim_end().to_owned()
@@ -104,14 +126,14 @@ fn attention(rows: &[Row], options: Options) -> String {
     let terminal = options.terminal;
     let mut bad: Vec<&Row> = rows.iter().filter(|row| row.needs_attention()).collect();
     bad.sort_by_key(|row| std::cmp::Reverse(verdict::urgency(row.verdict)));
-    let columns = Columns::fit(bad.iter().copied(), MARK + 4, options);
+    let columns = Columns::fit(bad.iter().copied(), MARK + 4, |row| row.sentence(), options);
     let margin = " ".repeat(MARK + 4);
-    let below = |line: &str| wrap(&harmless(line), terminal.width.map(|width| width.saturating_sub(MARK + 4)));
+    let below = |line: &str| wrap(&harmless(line), terminal.width.map(|width| width.saturating_sub(MARK + 6)));
     let mut text = String::new();
     for row in &bad {
         let mark = row.mark();
         let sentence = harmless(&row.sentence());
-        let mut lines = wrap(&sentence, columns.text).into_iter();
+        let mut lines = wrap(&sentence, columns.wrapped(terminal)).into_iter();
         let first = columns.line(terminal, &lines.next().unwrap_or_default(), row, options);
         text += &format!("  {}  {first}\n", terminal.paint(mark.tone, &pad(&mark.text(), MARK)));
         text.extend(lines.map(|line| format!("{margin}{line}\n")));
@@ -131,7 +153,12 @@ fn undo(run: &Run, terminal: Terminal) -> String {
         UndoState::Incomplete => {
             let mark = verdict::verdict(Verdict::Critical);
             let words = "undo is incomplete: something that this run did is still in place";
-            format!("  {}  {words}\n{}→ mainstay run show {} --all\n\n", terminal.paint(mark.tone, &pad("✖ undo", MARK)), " ".repeat(MARK + 4), run.id)
+            format!(
+                "  {}  {words}\n{}→ mainstay run show {} --all\n\n",
+                terminal.paint(mark.tone, &pad("✖ undo", MARK)),
+                " ".repeat(MARK + 4),
+                run.id
+            )
         }
         UndoState::Done => format!("  {}  everything that this run did has been undone\n\n", pad("↺ undone", MARK)),
         _ => String::new(),
@@ -146,22 +173,22 @@ fn well(run: &Run, rows: &[Row], options: Options) -> String {
         return String::new();
     }
     let mark = verdict::verdict(Verdict::Ok);
-    let all = if options.all { String::new() } else { format!("   {}", terminal.paint(Tone::Quiet, &format!("mainstay run show {} --all", run.id))) };
-    let mut text = format!("  {}  {}{all}\n", terminal.paint(mark.tone, &pad(&mark.text(), MARK)), units::count(well.len() as u64, "check", "checks"));
-    let names = well.iter().map(|row| width(&row.subject())).max().unwrap_or(0);
-    let names = terminal.width.map_or(names, |columns| names.min((columns / 3).max(12)));
+    let count = well.iter().map(|row| row.checks as u64).sum();
+    let mut text = format!("  {}  {}\n", terminal.paint(mark.tone, &pad(&mark.text(), MARK)), units::count(count, "check", "checks"));
     for group in well.chunk_by(|a, b| (a.step, &a.node) == (b.step, &b.node)) {
         let node = group.first().map_or("", |row| row.node.as_str());
         let step = group.first().map_or("", |row| row.step);
         text += &format!("    {}\n", terminal.paint(Tone::Quiet, &if node.is_empty() { step.to_owned() } else { format!("{step} · {node}") }));
         let shown = if options.all || !terminal.is_terminal() { group.len() } else { group.len().min(WELL_SHOWN) };
+        let names = group.iter().map(|row| width(&row.subject())).max().unwrap_or(0);
+        let names = terminal.width.map_or(names, |columns| names.min((columns / 3).max(12)));
         let bare: Vec<Row> = group.iter().take(shown).map(|row| row.without_node()).collect();
-        let columns = Columns::fit(bare.iter(), 8 + names, options);
+        let columns = Columns::fit(bare.iter(), 8 + names, |row| row.message(), options);
         for row in &bare {
             text += &well_line(row, names, &columns, options);
         }
         if shown < group.len() {
-            text += &format!("      … and {} more\n", group.len() - shown);
+            text += &format!("      … and {} more:  mainstay run show {} --all\n", group.len() - shown, run.id);
         }
     }
     text + "\n"
@@ -169,16 +196,23 @@ fn well(run: &Run, rows: &[Row], options: Options) -> String {
 
 fn well_line(row: &Row, names: usize, columns: &Columns, options: Options) -> String {
     let terminal = options.terminal;
-    let name = pad(&shorten_middle(&harmless(&row.subject()), if terminal.is_terminal() { names } else { usize::MAX }), names);
+    let name = pad(&row.name(terminal.width.map(|_| names)), names);
     let message = harmless(&row.message());
     let margin = " ".repeat(8 + names);
-    let mut lines = if options.all { wrap(&message, columns.text) } else { vec![columns.text.map_or(message.clone(), |to| shorten(&message, to))] }.into_iter();
+    let mut lines = if options.all {
+        wrap(&message, columns.wrapped(terminal))
+    } else {
+        vec![columns.wrapped(terminal).map_or(message.clone(), |to| shorten(&message, to))]
+    }
+    .into_iter();
     let first = columns.line(terminal, &lines.next().unwrap_or_default(), row, options);
     let mut text = format!("    {} {name}  {first}\n", terminal.paint(Tone::Good, "✔"));
     text.extend(lines.map(|line| format!("{margin}{line}\n")));
     if options.all {
         for detail in row.details() {
-            text.extend(wrap(&harmless(detail), terminal.width.map(|width| width.saturating_sub(8 + names))).iter().map(|line| format!("{margin}{line}\n")));
+            text.extend(
+                wrap(&harmless(detail), terminal.width.map(|width| width.saturating_sub(8 + names))).iter().map(|line| format!("{margin}{line}\n")),
+            );
         }
     }
     text
@@ -188,12 +222,12 @@ fn well_line(row: &Row, names: usize, columns: &Columns, options: Options) -> St
 fn skipped(rows: &[Row], options: Options) -> String {
     let terminal = options.terminal;
     let rows: Vec<&Row> = rows.iter().filter(|row| row.verdict == Verdict::Skipped).collect();
-    let columns = Columns::fit(rows.iter().copied(), MARK + 4, options);
+    let columns = Columns::fit(rows.iter().copied(), MARK + 4, |row| row.sentence(), options);
     let margin = " ".repeat(MARK + 4);
     let mut text = String::new();
     for row in rows {
         let mark = row.mark();
-        let mut lines = wrap(&harmless(&row.sentence()), columns.text).into_iter();
+        let mut lines = wrap(&harmless(&row.sentence()), columns.wrapped(terminal)).into_iter();
         let first = columns.line(terminal, &lines.next().unwrap_or_default(), row, options);
         text += &format!("  {}  {first}\n", terminal.paint(mark.tone, &pad(&mark.text(), MARK)));
         text.extend(lines.map(|line| format!("{margin}{line}\n")));
@@ -212,7 +246,9 @@ fn limit(row: &Row, options: Options) -> String {
     match (limits.warning, limits.critical) {
         (None, None) => String::new(),
         (Some(one), None) | (None, Some(one)) => format!("limit {}", words(one)),
-        (Some(warning), Some(critical)) if options.all || !options.terminal.is_terminal() => format!("limits {} and {}", words(warning), words(critical)),
+        (Some(warning), Some(critical)) if options.all || !options.terminal.is_terminal() => {
+            format!("limits {} and {}", words(warning), words(critical))
+        }
         (Some(_), Some(critical)) if check.verdict() == Verdict::Critical => format!("limit {}", words(critical)),
         (Some(warning), Some(_)) => format!("limit {}", words(warning)),
     }

@@ -14,7 +14,7 @@ use super::{time, units, verdict};
 #[must_use]
 pub fn list(runs: &[Run], terminal: Terminal, now: WallTime) -> String {
     if runs.is_empty() {
-        return "no runs yet: start one with  mainstay run start daily --wait\n".to_owned();
+        return "no such runs; start one with  mainstay run start daily --wait\n".to_owned();
     }
     let mut table = Table::new(terminal, &["run", "state", "verdict", "steps", "started", "took", "by"]).wrapping(&[6]);
     for run in runs {
@@ -113,11 +113,12 @@ fn name(wait: &Wait) -> String {
 }
 
 fn then(wait: &Wait) -> Option<String> {
-    match (wait.remaining_ms, wait.then.as_str()) {
+    let then = wait.then.strip_prefix("then ").unwrap_or(&wait.then);
+    match (wait.remaining_ms, then) {
         (0, "") => None,
-        (0, then) => Some(format!("then: {then}")),
+        (0, then) => Some(format!("then {then}")),
         (left, "") => Some(format!("at most {} more", units::duration_ms(left))),
-        (left, then) => Some(format!("at most {} more, then: {then}", units::duration_ms(left))),
+        (left, then) => Some(format!("at most {} more, then {then}", units::duration_ms(left))),
     }
 }
 
@@ -131,23 +132,39 @@ mod tests {
 
     #[test]
     fn a_list_says_how_each_run_went() {
-        let open = Run { state: RunState::Running.into(), ended_unix_ms: 0, started_unix_ms: NOW.0 - 4_000, verdict: 0, work_over: 1, started_by: "operator/ana".into(), ..day() };
+        let open = Run {
+            state: RunState::Running.into(),
+            ended_unix_ms: 0,
+            started_unix_ms: NOW.0 - 4_000,
+            verdict: 0,
+            work_over: 1,
+            started_by: "operator/ana".into(),
+            ..day()
+        };
         let text = list(&[open], Terminal::PIPE, NOW);
         assert_eq!(text, "RUN      STATE      STEPS  STARTED   TOOK   BY\ndaily-1  ● running  1/4    just now  4.0 s  operator/ana\n");
-        assert_eq!(list(&[], Terminal::PIPE, NOW), "no runs yet: start one with  mainstay run start daily --wait\n");
+        assert_eq!(list(&[], Terminal::PIPE, NOW), "no such runs; start one with  mainstay run start daily --wait\n");
     }
 
     #[test]
     fn why_says_for_what_and_what_happens_then() {
-        let wait = Wait { step: "drain".into(), target: "local/a2".into(), reason: "local/a2 is not linked".into(), waited_ms: 252_000, remaining_ms: 348_000, then: "unreachable".into(), ..Wait::default() };
+        let wait = Wait {
+            step: "drain".into(),
+            target: "local/a2".into(),
+            reason: "local/a2 is not linked".into(),
+            waited_ms: 252_000,
+            remaining_ms: 348_000,
+            then: "then it counts as unreachable".into(),
+            ..Wait::default()
+        };
         let run = Run { state: RunState::Running.into(), started_unix_ms: NOW.0, started_by: "operator/ana".into(), work_over: 1, ..day() };
         let answer = WhyResponse { run: Some(run), waits: vec![wait] };
-        let text = why(&answer, Terminal { width: Some(80), colour: false }, NOW, &TimeZone::UTC);
+        let text = why(&answer, Terminal { width: Some(100), colour: false }, NOW, &TimeZone::UTC);
         assert_eq!(
             text,
             "daily-1 · 1 of 4 steps done · started 12:00:00 by operator/ana\n\n  \
              drain on local/a2  waiting 4m12s     local/a2 is not linked\n                                       \
-             at most 5m48s more, then: unreachable\n"
+             at most 5m48s more, then it counts as unreachable\n"
         );
     }
 

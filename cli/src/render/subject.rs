@@ -5,6 +5,13 @@ use mainstay_proto::v1::Check;
 /// The subject alone: `disk /var`, `certificate /etc/ssl/site.pem`, `CPU`.
 #[must_use]
 pub fn subject(check: &Check) -> String {
+    let (noun, of) = parts(check);
+    if noun.is_empty() || of.is_empty() { format!("{noun}{of}") } else { format!("{noun} {of}") }
+}
+
+/// The noun, and what it is of; either may be empty.
+#[must_use]
+pub fn parts(check: &Check) -> (String, &str) {
     let of = check.subject.as_str();
     let noun = match check.id.as_str() {
         "cpu.used" => "CPU",
@@ -16,7 +23,8 @@ pub fn subject(check: &Check) -> String {
         "pressure.io" => "I/O pressure",
         "disk.used" => "disk",
         "disk.inodes" => "inodes",
-        "disk.readOnly" => "writable disks",
+        "disk.readOnly" if of.is_empty() => "writable disks",
+        "disk.readOnly" => "disk",
         "network.errors" => "network",
         "kernel.outOfMemory" => "out of memory",
         "kernel.diskErrors" => "disk errors",
@@ -31,13 +39,10 @@ pub fn subject(check: &Check) -> String {
         "tls.daysLeft" if of.is_empty() => "certificates",
         "tls.daysLeft" => "certificate",
         "tls.chain" => "TLS",
-        "http" if !of.is_empty() => return of.to_owned(),
-        other => return joined(&in_words(other), of),
+        "http" if !of.is_empty() => "",
+        other => return (in_words(other), of),
     };
-    match check.id.as_str() {
-        "disk.readOnly" if !of.is_empty() => joined("disk", of),
-        _ => joined(noun, of),
-    }
+    (noun.to_owned(), of)
 }
 
 /// Subject and message as one sentence: `disk /var is 96 % full, 1.1 GiB left`.
@@ -73,10 +78,6 @@ fn in_words(id: &str) -> String {
     words
 }
 
-fn joined(noun: &str, of: &str) -> String {
-    if of.is_empty() { noun.to_owned() } else { format!("{noun} {of}") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,10 +92,16 @@ mod tests {
             (check("disk.used", "/var", "96 % full, 1.1 GiB left"), "disk /var is 96 % full, 1.1 GiB left"),
             (check("disk.used", "/mnt", "does not answer; nfs of nas:/x hangs"), "disk /mnt: does not answer; nfs of nas:/x hangs"),
             (check("disk.inodes", "/var", "12 % of inodes used"), "inodes /var: 12 % of inodes used"),
-            (check("tls.daysLeft", "/etc/ssl/site.pem", "ends in 12 days, on 2026-01-01 (site)"), "certificate /etc/ssl/site.pem ends in 12 days, on 2026-01-01 (site)"),
+            (
+                check("tls.daysLeft", "/etc/ssl/site.pem", "ends in 12 days, on 2026-01-01 (site)"),
+                "certificate /etc/ssl/site.pem ends in 12 days, on 2026-01-01 (site)",
+            ),
             (check("service", "nginx", "not running: no process `nginx`"), "service nginx is not running: no process `nginx`"),
             (check("service", "nginx", "failed: A web server"), "service nginx: failed: A web server"),
-            (check("kernel.outOfMemory", "", "2 processes killed for want of memory in the last 24h"), "2 processes killed for want of memory in the last 24h"),
+            (
+                check("kernel.outOfMemory", "", "2 processes killed for want of memory in the last 24h"),
+                "2 processes killed for want of memory in the last 24h",
+            ),
             (check("kernel.outOfMemory", "", "none in the last 24h"), "out of memory: none in the last 24h"),
             (check("http", "https://shop.example/health", "HTTP 503 in 4 ms"), "https://shop.example/health: HTTP 503 in 4 ms"),
             (check("logs.errors", "", "no log files in the usual places"), "logs: no log files in the usual places"),

@@ -76,12 +76,16 @@ impl Table {
         if self.rows.is_empty() {
             return String::new();
         }
-        let shown: Vec<usize> = (0..self.headings.len()).filter(|&column| self.rows.iter().any(|row| row.get(column).is_some_and(|cell| !cell.text.is_empty()))).collect();
+        let shown: Vec<usize> = (0..self.headings.len())
+            .filter(|&column| self.rows.iter().any(|row| row.get(column).is_some_and(|cell| !cell.text.is_empty())))
+            .collect();
         let mut grid = Grid::new();
         grid.load_style(presets::NOTHING).force_no_tty().style_text_only();
         match self.terminal.width {
             None => grid.set_content_arrangement(ContentArrangement::Disabled),
-            Some(width) => grid.set_content_arrangement(ContentArrangement::Dynamic).set_width(u16::try_from(width.saturating_sub(self.indent)).unwrap_or(u16::MAX)),
+            Some(width) => grid
+                .set_content_arrangement(ContentArrangement::Dynamic)
+                .set_width(u16::try_from(width.saturating_sub(self.indent)).unwrap_or(u16::MAX)),
         };
         if self.terminal.colour {
             grid.enforce_styling();
@@ -125,7 +129,12 @@ mod tests {
 
     fn table(terminal: Terminal) -> Table {
         let mut table = Table::new(terminal, &["node", "state", "detail", "nothing"]).wrapping(&[2]);
-        table.row(vec!["local/a1".into(), Entry::toned("✔ up", Tone::Good), "a rather long text that has to be broken somewhere when there is little room for it".into(), "".into()]);
+        table.row(vec![
+            "local/a1".into(),
+            Entry::toned("✔ up", Tone::Good),
+            "a rather long text that has to be broken somewhere when there is little room for it".into(),
+            "".into(),
+        ]);
         table.row(vec!["local/a2".into(), "✖ lost".into(), "short".into()]);
         table
     }

@@ -49,7 +49,8 @@ mod tests {
 
     #[test]
     fn ages_have_one_unit() {
-        let cases = [(3_000, "just now"), (42_000, "42s ago"), (252_000, "4m ago"), (10_800_000, "3h ago"), (432_000_000, "5d ago"), (-5_000, "just now")];
+        let cases =
+            [(3_000, "just now"), (42_000, "42s ago"), (252_000, "4m ago"), (10_800_000, "3h ago"), (432_000_000, "5d ago"), (-5_000, "just now")];
         for (ms, text) in cases {
             assert_eq!(ago(NOW.0 - ms, NOW), text);
         }

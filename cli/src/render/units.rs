@@ -65,7 +65,7 @@ fn short(value: f64) -> String {
     } else if value.abs() >= 0.995 {
         format!("{value:.1}")
     } else {
-        format!("{value:.2}")
+        format!("{value:.2}").trim_end_matches('0').to_owned()
     }
 }
 
@@ -94,6 +94,7 @@ mod tests {
             (96.4, "%", "96 %"),
             (99.7, "%", "99 %"),
             (0.25, "%", "0.25 %"),
+            (0.1, "%", "0.1 %"),
             (0.0, "%", "0 %"),
             (1_181_116_006.0, "B", "1.1 GiB"),
             (12.9, "d", "12 days"),

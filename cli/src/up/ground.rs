@@ -63,12 +63,14 @@ impl Ground {
         let programs = host::program_dir().map_err(|error| CliError::failed(format!("the place of this program cannot be found: {error}")))?;
         for program in ["mainstay-coordinator", "mainstay-agent"] {
             if !files::exists(&programs.join(program)) {
-                return Err(CliError::failed(format!("{program} is not beside this program, in {}", programs.display())).with_next("build all of them:  make build"));
+                return Err(CliError::failed(format!("{program} is not beside this program, in {}", programs.display()))
+                    .with_next("build all of them:  make build"));
             }
         }
-        let settings = settings.map(|path| readable(path)).transpose()?;
+        let settings = settings.map(readable).transpose()?;
         if !files::exists(&layout.policy()) {
-            files::write_atomic(&layout.policy(), POLICY.as_bytes(), 0o600).map_err(|error| CliError::failed(format!("{}: {error}", layout.policy().display())))?;
+            files::write_atomic(&layout.policy(), POLICY.as_bytes(), 0o600)
+                .map_err(|error| CliError::failed(format!("{}: {error}", layout.policy().display())))?;
         }
         let first = record.coordinators.first().ok_or_else(|| CliError::usage("a mesh needs a member"))?;
         let dir = layout.part(&first.name);
@@ -85,7 +87,6 @@ impl Ground {
         &self.mesh
     }
 
-    #[must_use]
     pub fn record(&self) -> MutexGuard<'_, Record> {
         // A record is changed in one assignment: what a panic left behind is whole.
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
@@ -193,12 +194,22 @@ impl Ground {
         command.args(["--allow-address", "127.0.0.0/8,::1/128", "--http-listen", &address(own.http), "--drain-seconds", DRAIN_SECONDS]);
         if record.speaks_for_host(&own.name) {
             command.arg("--host");
+            // The mesh's own authority ends some day too, and then nothing works: it is looked at like any other.
+            for own in ["ca/root.pem", "c*/issuer.pem"] {
+                command.arg("--certificates").arg(self.layout.part(own));
+            }
+            command.args(["--certificates", "usual"]);
         }
         Ok(command)
     }
 
     async fn put_token(&self, agent: &str, cluster: &str) -> Result<(), CliError> {
-        let request = v1::CreateJoinTokenRequest { scope: Some(v1::create_join_token_request::Scope::NodesOf(cluster.to_owned())), valid_ms: TOKEN_VALID.0, uses: 1, role: String::new() };
+        let request = v1::CreateJoinTokenRequest {
+            scope: Some(v1::create_join_token_request::Scope::NodesOf(cluster.to_owned())),
+            valid_ms: TOKEN_VALID.0,
+            uses: 1,
+            role: String::new(),
+        };
         let made = self.mesh.clone().with_deadline(TOKEN_PATIENCE).create_join_token(request).await;
         let token = made.map_err(|error| CliError::from(error).while_doing(&format!("a join token for {agent}")))?.token;
         let path = self.layout.join_token(agent);

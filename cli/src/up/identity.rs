@@ -52,7 +52,8 @@ impl Authority {
                 return Authority::open(layout);
             }
             (Some(_), None) => {
-                return Err(CliError::failed(format!("{doing} has lost its key")).with_next("put root.key back from a backup, or remove the directory and start a new mesh"));
+                return Err(CliError::failed(format!("{doing} has lost its key"))
+                    .with_next("put root.key back from a backup, or remove the directory and start a new mesh"));
             }
         };
         Ok(Authority { root, mesh })
@@ -111,7 +112,8 @@ impl Authority {
             }
         }
         let issuer = issuer_in(issuer_dir)?.ok_or_else(|| CliError::failed(format!("{} has no issuer", issuer_dir.display())))?;
-        let identity: Identity = format!("operator/{OPERATOR}").parse().map_err(|error: mainstay_core::id::NameError| CliError::failed(error.to_string()))?;
+        let identity: Identity =
+            format!("operator/{OPERATOR}").parse().map_err(|error: mainstay_core::id::NameError| CliError::failed(error.to_string()))?;
         let bundle = self.issue(&issuer, &identity)?;
         make_dir(&dir)?;
         bundle.store(&dir).map_err(|error| failed(doing, &error))?;

@@ -52,7 +52,9 @@ pub async fn up(args: &args::up::Up, global: &args::Global, screen: Screen) -> R
     let dir = global.dir.clone().unwrap_or_else(|| PathBuf::from(mesh_finder::DIR));
     let absolute = std::path::absolute(&dir).map_err(|error| CliError::usage(format!("{}: {error}", dir.display())))?;
     let layout = Layout::new(&absolute);
-    files::create_private_dir(&layout.logs()).map_err(|error| CliError::usage(format!("{} cannot be made: {error}", dir.display())).with_next("name a directory of your own:  mainstay up --dir DIR"))?;
+    files::create_private_dir(&layout.logs()).map_err(|error| {
+        CliError::usage(format!("{} cannot be made: {error}", dir.display())).with_next("name a directory of your own:  mainstay up --dir DIR")
+    })?;
     let _lock = lock(&layout, &dir).await?;
     let record = record(args, &layout).await?;
     let wanted = Wanted { members: record.coordinators.len(), agents: record.agents.len() };
@@ -93,7 +95,11 @@ fn start_all(ground: &Arc<Ground>, children: &mut Vec<Kept>, notes: Terminal) ->
 
 /// Waits until the mesh is ready, runs the first plan, and stays.
 async fn serve(ground: &Arc<Ground>, children: &[Kept], args: &args::up::Up, shown: &Shown<'_>) -> Result<Exit, CliError> {
-    let sizes = format!("{} · {}", units::count(shown.wanted.members as u64, "member", "members"), units::count(shown.wanted.agents as u64, "agent", "agents"));
+    let sizes = format!(
+        "{} · {}",
+        units::count(shown.wanted.members as u64, "member", "members"),
+        units::count(shown.wanted.agents as u64, "agent", "agents")
+    );
     let waiting = Waiting::on(shown.screen.notes, &format!("starting {sizes}"));
     ready::wait(ground, children, shown.wanted).await?;
     drop(waiting);
@@ -105,7 +111,8 @@ async fn serve(ground: &Arc<Ground>, children: &[Kept], args: &args::up::Up, sho
     let ending = if args.once.is_some() { "ends after the report" } else { "Ctrl-C ends it" };
     let line = format!("mesh {MESH} · {sizes} · ready in {took} · state in {} · {ending}\n\n", shown.dir.display());
     // With JSON, standard output has the report and nothing else.
-    if shown.screen.is_json() { host::print_error(&line) } else { host::print(&line) }.map_err(|error| CliError::failed(format!("nothing can be printed: {error}")))?;
+    if shown.screen.is_json() { host::print_error(&line) } else { host::print(&line) }
+        .map_err(|error| CliError::failed(format!("nothing can be printed: {error}")))?;
 
     let plan = args.once.as_deref().unwrap_or(FIRST_PLAN);
     let done = first_run(ground, plan, shown.screen).await;

@@ -37,7 +37,9 @@ impl Ports {
         let spread = u64::from(RANGE.end - RANGE.start);
         let any = || RANGE.start + u16::try_from(random::number() % spread).unwrap_or(0);
         let found = (0..TRIES).map(|_| any()).find(|port| !self.taken.contains(port) && host::is_free(*port));
-        let port = found.ok_or_else(|| CliError::failed(format!("no free port was found from {} to {}", RANGE.start, RANGE.end)).with_next("see what listens:  ss -ltn"))?;
+        let port = found.ok_or_else(|| {
+            CliError::failed(format!("no free port was found from {} to {}", RANGE.start, RANGE.end)).with_next("see what listens:  ss -ltn")
+        })?;
         self.taken.insert(port);
         Ok(port)
     }
@@ -58,9 +60,12 @@ pub async fn reclaim(record: &mut Record, patience: Duration) -> Result<(), CliE
     if tokio::time::timeout(patience, all_free).await.is_err()
         && let Some((name, purpose, port)) = fixed.into_iter().find(|(_, _, port)| !host::is_free(*port))
     {
-        return Err(CliError::failed(format!("{} is in use by another program: {name} needs it ({purpose}), because the other members look for it there", address(port)))
-            .with_next(format!("see who has it, and end that one:  ss -ltnp 'sport = :{port}'"))
-            .with_next("or start another mesh beside it:     mainstay up --dir DIR"));
+        return Err(CliError::failed(format!(
+            "{} is in use by another program: {name} needs it ({purpose}), because the other members look for it there",
+            address(port)
+        ))
+        .with_next(format!("see who has it, and end that one:  ss -ltnp 'sport = :{port}'"))
+        .with_next("or start another mesh beside it:     mainstay up --dir DIR"));
     }
     for coordinator in record.coordinators.iter_mut().filter(|coordinator| !host::is_free(coordinator.http)) {
         coordinator.http = ports.free()?;

@@ -65,7 +65,9 @@ impl Record {
             Err(error) => return Err(CliError::failed(format!("{} cannot be read: {error}", path.display()))),
         };
         let another = format!("or start another mesh:  mainstay up --dir {}-2", layout.dir().display());
-        let record: Record = toml::from_str(&text).map_err(|error| CliError::failed(format!("{} is damaged: {}", path.display(), error.message())).with_next("mend it").with_next(&another))?;
+        let record: Record = toml::from_str(&text).map_err(|error| {
+            CliError::failed(format!("{} is damaged: {}", path.display(), error.message())).with_next("mend it").with_next(&another)
+        })?;
         if record.format != FORMAT {
             return Err(CliError::failed(format!("{} has format {}, and this program knows {FORMAT}", path.display(), record.format))
                 .with_next("use the version of mainstay that made it")
@@ -84,15 +86,24 @@ impl Record {
 
     /// Adds what is missing up to the wanted numbers. A mesh grows; it never shrinks by a number, because
     /// which member or node is to go is for somebody to say.
-    pub fn grow(&mut self, coordinators: usize, agents: u16, clusters: u16, mut free_port: impl FnMut() -> Result<u16, CliError>) -> Result<(), CliError> {
+    pub fn grow(
+        &mut self,
+        coordinators: usize,
+        agents: u16,
+        clusters: u16,
+        mut free_port: impl FnMut() -> Result<u16, CliError>,
+    ) -> Result<(), CliError> {
         let fresh = self.coordinators.is_empty();
         if !fresh && clusters != self.clusters {
             return Err(CliError::usage(format!("this mesh has {}, and --clusters says {clusters}", words(self.clusters.into(), "cluster")))
                 .with_next("the names of its clusters depend on it: use another --dir for another mesh"));
         }
         if coordinators < self.coordinators.len() {
-            return Err(CliError::usage(format!("this mesh has {}, and --coordinators says {coordinators}", words(self.coordinators.len(), "member")))
-                .with_next("use another --dir for a smaller mesh"));
+            return Err(CliError::usage(format!(
+                "this mesh has {}, and --coordinators says {coordinators}",
+                words(self.coordinators.len(), "member")
+            ))
+            .with_next("use another --dir for a smaller mesh"));
         }
         let agents_now = usize::from(self.agents_of_each());
         if usize::from(agents) < agents_now {
@@ -101,7 +112,13 @@ impl Record {
         }
         (self.format, self.clusters) = (FORMAT, clusters);
         for number in self.coordinators.len()..coordinators {
-            self.coordinators.push(Coordinator { name: format!("c{}", number + 1), id: MemberId(random::number()).to_string(), grpc: free_port()?, enrol: free_port()?, http: free_port()? });
+            self.coordinators.push(Coordinator {
+                name: format!("c{}", number + 1),
+                id: MemberId(random::number()).to_string(),
+                grpc: free_port()?,
+                enrol: free_port()?,
+                http: free_port()?,
+            });
         }
         for cluster in 0..clusters {
             let cluster = if clusters == 1 { MESH.to_owned() } else { format!("{MESH}-{}", cluster + 1) };
@@ -178,7 +195,8 @@ mod tests {
     fn clusters_have_names_and_one_agent_speaks_for_the_host() {
         let mut record = Record::default();
         record.grow(1, 2, 2, ports()).unwrap();
-        let agents: Vec<(String, String, bool)> = record.agents.iter().map(|a| (a.cluster.clone(), a.name.clone(), record.speaks_for_host(&a.name))).collect();
+        let agents: Vec<(String, String, bool)> =
+            record.agents.iter().map(|a| (a.cluster.clone(), a.name.clone(), record.speaks_for_host(&a.name))).collect();
         let expected = [("local-1", "a1", true), ("local-1", "a2", false), ("local-2", "a3", false), ("local-2", "a4", false)];
         assert_eq!(agents, expected.map(|(c, a, h)| (c.to_owned(), a.to_owned(), h)));
         assert_eq!(record.agents_of_each(), 2);

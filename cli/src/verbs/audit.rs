@@ -19,7 +19,13 @@ fn render(audit: &ListAuditResponse, terminal: Terminal) -> String {
     let (now, zone) = (now(), zone());
     let mut table = Table::new(terminal, &["no", "when", "who", "what", "outcome"]).wrapping(&[3, 4]);
     for record in &audit.records {
-        table.row(vec![record.number.to_string().into(), time::local(record.unix_ms, now, &zone).into(), record.by.as_str().into(), record.what.as_str().into(), record.outcome.as_str().into()]);
+        table.row(vec![
+            record.number.to_string().into(),
+            time::local(record.unix_ms, now, &zone).into(),
+            record.by.as_str().into(),
+            record.what.as_str().into(),
+            record.outcome.as_str().into(),
+        ]);
     }
     let chain = if audit.intact {
         terminal.paint(Tone::Good, "✔ the chain of hashes is whole")

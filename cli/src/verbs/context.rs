@@ -44,7 +44,8 @@ pub async fn context(verb: &args::context::Context, screen: Screen) -> Result<Ex
             contexts.current.get_or_insert_with(|| add.name.clone());
             contexts.store(&dir)?;
             let used = contexts.current.as_deref() == Some(&add.name);
-            let next = if used { "it is the mesh that is meant from now on".to_owned() } else { format!("use it:  mainstay context use {}", add.name) };
+            let next =
+                if used { "it is the mesh that is meant from now on".to_owned() } else { format!("use it:  mainstay context use {}", add.name) };
             screen.done(&json!({ "added": add.name, "current": contexts.current }), &format!("✔ {} is known; {next}", add.name))?;
         }
     }
@@ -67,7 +68,8 @@ async fn enrolled(address: &str, identity: &str, token_file: Option<&str>) -> Re
         Some("-") => host::standard_input(TOKEN_MAX).map_err(|error| CliError::usage(format!("standard input: {error}")))?,
         Some(file) => files::read_text(std::path::Path::new(file), TOKEN_MAX).map_err(|error| CliError::usage(format!("{file}: {error}")))?,
         None => host::variable("MAINSTAY_JOIN_TOKEN").ok_or_else(|| {
-            CliError::usage("a join token is needed: --token-file FILE, or the variable MAINSTAY_JOIN_TOKEN").with_next("an admin of the mesh makes one:  mainstay token create --operator NAME")
+            CliError::usage("a join token is needed: --token-file FILE, or the variable MAINSTAY_JOIN_TOKEN")
+                .with_next("an admin of the mesh makes one:  mainstay token create --operator NAME")
         })?,
     };
     let token: JoinToken = text.parse().map_err(|error: mainstay_client::identity::IdentityError| CliError::usage(error.to_string()))?;

@@ -38,7 +38,12 @@ fn render(findings: &[Finding], terminal: Terminal, now: WallTime) -> String {
             };
         }
         let seen = units::count(finding.seen, "time", "times");
-        let mut when = format!("first {} · last {} · seen {seen} · {}", time::ago(finding.first_seen_unix_ms, now), time::ago(finding.last_seen_unix_ms, now), finding.run);
+        let mut when = format!(
+            "first {} · last {} · seen {seen} · {}",
+            time::ago(finding.first_seen_unix_ms, now),
+            time::ago(finding.last_seen_unix_ms, now),
+            finding.run
+        );
         if finding.cleared_unix_ms > 0 {
             when += &format!(" · cleared {}", time::ago(finding.cleared_unix_ms, now));
         }
@@ -84,7 +89,7 @@ mod tests {
              first 4m ago · last just now · seen 3 times · daily-4\n              \
              → du -xh /var\n  \
              ✔ cleared   local/a1  disk /var is 96 % full, 1.1 GiB left\n              \
-             first 4m ago · last just now · seen 3 times · daily-4 · cleared just\n              now\n"
+             first 4m ago · last just now · seen 3 times · daily-4 · cleared\n              just now\n"
         );
         assert_eq!(render(&[], Terminal::PIPE, WallTime(0)), "✔ nothing is wrong or unknown, as far as the last runs have seen\n");
     }

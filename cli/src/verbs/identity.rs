@@ -9,8 +9,8 @@ use super::{Screen, now, print, zone};
 use crate::args;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::render::time;
 use crate::render::progress::note;
+use crate::render::time;
 
 pub async fn token(verb: &args::identity::Token, mesh: &Mesh, screen: Screen) -> Result<Exit, CliError> {
     let args::identity::Token::Create(create) = verb;

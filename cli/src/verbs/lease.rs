@@ -42,7 +42,11 @@ fn only_holder(lease: &Lease) -> Result<String, CliError> {
         [holder] => Ok(holder.token.clone()),
         [] => Err(CliError::failed(format!("nobody holds {}", lease.name))),
         several => {
-            let error = CliError::usage(format!("{} is held by {}: say by --token whose place is to be freed", lease.name, units::count(several.len() as u64, "holder", "holders")));
+            let error = CliError::usage(format!(
+                "{} is held by {}: say by --token whose place is to be freed",
+                lease.name,
+                units::count(several.len() as u64, "holder", "holders")
+            ));
             Err(several.iter().fold(error, |error, holder| error.with_next(format!("--token {}   {}", holder.token, holder.identity))))
         }
     }
@@ -57,7 +61,10 @@ fn list(leases: &[Lease], terminal: Terminal, now: WallTime) -> String {
         let spec = lease.spec.unwrap_or_default();
         let first = lease.held.first();
         let others = lease.held.len().saturating_sub(1);
-        let holder = first.map_or_else(|| "–".to_owned(), |holder| if others > 0 { format!("{} and {others} more", holder.identity) } else { holder.identity.clone() });
+        let holder = first.map_or_else(
+            || "–".to_owned(),
+            |holder| if others > 0 { format!("{} and {others} more", holder.identity) } else { holder.identity.clone() },
+        );
         table.row(vec![
             lease.name.as_str().into(),
             kind(&spec).into(),
@@ -84,7 +91,13 @@ fn page(lease: &Lease, terminal: Terminal, now: WallTime) -> String {
     let mut table = Table::new(terminal, &["", "who", "since", "token", "attributes"]).wrapping(&[1, 4]).indented(2);
     let row = |place: String, holder: &LeaseHolder| {
         let attributes: Vec<String> = holder.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        vec![place.into(), holder.identity.as_str().into(), time::ago(holder.since_unix_ms, now).into(), holder.token.as_str().into(), attributes.join(" ").into()]
+        vec![
+            place.into(),
+            holder.identity.as_str().into(),
+            time::ago(holder.since_unix_ms, now).into(),
+            holder.token.as_str().into(),
+            attributes.join(" ").into(),
+        ]
     };
     lease.held.iter().for_each(|holder| table.row(row("holds it".to_owned(), holder)));
     lease.waiting.iter().enumerate().for_each(|(place, waiter)| table.row(row(format!("waits, {}", place + 1), waiter)));
@@ -96,11 +109,22 @@ mod tests {
     use super::*;
 
     fn holder(identity: &str, token: &str) -> LeaseHolder {
-        LeaseHolder { identity: identity.into(), token: token.into(), since_unix_ms: 1_000, attributes: [("pid".to_owned(), "7".to_owned())].into(), ..LeaseHolder::default() }
+        LeaseHolder {
+            identity: identity.into(),
+            token: token.into(),
+            since_unix_ms: 1_000,
+            attributes: [("pid".to_owned(), "7".to_owned())].into(),
+            ..LeaseHolder::default()
+        }
     }
 
     fn lease(held: Vec<LeaseHolder>) -> Lease {
-        Lease { name: "deploy/shop".into(), spec: Some(LeaseSpec { slots: 2, ttl_ms: 30_000, kind: LeaseKind::Ttl.into() }), held, waiting: vec![holder("operator/jo", "")] }
+        Lease {
+            name: "deploy/shop".into(),
+            spec: Some(LeaseSpec { slots: 2, ttl_ms: 30_000, kind: LeaseKind::Ttl.into() }),
+            held,
+            waiting: vec![holder("operator/jo", "")],
+        }
     }
 
     #[test]

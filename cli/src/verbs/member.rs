@@ -41,7 +41,9 @@ fn id_of(members: &[Member], wanted: &str) -> Result<String, CliError> {
             let known: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
             Err(CliError::usage(format!("there is no member `{wanted}`")).with_next(format!("members are {}", known.join(", "))))
         }
-        (Some(_), Some(_)) => Err(CliError::usage(format!("there are several members named `{wanted}`")).with_next("say it by id:  mainstay member list")),
+        (Some(_), Some(_)) => {
+            Err(CliError::usage(format!("there are several members named `{wanted}`")).with_next("say it by id:  mainstay member list"))
+        }
     }
 }
 

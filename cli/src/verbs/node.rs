@@ -54,7 +54,16 @@ mod tests {
     #[test]
     fn nodes_fit_a_terminal_and_are_lines_in_a_pipe() {
         let kinds = ["node.resources", "node.services", "logs.errors", "http.check", "tls.check"].map(str::to_owned).to_vec();
-        let node = |name: &str, link: LinkState, host| Node { cluster: "local".into(), name: name.into(), link: link.into(), since_unix_ms: 1_000, version: "0.1.0".into(), host, kinds: kinds.clone(), ..Node::default() };
+        let node = |name: &str, link: LinkState, host| Node {
+            cluster: "local".into(),
+            name: name.into(),
+            link: link.into(),
+            since_unix_ms: 1_000,
+            version: "0.1.0".into(),
+            host,
+            kinds: kinds.clone(),
+            ..Node::default()
+        };
         let nodes = [node("a1", LinkState::Up, true), node("a2", LinkState::Lost, false)];
         let text = render(&nodes, Terminal { width: Some(80), colour: false }, WallTime(241_000));
         assert!(text.lines().all(|line| width(line) <= 80), "{text}");

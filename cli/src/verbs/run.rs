@@ -16,7 +16,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::host;
 use crate::render::progress::Progress;
-use crate::render::report::{Options, report};
+use crate::render::report::{Options, findings, report};
 use crate::render::{layout, run as rendered};
 
 /// How long a run is followed through a mesh that does not answer.
@@ -61,14 +61,15 @@ async fn start(plan: &str, revision: u32, set: &[(String, String)], wait: bool, 
         return follow(mesh, &started.run, Follow { screen, quiet: false }).await;
     }
     let run = &started.run;
-    screen.done(&started, &format!("✔ {run} has started\n  follow it:          mainstay run watch {run}\n  for what it waits:  mainstay why {run}"))?;
+    screen
+        .done(&started, &format!("✔ {run} has started\n  follow it:          mainstay run watch {run}\n  for what it waits:  mainstay why {run}"))?;
     Ok(Exit::Success)
 }
 
 /// Head, steps and report of one run.
 fn show(run: &Run, all: bool, screen: Screen) -> String {
     let head = rendered::show(run, screen.terminal, now(), &zone());
-    format!("{head}\n{}", report(run, Options { terminal: screen.terminal, all }))
+    format!("{head}\n{}", findings(run, Options { terminal: screen.terminal, all }))
 }
 
 /// How a run is followed.

@@ -43,6 +43,7 @@ impl Current {
 }
 
 impl ClientIdentity {
+    /// Checks that key, chain and roots fit together. Certificates count by the machine's clock.
     pub fn new(bundle: Bundle) -> Result<ClientIdentity, IdentityError> {
         ClientIdentity::with_clock(bundle, Arc::new(SystemClock))
     }
@@ -53,27 +54,32 @@ impl ClientIdentity {
         Ok(ClientIdentity { current: Arc::new(ArcSwap::from_pointee(current)), clock })
     }
 
-    /// Connections made from here on use this key and these roots.
+    /// Connections made from here on use this key and these roots. When they do not fit together, the former
+    /// ones stay in use.
     pub fn replace(&self, bundle: Bundle) -> Result<(), IdentityError> {
         self.current.store(Arc::new(Current::of(bundle, &self.clock)?));
         Ok(())
     }
 
+    /// Whom the certificate names.
     #[must_use]
     pub fn identity(&self) -> Identity {
         self.current.load().identity.clone()
     }
 
+    /// The mesh that it belongs to.
     #[must_use]
     pub fn mesh(&self) -> MeshName {
         self.current.load().mesh.clone()
     }
 
+    /// What is in use now, private key included.
     #[must_use]
     pub fn bundle(&self) -> Bundle {
         self.current.load().bundle.clone()
     }
 
+    /// The clock that decides which certificates are in force.
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock

@@ -24,11 +24,13 @@ impl JoinToken {
         JoinToken { root_sha256: root_sha256.to_owned(), secret: random::token(32) }
     }
 
+    /// The SHA-256 of the mesh's root certificate, in hexadecimal.
     #[must_use]
     pub fn root_sha256(&self) -> &str {
         &self.root_sha256
     }
 
+    /// What the mesh is shown; whoever has it can enrol.
     #[must_use]
     pub fn secret(&self) -> &str {
         &self.secret
@@ -40,6 +42,7 @@ impl JoinToken {
         JoinToken::id_of(&self.secret)
     }
 
+    /// What the mesh knows the token of that secret by.
     #[must_use]
     pub fn id_of(secret: &str) -> TokenId {
         TokenId(sha256(secret.as_bytes()))

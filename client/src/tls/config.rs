@@ -12,7 +12,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
 use super::verify::{CoordinatorVerifier, MeshClientVerifier, PinnedVerifier};
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemClock};
 use crate::identity::{Bundle, IdentityError};
 
 /// For the caller's side within a mesh: shows its certificate, expects a coordinator's.
@@ -32,7 +32,7 @@ pub fn client_config(bundle: &Bundle, mesh: &MeshName, clock: &Arc<dyn Clock>) -
 /// For enrolment: no certificate of its own, and the root known by its digest only.
 pub fn pinned_config(root_sha256: &str) -> Result<ClientConfig, IdentityError> {
     let verifier = Arc::new(PinnedVerifier::new(root_sha256));
-    let mut config = ClientConfig::builder_with_provider(provider())
+    let mut config = ClientConfig::builder_with_details(provider(), Arc::new(MeshTimeProvider(Arc::new(SystemClock))))
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(verifier)

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::Stream;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
@@ -21,11 +21,17 @@ use tonic::transport::server::Connected;
 use super::connections::{Connections, Entry};
 use crate::identity::{ClientIdentity, PeerIdentity};
 
+/// Bytes that are read from a caller who has been refused: more than one sends before it reads the refusal.
+const SEEN_OFF_MAX: usize = 256 << 10;
+
 /// What one listener takes on.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
+    /// How long a handshake may take; after that the connection is dropped.
     pub handshake: Duration,
+    /// Handshakes under way; further callers wait in the system's own queue.
     pub handshakes_at_once: usize,
+    /// Open connections of one identity; one more is refused.
     pub connections_per_identity: usize,
 }
 
@@ -42,6 +48,7 @@ impl Default for Limits {
 pub struct PeerInfo {
     /// Nobody on the enrolment listener.
     pub peer: Option<PeerIdentity>,
+    /// Where the connection comes from.
     pub remote: SocketAddr,
 }
 
@@ -121,17 +128,41 @@ async fn handshake(
     limits: Limits,
 ) -> io::Result<TlsConnection> {
     socket.set_nodelay(true)?;
-    let stream = TlsAcceptor::from(config).accept(socket).await?;
+    let stream = match TlsAcceptor::from(config).accept(socket).into_fallible().await {
+        Ok(stream) => stream,
+        Err((error, mut socket)) => {
+            see_off(&mut socket).await;
+            return Err(error);
+        }
+    };
     let Some(connections) = connections else {
         return Ok(TlsConnection { stream, info: PeerInfo { peer: None, remote }, ended: None, _entry: None });
     };
     let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).ok_or_else(|| io::Error::other("the caller showed no certificate"))?;
     let peer = PeerIdentity::of(leaf, identity.clock().wall()).map_err(io::Error::other)?;
-    let entry = connections
-        .enter(&peer.identity, limits.connections_per_identity)
-        .ok_or_else(|| io::Error::other(format!("{} has {} connections already", peer.identity, limits.connections_per_identity)))?;
+    let Some(entry) = connections.enter(&peer.identity, limits.connections_per_identity) else {
+        let mut stream = stream;
+        see_off(&mut stream).await;
+        return Err(io::Error::other(format!("{} has {} connections already", peer.identity, limits.connections_per_identity)));
+    };
     let ended = Some(Box::pin(entry.ended().cancelled_owned()));
     Ok(TlsConnection { stream, info: PeerInfo { peer: Some(peer), remote }, ended, _entry: Some(entry) })
+}
+
+/// Ends a connection so that the other end can read why. A socket that is closed with unread bytes in it resets
+/// the connection, and the alert is lost with it; so it is read empty, for no longer than a handshake may take.
+async fn see_off(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
+    let mut unread = [0; 1024];
+    let mut left = SEEN_OFF_MAX;
+    // Nobody is left to tell about an error in here: the refusal itself is what is logged.
+    if stream.shutdown().await.is_ok() {
+        while let Ok(read @ 1..) = stream.read(&mut unread).await {
+            left = left.saturating_sub(read);
+            if left == 0 {
+                return;
+            }
+        }
+    }
 }
 
 impl TlsConnection {

@@ -41,7 +41,7 @@ fn refused(words: impl Into<String>) -> Error {
 fn judged(leaf: &CertificateDer<'_>, now: UnixTime, mesh: &MeshName) -> Result<PeerIdentity, Error> {
     let peer = PeerIdentity::of(leaf, wall(now)).map_err(|error| refused(error.to_string()))?;
     if peer.mesh != *mesh {
-        return Err(refused(format!("the certificate is of mesh {}, and this is {mesh}", peer.mesh)));
+        return Err(refused(format!("the other end's certificate is of mesh {}, and this end's of mesh {mesh}: check the address", peer.mesh)));
     }
     Ok(peer)
 }
@@ -98,7 +98,7 @@ impl ServerCertVerifier for CoordinatorVerifier {
         verify_server_cert_signed_by_trust_anchor(&ParsedCertificate::try_from(leaf)?, &self.roots, intermediates, now, algorithms().all)?;
         match judged(leaf, now, &self.mesh)?.identity {
             Identity::Coordinator(_) => Ok(ServerCertVerified::assertion()),
-            other => Err(refused(format!("the other end is {other}, and should be a coordinator"))),
+            other => Err(refused(format!("the other end is not a coordinator, it is {other}: check the address"))),
         }
     }
 
@@ -128,13 +128,14 @@ impl ServerCertVerifier for PinnedVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let root = shown.iter().find(|certificate| sha256_of(certificate) == self.root_sha256);
-        let root = root.ok_or_else(|| refused("the coordinator is not of the mesh that made this join token"))?;
+        let root =
+            root.ok_or_else(|| refused("the other end is not of the mesh that made this join token, or it is not an enrolment address: check both"))?;
         let mut roots = RootCertStore::empty();
         roots.add(root.clone().into_owned())?;
         verify_server_cert_signed_by_trust_anchor(&ParsedCertificate::try_from(leaf)?, &roots, shown, now, algorithms().all)?;
         match PeerIdentity::of(leaf, wall(now)).map_err(|error| refused(error.to_string()))?.identity {
             Identity::Coordinator(_) => Ok(ServerCertVerified::assertion()),
-            other => Err(refused(format!("the other end is {other}, and should be a coordinator"))),
+            other => Err(refused(format!("the other end is not a coordinator, it is {other}: check the address"))),
         }
     }
 

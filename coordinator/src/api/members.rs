@@ -19,6 +19,8 @@ use crate::store::{ChangeError, Consensus, Peer};
 const VOTE_PATIENCE: Duration = Duration::from_secs(3);
 /// A member that was heard of within this time is alive, and nobody takes its place.
 const ALIVE: Duration = Duration::from_secs(2);
+/// Most lost members whose place one takes.
+const REPLACES_MAX: usize = 16;
 /// Longest name and address of a member.
 const TEXT_MAX: usize = 255;
 
@@ -34,7 +36,10 @@ impl v1::members_server::Members for MembersApi {
     async fn join(&self, request: Request<v1::JoinMemberRequest>) -> Result<Response<v1::JoinMemberResponse>, Status> {
         let (office, by) = self.0.lead(&request, Method::JoinMember, Subject::None)?;
         let wanted = request.into_inner();
-        let replaces = (!wanted.replaces.is_empty()).then(|| parsed::<MemberId>("replaces", &wanted.replaces)).transpose().map_err(status::invalid)?;
+        let mut replaces: Vec<MemberId> = Vec::new();
+        for id in wanted.replaces.iter().take(REPLACES_MAX) {
+            replaces.push(parsed("replaces", id).map_err(status::invalid)?);
+        }
         let member = described(wanted)?;
         if by != Identity::Coordinator(member.id) {
             return Err(Status::permission_denied(format!("{by} joins as itself only, not as member {}", member.id)));
@@ -42,9 +47,13 @@ impl v1::members_server::Members for MembersApi {
         if office.state().members.get(&member.id) != Some(&member) {
             self.0.propose(&office, by.clone(), None, Command::PutMember { member: member.clone() }).await?;
         }
-        let voter = take_in(&office, &member, replaces).await?;
-        if let Some(old) = replaces.filter(|old| voter && *old != member.id && office.state().members.contains_key(old)) {
-            self.0.propose(&office, by, None, Command::RemoveMember { id: old }).await?;
+        replaces.retain(|old| *old != member.id);
+        let voter = take_in(&office, &member, &replaces).await?;
+        for old in replaces.into_iter().filter(|_| voter) {
+            forget(&office, old).await?;
+            if office.state().members.contains_key(&old) {
+                self.0.propose(&office, by.clone(), None, Command::RemoveMember { id: old }).await?;
+            }
         }
         Ok(Response::new(v1::JoinMemberResponse { voter }))
     }
@@ -86,12 +95,12 @@ fn described(wanted: v1::JoinMemberRequest) -> Result<Member, Status> {
 }
 
 /// Makes the member a learner, and then a voter; says whether it votes by now.
-async fn take_in(office: &Office, member: &Member, replaces: Option<MemberId>) -> Result<bool, Status> {
+async fn take_in(office: &Office, member: &Member, replaces: &[MemberId]) -> Result<bool, Status> {
     let consensus = office.consensus();
     let peer = Peer { address: member.address.clone() };
     let group = consensus.group();
     let known = group.voters.get(&member.id).or_else(|| group.learners.get(&member.id));
-    let old = replaces.filter(|old| *old != member.id && (group.voters.contains_key(old) || group.learners.contains_key(old)));
+    let old = replaces.iter().copied().find(|old| group.voters.contains_key(old));
     if known != Some(&peer) {
         consensus.add_learner(member.id, peer).await.map_err(status::not_changed)?;
     }
@@ -115,6 +124,14 @@ async fn take_in(office: &Office, member: &Member, replaces: Option<MemberId>) -
         Ok(Ok(Err(error))) => Err(status::not_changed(error)),
         Ok(Err(error)) => Err(Status::internal(error.to_string())),
     }
+}
+
+/// Takes out what is left of a lost member.
+async fn forget(office: &Office, old: MemberId) -> Result<(), Status> {
+    if office.consensus().group().learners.contains_key(&old) {
+        office.consensus().remove(old).await.map_err(status::not_changed)?;
+    }
+    Ok(())
 }
 
 fn is_alive(consensus: &Consensus, id: MemberId) -> bool {

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests stand outside of the seams")]
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mainstay_client::clock::{Clock, SystemClock};
@@ -33,8 +34,11 @@ pub struct Mesh {
 struct Member {
     settings: Settings,
     enrol: String,
-    running: Option<(oneshot::Sender<()>, JoinHandle<Result<(), RunError>>)>,
+    running: Option<Running>,
 }
+
+/// How to ask a member to end, and the task that it runs in.
+type Running = (oneshot::Sender<()>, JoinHandle<Result<(), RunError>>);
 
 /// Looks again and again, until there is something or patience is at its end.
 pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
@@ -49,8 +53,16 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
     tokio::time::timeout(PATIENCE, search).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }
 
+/// A port that stays free while its member is stopped: below those that connections take, and used once.
 async fn free_port() -> u16 {
-    tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id().wrapping_mul(211) + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 20_000 + u16::try_from(number % 12_000).unwrap();
+        if tokio::net::TcpListener::bind(("127.0.0.1", port)).await.is_ok() {
+            return port;
+        }
+    }
 }
 
 impl Mesh {
@@ -59,7 +71,8 @@ impl Mesh {
         tls::install_provider();
         let _ = tracing_subscriber::fmt().with_env_filter(std::env::var("MAINSTAY_TEST_LOG").unwrap_or_default()).with_test_writer().try_init();
         let name: MeshName = "local".parse().unwrap();
-        let now = SystemClock.wall();
+        // Made a while ago, so that there can be certificates that have ended.
+        let now = WallTime(SystemClock.wall().0 - 3 * LEAF_LIFE.0 as i64);
         let ca = Root::create(&name, now).unwrap();
         let issuer = ca.issuer("test", now).unwrap();
         let token = JoinToken::create(&root_sha256(ca.cert_pem()).unwrap());

@@ -82,7 +82,7 @@ pub const KINDS: &[Kind] = &[
     Kind {
         name: "http.check",
         summary: "HTTP endpoints: status, latency, body, redirects and TLS, many at once",
-        scope: Scope::Any,
+        scope: Scope::View,
         effect: Effect::Read,
         idempotent: true,
         undo: Undo::Nothing,
@@ -104,7 +104,7 @@ pub const KINDS: &[Kind] = &[
     Kind {
         name: "tls.check",
         summary: "Certificates of endpoints and files: days left, chain and host name",
-        scope: Scope::Any,
+        scope: Scope::View,
         effect: Effect::Read,
         idempotent: true,
         undo: Undo::Nothing,

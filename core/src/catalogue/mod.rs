@@ -35,10 +35,10 @@ pub enum Undo {
 /// Which targets a kind can be done to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// Each node, by its own agent.
-    Node,
     /// Each machine, once, by the agent that speaks for it.
     Host,
+    /// Something that looks the same from every agent of a machine: once anywhere, or once on each machine.
+    View,
     /// Anywhere; `runOn` decides.
     Any,
 }
@@ -107,8 +107,8 @@ impl Scope {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Scope::Node => "node",
             Scope::Host => "host",
+            Scope::View => "view",
             Scope::Any => "any",
         }
     }

@@ -10,8 +10,9 @@ impl Pass<'_> {
     pub(super) fn leases(&mut self) {
         let state = self.state;
         for (name, lease) in &state.leases {
-            self.expire_held(name, lease);
+            // Silent waiters first, so that what ends now is not handed to one of them.
             self.expire_waiting(name, lease);
+            self.expire_held(name, lease);
             if lease.held.is_empty() && lease.waiting.is_empty() {
                 let at = lease.idle_since + bounds::LEASE_IDLE;
                 if self.now >= at {

@@ -65,12 +65,14 @@ impl<'s> RunPass<'_, 's, '_> {
         for step in &self.run.plan.steps {
             let Some(targets) = self.run.work.get(&step.name) else { continue };
             let gate = (direction == Direction::Do).then(|| self.needs(step));
+            let ready = self.ready_at(step);
             for (target, work) in targets {
                 if self.pass.is_full() {
                     self.pass.wake(self.pass.now);
                     return;
                 }
-                let item = Item { step, target, work, direction, ready: self.ready_at(step, work.state(direction)) };
+                let pause = if let WorkState::Retrying { not_before, .. } = work.state(direction) { *not_before } else { MeshTime::default() };
+                let item = Item { step, target, work, direction, ready: ready.max(pause) };
                 match work.state(direction) {
                     WorkState::Active { attempt } => self.active(item, *attempt),
                     state if !state.is_waiting() => {}
@@ -102,13 +104,12 @@ impl<'s> RunPass<'_, 's, '_> {
         Gate::Open
     }
 
-    fn ready_at(&self, step: &Step, state: &WorkState) -> MeshTime {
-        let pause = if let WorkState::Retrying { not_before, .. } = state { *not_before } else { MeshTime::default() };
+    fn ready_at(&self, step: &Step) -> MeshTime {
         if self.run.phase == RunPhase::Undoing {
-            return self.run.moved_at.max(pause);
+            return self.run.moved_at;
         }
         let ends = step.needs.iter().filter_map(|need| self.run.work.get(need)).flat_map(|targets| targets.values().map(|work| work.ended_at));
-        ends.max().unwrap_or_default().max(self.run.started_at).max(pause)
+        ends.max().unwrap_or_default().max(self.run.started_at)
     }
 
     fn waiting(&mut self, item: Item<'s>) {

@@ -264,11 +264,11 @@ impl Checker {
     }
 
     fn run_on(&mut self, kind: &Kind, run_on: Option<&Spanned<String>>) -> RunOn {
-        let default = if kind.scope == Scope::Any { RunOn::Once } else { RunOn::Node };
+        let default = if kind.scope == Scope::Host { RunOn::Node } else { RunOn::Once };
         let Some(word) = run_on else { return default };
         match word.value.as_str() {
             "node" => RunOn::Node,
-            "once" if kind.scope == Scope::Any => RunOn::Once,
+            "once" if kind.scope != Scope::Host => RunOn::Once,
             "once" => {
                 self.problem(word.referenced, format!("{} is done to nodes: `runOn: node`", kind.name));
                 default

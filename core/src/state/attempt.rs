@@ -229,7 +229,7 @@ impl State {
         let Some(before) = self.attempts.get(&id) else { return };
         let repeatable = self.is_idempotent(before) || !(before.has_begun() || matches!(outcome, Outcome::Unknown { .. }));
         let Some(attempt) = self.attempts.get_mut(&id) else { return };
-        let begun = attempt.has_begun();
+        let half_done = attempt.has_begun() && matches!(outcome, Outcome::TimedOut { .. } | Outcome::Cancelled { .. } | Outcome::Unknown { .. });
         attempt.close(Phase::Ended(outcome.clone()), when);
         let attempt = attempt.clone();
         self.close_attempt(&attempt.agent, id);
@@ -241,7 +241,7 @@ impl State {
         if let Some(work) = run.work_mut(&attempt.step, &attempt.target) {
             match pause {
                 Some(pause) => work.set(attempt.direction, WorkState::Retrying { not_before: when.at + pause, last: outcome.summary() }),
-                None => work.ended(attempt.direction, &by_its_cause(&attempt, outcome.clone()), begun, order, when.at),
+                None => work.ended(attempt.direction, &by_its_cause(&attempt, outcome.clone()), half_done, order, when.at),
             }
         }
         let Some(report) = outcome.report() else { return };
@@ -290,10 +290,11 @@ fn pause_after(run: &Run, attempt: &Attempt, outcome: &Outcome, repeatable: bool
     (attempt.number < most).then(|| retry.pause(attempt.number, attempt.id.0.counter.wrapping_mul(7_919)))
 }
 
-/// What was stopped because it took too long has timed out, whichever words the agent has for it.
+/// Why it was stopped is the mesh's to know, whichever words the agent has for it.
 fn by_its_cause(attempt: &Attempt, outcome: Outcome) -> Outcome {
-    match outcome {
-        Outcome::Cancelled { message } if attempt.cancel == Some(CancelReason::TimedOut) => Outcome::TimedOut { message: format!("took too long: {message}") },
-        other => other,
+    match (outcome, attempt.cancel) {
+        (Outcome::Cancelled { message }, Some(CancelReason::TimedOut)) => Outcome::TimedOut { message: format!("took too long: {message}") },
+        (Outcome::Cancelled { message }, None) => Outcome::Failed { message: format!("stopped by its agent: {message}"), report: None },
+        (other, _) => other,
     }
 }

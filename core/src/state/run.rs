@@ -140,6 +140,7 @@ impl Outcome {
     #[must_use]
     pub fn summary(&self) -> String {
         match self {
+            Outcome::Succeeded(report) if report.checks.len() == 1 => format!("1 check, {}", report.verdict()),
             Outcome::Succeeded(report) => format!("{} checks, {}", report.checks.len(), report.verdict()),
             Outcome::Failed { message, .. } | Outcome::TimedOut { message } => message.clone(),
             Outcome::Cancelled { message } => message.clone(),
@@ -339,22 +340,19 @@ impl Run {
         Some(format!("{} on {target} ({digest})", step.uses))
     }
 
-    /// Whether anything that has been done forward would have to be taken back, and can be.
-    fn has_undo(&self, step: &StepName, work: &Work) -> bool {
-        self.plan.step(step).is_some_and(|step| step.undo.is_some()) && matches!(work.forward, WorkState::Succeeded { .. })
+    /// As [`Run::works`], with the steps themselves, in the order of the plan.
+    fn steps(&self) -> impl Iterator<Item = (&Step, &Target, &Work)> {
+        self.plan.steps.iter().filter_map(|step| Some((step, self.work.get(&step.name)?))).flat_map(|(step, targets)| targets.iter().map(move |(target, work)| (step, target, work)))
     }
 
     /// Whether the forward direction went wrong: something failed, was stopped, is unknown, or was held back
     /// by that.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        self.works().any(|(name, _, work)| {
-            let continues = self.plan.step(name).is_some_and(|step| step.on_unknown == OnUnknown::Continue);
-            match &work.forward {
-                WorkState::Failed { .. } | WorkState::Skipped { .. } | WorkState::Cancelled => true,
-                WorkState::Unknown { .. } | WorkState::Unreachable { .. } => !continues,
-                _ => false,
-            }
+        self.steps().any(|(step, _, work)| match &work.forward {
+            WorkState::Failed { .. } | WorkState::Skipped { .. } | WorkState::Cancelled => true,
+            WorkState::Unknown { .. } | WorkState::Unreachable { .. } => step.on_unknown != OnUnknown::Continue,
+            _ => false,
         })
     }
 
@@ -362,7 +360,7 @@ impl Run {
     /// there is something to take back.
     #[must_use]
     pub fn is_to_undo(&self) -> bool {
-        self.phase == RunPhase::Running && self.forward_is_over() && (self.abort.is_some() || self.has_failed()) && self.works().any(|(name, _, work)| self.has_undo(name, work))
+        self.phase == RunPhase::Running && self.forward_is_over() && (self.abort.is_some() || self.has_failed()) && self.steps().any(has_undo)
     }
 
     fn forward_is_over(&self) -> bool {
@@ -400,7 +398,7 @@ impl Run {
 
     /// Whether part of a step that has an undo may be in place: nobody can say how to take back a part.
     fn leaves_half_done(&self) -> bool {
-        self.works().any(|(name, _, work)| work.half_done && self.plan.step(name).is_some_and(|step| step.undo.is_some()))
+        self.steps().any(|(step, _, work)| work.half_done && step.undo.is_some())
     }
 
     /// The worst verdict so far.
@@ -408,6 +406,11 @@ impl Run {
     pub fn verdict(&self) -> Verdict {
         self.works().map(|(_, _, work)| work.forward.verdict()).max().unwrap_or_default()
     }
+}
+
+/// Whether something has been done that would have to be taken back, and can be.
+fn has_undo((step, _, work): (&Step, &Target, &Work)) -> bool {
+    step.undo.is_some() && matches!(work.forward, WorkState::Succeeded { .. })
 }
 
 impl State {
@@ -471,7 +474,7 @@ impl State {
             RunOn::Node => self
                 .agents
                 .iter()
-                .filter(|(_, agent)| agent.hello.is_some() && (scope != Scope::Host || agent.speaks_for_host()))
+                .filter(|(_, agent)| agent.hello.is_some() && (scope == Scope::Any || agent.speaks_for_host()))
                 .map(|(id, _)| (Target::Node(id.clone()), Work::new(WorkState::Waiting)))
                 .collect(),
         };
@@ -516,7 +519,7 @@ impl State {
 
     pub(super) fn begin_undo(&mut self, id: &RunId, when: When) -> Reply {
         let Some(run) = self.runs.get_mut(id).filter(|run| run.is_to_undo()) else { return Reply::Stale(format!("run {id} is not to be undone now")) };
-        let undo: Vec<(StepName, Target)> = run.works().filter(|(name, _, work)| run.has_undo(name, work)).map(|(name, target, _)| (name.clone(), target.clone())).collect();
+        let undo: Vec<(StepName, Target)> = run.steps().filter(|item| has_undo(*item)).map(|(step, target, _)| (step.name.clone(), target.clone())).collect();
         for (step, target) in undo {
             if let Some(work) = run.work_mut(&step, &target) {
                 work.undo = Some(WorkState::Waiting);

@@ -156,7 +156,7 @@ impl Work {
         self.set(direction, then);
     }
 
-    pub(super) fn ended(&mut self, direction: Direction, outcome: &Outcome, had_begun: bool, order: u64, at: MeshTime) {
+    pub(super) fn ended(&mut self, direction: Direction, outcome: &Outcome, half_done: bool, order: u64, at: MeshTime) {
         let state = match outcome {
             Outcome::Succeeded(report) => WorkState::Succeeded { verdict: report.verdict() },
             Outcome::Failed { .. } | Outcome::TimedOut { .. } => WorkState::Failed { message: outcome.summary() },
@@ -167,7 +167,7 @@ impl Work {
         if direction == Direction::Do {
             self.order = order;
             self.ended_at = at;
-            self.half_done = had_begun && matches!(outcome, Outcome::TimedOut { .. } | Outcome::Cancelled { .. } | Outcome::Unknown { .. });
+            self.half_done = half_done;
         }
     }
 

@@ -16,7 +16,7 @@ pub fn next(run: &Run, rows: &[Row], options: Options) -> String {
     if rows.iter().any(Row::needs_attention) {
         commands.push("mainstay finding list".to_owned());
     }
-    if !options.all {
+    if !options.all && !rows.is_empty() {
         commands.push(format!("mainstay run show {} --all", run.id));
     }
     if commands.is_empty() {

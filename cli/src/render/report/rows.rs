@@ -1,13 +1,17 @@
 //! The lines of a report before they are laid out: one for each check, and one for each step that did not
 //! come to a report.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mainstay_proto::v1::{Attempt, AttemptState, Check, Run, Verdict, Work, WorkState};
 
+use super::super::layout::{harmless, shorten_path};
 use super::super::verdict::{self, Mark};
 use super::subject;
 use super::units;
+
+/// Up to this many nodes are named; more are counted.
+const NODES_NAMED: usize = 3;
 
 /// One line of the report.
 pub struct Row<'a> {
@@ -17,6 +21,8 @@ pub struct Row<'a> {
     pub verdict: Verdict,
     /// Missing where the step itself is the trouble.
     pub check: Option<&'a Check>,
+    /// How many checks it stands for.
+    pub checks: usize,
     work: &'a Work,
 }
 
@@ -33,17 +39,39 @@ pub fn of(run: &Run) -> Vec<Row<'_>> {
         let node = name(work);
         let report = last_report(work);
         if let Some(verdict) = trouble(work) {
-            rows.push(Row { node: node.clone(), step: &work.step, verdict, check: None, work });
+            rows.push(Row { node: node.clone(), step: &work.step, verdict, check: None, checks: 1, work });
         }
-        let checks = report.into_iter().flat_map(|attempt| attempt.outcome.iter()).flat_map(|outcome| outcome.report.iter()).flat_map(|report| &report.checks);
-        rows.extend(checks.map(|check| Row { node: node.clone(), step: &work.step, verdict: check.verdict(), check: Some(check), work }));
+        let checks =
+            report.into_iter().flat_map(|attempt| attempt.outcome.iter()).flat_map(|outcome| outcome.report.iter()).flat_map(|report| &report.checks);
+        rows.extend(checks.map(|check| Row { node: node.clone(), step: &work.step, verdict: check.verdict(), check: Some(check), checks: 1, work }));
     }
-    rows
+    merged(rows)
+}
+
+/// What is the same on several nodes is one line that names them all.
+fn merged(rows: Vec<Row<'_>>) -> Vec<Row<'_>> {
+    let mut kept: Vec<(Row<'_>, Vec<String>)> = Vec::new();
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    for row in rows {
+        let key = format!("{}\0{:?}\0{}\0{}", row.step, row.verdict, row.subject(), row.message());
+        match places.get(&key).and_then(|&place| kept.get_mut(place)) {
+            Some((_, nodes)) => nodes.push(row.node),
+            None => {
+                places.insert(key, kept.len());
+                let nodes = vec![row.node.clone()];
+                kept.push((row, nodes));
+            }
+        }
+    }
+    let named = |nodes: Vec<String>| if nodes.len() > NODES_NAMED { format!("{} nodes", nodes.len()) } else { nodes.join(", ") };
+    kept.into_iter().map(|(row, nodes)| Row { checks: nodes.len(), node: named(nodes), ..row }).collect()
 }
 
 /// The newest attempt that ended with a report; attempts that undo do not count.
 fn last_report(work: &Work) -> Option<&Attempt> {
-    let ended = |attempt: &&Attempt| !attempt.undo && attempt.state() == AttemptState::Ended && attempt.outcome.as_ref().is_some_and(|outcome| outcome.report.is_some());
+    let ended = |attempt: &&Attempt| {
+        !attempt.undo && attempt.state() == AttemptState::Ended && attempt.outcome.as_ref().is_some_and(|outcome| outcome.report.is_some())
+    };
     work.attempts.iter().filter(ended).max_by_key(|attempt| attempt.number)
 }
 
@@ -67,7 +95,7 @@ impl<'a> Row<'a> {
             Some(_) => verdict::verdict(self.verdict),
             // The state of the step says more than a verdict, as long as it fits.
             None => match self.work.state() {
-                WorkState::Unreachable => Mark { word: "no answer".to_owned(), symbol: "?", ..verdict::verdict(self.verdict) },
+                WorkState::Unreachable => verdict::verdict(self.verdict),
                 WorkState::Cancelled => Mark { word: "stopped".to_owned(), ..verdict::verdict(self.verdict) },
                 state => verdict::work(state),
             },
@@ -76,6 +104,17 @@ impl<'a> Row<'a> {
 
     pub fn subject(&self) -> String {
         self.check.map_or_else(|| format!("step {}", self.step), subject::subject)
+    }
+
+    /// The subject in at most so many columns; as it is without a limit.
+    pub fn name(&self, to: Option<usize>) -> String {
+        match (self.check, to) {
+            (Some(check), Some(to)) => {
+                let (noun, of) = subject::parts(check);
+                shorten_path(&noun, &harmless(of), to)
+            }
+            _ => harmless(&self.subject()),
+        }
     }
 
     /// What is the case, without the subject; the value where the check says nothing else.
@@ -130,6 +169,6 @@ impl<'a> Row<'a> {
 
     /// The same line under a heading that names the node already.
     pub fn without_node(&self) -> Row<'a> {
-        Row { node: String::new(), step: self.step, verdict: self.verdict, check: self.check, work: self.work }
+        Row { node: String::new(), step: self.step, verdict: self.verdict, check: self.check, checks: self.checks, work: self.work }
     }
 }

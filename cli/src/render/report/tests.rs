@@ -24,14 +24,24 @@ pub(crate) fn day() -> Run {
     let resources = vec![
         measured(check("cpu.used", "", Verdict::Ok, "4 % of 2 cores busy over the last 60 s"), 4.0, "%", (85.0, 95.0), &[3.0, 4.0]),
         measured(check("disk.used", "/", Verdict::Ok, "41 % full, 31 GiB left"), 41.0, "%", (80.0, 90.0), &[]),
-        measured(check("disk.used", "/var", Verdict::Critical, "96 % full, 1.1 GiB left, full in about 9 h"), 96.0, "%", (80.0, 90.0), &[50.0, 60.0, 70.0, 85.0, 96.0]),
+        measured(
+            check("disk.used", "/var", Verdict::Critical, "96 % full, 1.1 GiB left, full in about 9 h"),
+            96.0,
+            "%",
+            (80.0, 90.0),
+            &[50.0, 60.0, 70.0, 85.0, 96.0],
+        ),
         Check { hint: "boot with psi=1".into(), ..check("pressure.io", "", Verdict::Skipped, "this kernel does not measure it") },
     ];
     let certificate = check("tls.daysLeft", "/etc/ssl/private/site.pem", Verdict::Warning, "ends in 12 days, on 2026-01-01 (site.example)");
     let certificates = vec![Check { hint: "renew it, and reload what serves it".into(), ..measured(certificate, 12.0, "d", (30.0, 7.0), &[]) }];
     let logs = check("logs.errors", "/var/log/nginx/error.log", Verdict::Warning, "214 error lines in the last 24h, 3 signatures");
-    let logs = vec![Check { details: vec!["×198  connect() failed (…: Connection refused) while connecting to upstream".into()], ..measured(logs, 214.0, "", (1.0, 1e9), &[1.0, 1.0, 9.0]) }];
-    let unreachable = Work { detail: "local/a3 is not linked".into(), attempts: vec![], ..work("certificates", "local/a3", WorkState::Unreachable, vec![]) };
+    let logs = vec![Check {
+        details: vec!["×198  connect() failed (…: Connection refused) while connecting to upstream".into()],
+        ..measured(logs, 214.0, "", (1.0, 1e9), &[1.0, 1.0, 9.0])
+    }];
+    let unreachable =
+        Work { detail: "local/a3 is not linked".into(), attempts: vec![], ..work("certificates", "local/a3", WorkState::Unreachable, vec![]) };
     Run {
         id: "daily-1".into(),
         plan: "daily".into(),
@@ -75,7 +85,7 @@ fn no_line_is_wider_than_the_terminal() {
         for all in [false, true] {
             let text = at(Some(columns), all);
             // A path and a command are not torn apart where they alone are wider.
-            let too_wide: Vec<&str> = text.lines().filter(|line| layout::width(line) > columns).collect();
+            let too_wide: Vec<&str> = text.lines().filter(|line| width(line) > columns).collect();
             assert_eq!(too_wide, Vec::<&str>::new(), "at {columns}");
         }
     }
@@ -85,7 +95,7 @@ fn no_line_is_wider_than_the_terminal() {
 fn what_needs_a_person_comes_first_and_worst_first() {
     let text = at(Some(100), false);
     let place = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part} is in\n{text}"));
-    let order = ["✖ critical", "? no answer", "▲ warning", "✔ ok", "– skipped", "next: "].map(place);
+    let order = ["✖ critical", "? unknown", "▲ warning", "✔ ok", "– skipped", "next: "].map(place);
     assert!(order.is_sorted(), "{text}");
     assert!(text.starts_with("daily · run daily-1 · 6 checks · 2.8 s\n"), "{text}");
 }
@@ -110,4 +120,16 @@ fn an_undo_that_is_incomplete_is_said() {
     let text = report(&run, Options { terminal: Terminal::PIPE, all: false });
     assert!(text.starts_with("daily · run daily-1 · 6 checks · 2.8 s · ✖ failed\n"), "{text}");
     assert!(text.contains("undo is incomplete: something that this run did is still in place"), "{text}");
+}
+
+#[test]
+fn what_is_the_same_on_several_nodes_is_said_once() {
+    let none = || vec![check("tls.daysLeft", "", Verdict::Skipped, "no certificate files in the usual places")];
+    let on = |node: &str| work("certificates", &format!("local/{node}"), WorkState::Succeeded, none());
+    let run = |nodes: &[&str]| Run { work: nodes.iter().map(|node| on(node)).collect(), ..day() };
+    let text = report(&run(&["a1", "a2", "a3"]), Options { terminal: Terminal::PIPE, all: false });
+    assert!(text.starts_with("daily · run daily-1 · 3 checks · 2.8 s\n"), "{text}");
+    assert!(text.contains("\n  – skipped   certificates: no certificate files in the usual places  a1, a2, a3\n\n"), "{text}");
+    let text = report(&run(&["a1", "a2", "a3", "a4"]), Options { terminal: Terminal::PIPE, all: false });
+    assert!(text.contains("usual places  4 nodes\n"), "{text}");
 }

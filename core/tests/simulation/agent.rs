@@ -1,0 +1,289 @@
+//! Agents: the ledger survives a crash, unless the disk does not; everything else does not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mainstay_core::catalogue;
+use mainstay_core::reconcile::{Action, Desired, DesiredAttempt, LedgerState, reconcile};
+use mainstay_core::report::{Check, Report, Verdict};
+use mainstay_core::state::agent::Hello;
+use mainstay_core::state::run::{Direction, Outcome, RunOutcome, UndoEnd};
+use mainstay_core::{AgentId, AttemptId, Command, LedgerId, Reply, RunId, State, StepName, Target};
+
+use crate::world::{Event, From, World};
+
+/// What was done to the world outside, by what is not idempotent: each at most once.
+#[derive(Default)]
+pub struct Effects(BTreeMap<(RunId, StepName, Target, Direction), AttemptId>);
+
+/// How far a process is with an attempt. The ledger is written on the way from one to the next.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Stage {
+    Accepting,
+    Asking,
+    WritingBegun,
+    Starting,
+    Executing,
+}
+
+struct Job {
+    attempt: DesiredAttempt,
+    stage: Stage,
+    stop: bool,
+    /// Goes on when it is told to stop.
+    stubborn: bool,
+}
+
+pub struct Agent {
+    index: usize,
+    up: bool,
+    /// Counts processes; what was meant for an earlier one does not reach a later one.
+    boot: u64,
+    ledgers: u64,
+    ledger: BTreeMap<AttemptId, LedgerState>,
+    running: BTreeMap<AttemptId, Job>,
+    desired: Option<Desired>,
+    /// Term of the leader that it is linked with, and the link's epoch.
+    link: Option<(u64, u64)>,
+}
+
+pub fn id(index: usize) -> AgentId {
+    format!("c/n{index}").parse().unwrap()
+}
+
+pub fn index_of(agent: &AgentId) -> usize {
+    agent.node.as_str()[1..].parse().unwrap()
+}
+
+impl Agent {
+    pub fn new(index: usize) -> Agent {
+        Agent { index, up: false, boot: 0, ledgers: 1, ledger: BTreeMap::new(), running: BTreeMap::new(), desired: None, link: None }
+    }
+
+    fn ledger_id(&self) -> LedgerId {
+        LedgerId(format!("ledger-{}-{}", self.index, self.ledgers))
+    }
+
+    fn hello(&self) -> Hello {
+        Hello {
+            ledger: self.ledger_id(),
+            incarnation: format!("{}-{}", self.index, self.boot),
+            version: "0.1.0".into(),
+            feature_level: 1,
+            host: true,
+            kinds: ["node.exec", "node.resources", "wait"].map(str::to_owned).to_vec(),
+            boot_id: String::new(),
+        }
+    }
+}
+
+impl Effects {
+    fn record(&mut self, attempt: &DesiredAttempt) {
+        let item = (attempt.run.clone(), attempt.step.clone(), attempt.target.clone(), attempt.direction);
+        if let Some(first) = self.0.insert(item.clone(), attempt.id) {
+            panic!("{item:?} was done by {first} and again by {}", attempt.id);
+        }
+    }
+
+    /// What each run says of itself is what was done.
+    pub fn agree_with(&self, state: &State) {
+        for run in state.runs.values() {
+            let end = run.end().unwrap();
+            for step in run.plan.steps.iter().filter(|step| step.undo.is_some()) {
+                for target in run.work[&step.name].keys() {
+                    let done = |direction| self.0.contains_key(&(run.id.clone(), step.name.clone(), target.clone(), direction));
+                    let (forward, back) = (done(Direction::Do), done(Direction::Undo));
+                    let what = format!("{} ended {end}; {} on {target}: done {forward}, undone {back}", run.id, step.name);
+                    assert!(forward || !back, "{what}");
+                    match (end.outcome, end.undo) {
+                        (RunOutcome::Completed, _) => assert!(forward && !back, "{what}"),
+                        (_, UndoEnd::NotNeeded) => assert!(!forward, "{what}"),
+                        (_, UndoEnd::Done) => assert_eq!(forward, back, "{what}"),
+                        (_, UndoEnd::Incomplete) => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl World {
+    fn agent(&mut self, index: usize, boot: u64) -> Option<&mut Agent> {
+        self.agents.get_mut(index).filter(|agent| agent.up && agent.boot == boot)
+    }
+
+    pub fn agent_start(&mut self, index: usize) {
+        let loses_disk = !self.calm() && self.chance.percent(20);
+        let agent = &mut self.agents[index];
+        if agent.up {
+            return;
+        }
+        agent.up = true;
+        agent.boot += 1;
+        if loses_disk {
+            agent.ledgers += 1;
+            agent.ledger.clear();
+        }
+        let boot = agent.boot;
+        self.after(1, Event::AgentTick { index, boot });
+        self.fault_later(Event::AgentCrash { index }, 25_000);
+    }
+
+    pub fn agent_crash(&mut self, index: usize) {
+        let agent = &mut self.agents[index];
+        agent.up = false;
+        agent.running.clear();
+        agent.desired = None;
+        if let Some((_, epoch)) = agent.link.take()
+            && self.chance.percent(70)
+        {
+            self.send(Event::Unlinked { index, epoch });
+        }
+        let gone = if self.chance.percent(25) { self.chance.between(5_000, 30_000) } else { self.chance.between(50, 3_000) };
+        self.after(gone, Event::AgentStart { index });
+    }
+
+    /// Keeps the link: a heartbeat, or a new link when the leader is another one.
+    pub fn agent_tick(&mut self, index: usize, boot: u64) {
+        let term = self.mesh.leader.as_ref().map(|leader| leader.term);
+        let Some(agent) = self.agent(index, boot) else { return };
+        let hello = agent.hello();
+        match agent.link {
+            Some((linked, epoch)) if Some(linked) == term => self.send(Event::Heartbeat { index, epoch }),
+            _ => {
+                agent.link = None;
+                self.ask(From::Agent { index, boot, about: None }, Command::ConnectAgent { agent: id(index), hello });
+            }
+        }
+        self.tell_agents(true);
+        self.agent_reconcile(index, boot);
+        let next = self.chance.between(1_500, 2_500);
+        self.after(next, Event::AgentTick { index, boot });
+    }
+
+    pub fn agent_desired(&mut self, index: usize, desired: Desired) {
+        let boot = self.agents[index].boot;
+        let Some(agent) = self.agent(index, boot) else { return };
+        let is_old = agent.desired.as_ref().is_some_and(|known| (known.incarnation, known.generation) > (desired.incarnation, desired.generation));
+        if !is_old {
+            agent.desired = Some(desired);
+            self.agent_reconcile(index, boot);
+        }
+    }
+
+    fn agent_reconcile(&mut self, index: usize, boot: u64) {
+        let Some(agent) = self.agent(index, boot) else { return };
+        let Some(desired) = agent.desired.clone() else { return };
+        let running: BTreeSet<AttemptId> = agent.running.keys().copied().collect();
+        for action in reconcile(&desired, &agent.ledger, &running) {
+            let wanted = |id: AttemptId| desired.attempts.iter().find(|attempt| attempt.id == id).cloned();
+            match action {
+                Action::Accept(id) => self.agent_take(index, wanted(id).unwrap(), Stage::Accepting),
+                Action::Resume(id) => self.agent_take(index, wanted(id).unwrap(), Stage::Asking),
+                Action::ExecuteAgain(id) => self.agent_take(index, wanted(id).unwrap(), Stage::Starting),
+                Action::Cancel(id) => self.agent_stop(index, id),
+                Action::Settle(id, outcome) => {
+                    self.agents[index].ledger.insert(id, LedgerState::Ended(outcome));
+                    self.agent_report(index, id);
+                }
+                Action::Report(id) => self.agent_report(index, id),
+                Action::Forget(id) => {
+                    self.agents[index].ledger.remove(&id);
+                }
+            }
+        }
+    }
+
+    fn agent_take(&mut self, index: usize, attempt: DesiredAttempt, stage: Stage) {
+        let stubborn = !self.calm() && self.chance.percent(10);
+        let id = attempt.id;
+        self.agents[index].running.insert(id, Job { attempt, stage, stop: false, stubborn });
+        self.agent_next(index, id, 40);
+    }
+
+    fn agent_next(&mut self, index: usize, attempt: AttemptId, within: u64) {
+        let boot = self.agents[index].boot;
+        let delay = self.chance.between(1, within);
+        self.after(delay, Event::AgentStep { index, boot, attempt });
+    }
+
+    fn agent_stop(&mut self, index: usize, id: AttemptId) {
+        let Some(job) = self.agents[index].running.get_mut(&id).filter(|job| !job.stop) else { return };
+        job.stop = true;
+        if !job.stubborn {
+            self.agent_next(index, id, 2_000);
+        }
+    }
+
+    fn agent_report(&mut self, index: usize, id: AttemptId) {
+        let agent = &self.agents[index];
+        let (boot, ledger) = (agent.boot, agent.ledger_id());
+        let Some(LedgerState::Ended(outcome)) = agent.ledger.get(&id).cloned() else { return };
+        self.ask(From::Agent { index, boot, about: None }, Command::EndAttempt { attempt: id, ledger, outcome });
+    }
+
+    /// One step of the life of an attempt. The process may die before each.
+    pub fn agent_step(&mut self, index: usize, boot: u64, id: AttemptId) {
+        let (fails, long) = (self.chance.percent(8), self.chance.percent(6));
+        let ledger = self.agents[index].ledger_id();
+        let Some(agent) = self.agent(index, boot) else { return };
+        let Some(job) = agent.running.get_mut(&id) else { return };
+        match job.stage {
+            Stage::Accepting => {
+                agent.ledger.insert(id, LedgerState::Accepted);
+                job.stage = Stage::Asking;
+                self.agent_next(index, id, 20);
+            }
+            Stage::Asking | Stage::WritingBegun | Stage::Starting if job.stop => {
+                self.agent_end(index, id, Outcome::Cancelled { message: "stopped before it began".into() });
+            }
+            Stage::Asking => {
+                self.ask(From::Agent { index, boot, about: Some(id) }, Command::BeginAttempt { attempt: id, ledger });
+                self.after(600, Event::AgentStep { index, boot, attempt: id });
+            }
+            Stage::WritingBegun => {
+                agent.ledger.insert(id, LedgerState::Begun);
+                job.stage = Stage::Starting;
+                self.agent_next(index, id, 40);
+            }
+            Stage::Starting if fails => self.agent_end(index, id, Outcome::Failed { message: "could not be started".into(), report: None }),
+            Stage::Starting => {
+                job.stage = Stage::Executing;
+                if !catalogue::kind(&job.attempt.kind).unwrap().idempotent {
+                    let attempt = job.attempt.clone();
+                    self.effects.record(&attempt);
+                }
+                self.agent_next(index, id, if long { 40_000 } else { 4_000 });
+            }
+            Stage::Executing if job.stop => self.agent_end(index, id, Outcome::Cancelled { message: "stopped".into() }),
+            Stage::Executing => {
+                let checks = vec![Check::stated("sim", "", Verdict::Ok, "done")];
+                self.agent_end(index, id, Outcome::Succeeded(Report { checks, ..Report::default() }));
+            }
+        }
+    }
+
+    fn agent_end(&mut self, index: usize, id: AttemptId, outcome: Outcome) {
+        let agent = &mut self.agents[index];
+        agent.ledger.insert(id, LedgerState::Ended(outcome));
+        agent.running.remove(&id);
+        let boot = agent.boot;
+        self.agent_reconcile(index, boot);
+    }
+
+    pub fn agent_answer(&mut self, index: usize, boot: u64, about: Option<AttemptId>, reply: &Reply, term: u64) {
+        let Some(agent) = self.agent(index, boot) else { return };
+        match (reply, about) {
+            (Reply::Connected { epoch }, None) => agent.link = Some((term, *epoch)),
+            (reply, Some(id)) => {
+                let Some(job) = agent.running.get_mut(&id).filter(|job| job.stage == Stage::Asking) else { return };
+                if *reply == Reply::Done {
+                    job.stage = Stage::WritingBegun;
+                    self.agent_next(index, id, 40);
+                } else {
+                    agent.running.remove(&id);
+                }
+            }
+            _ => {}
+        }
+    }
+}
