@@ -139,9 +139,7 @@ impl Line {
 
 fn told(status: Status) -> TransportError {
     match status.code() {
-        Code::FailedPrecondition | Code::InvalidArgument | Code::ResourceExhausted => {
-            TransportError::Refused(status.message().to_owned())
-        }
+        Code::FailedPrecondition | Code::InvalidArgument | Code::ResourceExhausted => TransportError::Refused(status.message().to_owned()),
         _ => TransportError::Unreachable(status.message().to_owned()),
     }
 }

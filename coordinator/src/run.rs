@@ -73,7 +73,14 @@ pub async fn run(settings: Settings, asked_to_end: impl Future<Output = ()>) -> 
     let leader = Leader::new(consensus.clone(), clock.clone(), leader_metrics.clone());
     let connections = Connections::default();
     let founding = Founding { mesh: home.mesh(), admins: settings.admins.clone(), grants: settings.grants.clone(), plans: plans::bundled()? };
-    let front = Arc::new(Front { consensus: consensus.clone(), leader: leader.clone(), home: home.clone(), peers: peers.clone(), clock, member: member.clone() });
+    let front = Arc::new(Front {
+        consensus: consensus.clone(),
+        leader: leader.clone(),
+        home: home.clone(),
+        peers: peers.clone(),
+        clock,
+        member: member.clone(),
+    });
     let formation = Formation {
         consensus: consensus.clone(),
         peers: peers.clone(),
@@ -118,6 +125,7 @@ pub async fn run(settings: Settings, asked_to_end: impl Future<Output = ()>) -> 
         () = asked_to_end => Ok(()),
         reason = stopped.wait_for(Option::is_some) => Err(RunError::Stopped(reason.ok().and_then(|reason| reason.clone()).unwrap_or(StopReason::Asked))),
         served = &mut serving => Err(ended_early(served)),
+        error = first_failure(&mut aside) => Err(error),
     };
     tracing::info!("coordinator ends");
     consensus.shutdown().await;
@@ -131,6 +139,17 @@ pub async fn run(settings: Settings, asked_to_end: impl Future<Output = ()>) -> 
     aside.abort_all();
     while aside.join_next().await.is_some() {}
     outcome
+}
+
+/// Waits until one of the tasks breaks down. That it ends well is all right.
+async fn first_failure(tasks: &mut JoinSet<()>) -> RunError {
+    loop {
+        match tasks.join_next().await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => return RunError::System { doing: "a part of this member broke down", source: std::io::Error::other(error) },
+            None => std::future::pending().await,
+        }
+    }
 }
 
 fn ended_early(served: Result<Result<(), ApiError>, tokio::task::JoinError>) -> RunError {

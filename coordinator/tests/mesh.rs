@@ -44,7 +44,13 @@ async fn leases_are_granted_renewed_waited_for_and_expire() {
     mesh.ready(&admin).await;
     let name = "client/ben/deploy";
     let spec = v1::LeaseSpec { slots: 1, ttl_ms: 2_000, kind: v1::LeaseKind::Ttl.into() };
-    let ask = |incarnation: &str, wait_ms| v1::AcquireRequest { name: name.into(), spec: Some(spec), incarnation: incarnation.into(), wait_ms, ..Default::default() };
+    let ask = |incarnation: &str, wait_ms| v1::AcquireRequest {
+        name: name.into(),
+        spec: Some(spec),
+        incarnation: incarnation.into(),
+        wait_ms,
+        ..Default::default()
+    };
     let first = ben.acquire_lease(ask("one", 0)).await.unwrap();
     assert!(!first.token.is_empty());
     assert_eq!(ben.acquire_lease(ask("one", 0)).await.unwrap().token, first.token, "asked again, it is the same grant");
@@ -80,7 +86,11 @@ async fn a_member_without_its_disk_becomes_another_one() {
     let after = eventually("three voters, one of them new", async || {
         let members = admin.list_members(v1::ListMembersRequest {}).await.ok()?.members;
         let voters: Vec<String> = members.iter().filter(|member| member.role() == v1::MemberRole::Voter).map(|member| member.id.clone()).collect();
-        (members.len() == 3 && voters.len() == 3 && voters.iter().any(|id| !before.contains(id)) && members.iter().all(|member| !member.version.is_empty())).then_some(voters)
+        (members.len() == 3
+            && voters.len() == 3
+            && voters.iter().any(|id| !before.contains(id))
+            && members.iter().all(|member| !member.version.is_empty()))
+        .then_some(voters)
     })
     .await;
     assert_eq!(after.iter().filter(|id| before.contains(id)).count(), 2, "{before:?} {after:?}");
@@ -148,7 +158,11 @@ async fn an_agent_enrols_links_and_carries_a_run_out() {
 
     // A revoked identity is refused, and its connections end.
     admin.revoke_identity(v1::RevokeRequest { identity: "cluster/local/node/a1".into(), reason: "test".into() }).await.unwrap();
-    eventually("a refusal", async || (agent.begin_attempt(v1::BeginRequest { attempt: "1.1".into(), ledger: "l".into() }).await.err()?.code() == Some(Code::PermissionDenied)).then_some(())).await;
+    eventually("a refusal", async || {
+        (agent.begin_attempt(v1::BeginRequest { attempt: "1.1".into(), ledger: "l".into() }).await.err()?.code() == Some(Code::PermissionDenied))
+            .then_some(())
+    })
+    .await;
     mesh.stop_all().await;
 }
 
@@ -159,7 +173,8 @@ async fn leases_and_links_outlive_the_leader() {
     mesh.ready(&admin).await;
     let name = "client/ben/deploy";
     let spec = v1::LeaseSpec { slots: 1, ttl_ms: 5_000, kind: v1::LeaseKind::Ttl.into() };
-    let held = ben.acquire_lease(v1::AcquireRequest { name: name.into(), spec: Some(spec), incarnation: "one".into(), ..Default::default() }).await.unwrap();
+    let held =
+        ben.acquire_lease(v1::AcquireRequest { name: name.into(), spec: Some(spec), incarnation: "one".into(), ..Default::default() }).await.unwrap();
     let agent = mesh.enrol("cluster/local/node/a1").await;
     let (mut link, _says) = mesh.linked(&agent, "p1").await;
 
@@ -193,13 +208,24 @@ async fn a_member_that_was_removed_stays_out() {
     mesh.ready(&admin).await;
     let leader = mesh.leader(&admin).await;
     let out = (leader + 1) % 3;
-    let id = admin.list_members(v1::ListMembersRequest {}).await.unwrap().members.into_iter().find(|member| member.name == format!("c{}", out + 1)).unwrap().id;
+    let id = admin
+        .list_members(v1::ListMembersRequest {})
+        .await
+        .unwrap()
+        .members
+        .into_iter()
+        .find(|member| member.name == format!("c{}", out + 1))
+        .unwrap()
+        .id;
     admin.remove_member(v1::RemoveMemberRequest { id: id.clone() }).await.unwrap();
     assert_eq!(admin.remove_member(v1::RemoveMemberRequest { id: id.clone() }).await.unwrap_err().code(), Some(Code::NotFound));
     mesh.stop(out).await;
     mesh.start(out).await;
     let joins = mesh.as_identity(&format!("coordinator/{id}"));
-    let refused = eventually("a refusal", async || joins.join_member(v1::JoinMemberRequest { id: id.clone(), address: "127.0.0.1:1".into(), ..Default::default() }).await.err()?.code()).await;
+    let refused = eventually("a refusal", async || {
+        joins.join_member(v1::JoinMemberRequest { id: id.clone(), address: "127.0.0.1:1".into(), ..Default::default() }).await.err()?.code()
+    })
+    .await;
     assert_eq!(refused, Code::PermissionDenied);
     assert!(!mesh.ids(&admin).await.contains(&id));
     mesh.stop_all().await;
@@ -223,17 +249,28 @@ async fn who_and_how_much_is_bounded() {
     assert_eq!(admin.apply_plan(padded(200 << 10)).await.unwrap_err().code(), Some(Code::ResourceExhausted));
     assert_eq!(admin.apply_plan(padded(10 << 20)).await.unwrap_err().code(), Some(Code::OutOfRange));
     assert!(admin.apply_plan(v1::ApplyPlanRequest { source: PLAN.into(), dry_run: true }).await.unwrap().changed);
-    assert_eq!(admin.get_plan(v1::GetPlanRequest { name: "pause".into(), revision: 0 }).await.unwrap_err().code(), Some(Code::NotFound), "a dry run stores nothing");
+    assert_eq!(
+        admin.get_plan(v1::GetPlanRequest { name: "pause".into(), revision: 0 }).await.unwrap_err().code(),
+        Some(Code::NotFound),
+        "a dry run stores nothing"
+    );
 
     // A join token is made for somebody, with a role.
-    let token = |role: &str| v1::CreateJoinTokenRequest { scope: Some(v1::create_join_token_request::Scope::Operator("ben".into())), role: role.into(), ..Default::default() };
+    let token = |role: &str| v1::CreateJoinTokenRequest {
+        scope: Some(v1::create_join_token_request::Scope::Operator("ben".into())),
+        role: role.into(),
+        ..Default::default()
+    };
     assert_eq!(admin.create_join_token(token("")).await.unwrap_err().code(), Some(Code::InvalidArgument));
     let token: mainstay_client::JoinToken = admin.create_join_token(token("viewer")).await.unwrap().token.parse().unwrap();
     let identity = "operator/ben".parse().unwrap();
     let ben = mainstay_client::enrol::enrol(&mesh.enrol_address(0), &token, &identity).await.unwrap();
     let ben = mesh.with_bundle(ben);
     assert!(!ben.list_plans(v1::ListPlansRequest {}).await.unwrap().plans.is_empty());
-    assert_eq!(ben.start_run(v1::StartRunRequest { plan: "daily".into(), ..Default::default() }).await.unwrap_err().code(), Some(Code::PermissionDenied));
+    assert_eq!(
+        ben.start_run(v1::StartRunRequest { plan: "daily".into(), ..Default::default() }).await.unwrap_err().code(),
+        Some(Code::PermissionDenied)
+    );
     let again = mainstay_client::enrol::enrol(&mesh.enrol_address(0), &token, &identity).await.unwrap_err();
     assert!(again.to_string().contains("no such join token"), "{again}");
 
@@ -242,9 +279,21 @@ async fn who_and_how_much_is_bounded() {
     let health = tonic_health::pb::health_client::HealthClient::new(channel).check(tonic_health::pb::HealthCheckRequest::default()).await.unwrap();
     assert_eq!(health.into_inner().status(), tonic_health::pb::health_check_response::ServingStatus::Serving);
 
+    let channel = mainstay_client::channel::connect(&mesh.addresses()[0], admin.identity()).await.unwrap();
+    let ask = tonic_reflection::pb::v1::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(tonic_reflection::pb::v1::server_reflection_request::MessageRequest::ListServices(String::new())),
+    };
+    let mut reflection = tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient::new(channel);
+    let answer = reflection.server_reflection_info(tokio_stream::once(ask)).await.unwrap().into_inner().message().await.unwrap().unwrap();
+    assert!(format!("{answer:?}").contains("mainstay.v1.Leases"), "{answer:?}");
+
     // The audit log has it all, unbroken.
     let audit = admin.list_audit(v1::ListAuditRequest { limit: 100 }).await.unwrap();
-    assert!(audit.intact && audit.records.iter().any(|record| record.by == "operator/ben" && record.what.starts_with("enrol operator/ben")), "{audit:?}");
+    assert!(
+        audit.intact && audit.records.iter().any(|record| record.by == "operator/ben" && record.what.starts_with("enrol operator/ben")),
+        "{audit:?}"
+    );
     mesh.stop_all().await;
 }
 
@@ -256,7 +305,13 @@ async fn machines_can_see_how_a_member_is() {
     assert_eq!(mesh.http(0, "/readyz").await, (200, "ready\n".to_owned()));
     let (status, metrics) = mesh.http(0, "/metrics").await;
     assert_eq!(status, 200);
-    for wanted in ["mainstay_build_info{version=", "mainstay_raft_is_leader 1", "mainstay_members 1", "mainstay_proposals_total{outcome=\"done\"}", "mainstay_raft_log_sync_seconds_bucket"] {
+    for wanted in [
+        "mainstay_build_info{version=",
+        "mainstay_raft_is_leader 1",
+        "mainstay_members 1",
+        "mainstay_proposals_total{outcome=\"done\"}",
+        "mainstay_raft_log_sync_seconds_bucket",
+    ] {
         assert!(metrics.contains(wanted), "{wanted} is missing in\n{metrics}");
     }
     assert_eq!(mesh.http(0, "/").await.0, 404);

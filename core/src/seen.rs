@@ -1,5 +1,14 @@
 //! What only the leader knows: who has been heard of, and when. It is a plain value and dies with the
 //! leadership; what must outlive it becomes a command.
+//!
+//! The core relies on three things that whoever leads keeps to:
+//!
+//! - A renewal is noted, and answered, only after a majority has confirmed since it came that this member
+//!   still leads; and not while an `ExpireLease` of the same token may be on its way into the log.
+//! - What one leadership decided about leases is in the log before the first entry of the next one, or never.
+//!   (All other decisions may come as late as they like.)
+//! - `leading_since` is not before the mesh time of the last entry of the former leader, and is moved up after
+//!   the process stood still.
 
 use imbl::OrdMap;
 

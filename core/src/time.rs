@@ -112,7 +112,7 @@ impl fmt::Display for Millis {
             if seconds > 0 {
                 write!(f, "{seconds}s")?;
             }
-        } else if ms % 1_000 == 0 {
+        } else if ms.is_multiple_of(1_000) {
             write!(f, "{seconds}s")?;
         } else {
             write!(f, "{:.1}s", ms as f64 / 1_000.0)?;

@@ -71,7 +71,8 @@ fn acquiring_twice_is_acquiring_once() {
     assert_eq!(rig.acquire("demo", &Holder { attributes, ..a.clone() }, true), granted(1), "attributes are not who one is");
     assert_eq!(rig.held("demo").len(), 1);
     let (key, held) = (Some(RequestKey("k".into())), rig.held("demo"));
-    let entry = |rig: &Rig, command| mainstay_core::Entry { key: key.clone(), ..rig.entry(Actor::Identity(rig::identity("client/b")), None, command) };
+    let entry =
+        |rig: &Rig, command| mainstay_core::Entry { key: key.clone(), ..rig.entry(Actor::Identity(rig::identity("client/b")), None, command) };
     let queued = entry(&rig, Command::AcquireLease { name: lease("demo"), spec: None, holder: holder("b", "p1"), wait: true });
     assert_eq!([rig.apply(&queued), rig.apply(&queued)], [Reply::Queued { place: 1 }, Reply::Queued { place: 1 }]);
     assert_eq!((rig.held("demo"), rig.waiting("demo").len()), (held, 1));

@@ -148,7 +148,10 @@ fn a_value_of_the_wrong_type_is_named_at_its_place() {
         let text = plan(&format!("    - name: a\n      uses: wait\n      retry: {{ attempts: {attempts} }}\n"));
         refused(&text, &["9:26: there should be a whole number here"]);
     }
-    refused(&plan("    - name: a\n      uses: node.resources\n      with: { disk: { warning: .nan } }\n"), &["9:32: `.nan` is not a number to count with"]);
+    refused(
+        &plan("    - name: a\n      uses: node.resources\n      with: { disk: { warning: .nan } }\n"),
+        &["9:32: `.nan` is not a number to count with"],
+    );
 }
 
 #[test]
@@ -178,15 +181,25 @@ fn names_are_unique_and_needs_are_met() {
     let steps = "    - { name: drain, uses: wait, with: { for: 1s } }\n    - { name: drain, uses: wait, with: { for: 1s } }\n    - { name: c, uses: wait, with: { for: 1s }, needs: [dran, zebra] }\n";
     refused(
         &plan(steps),
-        &["8:15: there are two steps named `drain`", "9:57: there is no step `dran` to need; did you mean `drain`?", "9:63: there is no step `zebra` to need"],
+        &[
+            "8:15: there are two steps named `drain`",
+            "9:57: there is no step `dran` to need; did you mean `drain`?",
+            "9:63: there is no step `zebra` to need",
+        ],
     );
 }
 
 #[test]
 fn a_key_is_given_once() {
     refused(&plan("    - name: a\n      uses: wait\n      uses: wait\n"), &["9:7: `uses` is given twice: leave out one"]);
-    refused(&plan("    - name: a\n      uses: wait\n      with:\n        for: 1s\n        for: 2s\n"), &["11:9: `for` is given twice: leave out one"]);
-    refused(&plan("    - name: a\n      uses: node.exec\n      with: { command: [a], env: { A: x, A: y } }\n"), &["9:42: `A` is given twice: leave out one"]);
+    refused(
+        &plan("    - name: a\n      uses: wait\n      with:\n        for: 1s\n        for: 2s\n"),
+        &["11:9: `for` is given twice: leave out one"],
+    );
+    refused(
+        &plan("    - name: a\n      uses: node.exec\n      with: { command: [a], env: { A: x, A: y } }\n"),
+        &["9:42: `A` is given twice: leave out one"],
+    );
 }
 
 #[test]
@@ -214,7 +227,10 @@ fn undo_and_run_on_fit_the_kind() {
     refused(&on("once"), &["9:14: node.resources is done to nodes: `runOn: node`"]);
     refused(&on("nodes"), &["9:14: runOn is `nodes`, and should be node or once"]);
     refused(&on("cluster"), &["9:14: `runOn: cluster` needs a cluster agent, and no step kind of this version has one"]);
-    refused(&plan("    - name: a\n      uses: node.resources\n      onUnknown: ignore\n"), &["9:18: onUnknown is `ignore`, and should be stop or continue"]);
+    refused(
+        &plan("    - name: a\n      uses: node.resources\n      onUnknown: ignore\n"),
+        &["9:18: onUnknown is `ignore`, and should be stop or continue"],
+    );
 }
 
 #[test]
@@ -234,7 +250,8 @@ fn every_problem_is_told_at_once_in_the_order_of_the_document() {
 
 #[test]
 fn no_word_of_yaml_1_1_turns_into_a_boolean() {
-    let text = plan("    - name: \"no\"\n      description: yes\n      uses: http.check\n      with: { url: \"http://a\", contains: on, method: GET }\n");
+    let text =
+        plan("    - name: \"no\"\n      description: yes\n      uses: http.check\n      with: { url: \"http://a\", contains: on, method: GET }\n");
     let plan_of = parse(&text).unwrap();
     assert_eq!((plan_of.steps[0].description.as_str(), &plan_of.steps[0].with["contains"]), ("yes", &serde_json::json!("on")));
     // What is a boolean by YAML 1.2 is none of the parameter's type, and is said to be one.

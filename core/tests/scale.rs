@@ -50,7 +50,8 @@ fn ten_thousand_work_items_go_by_in_bounded_passes() {
             offers += usize::from(matches!(command, Command::OfferAttempt { .. }));
             assert!(matches!(apply(&mut rig, command), Reply::Done | Reply::Offered(_)));
         }
-        let open: Vec<(AttemptId, LedgerId)> = rig.state.attempts.values().filter(|attempt| attempt.is_open()).map(|a| (a.id, a.ledger.clone())).collect();
+        let open: Vec<(AttemptId, LedgerId)> =
+            rig.state.attempts.values().filter(|attempt| attempt.is_open()).map(|a| (a.id, a.ledger.clone())).collect();
         for (attempt, ledger) in open {
             let checks = vec![Check::stated("cpu.used", "", Verdict::Ok, "idle")];
             let outcome = Outcome::Succeeded(Report { checks, ..Report::default() });
@@ -87,4 +88,48 @@ fn bytes_of_another_version_or_none_are_named() {
     bytes[0] = 2;
     assert_eq!(codec::decode_state(&bytes).unwrap_err().to_string(), "a state has format 2, and this program reads up to 1: start a newer version");
     assert_eq!(codec::decode_entry(&[9]).unwrap_err().to_string(), "a log entry has format 9, and this program reads up to 1: start a newer version");
+}
+
+#[test]
+fn a_full_state_keeps_verdicts_and_makes_room_by_dropping_the_oldest_runs() {
+    let mut rig = Rig::new();
+    rig.connect("c/n1", "l1", &["node.resources"]);
+    rig.apply_plan(
+        "apiVersion: mainstay.dev/v1alpha1\nkind: MaintenancePlan\nmetadata: { name: look }\nspec: { steps: [ { name: a, uses: node.resources } ] }\n",
+    );
+    let round = |rig: &mut Rig| {
+        let run = rig.start("look");
+        rig.settle();
+        let attempt = rig.state.attempts.values().find(|attempt| attempt.is_open()).map(|attempt| attempt.id).unwrap();
+        let mut checks: Vec<Check> = (0..100).map(|i| Check::stated("disk.used", &i.to_string(), Verdict::Ok, "m".repeat(500))).collect();
+        checks.push(Check::stated("disk.used", "/", Verdict::Critical, "full"));
+        let outcome = Outcome::Succeeded(Report { checks, ..Report::default() });
+        assert_eq!(apply(rig, Command::EndAttempt { attempt, ledger: LedgerId("l1".into()), outcome }), Reply::Done);
+        rig.advance(mainstay_core::Millis(1));
+        (run, attempt)
+    };
+    let first = round(&mut rig);
+    rig.settle();
+    let kept = |rig: &Rig, attempt| {
+        let mainstay_core::state::attempt::Phase::Ended(Outcome::Succeeded(report)) = &rig.state.attempts[&attempt].phase else { panic!("ended") };
+        (report.checks.len(), report.left_out, report.verdict())
+    };
+    assert_eq!(kept(&rig, first.1), (101, 0, Verdict::Critical));
+    // As if others had filled it meanwhile. The invariant on the weight is not asked from here on.
+    let weight = rig.state.weight;
+    rig.state.weight = bounds::STATE_BYTES as u64 - 100_000;
+    let started = apply(&mut rig, Command::StartRun { plan: "look".parse().unwrap(), revision: None, inputs: Default::default() });
+    let Reply::Started(second) = started else { panic!("{started:?}") };
+    rig.state.weight = bounds::STATE_BYTES as u64 - 1_000;
+    let offer = rig.decide().commands.remove(0);
+    let Reply::Offered(attempt) = apply(&mut rig, offer) else { panic!("offered") };
+    let checks = (0..100).map(|i| Check::stated("disk.used", &i.to_string(), Verdict::Warning, "m".repeat(500))).collect();
+    let outcome = Outcome::Succeeded(Report { checks, ..Report::default() });
+    assert_eq!(apply(&mut rig, Command::EndAttempt { attempt, ledger: LedgerId("l1".into()), outcome }), Reply::Done);
+    assert_eq!(kept(&rig, attempt), (1, 100, Verdict::Warning), "the verdict stays");
+    assert_eq!(rig.state.findings.open.len(), 100, "and so does what was found");
+    let end = rig.decide().commands.remove(0);
+    assert_eq!(apply(&mut rig, end), Reply::Done);
+    assert_eq!(rig.state.runs.keys().collect::<Vec<_>>(), [&second], "the older run made room");
+    assert!(rig.state.weight < bounds::STATE_BYTES as u64 - weight / 2);
 }

@@ -34,7 +34,8 @@ const KINDS: &[&str] = &["node.exec", "node.resources", "wait"];
 fn every_scenario_goes_as_written() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
     let update = std::env::var_os("UPDATE").is_some();
-    let mut names: Vec<_> = folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "txt")).collect();
+    let mut names: Vec<_> =
+        folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "txt")).collect();
     names.sort();
     assert!(names.len() >= 15, "only {} scenarios found in {}", names.len(), folder.display());
     let mut differing = Vec::new();
@@ -45,7 +46,9 @@ fn every_scenario_goes_as_written() {
             std::fs::write(&golden, transcript).unwrap();
         } else {
             let expected = std::fs::read_to_string(&golden).unwrap_or_default();
-            if let Some((number, (is, was))) = transcript.lines().zip(expected.lines().chain(std::iter::repeat("(nothing)"))).enumerate().find(|(_, (is, was))| is != was) {
+            if let Some((number, (is, was))) =
+                transcript.lines().zip(expected.lines().chain(std::iter::repeat("(nothing)"))).enumerate().find(|(_, (is, was))| is != was)
+            {
                 differing.push(format!("{}:{}\n  expected {was}\n  but is   {is}", golden.display(), number + 1));
             } else if transcript.lines().count() != expected.lines().count() {
                 differing.push(format!("{} goes on after the scenario's end", golden.display()));
@@ -165,7 +168,11 @@ impl Stage {
             }
             ["decide"] => {
                 for command in self.rig.settle() {
-                    let agent = if let Command::LoseAttempt { attempt, .. } | Command::CancelAttempt { attempt, .. } = &command { self.names(*attempt) } else { String::new() };
+                    let agent = if let Command::LoseAttempt { attempt, .. } | Command::CancelAttempt { attempt, .. } = &command {
+                        self.names(*attempt)
+                    } else {
+                        String::new()
+                    };
                     self.say(format!("{command}{agent}"));
                 }
             }
@@ -212,7 +219,10 @@ impl Stage {
                         Phase::Withdrawn(why) => format!("withdrawn: {why}"),
                     };
                     let cancel = attempt.cancel.map_or_else(String::new, |reason| format!(", to stop ({reason:?})"));
-                    self.say(format!("    {} {} {} by {} ({}): {end}{cancel}", attempt.id, attempt.direction, attempt.number, attempt.agent, attempt.ledger));
+                    self.say(format!(
+                        "    {} {} {} by {} ({}): {end}{cancel}",
+                        attempt.id, attempt.direction, attempt.number, attempt.agent, attempt.ledger
+                    ));
                 }
             }
         }

@@ -1,4 +1,5 @@
 //! Real processes, real `kill -9`: nothing is begun twice and nothing is forgotten.
+#![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic, reason = "a test that cannot go on stops with words")]
 
 use std::fs;
 use std::time::Duration;

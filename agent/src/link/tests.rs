@@ -57,6 +57,7 @@ impl Accepted {
 
 struct Bench {
     _dir: tempfile::TempDir,
+    metrics: LinkMetrics,
     links: mpsc::Receiver<Accepted>,
     handle: LinkHandle,
     running: JoinHandle<LinkError>,
@@ -76,15 +77,28 @@ impl Bench {
             boot_id: String::new(),
         };
         let (accepted, links) = mpsc::channel(1);
-        let (link, handle) = Link::new(Door { accepted }, hello, ledger, Arc::new(SystemClock), LinkMetrics::default());
-        Bench { _dir: dir, links, handle, running: tokio::spawn(link.run()) }
+        let metrics = LinkMetrics::default();
+        let (link, handle) = Link::new(Door { accepted }, hello, ledger, Arc::new(SystemClock), metrics.clone());
+        Bench { _dir: dir, metrics, links, handle, running: tokio::spawn(link.run()) }
     }
 
     async fn link(&mut self) -> Accepted {
         tokio::time::timeout(Duration::from_secs(60), self.links.recv()).await.expect("a link is opened").unwrap()
     }
 
-    /// The generation of the newest desired set that was let in, once that is `generation`.
+    /// The newest desired set that was let in, once so many have been refused.
+    async fn after_refusals(&self, refused: u64) -> (u64, u64) {
+        let waited = tokio::time::timeout(Duration::from_secs(60), async {
+            while self.metrics.refused.get() < refused {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        assert!(waited.await.is_ok(), "never: {refused} refusals");
+        let wanted = self.handle.wanted.borrow().clone().unwrap();
+        (wanted.desired.incarnation, wanted.desired.generation)
+    }
+
+    /// The newest desired set that was let in, once its generation is this.
     async fn until_wanted(&mut self, generation: u64) -> Arc<Wanted> {
         let wanted = self.handle.wanted.wait_for(|wanted| wanted.as_ref().is_some_and(|wanted| wanted.desired.generation == generation));
         tokio::time::timeout(Duration::from_secs(60), wanted).await.expect("the desired set is let in").unwrap().clone().unwrap()
@@ -115,19 +129,18 @@ async fn an_older_desired_set_is_refused_also_over_another_link() {
     link.wants(1, 10).await;
     assert_eq!(bench.until_wanted(10).await.link, 1);
     link.wants(1, 9).await;
-    link.wants(1, 11).await;
-    bench.until_wanted(11).await;
+    assert_eq!(bench.after_refusals(1).await, (1, 10));
     drop(link);
     let mut link = bench.link().await;
     link.welcomes().await;
-    link.wants(1, 10).await;
+    link.wants(1, 9).await;
     link.wants(0, 99).await;
+    assert_eq!(bench.after_refusals(3).await, (1, 10));
     link.wants(2, 1).await;
     let seen = bench.until_wanted(1).await;
     assert_eq!((seen.link, seen.desired.incarnation), (2, 2), "a new incarnation counts from the start");
     link.wants(1, 12).await;
-    link.wants(2, 2).await;
-    bench.until_wanted(2).await;
+    assert_eq!(bench.after_refusals(4).await, (2, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -61,7 +61,8 @@ fn header(run: &Run, rows: &[Row], terminal: Terminal) -> String {
     let checks = rows.iter().filter(|row| row.check.is_some()).map(|row| row.checks as u64).sum();
     let size = if checks > 0 { units::count(checks, "check", "checks") } else { units::count(run.work_total.into(), "step", "steps") };
     let mut parts = vec![terminal.paint(Tone::Strong, &run.plan), format!("run {}", run.id), size, units::duration_ms(run.took_ms)];
-    if run.state() != RunState::Completed {
+    // Without checks there is nothing else that says how it went.
+    if run.state() != RunState::Completed || checks == 0 {
         let mark = verdict::run(run.state());
         parts.push(terminal.paint(mark.tone, &mark.text()));
     }

@@ -134,9 +134,11 @@ async fn a_wrong_pin_is_refused_before_the_secret_is_told() {
 async fn a_server_that_is_no_coordinator_is_refused() {
     let authority = Authority::new("local");
     let token = token(&authority);
-    let desk = Desk::open(&authority, authority.client(NODE), &token).await;
-    let error = tried(&desk.address, &token).await.unwrap_err();
-    assert!(error.to_string().contains("not a coordinator") && !error.is_transient(), "{error}");
+    for shown in [authority.client(NODE), authority.server(NODE)] {
+        let desk = Desk::open(&authority, shown, &token).await;
+        let error = tried(&desk.address, &token).await.unwrap_err();
+        assert!(error.to_string().contains("not a coordinator") && !error.is_transient(), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -129,6 +129,19 @@ async fn a_server_that_is_an_agent_is_refused_by_the_caller() {
 }
 
 #[tokio::test]
+async fn an_agent_whose_certificate_may_serve_is_still_no_coordinator() {
+    let authority = Authority::new("local");
+    let register = Register::new(30_000, v1::LeaseKind::Ttl);
+    let agent = Member::start(authority.server("cluster/prod/node/n1"), register, Limits::default()).await;
+    let (words, certificate) = refused(&agent, authority.client("operator/ana")).await;
+    assert!(certificate && words.contains("not a coordinator, it is cluster/prod/node/n1"), "{words}");
+    // The same certificate with a coordinator's name is taken.
+    let register = Register::new(30_000, v1::LeaseKind::Ttl);
+    let member = Member::start(authority.server(COORDINATOR), register, Limits::default()).await;
+    within("an answer", ask(&member.mesh(authority.client("operator/ana")))).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_coordinator_of_another_authority_or_that_has_expired_is_refused_by_the_caller() {
     let (authority, other) = (Authority::new("local"), Authority::new("local"));
     let error = channel::connect(&Member::of(&other).await.address, &authority.client("operator/ana")).await.unwrap_err();

@@ -61,7 +61,14 @@ impl v1::enrolment_server::Enrolment for EnrolmentApi {
         // whose answer was lost repeats the request without using the token up twice.
         let key = key_of(&secret, &identity, &csr_pem);
         if !office.state().joins.contains_key(&id) && !office.remembers_enrolment(&key) {
-            return Err(Status::not_found("there is no such join token: it was used up, has expired or was revoked; make one with `mainstay token create`"));
+            return Err(Status::not_found(
+                "there is no such join token: it was used up, has expired or was revoked; make one with `mainstay token create`",
+            ));
+        }
+        if let Identity::Coordinator(id) = &identity
+            && office.state().members.contains_key(id)
+        {
+            return Err(Status::already_exists(format!("there is a member {id} already: an id is random and used for one disk only")));
         }
         // Signed before the token is used: a request that cannot be signed costs nothing.
         let certificate = self.front.home.issue(&csr_pem, &identity).map_err(not_issued)?;

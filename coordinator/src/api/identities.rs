@@ -75,7 +75,9 @@ fn scope_of(scope: Option<Scope>) -> Result<JoinScope, Status> {
         Some(Scope::Operator(name)) => JoinScope::Operator(parsed("operator", &name).map_err(status::invalid)?),
         Some(Scope::Client(name)) => JoinScope::Client(parsed("client", &name).map_err(status::invalid)?),
         Some(Scope::Coordinator(true)) => JoinScope::Coordinator,
-        Some(Scope::Coordinator(false)) | None => return Err(Status::invalid_argument("say whom the token is for: nodes of a cluster, an operator, a client, or a coordinator")),
+        Some(Scope::Coordinator(false)) | None => {
+            return Err(Status::invalid_argument("say whom the token is for: nodes of a cluster, an operator, a client, or a coordinator"));
+        }
     })
 }
 

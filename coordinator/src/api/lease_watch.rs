@@ -27,7 +27,8 @@ pub fn follow(office: Arc<Office>, name: LeaseName) -> ReceiverStream<Result<v1:
         loop {
             let lease = applied.borrow_and_update().state.leases.get(&name).cloned();
             if told.as_ref() != Some(&lease) {
-                let wire = lease.as_ref().map_or_else(|| v1::Lease { name: name.to_string(), ..v1::Lease::default() }, |lease| lease_to_wire(&name, lease));
+                let wire =
+                    lease.as_ref().map_or_else(|| v1::Lease { name: name.to_string(), ..v1::Lease::default() }, |lease| lease_to_wire(&name, lease));
                 if events.send_timeout(Ok(wire), PATIENCE).await.is_err() {
                     return;
                 }

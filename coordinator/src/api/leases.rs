@@ -110,7 +110,9 @@ impl v1::leases_server::Leases for LeasesApi {
         let key = request_key(&request)?;
         let v1::FreeClaimRequest { name, token, proof } = request.into_inner();
         if proof.trim().is_empty() || proof.len() > PROOF_MAX {
-            return Err(Status::invalid_argument(format!("say in 1 to {PROOF_MAX} bytes why the holder is known to be gone: it is kept in the audit log")));
+            return Err(Status::invalid_argument(format!(
+                "say in 1 to {PROOF_MAX} bytes why the holder is known to be gone: it is kept in the audit log"
+            )));
         }
         let name: LeaseName = parsed("name", &name).map_err(status::invalid)?;
         let token = parsed("token", &token).map_err(status::invalid)?;

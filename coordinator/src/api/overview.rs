@@ -23,7 +23,8 @@ const SILENCE: Duration = Duration::from_secs(3);
 /// The status, by the leader if it answers.
 pub async fn status(front: &Front, caller: &Identity) -> v1::Status {
     if let Some(address) = leader_to_ask(front, caller) {
-        let asked = front.peers.ask(&address, LEADER_PATIENCE, |channel| async move { MeshClient::new(channel).get_status(v1::GetStatusRequest {}).await });
+        let asked =
+            front.peers.ask(&address, LEADER_PATIENCE, |channel| async move { MeshClient::new(channel).get_status(v1::GetStatusRequest {}).await });
         match asked.await {
             Ok(status) => return status,
             Err(error) => tracing::debug!(%error, "the leader does not say how the mesh is"),
@@ -35,7 +36,8 @@ pub async fn status(front: &Front, caller: &Identity) -> v1::Status {
 /// The members, by the leader if it answers.
 pub async fn members(front: &Front, caller: &Identity) -> Vec<v1::Member> {
     if let Some(address) = leader_to_ask(front, caller) {
-        let asked = front.peers.ask(&address, LEADER_PATIENCE, |channel| async move { MembersClient::new(channel).list(v1::ListMembersRequest {}).await });
+        let asked =
+            front.peers.ask(&address, LEADER_PATIENCE, |channel| async move { MembersClient::new(channel).list(v1::ListMembersRequest {}).await });
         match asked.await {
             Ok(list) => return list.members,
             Err(error) => tracing::debug!(%error, "the leader does not say who is there"),

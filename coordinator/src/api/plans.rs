@@ -64,7 +64,8 @@ fn not_found(name: &PlanName, revision: u32) -> Status {
 
 /// What applying would answer.
 fn would_be(plan: &plan::Plan, history: Option<&PlanHistory>) -> v1::ApplyPlanResponse {
-    let same = history.and_then(|history| history.revisions.iter().rev().find(|(_, old)| !old.bundled)).filter(|(_, old)| old.plan.digest == plan.digest);
+    let same =
+        history.and_then(|history| history.revisions.iter().rev().find(|(_, old)| !old.bundled)).filter(|(_, old)| old.plan.digest == plan.digest);
     match same {
         Some((number, _)) => v1::ApplyPlanResponse { name: plan.name.to_string(), revision: *number, changed: false },
         None => v1::ApplyPlanResponse { name: plan.name.to_string(), revision: history.map_or(0, |history| history.newest) + 1, changed: true },

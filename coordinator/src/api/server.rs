@@ -127,7 +127,9 @@ async fn main_listener(
         .add_service(RunsServer::new(RunsApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
         .add_service(LeasesServer::new(LeasesApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
         .add_service(AgentsServer::new(AgentsApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
-        .add_service(IdentitiesServer::new(IdentitiesApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
+        .add_service(
+            IdentitiesServer::new(IdentitiesApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX),
+        )
         .add_service(aside.clone().service(health_service))
         .add_service(aside.service(reflection));
     let incoming = tls::incoming(listener, identity.clone(), connections, Limits::default());

@@ -55,9 +55,9 @@ pub fn not_proposed(error: ProposeError, member: MemberId) -> Status {
     match error {
         ProposeError::NotLeader { leader } | ProposeError::Uncertain { leader } => not_leader(message, address(&leader)),
         ProposeError::TooLarge { .. } => Status::resource_exhausted(message),
-        ProposeError::DiskFull { free } => Status::resource_exhausted(format!(
-            "the disk of member {member} is full ({free} bytes free): nothing is taken until there is room again"
-        )),
+        ProposeError::DiskFull { free } => {
+            Status::resource_exhausted(format!("the disk of member {member} is full ({free} bytes free): nothing is taken until there is room again"))
+        }
         ProposeError::Busy { .. } | ProposeError::Stopped(_) => not_leader(message, None),
         ProposeError::TimedOut(_) => Status::deadline_exceeded(message),
     }

@@ -4,7 +4,7 @@
 use mainstay_core::id::{MeshName, PrincipalName};
 use mainstay_core::plan::Plan;
 use mainstay_core::state::enrolment::{JoinGrant, OperatorRole};
-use mainstay_core::{Actor, Command, Refusal, State};
+use mainstay_core::{Actor, Command, State};
 
 use super::Office;
 use crate::store::ProposeError;
@@ -27,27 +27,26 @@ pub enum FoundingError {
         #[source]
         source: ProposeError,
     },
-    #[error("`{what}` was refused: {source}")]
-    Refused {
-        what: String,
-        #[source]
-        source: Refusal,
-    },
+    #[error("the mesh has no name yet: what it said to that is in the log")]
+    NoName,
 }
 
 impl Founding {
-    /// Gives what is missing. The mesh's name comes last: until it is there, all is given again.
+    /// Gives what is missing. The mesh's name comes last: until it is there, all is given again. A mesh that
+    /// refuses something else, because it is full, goes on without it.
     pub async fn complete(&self, office: &Office) -> Result<(), FoundingError> {
         for command in self.missing(&office.state()) {
             let what = command.to_string();
             match office.propose(Actor::Mesh, None, command).await {
                 Err(source) => return Err(FoundingError::Propose { what, source }),
                 Ok(reply) => {
-                    reply.into_result().map_err(|source| FoundingError::Refused { what, source })?;
+                    if let Err(refusal) = reply.into_result() {
+                        tracing::error!(what, %refusal, "the mesh does without something that it should have");
+                    }
                 }
             }
         }
-        Ok(())
+        office.state().mesh.map(|_| ()).ok_or(FoundingError::NoName)
     }
 
     fn missing(&self, state: &State) -> Vec<Command> {

@@ -127,8 +127,13 @@ impl Memory {
             .iter()
             .flat_map(|(name, lease)| lease.waiting.iter().map(move |waiter| (name, &waiter.holder.identity, waiter.holder.incarnation.as_str())))
             .collect();
-        let gone: Vec<_> =
-            self.seen.waiters.keys().filter(|(name, identity, incarnation)| !waiting.contains(&(name, identity, incarnation.as_str()))).cloned().collect();
+        let gone: Vec<_> = self
+            .seen
+            .waiters
+            .keys()
+            .filter(|(name, identity, incarnation)| !waiting.contains(&(name, identity, incarnation.as_str())))
+            .cloned()
+            .collect();
         for key in gone {
             self.seen.waiters.remove(&key);
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mainstay_client::clock::Clock;
-use mainstay_core::{Actor, Command, Entry, LeaseName, MeshTime, Reply, RequestKey, State, Token, WallTime, Waits};
+use mainstay_core::{Actor, Command, Entry, LeaseName, MeshTime, Reply, RequestKey, State, Token, Waits, WallTime};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 

@@ -34,7 +34,21 @@ macro_rules! fragment {
 }
 
 fragment!(
-    config, dir, name, listen, advertise, enrol_listen, enrol_advertise, http_listen, form, join, admins, join_grants, die_with_parent, log, log_format
+    config,
+    dir,
+    name,
+    listen,
+    advertise,
+    enrol_listen,
+    enrol_advertise,
+    http_listen,
+    form,
+    join,
+    admins,
+    join_grants,
+    die_with_parent,
+    log,
+    log_format
 );
 
 impl Fragment {
@@ -51,7 +65,9 @@ fn text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Stri
         toml::Value::String(text) => text,
         toml::Value::Boolean(value) => value.to_string(),
         toml::Value::Integer(value) => value.to_string(),
-        toml::Value::Array(items) if items.iter().all(toml::Value::is_str) => items.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join(","),
+        toml::Value::Array(items) if items.iter().all(toml::Value::is_str) => {
+            items.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join(",")
+        }
         other => return Err(serde::de::Error::custom(format!("a {} makes no sense here", other.type_str()))),
     }))
 }

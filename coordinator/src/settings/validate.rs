@@ -145,7 +145,11 @@ impl Problems {
                 Some(grant) => grants.push(grant),
                 None => self.say(
                     "join_grants",
-                    format!("{}:{}: not SCOPE TOKEN_ID EXPIRES_UNIX_MS USES, with a scope like nodes/prod, operator/ana, client/ci or coordinator", path.display(), index + 1),
+                    format!(
+                        "{}:{}: not SCOPE TOKEN_ID EXPIRES_UNIX_MS USES, with a scope like nodes/prod, operator/ana, client/ci or coordinator",
+                        path.display(),
+                        index + 1
+                    ),
                 ),
             }
         }
@@ -213,7 +217,10 @@ mod tests {
     fn a_grant_says_scope_digest_end_and_uses() {
         let id = "ab".repeat(32);
         let parsed = grant(&format!("nodes/local {id} 1790000000000 3")).unwrap();
-        assert_eq!(parsed, JoinGrant { id: TokenId(id.clone()), scope: JoinScope::Nodes("local".parse().unwrap()), expires: WallTime(1_790_000_000_000), uses: 3 });
+        assert_eq!(
+            parsed,
+            JoinGrant { id: TokenId(id.clone()), scope: JoinScope::Nodes("local".parse().unwrap()), expires: WallTime(1_790_000_000_000), uses: 3 }
+        );
         assert_eq!(grant(&format!("coordinator {id} 1 1")).unwrap().scope, JoinScope::Coordinator);
         for bad in [format!("nodes/local {id} 1 0"), format!("nodes/local {id} 1"), "nodes/local ab 1 1".into(), format!("mesh/x {id} 1 1")] {
             assert!(grant(&bad).is_none(), "{bad}");

@@ -154,13 +154,17 @@ impl<'s> RunPass<'_, 's, '_> {
         attempts.filter(|attempt| matches!(attempt.phase, Phase::Ended(Outcome::Succeeded(_))) && attempt.direction == Direction::Do).map(|attempt| &attempt.agent).next()
     }
 
-    /// Any agent that can: those that speak for a machine first, another one with each attempt.
+    /// Any agent that can: those that speak for a machine first, another one with each attempt, and one that
+    /// has room if there is one.
     fn anybody(&self, uses: &str, attempts: u32) -> Option<(&'s AgentId, &'s Agent)> {
         let host_only = catalogue::kind(uses).is_some_and(|kind| kind.scope == Scope::Host);
         let mut able: Vec<(&AgentId, &Agent)> =
             self.pass.state.agents.iter().filter(|(_, agent)| agent.is_up() && agent.can(uses) && (!host_only || agent.speaks_for_host())).collect();
         able.sort_by_key(|(_, agent)| !agent.speaks_for_host());
-        (!able.is_empty()).then(|| able[attempts as usize % able.len()])
+        let first = attempts as usize % able.len().max(1);
+        able.rotate_left(first);
+        let has_room = |(id, _): &&(&AgentId, &Agent)| self.open.get(*id).is_none_or(|open| *open < OFFERS_PER_AGENT);
+        able.iter().find(has_room).or(able.first()).copied()
     }
 
     fn offer(&mut self, item: Item<'s>, id: &'s AgentId, agent: &Agent) {

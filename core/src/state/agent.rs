@@ -30,7 +30,8 @@ pub struct Hello {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Agent {
     pub enrolled: WallTime,
-    /// Counts links; the current or last one's number.
+    /// Grows with each link, also when the registry has forgotten the node in between; the number of the
+    /// current or last one.
     pub epoch: u64,
     pub link: Link,
     /// Of the newest link; nothing before the first.
@@ -71,7 +72,7 @@ const KINDS_MAX: usize = 256;
 impl State {
     pub(super) fn register_agent(&mut self, agent: &AgentId, when: When) {
         if !self.agents.contains_key(agent) {
-            self.agents.insert(agent.clone(), Agent { enrolled: when.wall, epoch: 0, link: Link::Never, hello: None });
+            self.agents.insert(agent.clone(), Agent { enrolled: when.wall, epoch: self.generation, link: Link::Never, hello: None });
         }
     }
 
@@ -115,5 +116,35 @@ impl State {
                 Reply::Done
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{Actor, Command, Entry};
+
+    #[test]
+    fn an_epoch_never_comes_again_for_a_node_that_was_forgotten() {
+        let agent: AgentId = "c/n".parse().unwrap();
+        let mut state = State::default();
+        let mut apply = |command| state.apply(&Entry { at: MeshTime(1), wall: WallTime(1), by: Actor::Mesh, key: None, command });
+        let hello = Hello {
+            ledger: LedgerId("l".into()),
+            incarnation: "p".into(),
+            version: "0.1.0".into(),
+            feature_level: 1,
+            host: true,
+            kinds: Vec::new(),
+            boot_id: String::new(),
+        };
+        let connect = Command::ConnectAgent { agent: agent.clone(), hello };
+        let Reply::Connected { epoch: first } = apply(connect.clone()) else { panic!("connected") };
+        let lose = Command::LoseAgent { agent: agent.clone(), epoch: first };
+        assert_eq!(apply(lose.clone()), Reply::Done);
+        assert_eq!(apply(Command::ForgetAgent { agent }), Reply::Done);
+        let Reply::Connected { epoch: second } = apply(connect) else { panic!("connected") };
+        assert!(second > first);
+        assert!(matches!(apply(lose), Reply::Stale(_)), "what was decided about the first link does not end the second");
     }
 }

@@ -230,7 +230,12 @@ impl State {
         let repeatable = self.is_idempotent(before) || !(before.has_begun() || matches!(outcome, Outcome::Unknown { .. }));
         let Some(attempt) = self.attempts.get_mut(&id) else { return };
         let half_done = attempt.has_begun() && matches!(outcome, Outcome::TimedOut { .. } | Outcome::Cancelled { .. } | Outcome::Unknown { .. });
-        attempt.close(Phase::Ended(outcome.clone()), when);
+        // Verdict and findings are taken from the whole report; what is kept of it must have room.
+        let room = (bounds::STATE_BYTES as u64).saturating_sub(self.weight);
+        let weight = |outcome: &Outcome| outcome.report().map_or(0, |report| report.weight() as u64);
+        let kept = if weight(&outcome) > room { outcome.clone().without_details() } else { outcome.clone() };
+        self.weight += weight(&kept);
+        attempt.close(Phase::Ended(kept), when);
         let attempt = attempt.clone();
         self.close_attempt(&attempt.agent, id);
         let Some(run) = self.runs.get_mut(&attempt.run) else { return };
@@ -245,7 +250,6 @@ impl State {
             }
         }
         let Some(report) = outcome.report() else { return };
-        self.weight += report.weight() as u64;
         if let Some(source) = source.filter(|_| attempt.direction == Direction::Do) {
             let look = Look {
                 source: &source,

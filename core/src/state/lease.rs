@@ -55,7 +55,8 @@ impl fmt::Display for LeaseSpec {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Holder {
     pub identity: Identity,
-    /// Random per process.
+    /// Random, new for each process, and for each time that a process asks anew after it gave the lease
+    /// back: a release that comes late must not end what was acquired after it.
     pub incarnation: String,
     /// What others may read of the holder: node, pod, process. At most 1 KiB.
     #[serde(default)]

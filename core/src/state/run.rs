@@ -17,7 +17,7 @@ use crate::command::Actor;
 use crate::id::{PlanName, RunId, StepName, Target};
 use crate::plan::{OnUnknown, Plan, Retry, RunOn, Step};
 use crate::reply::{Refusal, Reply};
-use crate::report::{Report, Verdict};
+use crate::report::{Check, Report, Verdict};
 use crate::time::{MeshTime, Millis, WallTime};
 
 /// One execution of a plan.
@@ -156,6 +156,21 @@ impl Outcome {
             Outcome::Cancelled { .. } => "cancelled",
             Outcome::TimedOut { .. } => "timed out",
             Outcome::Unknown { .. } => "unknown",
+        }
+    }
+
+    /// Its report cut down to the verdict: there is no room for more in the state.
+    #[must_use]
+    pub(super) fn without_details(self) -> Outcome {
+        let cut = |report: Report| {
+            let left_out = report.left_out.saturating_add(u32::try_from(report.checks.len()).unwrap_or(u32::MAX));
+            let check = Check::stated("report.size", "", report.verdict(), "the state of the mesh is full: what was found is left out");
+            Report { checks: vec![check], left_out, ..Report::default() }
+        };
+        match self {
+            Outcome::Succeeded(report) => Outcome::Succeeded(cut(report)),
+            Outcome::Failed { message, report } => Outcome::Failed { message, report: report.map(cut) },
+            other => other,
         }
     }
 
@@ -542,17 +557,28 @@ impl State {
         Reply::Done
     }
 
-    /// Drops the oldest ended runs of a plan beyond its history limit, with their attempts.
+    /// Drops the oldest ended runs of a plan beyond its history limit; and of all plans while the state is
+    /// more than half full, but for the newest of each.
     fn prune_runs(&mut self, plan: &PlanName) {
         let ended: Vec<RunId> = self.runs.values().filter(|run| run.id.plan == *plan && run.is_ended()).map(|run| run.id.clone()).collect();
         for id in ended.iter().take(ended.len().saturating_sub(bounds::RUNS_KEPT)) {
-            let Some(run) = self.runs.remove(id) else { continue };
-            self.weight = self.weight.saturating_sub(run.weight);
-            let attempts: Vec<_> = run.works().flat_map(|(_, _, work)| work.attempts.iter().copied()).collect();
-            for attempt in attempts.iter().filter_map(|attempt| self.attempts.remove(attempt)) {
-                if let super::attempt::Phase::Ended(outcome) = &attempt.phase {
-                    self.weight = self.weight.saturating_sub(outcome.report().map_or(0, |report| report.weight() as u64));
-                }
+            self.drop_run(id);
+        }
+        while self.weight > bounds::STATE_BYTES as u64 / 2 {
+            let has_newer = |run: &&Run| self.runs.values().any(|other| other.is_ended() && other.id.plan == run.id.plan && other.id.number > run.id.number);
+            let oldest = self.runs.values().filter(|run| run.is_ended()).filter(has_newer).min_by_key(|run| run.started_at).map(|run| run.id.clone());
+            let Some(oldest) = oldest else { return };
+            self.drop_run(&oldest);
+        }
+    }
+
+    fn drop_run(&mut self, id: &RunId) {
+        let Some(run) = self.runs.remove(id) else { return };
+        self.weight = self.weight.saturating_sub(run.weight);
+        let attempts: Vec<_> = run.works().flat_map(|(_, _, work)| work.attempts.iter().copied()).collect();
+        for attempt in attempts.iter().filter_map(|attempt| self.attempts.remove(attempt)) {
+            if let super::attempt::Phase::Ended(outcome) = &attempt.phase {
+                self.weight = self.weight.saturating_sub(outcome.report().map_or(0, |report| report.weight() as u64));
             }
         }
     }

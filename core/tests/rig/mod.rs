@@ -9,8 +9,8 @@ use mainstay_core::state::agent::Hello;
 use mainstay_core::state::lease::{Holder, LeaseKind, LeaseSpec};
 use mainstay_core::time::Millis;
 use mainstay_core::{
-    Actor, AgentId, Command, Decision, Entry, Identity, LeaseName, LedgerId, MeshTime, Reply, RequestKey, RunId, Seen, State, Token, WallTime, codec, decide,
-    invariant, plan,
+    Actor, AgentId, Command, Decision, Entry, Identity, LeaseName, LedgerId, MeshTime, Reply, RequestKey, RunId, Seen, State, Token, WallTime, codec,
+    decide, invariant, plan,
 };
 
 /// Wall time at mesh time 0: 2026-11-23 20:00 UTC.
@@ -90,7 +90,8 @@ impl Rig {
     /// Every linked agent has just been heard of.
     pub fn hear_all(&mut self) {
         let now = self.now;
-        let links = self.seen.links.iter().map(|(agent, link)| (agent.clone(), if link.closed { *link } else { SeenLink { last_heard: now, ..*link } }));
+        let links =
+            self.seen.links.iter().map(|(agent, link)| (agent.clone(), if link.closed { *link } else { SeenLink { last_heard: now, ..*link } }));
         self.seen.links = links.collect();
     }
 
@@ -116,7 +117,10 @@ impl Rig {
 
     /// Who holds the lease, under which tokens, in the order of the grants.
     pub fn held(&self, name: &str) -> Vec<(String, Token)> {
-        self.state.leases.get(&lease(name)).map_or_else(Vec::new, |lease| lease.held.iter().map(|held| (held.holder.to_string(), held.token)).collect())
+        self.state
+            .leases
+            .get(&lease(name))
+            .map_or_else(Vec::new, |lease| lease.held.iter().map(|held| (held.holder.to_string(), held.token)).collect())
     }
 
     pub fn waiting(&self, name: &str) -> Vec<String> {

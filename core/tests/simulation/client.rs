@@ -22,7 +22,11 @@ pub enum Answer {
 enum Belief {
     Nothing,
     /// Holds it until then, by its own clock; renews meanwhile, and gives it back at `enough`.
-    Holds { token: Token, until: u64, enough: u64 },
+    Holds {
+        token: Token,
+        until: u64,
+        enough: u64,
+    },
 }
 
 pub struct Client {
@@ -42,7 +46,16 @@ pub struct Client {
 pub fn all() -> Vec<Client> {
     let client = |(index, want): (usize, &usize)| {
         let (lease, _, ttl) = LEASES[*want];
-        Client { name: format!("client-{index}"), lease, ttl, session: (0, 0), belief: Belief::Nothing, paused_until: 0, cut_until: 0, calm_grants: 0 }
+        Client {
+            name: format!("client-{index}"),
+            lease,
+            ttl,
+            session: (0, 0),
+            belief: Belief::Nothing,
+            paused_until: 0,
+            cut_until: 0,
+            calm_grants: 0,
+        }
     };
     WANTS.iter().enumerate().map(client).collect()
 }
@@ -51,7 +64,8 @@ pub fn all() -> Vec<Client> {
 /// believe if it looked at its clock now.
 pub fn at_most_as_many_as_slots(world: &World) {
     for (lease, slots, _) in LEASES {
-        let believers: Vec<&str> = world.clients.iter().filter(|client| client.lease == lease && client.believes(world.now)).map(|client| client.name.as_str()).collect();
+        let believers: Vec<&str> =
+            world.clients.iter().filter(|client| client.lease == lease && client.believes(world.now)).map(|client| client.name.as_str()).collect();
         assert!(believers.len() <= slots as usize, "at {} ms {believers:?} hold {lease}, which has {slots} slots", world.now);
     }
 }
@@ -108,7 +122,10 @@ impl World {
                 if now < until {
                     let release = Command::ReleaseLease { name: lease.parse().unwrap(), holder, token: Some(token) };
                     for _ in 0..3 {
-                        self.client_send(index, Event::Arrive { from: From::Client { index, session, sent: now }, key: None, command: Box::new(release.clone()) });
+                        self.client_send(
+                            index,
+                            Event::Arrive { from: From::Client { index, session, sent: now }, key: None, command: Box::new(release.clone()) },
+                        );
                     }
                 }
                 let pause = self.chance.between(100, 3_000);
@@ -116,7 +133,8 @@ impl World {
             }
             Belief::Nothing => {
                 let (_, slots, ttl) = LEASES.into_iter().find(|(name, ..)| *name == lease).unwrap();
-                let spec = LeaseSpec { slots, ttl: Millis(ttl.unwrap_or(4_000)), kind: if ttl.is_some() { LeaseKind::Ttl } else { LeaseKind::Claim } };
+                let spec =
+                    LeaseSpec { slots, ttl: Millis(ttl.unwrap_or(4_000)), kind: if ttl.is_some() { LeaseKind::Ttl } else { LeaseKind::Claim } };
                 let acquire = Command::AcquireLease { name: lease.parse().unwrap(), spec: Some(spec), holder, wait: true };
                 self.client_send(index, Event::Arrive { from: From::Client { index, session, sent: now }, key: None, command: Box::new(acquire) });
                 self.after(700, event);

@@ -38,7 +38,8 @@ fn nothing_breaks_under_faults_and_everything_ends_in_the_calm() {
         let halves = [0, 1].map(|half| scope.spawn(move || SEEDS.filter(|seed| seed % 2 == half).filter(|seed| fails(*seed)).collect::<Vec<_>>()));
         halves.into_iter().flat_map(|half| half.join().unwrap()).collect::<Vec<_>>()
     });
-    let again: Vec<String> = failed.iter().map(|seed| format!("MAINSTAY_SEED={seed} cargo test -p mainstay-core --test simulation -- --nocapture")).collect();
+    let again: Vec<String> =
+        failed.iter().map(|seed| format!("MAINSTAY_SEED={seed} cargo test -p mainstay-core --test simulation -- --nocapture")).collect();
     assert!(failed.is_empty(), "{} of {} seeds failed; each alone:\n{}", failed.len(), SEEDS.count(), again.join("\n"));
 }
 

@@ -7,7 +7,9 @@ use mainstay_core::reconcile::DesiredAttempt;
 use mainstay_core::seen::SeenLink;
 use mainstay_core::state::lease::Holder;
 use mainstay_core::time::Millis;
-use mainstay_core::{Actor, AgentId, Command, Decision, Entry, LeaseName, MeshTime, Reply, RequestKey, Seen, State, Token, WallTime, codec, decide, plan};
+use mainstay_core::{
+    Actor, AgentId, Command, Decision, Entry, LeaseName, MeshTime, Reply, RequestKey, Seen, State, Token, WallTime, codec, decide, plan,
+};
 
 use crate::agent;
 use crate::client;
@@ -241,7 +243,11 @@ impl World {
             assert!(!commands.is_empty() || waits.of_run(&run.id).next().is_some(), "{} waits and does not say for what", run.id);
         }
         leader.open = commands.len();
-        leader.ending.extend(commands.iter().filter_map(|command| if let Command::ExpireLease { name, token } = command { Some((name.clone(), *token)) } else { None }));
+        leader.ending.extend(
+            commands
+                .iter()
+                .filter_map(|command| if let Command::ExpireLease { name, token } = command { Some((name.clone(), *token)) } else { None }),
+        );
         self.chance.shuffle(&mut commands);
         for command in commands {
             self.propose(From::Leader, None, command);
@@ -309,7 +315,11 @@ impl World {
     }
 
     fn is_held(&self, lease: &str, token: Token, holder: &Holder) -> bool {
-        self.mesh.state.leases.get(&lease.parse::<LeaseName>().unwrap()).is_some_and(|lease| lease.held.iter().any(|held| held.token == token && held.holder.is(holder)))
+        self.mesh
+            .state
+            .leases
+            .get(&lease.parse::<LeaseName>().unwrap())
+            .is_some_and(|lease| lease.held.iter().any(|held| held.token == token && held.holder.is(holder)))
     }
 
     pub fn renew(&mut self, from: From, lease: &'static str, token: Token) {

@@ -14,14 +14,24 @@ use crate::mesh::{Mesh, Proposal};
 pub const FAULTS_UNTIL: u64 = 90_000;
 /// By then everything has ended.
 const END: u64 = FAULTS_UNTIL + 40 * 60_000;
+/// Far more events than a seed has, unless decisions that come to nothing are made again and again.
+const EVENTS: u64 = 150_000;
 const AGENTS: usize = 3;
 const RUNS: u64 = 9;
 
 /// Who asked, and so who is answered.
 #[derive(Debug, Clone, PartialEq)]
 pub enum From {
-    Agent { index: usize, boot: u64, about: Option<AttemptId> },
-    Client { index: usize, session: (u64, u64), sent: u64 },
+    Agent {
+        index: usize,
+        boot: u64,
+        about: Option<AttemptId>,
+    },
+    Client {
+        index: usize,
+        session: (u64, u64),
+        sent: u64,
+    },
     Operator,
     /// A decision of a leader's.
     Leader,
@@ -30,27 +40,78 @@ pub enum From {
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A command comes to whoever leads.
-    Arrive { from: From, key: Option<String>, command: Box<Command> },
+    Arrive {
+        from: From,
+        key: Option<String>,
+        command: Box<Command>,
+    },
     Commit(u64),
     /// A decision of a leader that is no longer one.
     Late(Box<Proposal>),
-    Decide { term: u64 },
+    Decide {
+        term: u64,
+    },
     Elect,
     Depose,
-    Desired { index: usize, desired: Box<Desired> },
-    AgentAnswer { index: usize, boot: u64, about: Option<AttemptId>, reply: Box<Reply>, term: u64 },
-    AgentStep { index: usize, boot: u64, attempt: AttemptId },
-    AgentTick { index: usize, boot: u64 },
-    AgentCrash { index: usize },
-    AgentStart { index: usize },
-    Heartbeat { index: usize, epoch: u64 },
+    Desired {
+        index: usize,
+        desired: Box<Desired>,
+    },
+    AgentAnswer {
+        index: usize,
+        boot: u64,
+        about: Option<AttemptId>,
+        reply: Box<Reply>,
+        term: u64,
+    },
+    AgentStep {
+        index: usize,
+        boot: u64,
+        attempt: AttemptId,
+    },
+    AgentTick {
+        index: usize,
+        boot: u64,
+    },
+    AgentCrash {
+        index: usize,
+    },
+    AgentStart {
+        index: usize,
+    },
+    Heartbeat {
+        index: usize,
+        epoch: u64,
+    },
     /// The leader sees that the connection has ended.
-    Unlinked { index: usize, epoch: u64 },
-    ClientAnswer { index: usize, session: (u64, u64), sent: u64, answer: client::Answer },
-    ClientTick { index: usize, session: (u64, u64) },
-    ClientFault { index: usize },
-    Renew { from: From, lease: &'static str, token: Token },
-    Confirmed { term: u64, from: From, lease: &'static str, token: Token },
+    Unlinked {
+        index: usize,
+        epoch: u64,
+    },
+    ClientAnswer {
+        index: usize,
+        session: (u64, u64),
+        sent: u64,
+        answer: client::Answer,
+    },
+    ClientTick {
+        index: usize,
+        session: (u64, u64),
+    },
+    ClientFault {
+        index: usize,
+    },
+    Renew {
+        from: From,
+        lease: &'static str,
+        token: Token,
+    },
+    Confirmed {
+        term: u64,
+        from: From,
+        lease: &'static str,
+        token: Token,
+    },
     Operate(u64),
 }
 
@@ -99,6 +160,7 @@ impl World {
                 break;
             }
             self.now = at;
+            assert!(self.sequence < EVENTS, "at {at} ms something goes round in circles: {event:?}");
             self.happen(event);
             client::at_most_as_many_as_slots(self);
         }

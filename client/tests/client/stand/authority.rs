@@ -7,6 +7,7 @@ use mainstay_client::identity::{Bundle, ClientIdentity, Issuer, LEAF_LIFE, NewKe
 use mainstay_core::Identity;
 use mainstay_core::id::MeshName;
 use mainstay_core::time::WallTime;
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, SanType};
 
 pub const COORDINATOR: &str = "coordinator/00000000000000aa";
 
@@ -48,6 +49,19 @@ impl Authority {
 
     pub fn client_with(&self, path: &str, clock: Arc<dyn Clock>) -> ClientIdentity {
         ClientIdentity::with_clock(self.bundle_at(path, clock.wall()), clock).unwrap()
+    }
+
+    /// A leaf that may serve whatever its name, as an authority outside of the mesh might issue it.
+    pub fn server(&self, path: &str) -> ClientIdentity {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::URI(identity(path).uri(&self.mesh).as_str().try_into().unwrap())];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let (issuer_pem, issuer_key) = (self.issuer.cert_pem(), KeyPair::from_pem(&self.issuer.key_pem()).unwrap());
+        let leaf = params.signed_by(&key, &rcgen::Issuer::from_ca_cert_pem(issuer_pem, issuer_key).unwrap()).unwrap();
+        let chain_pem = format!("{}{issuer_pem}", leaf.pem());
+        let roots_pem = self.root.cert_pem().to_owned();
+        ClientIdentity::new(Bundle { key_pem: key.serialize_pem(), chain_pem, roots_pem }).unwrap()
     }
 
     pub fn coordinator(&self) -> ClientIdentity {
