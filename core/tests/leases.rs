@@ -195,7 +195,7 @@ fn a_waiter_that_fell_silent_is_not_handed_the_lease() {
     renew(&mut rig, "demo", token(1));
     rig.seen.waiters.insert((lease("demo"), rig::identity("client/c"), "p1".into()), rig.now);
     let expire_b = Command::ExpireWaiter { name: lease("demo"), holder: holder("b", "p1") };
-    assert_eq!(rig.decide().commands, [expire_b.clone()]);
+    assert_eq!(rig.decide().commands, std::slice::from_ref(&expire_b));
     rig.settle();
     assert_eq!(rig.waiting("demo"), ["client/c (p1)"]);
     assert!(matches!(rig.mesh(expire_b), Reply::Stale(_)));

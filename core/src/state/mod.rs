@@ -10,6 +10,7 @@ pub mod enrolment;
 pub mod finding;
 pub mod lease;
 pub mod member;
+pub mod outcome;
 pub mod plan;
 pub mod run;
 pub mod work;

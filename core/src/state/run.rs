@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+pub use super::outcome::Outcome;
 pub use super::work::{Work, WorkState};
 use super::{State, When};
 use crate::bounds;
@@ -17,7 +18,7 @@ use crate::command::Actor;
 use crate::id::{PlanName, RunId, StepName, Target};
 use crate::plan::{OnUnknown, Plan, Retry, RunOn, Step};
 use crate::reply::{Refusal, Reply};
-use crate::report::{Check, Report, Verdict};
+use crate::report::Verdict;
 use crate::time::{MeshTime, Millis, WallTime};
 
 /// One execution of a plan.
@@ -96,21 +97,6 @@ pub enum Direction {
     Undo,
 }
 
-/// How an attempt ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Outcome {
-    Succeeded(Report),
-    Failed { message: String, report: Option<Report> },
-    /// Stopped on demand.
-    Cancelled { message: String },
-    /// Stopped by its own deadline.
-    TimedOut { message: String },
-    /// May have had effects; nobody can say which.
-    Unknown { reason: String },
-}
-
-/// Longest message of an outcome.
-const MESSAGE_MAX: usize = 1_024;
 /// Why what waited in an aborted run is skipped.
 pub(super) const ABORTED: &str = "the run was aborted";
 /// All inputs of a run, as JSON.
@@ -123,74 +109,6 @@ impl RunEnd {
     #[must_use]
     pub fn is_bad(&self) -> bool {
         self.outcome != RunOutcome::Completed || self.verdict.is_bad()
-    }
-}
-
-impl Outcome {
-    #[must_use]
-    pub fn report(&self) -> Option<&Report> {
-        match self {
-            Outcome::Succeeded(report) => Some(report),
-            Outcome::Failed { report, .. } => report.as_ref(),
-            _ => None,
-        }
-    }
-
-    /// The outcome in a line.
-    #[must_use]
-    pub fn summary(&self) -> String {
-        match self {
-            Outcome::Succeeded(report) if report.checks.len() == 1 => format!("1 check, {}", report.verdict()),
-            Outcome::Succeeded(report) => format!("{} checks, {}", report.checks.len(), report.verdict()),
-            Outcome::Failed { message, .. } | Outcome::TimedOut { message } => message.clone(),
-            Outcome::Cancelled { message } => message.clone(),
-            Outcome::Unknown { reason } => reason.clone(),
-        }
-    }
-
-    #[must_use]
-    pub fn word(&self) -> &'static str {
-        match self {
-            Outcome::Succeeded(_) => "succeeded",
-            Outcome::Failed { .. } => "failed",
-            Outcome::Cancelled { .. } => "cancelled",
-            Outcome::TimedOut { .. } => "timed out",
-            Outcome::Unknown { .. } => "unknown",
-        }
-    }
-
-    /// Its report cut down to the verdict: there is no room for more in the state.
-    #[must_use]
-    pub(super) fn without_details(self) -> Outcome {
-        let cut = |report: Report| {
-            let left_out = report.left_out.saturating_add(u32::try_from(report.checks.len()).unwrap_or(u32::MAX));
-            let check = Check::stated("report.size", "", report.verdict(), "the state of the mesh is full: what was found is left out");
-            Report { checks: vec![check], left_out, ..Report::default() }
-        };
-        match self {
-            Outcome::Succeeded(report) => Outcome::Succeeded(cut(report)),
-            Outcome::Failed { message, report } => Outcome::Failed { message, report: report.map(cut) },
-            other => other,
-        }
-    }
-
-    /// Cut down to its bounds, whoever made it.
-    #[must_use]
-    pub fn bounded(self) -> Outcome {
-        let short = |text: String| if text.len() <= MESSAGE_MAX { text } else { text.chars().take(MESSAGE_MAX / 4).collect::<String>() + "…" };
-        match self {
-            Outcome::Succeeded(report) => Outcome::Succeeded(report.bounded()),
-            Outcome::Failed { message, report } => Outcome::Failed { message: short(message), report: report.map(Report::bounded) },
-            Outcome::Cancelled { message } => Outcome::Cancelled { message: short(message) },
-            Outcome::TimedOut { message } => Outcome::TimedOut { message: short(message) },
-            Outcome::Unknown { reason } => Outcome::Unknown { reason: short(reason) },
-        }
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.word())
     }
 }
 

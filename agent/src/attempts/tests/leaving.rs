@@ -14,8 +14,9 @@ async fn with_nothing_to_do_it_leaves_at_once() {
 async fn what_runs_may_end_and_is_reported_and_nothing_more_begins() {
     let (dir, world) = (tempfile::tempdir().unwrap(), World::new(Does::WaitForTest));
     let process = Process::start_with(dir.path(), &world, Arc::clone(&world), AttemptSettings { at_once: 1, ..settings() }).await;
-    let (runs, waits) = (world.offer(1, "node.exec"), world.offer(2, "node.exec"));
+    let runs = world.offer(1, "node.exec");
     world.until("one runs", |state| state.executing == 1).await;
+    let waits = world.offer(2, "node.exec");
     process.until_ledger("the other waits", |entries| entries.get(&waits) == Some(&LedgerState::Accepted)).await;
     process.leave.soon.cancel();
     let late = world.offer(3, "node.exec");
