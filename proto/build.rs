@@ -36,9 +36,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(FILES, ["proto"])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
-    let mut builder = tonic_prost_build::configure()
-        .btree_map(".")
-        .message_attribute(".", "#[derive(serde::Serialize)] #[serde(rename_all = \"camelCase\")]");
+    let mut builder =
+        tonic_prost_build::configure().btree_map(".").message_attribute(".", "#[derive(serde::Serialize)] #[serde(rename_all = \"camelCase\")]");
     for (field, function) in ENUMS {
         builder = builder.field_attribute(format!("mainstay.v1.{field}"), format!("#[serde(serialize_with = \"crate::words::{function}\")]"));
     }

@@ -22,13 +22,15 @@ pub async fn measure() -> Vec<Row> {
     let (before, begun) = ((cpu(&agents), cpu(&coordinators)), Instant::now());
     tokio::time::sleep(WATCH).await;
     let elapsed = begun.elapsed().as_secs_f64();
-    let share = |before: &[f64], after: &[f64]| before.iter().zip(after).map(|(before, after)| (after - before) / elapsed * 100.0).fold(0.0, f64::max);
+    let share =
+        |before: &[f64], after: &[f64]| before.iter().zip(after).map(|(before, after)| (after - before) / elapsed * 100.0).fold(0.0, f64::max);
     let largest = |pids: &[rustix::process::Pid]| pids.iter().map(|pid| process::resident_bytes(*pid) as f64 / MIB).fold(0.0, f64::max);
     let settings = "3 members, 3 agents, daily has run once, 3 min after the start; the largest of three";
     vec![
         Row::below("agent.idle_memory", "MiB", largest(&agents), 20.0, &format!("resident; {settings}")),
         Row::below("agent.idle_cpu", "%", share(&before.0, &cpu(&agents)), 0.5, &format!("of one core, over 60 s; {settings}")),
         Row::below("mesh.coordinator_idle_memory", "MiB", largest(&coordinators), 40.0, &format!("resident; {settings}")),
-        Row::below("mesh.coordinator_idle_cpu", "%", share(&before.1, &cpu(&coordinators)), 0.0, &format!("of one core, over 60 s; {settings}")).informs(),
+        Row::below("mesh.coordinator_idle_cpu", "%", share(&before.1, &cpu(&coordinators)), 0.0, &format!("of one core, over 60 s; {settings}"))
+            .informs(),
     ]
 }

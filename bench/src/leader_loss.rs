@@ -26,7 +26,13 @@ pub async fn measure() -> Row {
         up.ready(3, 3).await;
     }
     let worst = seconds.iter().copied().fold(0.0, f64::max);
-    Row::below("mesh.leader_loss", "s", median(seconds), 1.5, &format!("3 members, default settings, a run going, median of {TIMES}, slowest {worst:.2} s"))
+    Row::below(
+        "mesh.leader_loss",
+        "s",
+        median(seconds),
+        1.5,
+        &format!("3 members, default settings, a run going, median of {TIMES}, slowest {worst:.2} s"),
+    )
 }
 
 /// A write: a lease of its own.

@@ -20,7 +20,8 @@ pub fn read_bounded(path: &Path, max: u64) -> io::Result<Vec<u8>> {
 
 /// As [`read_bounded`], for UTF-8 text.
 pub fn read_text(path: &Path, max: u64) -> io::Result<String> {
-    String::from_utf8(read_bounded(path, max)?).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("{} is not UTF-8 text", path.display())))
+    String::from_utf8(read_bounded(path, max)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("{} is not UTF-8 text", path.display())))
 }
 
 /// Replaces a file as a whole: after a crash there is the old content or the new, nothing between.
@@ -29,7 +30,12 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let fresh = dir.join(name);
-    let written = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&fresh).and_then(|mut file| {
+    // What a crash left there may have another mode, and a file keeps the mode it was made with.
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let written = OpenOptions::new().write(true).create_new(true).mode(mode).open(&fresh).and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()
     });
@@ -47,6 +53,7 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Whether there is anything at a path.
 #[must_use]
 pub fn exists(path: &Path) -> bool {
     path.exists()
@@ -61,8 +68,10 @@ pub struct FileLock {
 /// Why a lock was not had.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
+    /// Another process has it.
     #[error("{0} is in use by another process: stop that one first, or use another directory")]
     Held(PathBuf),
+    /// The file cannot be opened or locked.
     #[error("cannot lock {0}: {1}")]
     Io(PathBuf, #[source] io::Error),
 }

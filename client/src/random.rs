@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 
+/// A number from the whole range.
 #[must_use]
 pub fn number() -> u64 {
     rand::rng().random()
@@ -32,6 +33,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    /// Pauses that begin with `first` and grow to `ceiling`.
     #[must_use]
     pub fn new(first: Duration, ceiling: Duration) -> Backoff {
         Backoff { first, next: first, ceiling }

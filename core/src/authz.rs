@@ -124,11 +124,15 @@ pub fn authorize(caller: &Caller<'_>, method: Method, subject: Subject<'_>) -> R
         },
         Identity::Node(own) => node(own, method, subject),
         Identity::Client(name) => match (method, subject) {
-            (Method::HoldLease, Subject::Lease(lease)) if lease.owner() == LeaseOwner::Client(name.as_str()) => Ok(Permit { by: "its own lease names" }),
+            (Method::HoldLease, Subject::Lease(lease)) if lease.owner() == LeaseOwner::Client(name.as_str()) => {
+                Ok(Permit { by: "its own lease names" })
+            }
             (Method::HoldLease, Subject::Lease(lease)) => deny(format!("client {name} holds leases named client/{name}/…, not {lease}")),
             _ => deny(format!("client {name} may hold leases and nothing else")),
         },
-        Identity::Hands(_) | Identity::ClusterAgent { .. } | Identity::Worker { .. } => deny(format!("a {} has no work in this version", caller.identity.role())),
+        Identity::Hands(_) | Identity::ClusterAgent { .. } | Identity::Worker { .. } => {
+            deny(format!("a {} has no work in this version", caller.identity.role()))
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::id::{AgentId, AttemptId, LeaseName, LedgerId, MemberId, MeshName, Pla
 use crate::identity::Identity;
 use crate::plan::Plan;
 use crate::state::agent::Hello;
-use crate::state::enrolment::{OperatorRole, JoinGrant, TokenId};
+use crate::state::enrolment::{JoinGrant, OperatorRole, TokenId};
 use crate::state::lease::{Holder, LeaseSpec};
 use crate::state::member::Member;
 use crate::state::run::{Direction, Outcome, RunEnd, WorkState};
@@ -59,67 +59,171 @@ pub struct RequestKey(pub String);
 #[non_exhaustive]
 pub enum Command {
     /// The first command of a mesh: its name and incarnation.
-    FormMesh { mesh: MeshName, incarnation: u64 },
+    FormMesh {
+        mesh: MeshName,
+        incarnation: u64,
+    },
     /// All members understand this level from here on.
-    RaiseFeatureLevel { level: u32 },
+    RaiseFeatureLevel {
+        level: u32,
+    },
     /// The leader's digest of the state as it was at `index`. Changes nothing; members compare.
-    RecordDigest { index: u64, digest: [u8; 32] },
+    RecordDigest {
+        index: u64,
+        digest: [u8; 32],
+    },
 
     /// A member says who and where it is.
-    PutMember { member: Member },
-    RemoveMember { id: MemberId },
+    PutMember {
+        member: Member,
+    },
+    RemoveMember {
+        id: MemberId,
+    },
 
     /// Makes a join token usable. Only a digest of its secret is stored.
-    GrantJoin { grant: JoinGrant },
-    RevokeJoin { id: TokenId },
+    GrantJoin {
+        grant: JoinGrant,
+    },
+    RevokeJoin {
+        id: TokenId,
+    },
     /// Uses up one use of a join token for an identity.
-    Enrol { id: TokenId, identity: Identity },
+    Enrol {
+        id: TokenId,
+        identity: Identity,
+    },
     /// Certificates of this identity are refused from now on, whatever their validity says.
-    Revoke { identity: Identity, reason: String },
-    PutOperator { name: crate::id::PrincipalName, role: OperatorRole },
-    RemoveOperator { name: crate::id::PrincipalName },
+    Revoke {
+        identity: Identity,
+        reason: String,
+    },
+    PutOperator {
+        name: crate::id::PrincipalName,
+        role: OperatorRole,
+    },
+    RemoveOperator {
+        name: crate::id::PrincipalName,
+    },
 
     /// An agent's link came up. `epoch` is assigned by `apply` and answered.
-    ConnectAgent { agent: AgentId, hello: Hello },
+    ConnectAgent {
+        agent: AgentId,
+        hello: Hello,
+    },
     /// The link with this epoch is gone.
-    LoseAgent { agent: AgentId, epoch: u64 },
+    LoseAgent {
+        agent: AgentId,
+        epoch: u64,
+    },
     /// A node that will not come back: its agent leaves the registry.
-    ForgetAgent { agent: AgentId },
+    ForgetAgent {
+        agent: AgentId,
+    },
 
-    AcquireLease { name: LeaseName, spec: Option<LeaseSpec>, holder: Holder, wait: bool },
+    AcquireLease {
+        name: LeaseName,
+        spec: Option<LeaseSpec>,
+        holder: Holder,
+        wait: bool,
+    },
     /// `token` names the grant; without one, whatever this holder holds. `leave` also gives up its place in the queue.
-    ReleaseLease { name: LeaseName, holder: Holder, token: Option<Token> },
+    ReleaseLease {
+        name: LeaseName,
+        holder: Holder,
+        token: Option<Token>,
+    },
     /// No renewal has been seen for a TTL.
-    ExpireLease { name: LeaseName, token: Token },
+    ExpireLease {
+        name: LeaseName,
+        token: Token,
+    },
     /// A waiter has not been heard of for a TTL.
-    ExpireWaiter { name: LeaseName, holder: Holder },
+    ExpireWaiter {
+        name: LeaseName,
+        holder: Holder,
+    },
     /// An operator's word that the holder of a claim is gone.
-    FreeClaim { name: LeaseName, token: Token, proof: String },
+    FreeClaim {
+        name: LeaseName,
+        token: Token,
+        proof: String,
+    },
     /// A definition that nobody has used for long.
-    ForgetLease { name: LeaseName },
+    ForgetLease {
+        name: LeaseName,
+    },
 
     /// A checked plan. The same source again is no new revision.
-    ApplyPlan { plan: Box<Plan>, bundled: bool },
-    RemovePlan { plan: PlanName },
+    ApplyPlan {
+        plan: Box<Plan>,
+        bundled: bool,
+    },
+    RemovePlan {
+        plan: PlanName,
+    },
 
-    StartRun { plan: PlanName, revision: Option<u32>, inputs: BTreeMap<String, serde_json::Value> },
-    AbortRun { run: RunId, reason: String },
+    StartRun {
+        plan: PlanName,
+        revision: Option<u32>,
+        inputs: BTreeMap<String, serde_json::Value>,
+    },
+    AbortRun {
+        run: RunId,
+        reason: String,
+    },
     /// Offers a step to an agent. `number` is the attempt's number as the sender expects it.
-    OfferAttempt { run: RunId, step: StepName, target: Target, direction: Direction, number: u32, agent: AgentId, ledger: LedgerId, epoch: u64 },
+    OfferAttempt {
+        run: RunId,
+        step: StepName,
+        target: Target,
+        direction: Direction,
+        number: u32,
+        agent: AgentId,
+        ledger: LedgerId,
+        epoch: u64,
+    },
     /// The agent is about to cause the first side effect.
-    BeginAttempt { attempt: AttemptId, ledger: LedgerId },
-    EndAttempt { attempt: AttemptId, ledger: LedgerId, outcome: Outcome },
+    BeginAttempt {
+        attempt: AttemptId,
+        ledger: LedgerId,
+    },
+    EndAttempt {
+        attempt: AttemptId,
+        ledger: LedgerId,
+        outcome: Outcome,
+    },
     /// Offered, never begun, and the agent is gone: the offer is taken back.
-    WithdrawAttempt { attempt: AttemptId, reason: String },
+    WithdrawAttempt {
+        attempt: AttemptId,
+        reason: String,
+    },
     /// The agent is to stop what it does.
-    CancelAttempt { attempt: AttemptId, reason: CancelReason },
+    CancelAttempt {
+        attempt: AttemptId,
+        reason: CancelReason,
+    },
     /// May have had effects, and nobody can say which.
-    LoseAttempt { attempt: AttemptId, reason: String },
+    LoseAttempt {
+        attempt: AttemptId,
+        reason: String,
+    },
     /// Will not be done in this run: skipped, or unreachable.
-    SkipStep { run: RunId, step: StepName, target: Target, direction: Direction, state: WorkState },
+    SkipStep {
+        run: RunId,
+        step: StepName,
+        target: Target,
+        direction: Direction,
+        state: WorkState,
+    },
     /// Nothing goes forward any more; what was done is taken back.
-    BeginUndo { run: RunId },
-    EndRun { run: RunId, end: RunEnd },
+    BeginUndo {
+        run: RunId,
+    },
+    EndRun {
+        run: RunId,
+        end: RunEnd,
+    },
 }
 
 /// Why an attempt is to stop.

@@ -356,7 +356,11 @@ impl FromStr for LeaseName {
         if text.len() <= LEASE_NAME_MAX && text.split('/').all(part) {
             Ok(LeaseName(text.to_owned()))
         } else {
-            Err(NameError { what: "lease name", text: shortened(text), rule: "parts of letters, digits, `-`, `.` and `_` joined by `/`, at most 255 long" })
+            Err(NameError {
+                what: "lease name",
+                text: shortened(text),
+                rule: "parts of letters, digits, `-`, `.` and `_` joined by `/`, at most 255 long",
+            })
         }
     }
 }

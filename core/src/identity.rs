@@ -133,7 +133,16 @@ mod tests {
 
     #[test]
     fn what_only_looks_like_an_identity_is_refused() {
-        for uri in ["", "spiffe://", "spiffe://local", "spiffe://local/", "https://local/operator/ana", "spiffe://local/operator/ana/x", "spiffe://local/operator/", "spiffe://local/cluster/p/node/../x"] {
+        for uri in [
+            "",
+            "spiffe://",
+            "spiffe://local",
+            "spiffe://local/",
+            "https://local/operator/ana",
+            "spiffe://local/operator/ana/x",
+            "spiffe://local/operator/",
+            "spiffe://local/cluster/p/node/../x",
+        ] {
             assert!(Identity::from_uri(uri).is_err(), "{uri}");
         }
     }

@@ -20,7 +20,11 @@ pub const INVARIANTS: &[Invariant] = &[
     Invariant { name: "slots", says: "a lease has at most as many holders as slots", broken: slots },
     Invariant { name: "tokens", says: "no two grants carry the same token, and none is above the counter", broken: tokens },
     Invariant { name: "queue", says: "nobody waits for a lease that has a free slot, and nobody both holds and waits", broken: queue },
-    Invariant { name: "one-active", says: "a work item that is active names one open attempt, and an open attempt one active work item", broken: one_active },
+    Invariant {
+        name: "one-active",
+        says: "a work item that is active names one open attempt, and an open attempt one active work item",
+        broken: one_active,
+    },
     Invariant { name: "open-index", says: "the list of open attempts of each agent is what the attempts say", broken: open_index },
     Invariant { name: "needs", says: "nothing was offered before what it needs went well", broken: needs },
     Invariant { name: "undo-order", says: "nothing is undone before what was done after it", broken: undo_order },
@@ -43,7 +47,8 @@ fn slots(state: &State) -> Option<String> {
 fn tokens(state: &State) -> Option<String> {
     let mut seen = BTreeSet::new();
     state.leases.values().flat_map(|lease| &lease.held).find_map(|held| {
-        let above = held.token.0.incarnation > state.incarnation || (held.token.0.incarnation == state.incarnation && held.token.0.counter > state.serial);
+        let above =
+            held.token.0.incarnation > state.incarnation || (held.token.0.incarnation == state.incarnation && held.token.0.counter > state.serial);
         (above || !seen.insert(held.token)).then(|| format!("token {}", held.token))
     })
 }
@@ -80,7 +85,10 @@ fn one_active(state: &State) -> Option<String> {
 fn open_index(state: &State) -> Option<String> {
     let listed: usize = state.open_attempts.values().map(imbl::OrdSet::len).sum();
     let open = state.attempts.values().filter(|attempt| attempt.is_open()).count();
-    let known = state.open_attempts.iter().all(|(agent, ids)| ids.iter().all(|id| state.attempts.get(id).is_some_and(|attempt| attempt.agent == *agent && attempt.is_open())));
+    let known = state
+        .open_attempts
+        .iter()
+        .all(|(agent, ids)| ids.iter().all(|id| state.attempts.get(id).is_some_and(|attempt| attempt.agent == *agent && attempt.is_open())));
     (listed != open || !known).then(|| format!("{listed} listed, {open} open"))
 }
 
@@ -104,14 +112,18 @@ fn needs(state: &State) -> Option<String> {
 
 fn undo_order(state: &State) -> Option<String> {
     state.runs.values().find_map(|run| {
-        let undone: Vec<(u64, bool)> = run.works().filter_map(|(_, _, work)| Some((work.order, matches!(work.undo.as_ref()?, WorkState::Waiting)))).collect();
+        let undone: Vec<(u64, bool)> =
+            run.works().filter_map(|(_, _, work)| Some((work.order, matches!(work.undo.as_ref()?, WorkState::Waiting)))).collect();
         let highest_waiting = undone.iter().filter(|(_, waiting)| *waiting).map(|(order, _)| *order).max()?;
         undone.iter().any(|(order, waiting)| !waiting && *order < highest_waiting).then(|| format!("{} undoes out of order", run.id))
     })
 }
 
 fn ended(state: &State) -> Option<String> {
-    let open = state.attempts.values().find(|attempt| attempt.is_open() && state.runs.get(&attempt.run).is_none_or(|run| matches!(run.phase, RunPhase::Ended(_))))?;
+    let open = state
+        .attempts
+        .values()
+        .find(|attempt| attempt.is_open() && state.runs.get(&attempt.run).is_none_or(|run| matches!(run.phase, RunPhase::Ended(_))))?;
     debug_assert!(matches!(open.phase, Phase::Offered { .. } | Phase::Begun { .. }));
     Some(format!("attempt {} of {} is open", open.id, open.run))
 }
@@ -119,7 +131,8 @@ fn ended(state: &State) -> Option<String> {
 fn weight(state: &State) -> Option<String> {
     let plans: u64 = state.plans.values().flat_map(|history| history.revisions.values()).map(|revision| revision.plan.weight()).sum();
     let runs: u64 = state.runs.values().map(Run::weight).sum();
-    let report = |attempt: &Attempt| if let Phase::Ended(outcome) = &attempt.phase { outcome.report().map_or(0, |report| report.weight() as u64) } else { 0 };
+    let report =
+        |attempt: &Attempt| if let Phase::Ended(outcome) = &attempt.phase { outcome.report().map_or(0, |report| report.weight() as u64) } else { 0 };
     let reports: u64 = state.attempts.values().map(report).sum();
     let leases: u64 = state.leases.values().map(Lease::weight).sum();
     let sum = plans + runs + reports + leases;

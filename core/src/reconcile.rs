@@ -109,7 +109,8 @@ impl State {
 /// Compares. `running` holds every attempt that this process is at, from Accept to the written end.
 #[must_use]
 pub fn reconcile(desired: &Desired, ledger: &BTreeMap<AttemptId, LedgerState>, running: &BTreeSet<AttemptId>) -> Vec<Action> {
-    let mut actions: Vec<Action> = desired.attempts.iter().filter_map(|attempt| next(attempt, ledger.get(&attempt.id), running.contains(&attempt.id))).collect();
+    let mut actions: Vec<Action> =
+        desired.attempts.iter().filter_map(|attempt| next(attempt, ledger.get(&attempt.id), running.contains(&attempt.id))).collect();
     let wanted: BTreeSet<AttemptId> = desired.attempts.iter().map(|attempt| attempt.id).collect();
     actions.extend(running.difference(&wanted).map(|id| Action::Cancel(*id)));
     actions.extend(ledger.keys().filter(|id| !wanted.contains(id) && !running.contains(id)).map(|id| Action::Forget(*id)));
@@ -124,9 +125,13 @@ fn next(attempt: &DesiredAttempt, ledger: Option<&LedgerState>, running: bool) -
         (_, true) => attempt.cancel.map(|_| Action::Cancel(id)),
         (Some(LedgerState::Ended(_)), false) => Some(Action::Report(id)),
         (Some(LedgerState::Begun), false) if idempotent && attempt.cancel.is_none() => Some(Action::ExecuteAgain(id)),
-        (Some(LedgerState::Begun), false) => Some(Action::Settle(id, Outcome::Unknown { reason: "the agent ended in the middle of it: what it did is not known".into() })),
+        (Some(LedgerState::Begun), false) => {
+            Some(Action::Settle(id, Outcome::Unknown { reason: "the agent ended in the middle of it: what it did is not known".into() }))
+        }
         // The mesh has a Begin that this ledger does not know of: it has lost something.
-        (None, false) if attempt.begun => Some(Action::Settle(id, Outcome::Unknown { reason: "the agent's ledger does not know it: what was done is not known".into() })),
+        (None, false) if attempt.begun => {
+            Some(Action::Settle(id, Outcome::Unknown { reason: "the agent's ledger does not know it: what was done is not known".into() }))
+        }
         (_, false) if attempt.cancel.is_some() => Some(Action::Settle(id, stopped())),
         (Some(LedgerState::Accepted), false) => Some(Action::Resume(id)),
         (None, false) => Some(Action::Accept(id)),

@@ -15,15 +15,25 @@ pub enum Reply {
     /// The lease is held.
     Granted(Grant),
     /// The lease is not held; the holder stands in the queue at this place, 1 being next.
-    Queued { place: u32 },
+    Queued {
+        place: u32,
+    },
     /// The lease is not held, and nobody asked to wait.
-    Held { by: Vec<String> },
+    Held {
+        by: Vec<String>,
+    },
     /// The plan has this revision now; `changed` is false when it was the same already.
-    Applied { plan: PlanName, revision: u32, changed: bool },
+    Applied {
+        plan: PlanName,
+        revision: u32,
+        changed: bool,
+    },
     Started(RunId),
     Offered(AttemptId),
     /// The link's epoch.
-    Connected { epoch: u64 },
+    Connected {
+        epoch: u64,
+    },
     /// What the sender had seen has changed since. Nothing was done.
     Stale(String),
     Refused(Refusal),
@@ -43,9 +53,15 @@ impl Reply {
 /// Why a command changed nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Refusal {
-    NotFound { what: String, hint: String },
+    NotFound {
+        what: String,
+        hint: String,
+    },
     /// A limit is reached; there is room again later.
-    Bound { what: String, limit: u64 },
+    Bound {
+        what: String,
+        limit: u64,
+    },
     /// It contradicts what is there.
     Conflict(String),
     /// It can never be right.

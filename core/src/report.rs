@@ -150,7 +150,13 @@ impl Check {
     /// Bytes that the check weighs in the replicated state, near enough.
     #[must_use]
     pub fn weight(&self) -> usize {
-        96 + self.id.len() + self.subject.len() + self.message.len() + self.hint.len() + self.unit.len() + self.details.iter().map(|d| d.len() + 8).sum::<usize>() + self.history.len() * 9
+        96 + self.id.len()
+            + self.subject.len()
+            + self.message.len()
+            + self.hint.len()
+            + self.unit.len()
+            + self.details.iter().map(|d| d.len() + 8).sum::<usize>()
+            + self.history.len() * 9
     }
 }
 
@@ -176,7 +182,9 @@ impl Report {
 
     #[must_use]
     pub fn weight(&self) -> usize {
-        64 + self.checks.iter().map(Check::weight).sum::<usize>() + self.output_tail.len() + self.outputs.iter().map(|(key, value)| key.len() + value.to_string().len()).sum::<usize>()
+        64 + self.checks.iter().map(Check::weight).sum::<usize>()
+            + self.output_tail.len()
+            + self.outputs.iter().map(|(key, value)| key.len() + value.to_string().len()).sum::<usize>()
     }
 
     /// Cuts the report down to its bounds. What needs a person is kept before what does not, and what was
@@ -266,7 +274,9 @@ mod tests {
 
     #[test]
     fn the_worst_check_is_the_reports_verdict() {
-        let verdict = |verdicts: &[Verdict]| Report { checks: verdicts.iter().map(|&v| Check::stated("x", "", v, "")).collect(), ..Report::default() }.verdict();
+        let verdict = |verdicts: &[Verdict]| {
+            Report { checks: verdicts.iter().map(|&v| Check::stated("x", "", v, "")).collect(), ..Report::default() }.verdict()
+        };
         assert_eq!(verdict(&[]), Verdict::Ok);
         assert_eq!(verdict(&[Verdict::Ok, Verdict::Skipped]), Verdict::Skipped);
         assert_eq!(verdict(&[Verdict::Unknown, Verdict::Warning]), Verdict::Unknown);

@@ -52,8 +52,16 @@ mod tests {
 
     #[test]
     fn json_is_camel_case_with_words() {
-        let run = v1::Run { state: v1::RunState::Undoing.into(), undo: v1::UndoState::NotNeeded.into(), started_by: "operator/ana".into(), ..v1::Run::default() };
+        let run = v1::Run {
+            state: v1::RunState::Undoing.into(),
+            undo: v1::UndoState::NotNeeded.into(),
+            started_by: "operator/ana".into(),
+            ..v1::Run::default()
+        };
         let json = serde_json::to_value(&run).unwrap();
-        assert_eq!((&json["state"], &json["undo"], &json["startedBy"], &json["verdict"]), (&"undoing".into(), &"not needed".into(), &"operator/ana".into(), &"unspecified".into()));
+        assert_eq!(
+            (&json["state"], &json["undo"], &json["startedBy"], &json["verdict"]),
+            (&"undoing".into(), &"not needed".into(), &"operator/ana".into(), &"unspecified".into())
+        );
     }
 }

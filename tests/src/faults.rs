@@ -13,7 +13,11 @@ impl Tmpfs {
     /// Mounts one of `kib` KiB. Needs the right to mount; what it is told otherwise, it says.
     pub fn mount(at: &Path, kib: u32) -> Result<Tmpfs, String> {
         fs::create_dir_all(at).map_err(|error| error.to_string())?;
-        let output = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={kib}k"), "tmpfs"]).arg(at).output().map_err(|error| error.to_string())?;
+        let output = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={kib}k"), "tmpfs"])
+            .arg(at)
+            .output()
+            .map_err(|error| error.to_string())?;
         if output.status.success() { Ok(Tmpfs { at: at.to_owned() }) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
     }
 
@@ -54,7 +58,13 @@ impl MemoryGroup {
     /// Runs a Python program within the limit.
     pub fn python(&self, program: &str) -> Child {
         let script = format!("echo $$ > {}/cgroup.procs && exec python3 -c \"$0\"", self.at.display());
-        Command::new("sh").args(["-c", &script, program]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("sh and python3 are there")
+        Command::new("sh")
+            .args(["-c", &script, program])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("sh and python3 are there")
     }
 }
 

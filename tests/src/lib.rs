@@ -1,6 +1,13 @@
 //! The harness: starts the real binaries as a person would, throw-away directories, free ports, and waits
 //! for states with a deadline.
-#![allow(clippy::disallowed_methods, clippy::expect_used, clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test that cannot go on stops with words")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test that cannot go on stops with words"
+)]
 
 pub mod faults;
 pub mod process;

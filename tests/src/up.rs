@@ -166,7 +166,8 @@ impl Up {
     /// The CLI's JSON answer; what it said where there is none.
     pub fn try_json(&self, args: &[&str]) -> Result<Value, String> {
         let output = self.cli(&[args, &["-o", "json"]].concat());
-        serde_json::from_slice(&output.stdout).map_err(|error| format!("{error}: {}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+        serde_json::from_slice(&output.stdout)
+            .map_err(|error| format!("{error}: {}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
     }
 
     pub fn json(&self, args: &[&str]) -> Value {
@@ -210,7 +211,8 @@ impl Up {
     pub async fn leader(&self) -> String {
         crate::eventually("somebody leads", || async {
             let status = self.try_json(&["status"])?;
-            let leader = status["members"].as_array().into_iter().flatten().find(|member| member["leader"] == true).and_then(|member| member["name"].as_str());
+            let leader =
+                status["members"].as_array().into_iter().flatten().find(|member| member["leader"] == true).and_then(|member| member["name"].as_str());
             leader.map(str::to_owned).ok_or_else(|| status.to_string())
         })
         .await
@@ -221,7 +223,8 @@ impl Up {
         mainstay_client::tls::install_provider();
         let bundle = Bundle::load(&self.dir().join("operator")).expect("the operator's identity");
         let status = self.json(&["status"]);
-        let endpoints = status["members"].as_array().into_iter().flatten().filter_map(|member| member["address"].as_str()).map(str::to_owned).collect();
+        let endpoints =
+            status["members"].as_array().into_iter().flatten().filter_map(|member| member["address"].as_str()).map(str::to_owned).collect();
         Mesh::new(endpoints, ClientIdentity::new(bundle).expect("the operator's certificate"))
     }
 }

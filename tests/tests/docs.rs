@@ -49,7 +49,11 @@ fn every_verb_in_the_documents_exists() {
     for document in documents() {
         let text = fs::read_to_string(&document).expect("a document");
         for command in text.split('`').skip(1).step_by(2).filter_map(|code| code.strip_prefix("mainstay ")) {
-            let verbs: Vec<&str> = command.split_whitespace().take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !word.starts_with('-')).take(2).collect();
+            let verbs: Vec<&str> = command
+                .split_whitespace()
+                .take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !word.starts_with('-'))
+                .take(2)
+                .collect();
             let Some(first) = verbs.first() else { continue };
             let nested = ["node", "member", "run", "finding", "lease", "plan", "token", "context"].contains(first);
             let words: Vec<&str> = if nested { verbs.clone() } else { vec![*first] };
@@ -65,7 +69,9 @@ fn every_verb_in_the_documents_exists() {
 fn every_link_in_the_documents_leads_somewhere() {
     for document in documents() {
         let text = fs::read_to_string(&document).expect("a document");
-        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).filter(|target| !target.contains("://") && !target.starts_with('#')) {
+        for target in
+            text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).filter(|target| !target.contains("://") && !target.starts_with('#'))
+        {
             let path = document.parent().expect("its folder").join(target);
             assert!(path.exists(), "{} links to {target}, which is not there", document.display());
         }

@@ -45,7 +45,13 @@ async fn a_wrong_plan_is_refused_in_words_and_leaves_nothing() {
     let cases: Vec<(&str, String, &str)> = vec![
         ("unknown kind", plan("    - name: a\n      uses: node.resourcs\n"), "did you mean `node.resources`"),
         ("wrong type", plan("    - name: a\n      uses: wait\n      with: { for: [5] }\n"), "should be a duration"),
-        ("cycle", plan("    - name: a\n      uses: wait\n      needs: [b]\n      with: { for: 1s }\n    - name: b\n      uses: wait\n      needs: [a]\n      with: { for: 1s }\n"), "circle"),
+        (
+            "cycle",
+            plan(
+                "    - name: a\n      uses: wait\n      needs: [b]\n      with: { for: 1s }\n    - name: b\n      uses: wait\n      needs: [a]\n      with: { for: 1s }\n",
+            ),
+            "circle",
+        ),
         ("unknown field", plan("    - name: a\n      uses: wait\n      wiht: { for: 1s }\n"), "wiht"),
         ("YAML bomb", bomb, ""),
         ("10 MB of nonsense", "\u{7f}x: [".repeat(2 << 20), "bytes"),
@@ -78,7 +84,8 @@ async fn a_message_over_the_limit_is_refused() {
     let answer = client.apply_plan(v1::ApplyPlanRequest { source: "x".repeat(6 << 20), dry_run: false }).await;
     assert!(matches!(answer, Err(CallError::Refused { code: Code::OutOfRange | Code::ResourceExhausted | Code::InvalidArgument, .. })), "{answer:?}");
     let attributes = [("a".to_owned(), "x".repeat(300 << 10))].into();
-    let answer = client.acquire_lease(v1::AcquireRequest { name: "demo".into(), incarnation: "i".into(), attributes, ..v1::AcquireRequest::default() }).await;
+    let answer =
+        client.acquire_lease(v1::AcquireRequest { name: "demo".into(), incarnation: "i".into(), attributes, ..v1::AcquireRequest::default() }).await;
     assert!(matches!(answer, Err(CallError::Refused { .. })), "{answer:?}");
     assert_eq!(up.json(&["lease", "list"])["leases"].as_array().map_or(0, Vec::len), 0, "nothing was done");
     up.ready(1, 1).await;
@@ -180,12 +187,17 @@ async fn take_out(up: &Up, name: &str) -> Vec<String> {
     process::signal(up.supervisor_pid(), Signal::STOP);
     process::kill(pid);
     eventually("it is dead", || async { if process::is_alive(pid) { Err("it lives".to_owned()) } else { Ok(()) } }).await;
-    line.split(|b| *b == 0).filter(|word| !word.is_empty()).map(|word| String::from_utf8_lossy(word).into_owned()).filter(|word| word != "--die-with-parent").collect()
+    line.split(|b| *b == 0)
+        .filter(|word| !word.is_empty())
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .filter(|word| word != "--die-with-parent")
+        .collect()
 }
 
 /// Starts it alone and waits until it ends by itself.
 async fn run_alone(words: &[String]) -> Output {
-    let mut child = Command::new(&words[0]).args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut child =
+        Command::new(&words[0]).args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     eventually("it ends by itself", || {
         let state = child.try_wait();
         async move { state.map_err(|error| error.to_string())?.ok_or_else(|| "it runs".to_owned()) }
@@ -252,7 +264,8 @@ async fn a_port_in_use_is_named() {
     let up = Up::start(one()).await;
     let words = take_out(&up, "c1").await;
     let listen = words.iter().position(|word| word == "--listen").map(|at| words[at + 1].clone()).expect("its listener");
-    let _other = eventually("somebody else takes the port", || async { std::net::TcpListener::bind(&listen).map_err(|error| error.to_string()) }).await;
+    let _other =
+        eventually("somebody else takes the port", || async { std::net::TcpListener::bind(&listen).map_err(|error| error.to_string()) }).await;
     let output = run_alone(&words).await;
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     assert!(text(&output).contains(&listen) && text(&output).contains("another process listens there"), "{}", text(&output));
@@ -286,7 +299,15 @@ async fn a_full_disk_refuses_in_words_and_recovers() {
 
 #[test]
 fn wrong_usage_has_its_own_exit_status() {
-    let mainstay = |args: &[&str]| Command::new(mainstay_tests::up::binaries().join("mainstay")).args(args).current_dir("/").env("HOME", "/nonexistent").env_remove("XDG_CONFIG_HOME").output().expect("it runs");
+    let mainstay = |args: &[&str]| {
+        Command::new(mainstay_tests::up::binaries().join("mainstay"))
+            .args(args)
+            .current_dir("/")
+            .env("HOME", "/nonexistent")
+            .env_remove("XDG_CONFIG_HOME")
+            .output()
+            .expect("it runs")
+    };
     assert_eq!(mainstay(&["no-such-verb"]).status.code(), Some(2));
     let nowhere = mainstay(&["--dir", "/nonexistent/.mainstay", "status"]);
     assert_eq!(nowhere.status.code(), Some(2), "{}", text(&nowhere));

@@ -25,7 +25,9 @@ fn checks(run: &Value) -> Vec<Value> {
 }
 
 fn find<'a>(checks: &'a [Value], id: &str, subject: &str) -> Option<&'a Value> {
-    checks.iter().find(|check| check["id"].as_str().is_some_and(|own| own.starts_with(id)) && check["subject"].as_str().is_some_and(|own| own.contains(subject)))
+    checks.iter().find(|check| {
+        check["id"].as_str().is_some_and(|own| own.starts_with(id)) && check["subject"].as_str().is_some_and(|own| own.contains(subject))
+    })
 }
 
 async fn look(up: &Up, name: &str, uses: &str, with: &str) -> Vec<Value> {
@@ -44,7 +46,16 @@ async fn the_daily_report_shows_what_a_person_would_look_at() {
     let nodes: Vec<&str> = ended["work"].as_array().into_iter().flatten().filter_map(|work| work["target"].as_str()).collect();
     assert!(nodes.iter().all(|node| node.ends_with("/a1")), "one agent speaks for the machine, nothing is counted three times: {nodes:?}");
     let checks = checks(&ended);
-    for (id, subject) in [("cpu", ""), ("memory", ""), ("load", ""), ("pressure.cpu", ""), ("pressure.memory", ""), ("pressure.io", ""), ("disk.used", "/"), ("disk.inodes", "/")] {
+    for (id, subject) in [
+        ("cpu", ""),
+        ("memory", ""),
+        ("load", ""),
+        ("pressure.cpu", ""),
+        ("pressure.memory", ""),
+        ("pressure.io", ""),
+        ("disk.used", "/"),
+        ("disk.inodes", "/"),
+    ] {
         let check = find(&checks, id, subject).unwrap_or_else(|| panic!("there is a check of {id} {subject}: {checks:#?}"));
         assert!(check["value"].is_number(), "with a value: {check}");
         assert!(check["thresholds"]["warning"].is_number() || check["thresholds"]["critical"].is_number(), "with a threshold: {check}");

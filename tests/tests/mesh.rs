@@ -170,7 +170,15 @@ async fn of_two_agents_with_one_identity_one_works() {
     fs::copy(up.dir().join("a2/identity.pem"), copy.join("identity.pem")).expect("the identity");
     let own = up.dir().join("a2").display().to_string();
     let http = words.iter().position(|word| word == "--http-listen").map(|at| words[at + 1].clone());
-    let moved = |word: &String| if *word == own { copy.display().to_string() } else if Some(word) == http.as_ref() { "none".to_owned() } else { word.clone() };
+    let moved = |word: &String| {
+        if *word == own {
+            copy.display().to_string()
+        } else if Some(word) == http.as_ref() {
+            "none".to_owned()
+        } else {
+            word.clone()
+        }
+    };
     let moved: Vec<String> = words[1..].iter().map(moved).collect();
     process::signal(up.supervisor_pid(), Signal::STOP);
     let mut second = std::process::Command::new(&words[0]).args(&moved).stderr(std::process::Stdio::null()).spawn().expect("the copy starts");

@@ -27,7 +27,11 @@ const ALLOWED: [(&str, &[&str]); 8] = [
 const NOT_IN_CORE: [&str; 10] = ["tokio", "tonic", "openraft", "kube", "rustls", "reqwest", "rand", "redb", "jiff", "mainstay-client"];
 
 fn packages() -> BTreeMap<String, Value> {
-    let output = Command::new(env!("CARGO")).args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(root()).output().expect("cargo metadata runs");
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version", "1"])
+        .current_dir(root())
+        .output()
+        .expect("cargo metadata runs");
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata answers JSON");
     let packages = metadata["packages"].as_array().cloned().unwrap_or_default();
     packages.into_iter().map(|package| (package["name"].as_str().unwrap_or_default().to_owned(), package)).collect()
@@ -72,7 +76,11 @@ fn only_the_store_names_openraft() {
     let mut files = Vec::new();
     sources(&root().join("coordinator"), &mut files);
     let store = root().join("coordinator/src/store");
-    let wrong: Vec<PathBuf> = files.into_iter().filter(|file| !file.starts_with(&store)).filter(|file| std::fs::read_to_string(file).is_ok_and(|text| text.contains("openraft::"))).collect();
+    let wrong: Vec<PathBuf> = files
+        .into_iter()
+        .filter(|file| !file.starts_with(&store))
+        .filter(|file| std::fs::read_to_string(file).is_ok_and(|text| text.contains("openraft::")))
+        .collect();
     assert!(wrong.is_empty(), "openraft is named outside of the store: {wrong:?}");
 }
 

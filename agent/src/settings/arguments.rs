@@ -24,13 +24,13 @@ pub struct Arguments {
     #[arg(long)]
     pub node: Option<String>,
     /// Directory of the agent's identity and ledger
-    #[arg(long, alias = "state-dir", value_name = "DIR")]
+    #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// Addresses of the coordinators, gRPC
-    #[arg(long, alias = "members", value_name = "HOST:PORT", value_delimiter = ',')]
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     pub coordinators: Option<Vec<String>>,
     /// Enrolment addresses of the coordinators, for the first start
-    #[arg(long, alias = "enrolment", value_name = "HOST:PORT", value_delimiter = ',')]
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     pub enrol: Option<Vec<String>>,
     /// File with the join token, for the first start
     #[arg(long, value_name = "FILE")]
@@ -39,7 +39,7 @@ pub struct Arguments {
     #[arg(long)]
     pub host: bool,
     /// What the mesh may do here, TOML; without it, only what looks
-    #[arg(long, alias = "policy", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub policy_file: Option<PathBuf>,
     /// Log files that `logs.errors` reads; * and ** stand for any text
     #[arg(long, value_name = "GLOB")]
@@ -51,7 +51,7 @@ pub struct Arguments {
     #[arg(long = "allow-address", value_name = "ADDRESS", value_delimiter = ',')]
     pub allow_addresses: Option<Vec<String>>,
     /// Where metrics and health are served: an address such as 127.0.0.1:7412, or none
-    #[arg(long, alias = "http", value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS")]
     pub http_listen: Option<String>,
     /// What the paths of metrics and health begin with, for example /agent-1
     #[arg(long, value_name = "PATH")]

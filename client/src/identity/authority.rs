@@ -24,6 +24,7 @@ const BACKDATED: Millis = Millis(300_000);
 pub struct Root {
     cert_pem: String,
     key: KeyPair,
+    not_after: WallTime,
 }
 
 /// A coordinator's issuing authority.
@@ -34,19 +35,23 @@ pub struct Issuer {
 }
 
 impl Root {
+    /// A new root with a new key, good for ten years.
     pub fn create(mesh: &MeshName, now: WallTime) -> Result<Root, IdentityError> {
         let key = KeyPair::generate()?;
         // One subject name, one authority: two roots of one mesh must not be taken for each other.
         let mut params = authority_params(&format!("Mainstay root of {mesh} {}", random::token(4)), now, ROOT_LIFE, BasicConstraints::Constrained(1));
         params.use_authority_key_identifier_extension = false;
         let cert_pem = params.self_signed(&key)?.pem();
-        Ok(Root { cert_pem, key })
+        Ok(Root { cert_pem, key, not_after: WallTime(now.0 + ROOT_LIFE.0 as i64) })
     }
 
+    /// A root that was made earlier. A key of another certificate is refused.
     pub fn from_pem(cert_pem: &str, key_pem: &str) -> Result<Root, IdentityError> {
-        Ok(Root { cert_pem: cert_pem.to_owned(), key: KeyPair::from_pem(key_pem)? })
+        let (key, not_after) = pair("the root", cert_pem, key_pem)?;
+        Ok(Root { cert_pem: cert_pem.to_owned(), key, not_after })
     }
 
+    /// What everybody in the mesh trusts.
     #[must_use]
     pub fn cert_pem(&self) -> &str {
         &self.cert_pem
@@ -58,27 +63,36 @@ impl Root {
         self.key.serialize_pem()
     }
 
-    /// A new issuer; `name` tells its subject apart from other issuers'.
+    /// A new issuer, which ends with its root at the latest; `name` tells its subject apart from other issuers'.
     pub fn issuer(&self, name: &str, now: WallTime) -> Result<Issuer, IdentityError> {
+        // Nobody who verifies a chain looks at the end of the root it trusts: it is kept here.
+        let not_after = WallTime(now.0.saturating_add(ISSUER_LIFE.0 as i64)).min(self.not_after);
+        if not_after <= now {
+            return Err(IdentityError::malformed("the mesh's root", "it has expired: make a new one and rotate to it"));
+        }
+        let life = Millis(not_after.0.abs_diff(now.0));
         let key = KeyPair::generate()?;
-        let params = authority_params(&format!("Mainstay issuer {name} {}", random::token(4)), now, ISSUER_LIFE, BasicConstraints::Constrained(0));
+        let params = authority_params(&format!("Mainstay issuer {name} {}", random::token(4)), now, life, BasicConstraints::Constrained(0));
         let signer = rcgen::Issuer::from_ca_cert_pem(&self.cert_pem, &self.key)?;
         let cert_pem = params.signed_by(&key, &signer)?.pem();
-        Ok(Issuer { cert_pem, key, not_after: WallTime(now.0 + ISSUER_LIFE.0 as i64) })
+        Ok(Issuer { cert_pem, key, not_after })
     }
 }
 
 impl Issuer {
+    /// An issuer that was made earlier. A key of another certificate is refused.
     pub fn from_pem(cert_pem: &str, key_pem: &str) -> Result<Issuer, IdentityError> {
-        let (_, not_after) = super::peer::validity(cert_pem)?;
-        Ok(Issuer { cert_pem: cert_pem.to_owned(), key: KeyPair::from_pem(key_pem)?, not_after })
+        let (key, not_after) = pair("the issuer", cert_pem, key_pem)?;
+        Ok(Issuer { cert_pem: cert_pem.to_owned(), key, not_after })
     }
 
+    /// Goes with every leaf that it signs.
     #[must_use]
     pub fn cert_pem(&self) -> &str {
         &self.cert_pem
     }
 
+    /// The issuer's private key. Whoever has it can be anybody until the issuer ends.
     #[must_use]
     pub fn key_pem(&self) -> String {
         self.key.serialize_pem()
@@ -110,6 +124,16 @@ impl Issuer {
         let leaf = params.signed_by(&request.public_key, &signer)?;
         Ok(format!("{}{}", leaf.pem(), self.cert_pem))
     }
+}
+
+/// A key that belongs to its certificate, and the certificate's end: what a mixed pair signs, nobody takes.
+fn pair(what: &'static str, cert_pem: &str, key_pem: &str) -> Result<(KeyPair, WallTime), IdentityError> {
+    let key = KeyPair::from_pem(key_pem)?;
+    let (_, not_after) = super::peer::validity(cert_pem)?;
+    if super::peer::public_key(cert_pem)? != key.public_key_raw() {
+        return Err(IdentityError::malformed(what, "its key and its certificate do not belong together: restore both from one place"));
+    }
+    Ok((key, not_after))
 }
 
 fn authority_params(subject: &str, now: WallTime, life: Millis, path: BasicConstraints) -> CertificateParams {

@@ -20,8 +20,11 @@ const FILE_MAX: u64 = 256 << 10;
 /// Key, chain (leaf, then issuer) and trusted roots, each as PEM.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Bundle {
+    /// The private key: never printed, never sent.
     pub key_pem: String,
+    /// The leaf, then the issuer that signed it.
     pub chain_pem: String,
+    /// Whom its holder trusts; more than one during a rotation.
     pub roots_pem: String,
 }
 
@@ -35,8 +38,11 @@ impl Bundle {
     /// Reads `identity.pem` of a directory.
     pub fn load(dir: &Path) -> Result<Bundle, IdentityError> {
         let path = dir.join(FILE);
-        let text = files::read_text(&path, FILE_MAX).map_err(|source| IdentityError::Read { path, source })?;
-        Bundle::parse(&text)
+        let text = files::read_text(&path, FILE_MAX).map_err(|source| IdentityError::Read { path: path.clone(), source })?;
+        Bundle::parse(&text).map_err(|error| {
+            let problem = format!("{error}; put back a copy of {}, or enrol again with a join token", path.display());
+            IdentityError::malformed("the identity on disk", problem)
+        })
     }
 
     /// Whether a directory has an identity.
@@ -62,6 +68,10 @@ impl Bundle {
         let chain_at = own.find("-----BEGIN CERTIFICATE-----").ok_or_else(|| malformed("there is no certificate in it"))?;
         let bundle = Bundle { key_pem: own[..chain_at].to_owned(), chain_pem: own[chain_at..].to_owned(), roots_pem: roots.trim_start().to_owned() };
         bundle.identity()?;
+        let key = KeyPair::from_pem(&bundle.key_pem).map_err(|_| malformed("its private key is damaged"))?;
+        if peer::public_key(&bundle.chain_pem)? != key.public_key_raw() {
+            return Err(malformed("its key and its certificate do not belong together"));
+        }
         Ok(bundle)
     }
 
@@ -97,6 +107,7 @@ pub struct NewKey {
 }
 
 impl NewKey {
+    /// A new key from the crypto provider's own generator.
     pub fn generate() -> Result<NewKey, IdentityError> {
         Ok(NewKey { key: KeyPair::generate()? })
     }
@@ -106,6 +117,7 @@ impl NewKey {
         Ok(CertificateParams::default().serialize_request(&self.key)?.pem()?)
     }
 
+    /// The key with the certificate that it was given.
     #[must_use]
     pub fn into_bundle(self, chain_pem: String, roots_pem: String) -> Bundle {
         Bundle { key_pem: self.key.serialize_pem(), chain_pem, roots_pem }

@@ -25,24 +25,30 @@ use mainstay_core::id::NameError;
 /// What goes wrong with keys and certificates.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
+    /// The file with the identity cannot be read.
     #[error("cannot read {path}: {source}")]
     Read {
         path: PathBuf,
         #[source]
         source: std::io::Error,
     },
+    /// The file with the identity cannot be written; the former one is as it was.
     #[error("cannot write {path}: {source}")]
     Write {
         path: PathBuf,
         #[source]
         source: std::io::Error,
     },
+    /// A key, certificate, request or token is damaged, or something else.
     #[error("{what} is not what it should be: {problem}")]
     Malformed { what: &'static str, problem: String },
+    /// The SPIFFE id is not one of a mesh.
     #[error("the certificate names nobody in this mesh: {0}")]
     Name(#[from] NameError),
+    /// A key or certificate could not be made or read.
     #[error("the certificate authority failed: {0}")]
     Authority(#[from] rcgen::Error),
+    /// TLS does not take key, chain and roots together.
     #[error("the key and certificate do not work together: {0}")]
     Tls(#[from] rustls::Error),
 }

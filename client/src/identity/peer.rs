@@ -15,8 +15,11 @@ pub const RENEWABLE_FOR: Millis = Millis(30 * 86_400_000);
 /// The other end of a connection, as its verified certificate says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerIdentity {
+    /// The mesh that the certificate is of.
     pub mesh: MeshName,
+    /// Who it is within that mesh.
     pub identity: Identity,
+    /// The end of its certificate.
     pub not_after: WallTime,
     /// Past its end when the connection was made; such a peer may only renew.
     pub expired: bool,
@@ -50,6 +53,13 @@ pub fn validity(pem: &str) -> Result<(WallTime, WallTime), IdentityError> {
     let (_, certificate) = X509Certificate::from_der(&der[0]).map_err(|error| IdentityError::malformed("the certificate", error))?;
     let wall = |time: x509_parser::time::ASN1Time| WallTime(time.timestamp().saturating_mul(1_000));
     Ok((wall(certificate.validity().not_before), wall(certificate.validity().not_after)))
+}
+
+/// The public key of the first certificate of a PEM text, without its wrapping.
+pub fn public_key(pem: &str) -> Result<Vec<u8>, IdentityError> {
+    let der = certificates(pem)?;
+    let (_, certificate) = X509Certificate::from_der(&der[0]).map_err(|error| IdentityError::malformed("the certificate", error))?;
+    Ok(certificate.public_key().subject_public_key.data.to_vec())
 }
 
 /// All certificates of a PEM text, at least one.

@@ -60,11 +60,12 @@ fn a_torn_or_foreign_file_is_refused_in_words() {
         ("empty", String::new()),
         ("half", whole[..whole.len() / 2].to_owned()),
         ("without its certificates", whole.split_inclusive("-----END PRIVATE KEY-----").next().unwrap().to_owned()),
+        ("with a damaged key", whole.replacen("MI", "AA", 1)),
         ("something else", "[settings]\nname = 1\n".to_owned()),
     ] {
         std::fs::write(&file, text).unwrap();
         let error = Bundle::load(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("identity.pem is not what it should be"), "{what}: {error}");
+        assert!(error.contains(file.to_str().unwrap()) && error.contains("enrol again with a join token"), "{what}: {error}");
     }
     std::fs::write(&file, vec![b'x'; 300 << 10]).unwrap();
     assert!(Bundle::load(dir.path()).is_err());
@@ -128,8 +129,26 @@ fn an_authority_with_the_key_of_another_is_refused() {
     assert!(Issuer::from_pem(one.issuer.cert_pem(), &one.issuer.key_pem()).is_ok());
     assert!(Root::from_pem(one.root.cert_pem(), &one.root.key_pem()).is_ok());
     assert!(Issuer::from_pem(one.issuer.cert_pem(), "no key").is_err());
-    // A certificate that a mixed pair issued is of no use: nobody who trusts the root takes it.
-    assert_ne!(root_sha256(one.root.cert_pem()).unwrap(), root_sha256(other.root.cert_pem()).unwrap());
+    for error in
+        [Issuer::from_pem(one.issuer.cert_pem(), &other.issuer.key_pem()).err(), Root::from_pem(one.root.cert_pem(), &other.root.key_pem()).err()]
+    {
+        let error = error.expect("a mixed pair is refused").to_string();
+        assert!(error.contains("do not belong together"), "{error}");
+    }
+}
+
+#[test]
+fn an_issuer_ends_with_its_root_at_the_latest() {
+    let now = WallTime(SystemClock.wall().0 / 1_000 * 1_000);
+    let mesh = "local".parse().unwrap();
+    // Ten years ago less a day: one day of the root is left.
+    let root = Root::create(&mesh, WallTime(now.0 - 10 * 365 * DAY + DAY)).unwrap();
+    let root = Root::from_pem(root.cert_pem(), &root.key_pem()).unwrap();
+    let issuer = root.issuer("a", now).unwrap();
+    let end = X509Certificate::from_der(&leaf(issuer.cert_pem())).unwrap().1.validity().not_after.timestamp();
+    assert_eq!(end * 1_000, now.0 + DAY);
+    let error = root.issuer("a", WallTime(now.0 + DAY)).err().expect("an expired root signs nothing").to_string();
+    assert!(error.contains("root") && error.contains("expired"), "{error}");
 }
 
 #[test]

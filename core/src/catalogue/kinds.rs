@@ -42,7 +42,11 @@ pub const KINDS: &[Kind] = &[
             optional("excludeMounts", TEXTS, "[]", "Mount points to leave out; * stands for any text"),
             optional("since", ParamType::Duration, "24h", "How far back kernel messages count"),
         ],
-        outputs: &[("cpuPercent", "number", "CPU in use"), ("memoryPercent", "number", "Memory in use"), ("worstDiskPercent", "number", "Use of the fullest file system")],
+        outputs: &[
+            ("cpuPercent", "number", "CPU in use"),
+            ("memoryPercent", "number", "Memory in use"),
+            ("worstDiskPercent", "number", "Use of the fullest file system"),
+        ],
         default_timeout: Millis::from_secs(30),
         example: "disk: { warning: 75%, critical: 90% }\nexcludeMounts: [/mnt/scratch*]",
     },
@@ -111,7 +115,12 @@ pub const KINDS: &[Kind] = &[
         protection: LOOKS_ONLY,
         params: &[
             optional("endpoints", ParamType::List(&ParamType::Endpoint), "[]", "Servers to ask"),
-            optional("files", TEXTS, "the agent's `certificates` setting", "Certificate files, PEM or DER; * stands for any text within a name, ** across folders"),
+            optional(
+                "files",
+                TEXTS,
+                "the agent's `certificates` setting",
+                "Certificate files, PEM or DER; * stands for any text within a name, ** across folders",
+            ),
             optional("serverName", ParamType::Text, "the endpoint's host", "Name that the certificate must be for"),
             optional("ca", ParamType::Text, "public authorities", "File of authorities that the chain must end in"),
             optional("daysLeft", NUMBER, "{ warning: 30, critical: 7 }", "Days until a certificate ends"),

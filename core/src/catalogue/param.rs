@@ -81,7 +81,9 @@ impl ParamType {
             vec![(path.to_owned(), format!("`{path}` is {shown}, and should be {}", self.describe()))]
         };
         match (self, value) {
-            (ParamType::List(of), Value::Array(items)) => items.iter().enumerate().flat_map(|(i, item)| of.check(&format!("{path}[{i}]"), item)).collect(),
+            (ParamType::List(of), Value::Array(items)) => {
+                items.iter().enumerate().flat_map(|(i, item)| of.check(&format!("{path}[{i}]"), item)).collect()
+            }
             (ParamType::Thresholds(of), Value::Object(fields)) => fields
                 .iter()
                 .flat_map(|(name, value)| match name.as_str() {
@@ -100,7 +102,9 @@ impl ParamType {
             (ParamType::Integer(from, to), Value::Number(number)) => number.as_i64().is_some_and(|n| n >= *from && n <= *to),
             (ParamType::Boolean, Value::Bool(_)) => true,
             (ParamType::Duration, Value::String(text)) => text.parse::<Millis>().is_ok(),
-            (ParamType::Percent, Value::String(text)) => text.strip_suffix('%').is_some_and(|n| n.trim().parse::<f64>().is_ok_and(|n| (0.0..=100.0).contains(&n))),
+            (ParamType::Percent, Value::String(text)) => {
+                text.strip_suffix('%').is_some_and(|n| n.trim().parse::<f64>().is_ok_and(|n| (0.0..=100.0).contains(&n)))
+            }
             (ParamType::Percent, Value::Number(number)) => number.as_f64().is_some_and(|n| (0.0..=100.0).contains(&n)),
             (ParamType::Number, Value::Number(number)) => number.as_f64().is_some_and(f64::is_finite),
             (ParamType::Map, Value::Object(fields)) => fields.values().all(Value::is_string),
@@ -110,9 +114,9 @@ impl ParamType {
             (ParamType::LeaseName, Value::String(text)) => text.parse::<crate::id::LeaseName>().is_ok(),
             (ParamType::HttpStatus, Value::Number(number)) => number.as_i64().is_some_and(is_status),
             (ParamType::HttpStatus, Value::Array(items)) => !items.is_empty() && items.iter().all(|item| item.as_i64().is_some_and(is_status)),
-            (ParamType::HttpStatus, Value::String(text)) => {
-                text.split_once('-').is_some_and(|(from, to)| matches!((from.trim().parse(), to.trim().parse()), (Ok(from), Ok(to)) if is_status(from) && is_status(to) && from <= to))
-            }
+            (ParamType::HttpStatus, Value::String(text)) => text.split_once('-').is_some_and(
+                |(from, to)| matches!((from.trim().parse(), to.trim().parse()), (Ok(from), Ok(to)) if is_status(from) && is_status(to) && from <= to),
+            ),
             _ => false,
         }
     }
@@ -132,7 +136,9 @@ fn is_url(text: &str) -> bool {
 
 fn is_endpoint(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/' || c == '@') && port.parse::<u16>().is_ok_and(|port| port > 0)
+        !host.is_empty()
+            && !host.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/' || c == '@')
+            && port.parse::<u16>().is_ok_and(|port| port > 0)
     })
 }
 
@@ -168,7 +174,10 @@ mod tests {
     #[test]
     fn problems_name_the_path() {
         let of = ParamType::Thresholds(&ParamType::Percent);
-        assert_eq!(of.check("disk", &json!({"warning": "x"})), vec![("disk.warning".into(), "`disk.warning` is \"x\", and should be a percentage such as 80%".into())]);
+        assert_eq!(
+            of.check("disk", &json!({"warning": "x"})),
+            vec![("disk.warning".into(), "`disk.warning` is \"x\", and should be a percentage such as 80%".into())]
+        );
         assert_eq!(ParamType::List(&ParamType::Endpoint).check("endpoints", &json!(["a:1", "b"]))[0].0, "endpoints[1]");
     }
 }

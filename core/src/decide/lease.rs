@@ -3,8 +3,8 @@
 use super::Pass;
 use crate::bounds;
 use crate::command::Command;
-use crate::state::lease::{Lease, LeaseKind};
 use crate::id::LeaseName;
+use crate::state::lease::{Lease, LeaseKind};
 
 impl Pass<'_> {
     pub(super) fn leases(&mut self) {

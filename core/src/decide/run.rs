@@ -61,7 +61,8 @@ struct Item<'s> {
 impl<'s> RunPass<'_, 's, '_> {
     fn steps(&mut self) {
         let direction = if self.run.phase == RunPhase::Undoing { Direction::Undo } else { Direction::Do };
-        let first_undo = self.run.works().filter(|(_, _, work)| work.undo.as_ref().is_some_and(|undo| !undo.is_over())).max_by_key(|(_, _, work)| work.order);
+        let first_undo =
+            self.run.works().filter(|(_, _, work)| work.undo.as_ref().is_some_and(|undo| !undo.is_over())).max_by_key(|(_, _, work)| work.order);
         for step in &self.run.plan.steps {
             let Some(targets) = self.run.work.get(&step.name) else { continue };
             let gate = (direction == Direction::Do).then(|| self.needs(step));
@@ -151,7 +152,10 @@ impl<'s> RunPass<'_, 's, '_> {
     /// The agent that did what was to be done once: only there can it be taken back.
     fn who_did(&self, work: &'s Work) -> Option<&'s AgentId> {
         let attempts = work.attempts.iter().rev().filter_map(|id| self.pass.state.attempts.get(id));
-        attempts.filter(|attempt| matches!(attempt.phase, Phase::Ended(Outcome::Succeeded(_))) && attempt.direction == Direction::Do).map(|attempt| &attempt.agent).next()
+        attempts
+            .filter(|attempt| matches!(attempt.phase, Phase::Ended(Outcome::Succeeded(_))) && attempt.direction == Direction::Do)
+            .map(|attempt| &attempt.agent)
+            .next()
     }
 
     /// Any agent that can: those that speak for a machine first, another one with each attempt, and one that
@@ -218,7 +222,11 @@ impl<'s> RunPass<'_, 's, '_> {
         if late && attempt.cancel == Some(CancelReason::TimedOut) && !attempt.has_begun() {
             // Offered again and again to an agent that never begins, it would never end: this was its attempt.
             let message = format!("agent {} is connected and did not begin it in time", attempt.agent);
-            return self.pass.command(Command::EndAttempt { attempt: id, ledger: attempt.ledger.clone(), outcome: Outcome::Failed { message, report: None } });
+            return self.pass.command(Command::EndAttempt {
+                attempt: id,
+                ledger: attempt.ledger.clone(),
+                outcome: Outcome::Failed { message, report: None },
+            });
         }
         if late && attempt.cancel.is_some() {
             return self.abandon(attempt, format!("agent {} did not stop it in time", attempt.agent));
@@ -299,4 +307,3 @@ fn outcome_in_words(state: &WorkState) -> String {
         other => format!("is {}", other.word()),
     }
 }
-

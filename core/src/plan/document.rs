@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 use serde_saphyr::{Location, Spanned};
 use sha2::{Digest, Sha256};
 
-use super::{graph, syntax};
 use super::{API_VERSION, DOCUMENT_KIND, OnUnknown, Plan, PlanError, Problem, Retry, RunOn, Step, UndoStep};
+use super::{graph, syntax};
 use crate::bounds;
 use crate::catalogue::{self, Kind, Scope, Undo};
 use crate::id::StepName;
@@ -132,7 +132,8 @@ pub fn parse(source: &str) -> Result<Plan, PlanError> {
             max_total_scalar_bytes: 1 << 20,
         },
     };
-    let document: Document = serde_saphyr::from_str_with_options(source, options).map_err(|error| PlanError { problems: vec![syntax::problem(&error)] })?;
+    let document: Document =
+        serde_saphyr::from_str_with_options(source, options).map_err(|error| PlanError { problems: vec![syntax::problem(&error)] })?;
     Checker::default().plan(document, source)
 }
 
@@ -148,7 +149,10 @@ impl Checker {
 
     fn plan(mut self, document: Document, source: &str) -> Result<Plan, PlanError> {
         if document.api_version.value != API_VERSION {
-            self.problem(document.api_version.referenced, format!("apiVersion is `{}`, and this program reads `{API_VERSION}`", document.api_version.value));
+            self.problem(
+                document.api_version.referenced,
+                format!("apiVersion is `{}`, and this program reads `{API_VERSION}`", document.api_version.value),
+            );
         }
         if document.kind.value != DOCUMENT_KIND {
             self.problem(document.kind.referenced, format!("kind is `{}`, and should be `{DOCUMENT_KIND}`", document.kind.value));
@@ -158,7 +162,10 @@ impl Checker {
             self.problem(document.spec.steps.referenced, "a plan needs at least one step");
         }
         if document.spec.steps.value.len() > bounds::PLAN_STEPS {
-            self.problem(document.spec.steps.referenced, format!("the plan has {} steps, and may have {}", document.spec.steps.value.len(), bounds::PLAN_STEPS));
+            self.problem(
+                document.spec.steps.referenced,
+                format!("the plan has {} steps, and may have {}", document.spec.steps.value.len(), bounds::PLAN_STEPS),
+            );
             return Err(PlanError { problems: self.problems });
         }
         self.names(&document.spec.steps.value);
@@ -188,7 +195,8 @@ impl Checker {
         }
         for need in steps.iter().flat_map(|step| &step.needs) {
             if !seen.contains(need.value.as_str()) {
-                let hint = catalogue::nearest(&need.value, seen.iter().copied()).map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
+                let hint =
+                    catalogue::nearest(&need.value, seen.iter().copied()).map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
                 self.problem(need.referenced, format!("there is no step `{}` to need{hint}", need.value));
             }
         }

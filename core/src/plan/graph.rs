@@ -26,7 +26,8 @@ pub fn order<'a>(steps: &[(&'a StepName, &'a [StepName])]) -> Result<Vec<&'a Ste
 
 /// Follows needs that are not met until a step comes up twice.
 fn cycle<'a>(steps: &[(&'a StepName, &'a [StepName])], done: &BTreeSet<&StepName>) -> Vec<&'a StepName> {
-    let open: BTreeMap<&StepName, &'a [StepName]> = steps.iter().filter(|(name, _)| !done.contains(name)).map(|(name, needs)| (*name, *needs)).collect();
+    let open: BTreeMap<&StepName, &'a [StepName]> =
+        steps.iter().filter(|(name, _)| !done.contains(name)).map(|(name, needs)| (*name, *needs)).collect();
     let Some((_, needs)) = open.iter().next() else { return Vec::new() };
     let mut path: Vec<&'a StepName> = Vec::new();
     let mut needs: &'a [StepName] = needs;

@@ -78,7 +78,13 @@ impl State {
 
     pub(super) fn connect_agent(&mut self, id: &AgentId, hello: &Hello, when: When) -> Reply {
         let long = |text: &str| text.len() > TEXT_MAX;
-        if hello.kinds.len() > KINDS_MAX || long(&hello.ledger.0) || long(&hello.incarnation) || long(&hello.version) || long(&hello.boot_id) || hello.kinds.iter().any(|k| long(k)) {
+        if hello.kinds.len() > KINDS_MAX
+            || long(&hello.ledger.0)
+            || long(&hello.incarnation)
+            || long(&hello.version)
+            || long(&hello.boot_id)
+            || hello.kinds.iter().any(|k| long(k))
+        {
             return Reply::Refused(Refusal::Invalid(format!("what agent {id} says of itself is too long")));
         }
         if !self.agents.contains_key(id) && self.agents.len() >= bounds::AGENTS {

@@ -9,9 +9,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{State, When};
-use super::run::{ABORTED, Direction, Outcome, Run, WorkState};
 use super::finding::Look;
+use super::run::{ABORTED, Direction, Outcome, Run, WorkState};
+use super::{State, When};
 use crate::bounds;
 use crate::catalogue;
 use crate::command::CancelReason;
@@ -45,9 +45,14 @@ pub struct Attempt {
 /// How far an attempt has come.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Phase {
-    Offered { at: MeshTime },
+    Offered {
+        at: MeshTime,
+    },
     /// Effects are possible from here on.
-    Begun { offered: MeshTime, at: MeshTime },
+    Begun {
+        offered: MeshTime,
+        at: MeshTime,
+    },
     Ended(Outcome),
     /// Taken back before it began.
     Withdrawn(String),
@@ -96,7 +101,9 @@ impl Attempt {
 
 impl State {
     pub(super) fn offer_attempt(&mut self, offer: Offer<'_>, when: When) -> Reply {
-        let agent_is_as_seen = self.agents.get(offer.agent).is_some_and(|agent| agent.is_up() && agent.epoch == offer.epoch && agent.hello.as_ref().is_some_and(|hello| hello.ledger == *offer.ledger));
+        let agent_is_as_seen = self.agents.get(offer.agent).is_some_and(|agent| {
+            agent.is_up() && agent.epoch == offer.epoch && agent.hello.as_ref().is_some_and(|hello| hello.ledger == *offer.ledger)
+        });
         if !agent_is_as_seen {
             return Reply::Stale(format!("agent {} is no longer connected as it was", offer.agent));
         }
@@ -105,8 +112,12 @@ impl State {
         if !run.accepts(offer.direction) {
             return Reply::Stale(format!("run {} does not go that way now", offer.run));
         }
-        let Some(timeout) = run.timeout_of(offer.step, offer.direction) else { return Reply::Stale(format!("run {} has no step {}", offer.run, offer.step)) };
-        let Some(work) = run.work_mut(offer.step, offer.target) else { return Reply::Stale(format!("{} is not a target of {}/{}", offer.target, offer.run, offer.step)) };
+        let Some(timeout) = run.timeout_of(offer.step, offer.direction) else {
+            return Reply::Stale(format!("run {} has no step {}", offer.run, offer.step));
+        };
+        let Some(work) = run.work_mut(offer.step, offer.target) else {
+            return Reply::Stale(format!("{} is not a target of {}/{}", offer.target, offer.run, offer.step));
+        };
         let attempts = work.attempts(offer.direction);
         if !work.state(offer.direction).is_waiting() || attempts + 1 != offer.number {
             return Reply::Stale(format!("{}/{} on {} is no longer waiting for attempt {}", offer.run, offer.step, offer.target, offer.number));
@@ -271,7 +282,6 @@ impl State {
             }
         }
     }
-
 }
 
 /// How long until the work item is offered again; nothing when it has ended. `repeatable`: nothing was done

@@ -189,5 +189,8 @@ impl State {
 }
 
 fn not_a_join_token() -> Reply {
-    Reply::Refused(Refusal::NotFound { what: "such join token".into(), hint: "it was used up, revoked or never made; make one with `mainstay token create`".into() })
+    Reply::Refused(Refusal::NotFound {
+        what: "such join token".into(),
+        hint: "it was used up, revoked or never made; make one with `mainstay token create`".into(),
+    })
 }

@@ -141,7 +141,8 @@ mod tests {
 
     fn look(findings: &mut Findings, source: &str, wall: i64, checks: &[(&str, Verdict)]) {
         let checks = checks.iter().map(|(subject, verdict)| Check::stated("disk.used", subject, *verdict, "full")).collect();
-        findings.look(&Look { source, target: "local/a1", run: "daily-1", wall: WallTime(wall), whole: true }, &Report { checks, ..Report::default() });
+        findings
+            .look(&Look { source, target: "local/a1", run: "daily-1", wall: WallTime(wall), whole: true }, &Report { checks, ..Report::default() });
     }
 
     #[test]

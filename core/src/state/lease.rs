@@ -188,14 +188,21 @@ impl State {
 
     fn refuses(&self, name: &LeaseName, spec: Option<&LeaseSpec>, holder: &Holder) -> Option<Refusal> {
         if holder.attributes_bytes() > bounds::LEASE_ATTRIBUTES_BYTES || holder.incarnation.is_empty() || holder.incarnation.len() > 64 {
-            return Some(Refusal::Invalid(format!("the holder of lease {name} needs an incarnation of 1 to 64 characters and at most {} bytes of attributes", bounds::LEASE_ATTRIBUTES_BYTES)));
+            return Some(Refusal::Invalid(format!(
+                "the holder of lease {name} needs an incarnation of 1 to 64 characters and at most {} bytes of attributes",
+                bounds::LEASE_ATTRIBUTES_BYTES
+            )));
         }
         match (self.leases.get(name), spec) {
-            (Some(lease), Some(spec)) if lease.spec != *spec => {
-                Some(Refusal::Conflict(format!("lease {name} is defined with {}, not with {spec}: ask for it without a definition, or wait until nobody has used it for {}", lease.spec, bounds::LEASE_IDLE)))
-            }
+            (Some(lease), Some(spec)) if lease.spec != *spec => Some(Refusal::Conflict(format!(
+                "lease {name} is defined with {}, not with {spec}: ask for it without a definition, or wait until nobody has used it for {}",
+                lease.spec,
+                bounds::LEASE_IDLE
+            ))),
             (None, _) if self.leases.len() >= bounds::LEASES => Some(Refusal::Bound { what: "leases".into(), limit: bounds::LEASES as u64 }),
-            (None, Some(spec)) if spec.slots == 0 || spec.slots > bounds::LEASE_SLOTS => Some(Refusal::Invalid(format!("a lease has 1 to {} slots", bounds::LEASE_SLOTS))),
+            (None, Some(spec)) if spec.slots == 0 || spec.slots > bounds::LEASE_SLOTS => {
+                Some(Refusal::Invalid(format!("a lease has 1 to {} slots", bounds::LEASE_SLOTS)))
+            }
             (None, Some(spec)) if spec.ttl < bounds::LEASE_TTL.0 || spec.ttl > bounds::LEASE_TTL.1 => {
                 Some(Refusal::Invalid(format!("a lease's TTL is {} to {}", bounds::LEASE_TTL.0, bounds::LEASE_TTL.1)))
             }

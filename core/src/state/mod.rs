@@ -192,6 +192,7 @@ impl State {
     /// A command that adds weight to a state that is full is refused; what makes room never is.
     fn too_heavy(&self, command: &Command) -> Option<Refusal> {
         let adds = matches!(command, Command::ApplyPlan { .. } | Command::StartRun { .. } | Command::AcquireLease { .. } | Command::GrantJoin { .. });
-        (adds && self.weight >= bounds::STATE_BYTES as u64).then(|| Refusal::Bound { what: "bytes of state".into(), limit: bounds::STATE_BYTES as u64 })
+        (adds && self.weight >= bounds::STATE_BYTES as u64)
+            .then(|| Refusal::Bound { what: "bytes of state".into(), limit: bounds::STATE_BYTES as u64 })
     }
 }

@@ -10,13 +10,22 @@ use crate::report::{Check, Report};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {
     Succeeded(Report),
-    Failed { message: String, report: Option<Report> },
+    Failed {
+        message: String,
+        report: Option<Report>,
+    },
     /// Stopped on demand.
-    Cancelled { message: String },
+    Cancelled {
+        message: String,
+    },
     /// Stopped by its own deadline.
-    TimedOut { message: String },
+    TimedOut {
+        message: String,
+    },
     /// May have had effects; nobody can say which.
-    Unknown { reason: String },
+    Unknown {
+        reason: String,
+    },
 }
 
 /// Longest message of an outcome.

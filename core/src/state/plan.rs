@@ -39,7 +39,8 @@ impl PlanHistory {
     /// The revision that a new run takes: the newest of an operator's own, else the newest bundled one.
     #[must_use]
     pub fn current(&self) -> Option<(u32, &Revision)> {
-        let newest = |own: bool| self.revisions.iter().rev().find(|(_, revision)| revision.bundled != own).map(|(number, revision)| (*number, revision));
+        let newest =
+            |own: bool| self.revisions.iter().rev().find(|(_, revision)| revision.bundled != own).map(|(number, revision)| (*number, revision));
         newest(true).or_else(|| newest(false))
     }
 }
@@ -65,7 +66,8 @@ impl State {
         // The newest of either origin stays: the bundled one comes back when an operator's own is removed.
         let newest = |bundled: bool| history.revisions.iter().rev().find(|(_, revision)| revision.bundled == bundled).map(|(number, _)| *number);
         let stays = [newest(true), newest(false)];
-        let spare: Vec<u32> = history.revisions.keys().copied().filter(|number| !in_use.contains(number) && !stays.contains(&Some(*number))).collect();
+        let spare: Vec<u32> =
+            history.revisions.keys().copied().filter(|number| !in_use.contains(number) && !stays.contains(&Some(*number))).collect();
         for number in spare.iter().take(history.revisions.len().saturating_sub(REVISIONS_KEPT)) {
             if let Some(old) = history.revisions.remove(number) {
                 self.weight = self.weight.saturating_sub(old.plan.weight());

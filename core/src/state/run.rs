@@ -275,7 +275,11 @@ impl Run {
 
     /// As [`Run::works`], with the steps themselves, in the order of the plan.
     fn steps(&self) -> impl Iterator<Item = (&Step, &Target, &Work)> {
-        self.plan.steps.iter().filter_map(|step| Some((step, self.work.get(&step.name)?))).flat_map(|(step, targets)| targets.iter().map(move |(target, work)| (step, target, work)))
+        self.plan
+            .steps
+            .iter()
+            .filter_map(|step| Some((step, self.work.get(&step.name)?)))
+            .flat_map(|(step, targets)| targets.iter().map(move |(target, work)| (step, target, work)))
     }
 
     /// Whether the forward direction went wrong: something failed, was stopped, is unknown, or was held back
@@ -437,7 +441,9 @@ impl State {
     }
 
     pub(super) fn skip_step(&mut self, id: &RunId, step: &StepName, target: &Target, direction: Direction, state: &WorkState, when: When) -> Reply {
-        let Some(run) = self.runs.get_mut(id).filter(|run| run.accepts(direction)) else { return Reply::Stale(format!("run {id} does not go that way now")) };
+        let Some(run) = self.runs.get_mut(id).filter(|run| run.accepts(direction)) else {
+            return Reply::Stale(format!("run {id} does not go that way now"));
+        };
         let order = run.order + 1;
         match run.work_mut(step, target) {
             Some(work) if work.state(direction).is_waiting() && matches!(state, WorkState::Skipped { .. } | WorkState::Unreachable { .. }) => {
@@ -451,8 +457,11 @@ impl State {
     }
 
     pub(super) fn begin_undo(&mut self, id: &RunId, when: When) -> Reply {
-        let Some(run) = self.runs.get_mut(id).filter(|run| run.is_to_undo()) else { return Reply::Stale(format!("run {id} is not to be undone now")) };
-        let undo: Vec<(StepName, Target)> = run.steps().filter(|item| has_undo(*item)).map(|(step, target, _)| (step.name.clone(), target.clone())).collect();
+        let Some(run) = self.runs.get_mut(id).filter(|run| run.is_to_undo()) else {
+            return Reply::Stale(format!("run {id} is not to be undone now"));
+        };
+        let undo: Vec<(StepName, Target)> =
+            run.steps().filter(|item| has_undo(*item)).map(|(step, target, _)| (step.name.clone(), target.clone())).collect();
         for (step, target) in undo {
             if let Some(work) = run.work_mut(&step, &target) {
                 work.undo = Some(WorkState::Waiting);
@@ -483,7 +492,8 @@ impl State {
             self.drop_run(id);
         }
         while self.weight > bounds::STATE_BYTES as u64 / 2 {
-            let has_newer = |run: &&Run| self.runs.values().any(|other| other.is_ended() && other.id.plan == run.id.plan && other.id.number > run.id.number);
+            let has_newer =
+                |run: &&Run| self.runs.values().any(|other| other.is_ended() && other.id.plan == run.id.plan && other.id.number > run.id.number);
             let oldest = self.runs.values().filter(|run| run.is_ended()).filter(has_newer).min_by_key(|run| run.started_at).map(|run| run.id.clone());
             let Some(oldest) = oldest else { return };
             self.drop_run(&oldest);

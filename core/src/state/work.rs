@@ -35,18 +35,33 @@ pub enum WorkState {
     /// Not offered yet.
     Waiting,
     /// Failed, and to be offered again from then on.
-    Retrying { not_before: MeshTime, last: String },
+    Retrying {
+        not_before: MeshTime,
+        last: String,
+    },
     /// With an agent.
-    Active { attempt: AttemptId },
-    Succeeded { verdict: Verdict },
-    Failed { message: String },
+    Active {
+        attempt: AttemptId,
+    },
+    Succeeded {
+        verdict: Verdict,
+    },
+    Failed {
+        message: String,
+    },
     /// May have had effects; nobody can say which.
-    Unknown { reason: String },
+    Unknown {
+        reason: String,
+    },
     Cancelled,
     /// Will not be done, because of what came before it.
-    Skipped { reason: String },
+    Skipped {
+        reason: String,
+    },
     /// Could not be done: no agent was there for it, or none may do it.
-    Unreachable { reason: String },
+    Unreachable {
+        reason: String,
+    },
 }
 
 impl WorkState {
@@ -115,7 +130,16 @@ impl fmt::Display for WorkState {
 impl Work {
     #[must_use]
     pub(super) fn new(forward: WorkState) -> Work {
-        Work { forward, undo: None, attempts: Vector::new(), forward_attempts: 0, undo_attempts: 0, order: 0, ended_at: MeshTime(0), half_done: false }
+        Work {
+            forward,
+            undo: None,
+            attempts: Vector::new(),
+            forward_attempts: 0,
+            undo_attempts: 0,
+            order: 0,
+            ended_at: MeshTime(0),
+            half_done: false,
+        }
     }
 
     #[must_use]

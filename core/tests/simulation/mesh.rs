@@ -66,6 +66,8 @@ pub struct Leader {
     ending: BTreeSet<(LeaseName, Token)>,
     /// Decisions of the current pass that have no outcome yet.
     open: usize,
+    /// When it decides next.
+    wake: u64,
     /// What each linked agent was told last.
     told: BTreeMap<AgentId, Vec<DesiredAttempt>>,
 }
@@ -77,7 +79,7 @@ pub struct Mesh {
     term: u64,
     pending: BTreeMap<u64, Proposal>,
     number: u64,
-    /// Since when each run has been open in the calm, for the message.
+    /// Keys under which runs were started.
     keys: BTreeSet<String>,
 }
 
@@ -129,13 +131,14 @@ impl World {
         }
         let (term, base) = (self.mesh.term, self.mesh.state.mesh_time);
         let seen = Seen { leading_since: base, ..Seen::default() };
-        self.mesh.leader = Some(Leader { term, since: self.now, base, seen, ending: BTreeSet::new(), open: 0, told: BTreeMap::new() });
+        self.mesh.leader =
+            Some(Leader { term, since: self.now, base, seen, ending: BTreeSet::new(), open: 0, wake: u64::MAX, told: BTreeMap::new() });
         if term == 1 {
             self.found();
         }
         let entry = self.entry(Actor::Mesh, None, Command::RecordDigest { index: self.mesh.log.len() as u64, digest: [0; 32] });
         self.apply(&entry);
-        self.after(1, Event::Decide { term });
+        self.decide_in(1);
         self.fault_later(Event::Depose, 20_000);
     }
 
@@ -169,6 +172,9 @@ impl World {
             println!("{:>8} {:>6} {}: {reply:?}", self.now, self.mesh.log.len(), entry.command);
         }
         self.mesh.log.push(entry.clone());
+        if let (Some(RequestKey(key)), Reply::Started(_)) = (&entry.key, &reply) {
+            self.mesh.keys.insert(key.clone());
+        }
         assert!(self.mesh.state.mesh_time >= time, "mesh time goes back");
         // The audit chain is walked once, at the end: it grows with every entry.
         for invariant in INVARIANTS.iter().filter(|invariant| invariant.name != "audit") {
@@ -205,17 +211,13 @@ impl World {
         }
         let Some(Proposal { from, entry }) = self.mesh.pending.remove(&number) else { return };
         let reply = self.apply(&entry);
-        if let (Some(RequestKey(key)), Reply::Started(_)) = (&entry.key, &reply) {
-            self.mesh.keys.insert(key.clone());
-        }
         match from {
-            From::Leader => self.pass_goes_on(&entry.command, &reply),
+            From::Leader => self.pass_goes_on(&entry.command),
             From::Agent { index, boot, about } => self.answer_agent(index, boot, about, reply),
             From::Client { index, session, sent } => self.answer_client(index, session, sent, &entry.command, &reply),
             From::Operator => {}
         }
-        let term = self.mesh.term;
-        self.after(1, Event::Decide { term });
+        self.decide_in(1);
         self.tell_agents(false);
     }
 
@@ -226,17 +228,31 @@ impl World {
         }
     }
 
-    fn pass_goes_on(&mut self, command: &Command, reply: &Reply) {
+    fn pass_goes_on(&mut self, command: &Command) {
         let Some(leader) = &mut self.mesh.leader else { return };
         leader.open -= 1;
         if let Command::ExpireLease { name, token } = command {
-            assert_eq!(*reply, Reply::Done, "the end of a grant that was not renewed: {command}");
             leader.ending.remove(&(name.clone(), *token));
         }
     }
 
+    fn decide_in(&mut self, delay: u64) {
+        let at = self.now + delay;
+        if let Some(leader) = self.mesh.leader.as_mut().filter(|leader| at < leader.wake) {
+            leader.wake = at;
+            let term = leader.term;
+            self.after(delay, Event::Decide { term });
+        }
+    }
+
     pub fn decide(&mut self, term: u64) {
-        let Some(leader) = self.mesh.leader.as_mut().filter(|leader| leader.term == term && leader.open == 0) else { return };
+        let real = self.now;
+        let Some(leader) = self.mesh.leader.as_mut().filter(|leader| leader.term == term && leader.wake == real) else { return };
+        leader.wake = u64::MAX;
+        if leader.open > 0 {
+            // The last outcome of the pass wakes it again.
+            return;
+        }
         let now = leader.now(self.now);
         let Decision { mut commands, waits, wake_at } = decide(&self.mesh.state, &leader.seen, now);
         for run in self.mesh.state.runs.values().filter(|run| !run.is_ended()) {
@@ -253,7 +269,7 @@ impl World {
             self.propose(From::Leader, None, command);
         }
         let wake = wake_at.map_or(1_000, |at| at.since(now).0.clamp(1, 1_000));
-        self.after(wake, Event::Decide { term });
+        self.decide_in(wake);
     }
 
     /// Tells linked agents what is wanted of them, where that has changed, or all of them again.

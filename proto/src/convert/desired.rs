@@ -118,7 +118,15 @@ mod tests {
 
     #[test]
     fn a_reason_of_a_later_version_still_stops() {
-        let attempt = v1::DesiredAttempt { id: "1.1".into(), run: "a-1".into(), step: "s".into(), target: "once".into(), with: "{}".into(), cancel: 77, ..v1::DesiredAttempt::default() };
+        let attempt = v1::DesiredAttempt {
+            id: "1.1".into(),
+            run: "a-1".into(),
+            step: "s".into(),
+            target: "once".into(),
+            with: "{}".into(),
+            cancel: 77,
+            ..v1::DesiredAttempt::default()
+        };
         let desired = desired_from_wire(v1::Desired { attempts: vec![attempt], ..v1::Desired::default() }).unwrap();
         assert_eq!(desired.attempts[0].cancel, Some(CancelReason::Aborted));
     }

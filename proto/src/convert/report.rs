@@ -117,8 +117,15 @@ mod tests {
 
     #[test]
     fn a_report_survives_the_wire() {
-        let check = Check::measured("disk.used", "/var", 96.0, "%", Thresholds::above(80.0, 90.0), "96 % full").with_hint("du -x /var").with_history(vec![94.0, 96.0]);
-        let report = Report { checks: vec![check], outputs: [("a".to_owned(), serde_json::json!({"b": [1, "c"]}))].into(), output_tail: "x".into(), left_out: 1 };
+        let check = Check::measured("disk.used", "/var", 96.0, "%", Thresholds::above(80.0, 90.0), "96 % full")
+            .with_hint("du -x /var")
+            .with_history(vec![94.0, 96.0]);
+        let report = Report {
+            checks: vec![check],
+            outputs: [("a".to_owned(), serde_json::json!({"b": [1, "c"]}))].into(),
+            output_tail: "x".into(),
+            left_out: 1,
+        };
         assert_eq!(report_from_wire(report_to_wire(&report)), Ok(report.clone()));
         for outcome in [
             Outcome::Succeeded(report.clone()),
