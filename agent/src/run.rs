@@ -162,5 +162,6 @@ fn hello(settings: &Settings, ledger: &Ledger, host: &Host) -> Hello {
         host: settings.host,
         kinds: kinds(&settings.policy),
         boot_id: boot_id.trim().to_owned(),
+        connections: Vec::new(),
     }
 }

@@ -103,6 +103,10 @@ name!(
     StepName, "step name"
 );
 name!(
+    /// Name of a connection, as an agent's settings declare it.
+    ConnectionName, "connection name"
+);
+name!(
     /// Name of an operator or of another program (`client`).
     PrincipalName, "operator or client name"
 );
@@ -285,13 +289,19 @@ pub enum Target {
     Once,
     /// A node. Written `CLUSTER/NODE`.
     Node(AgentId),
+    /// An outside system, by any agent that has the connection. Written `connection:NAME`.
+    Connection(ConnectionName),
 }
+
+/// What a target's text begins with when it is a connection.
+const CONNECTION_PREFIX: &str = "connection:";
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Target::Once => f.write_str("once"),
             Target::Node(agent) => agent.fmt(f),
+            Target::Connection(name) => write!(f, "{CONNECTION_PREFIX}{name}"),
         }
     }
 }
@@ -299,7 +309,11 @@ impl fmt::Display for Target {
 impl FromStr for Target {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {
-        if text == "once" { Ok(Target::Once) } else { text.parse().map(Target::Node) }
+        match text.strip_prefix(CONNECTION_PREFIX) {
+            Some(name) => name.parse().map(Target::Connection),
+            None if text == "once" => Ok(Target::Once),
+            None => text.parse().map(Target::Node),
+        }
     }
 }
 
@@ -403,6 +417,8 @@ mod tests {
         assert_eq!("blue-green-12".parse::<RunId>().map(|r| r.to_string()), Ok("blue-green-12".into()));
         assert_eq!("prod/n1".parse::<Target>().map(|t| t.to_string()), Ok("prod/n1".into()));
         assert_eq!("once".parse::<Target>(), Ok(Target::Once));
+        assert_eq!("connection:orders-db".parse::<Target>().map(|t| t.to_string()), Ok("connection:orders-db".into()));
+        assert!("connection:".parse::<Target>().is_err() && "connection:a/b".parse::<Target>().is_err());
         assert_eq!("3.14".parse::<Token>(), Ok(Token(Serial { incarnation: 3, counter: 14 })));
         assert_eq!("00000000000000ff".parse::<MemberId>(), Ok(MemberId(255)));
         for bad in ["daily", "daily-", "-1", "daily-x", "Daily-1"] {

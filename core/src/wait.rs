@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::id::{AgentId, AttemptId, RunId, StepName, Target};
+use crate::id::{AgentId, AttemptId, ConnectionName, RunId, StepName, Target};
 use crate::state::run::Direction;
 use crate::time::{MeshTime, Millis};
 
@@ -35,6 +35,8 @@ pub enum Reason {
     AgentAway { agent: AgentId },
     /// No connected agent can do the kind.
     NobodyCan { kind: String },
+    /// No connected agent has the connection; `kind` is what the step needs it to be.
+    NoConnection { name: ConnectionName, kind: &'static str },
     /// The agent has as many steps as it carries out at once.
     AgentBusy { agent: AgentId, open: usize },
     /// Failed, and is tried again after a pause.
@@ -58,6 +60,9 @@ impl fmt::Display for Reason {
             Reason::NeedsStep { step, open } => write!(f, "step {step} has not ended on {open} targets"),
             Reason::AgentAway { agent } => write!(f, "agent {agent} is not connected"),
             Reason::NobodyCan { kind } => write!(f, "no connected agent can do {kind}"),
+            Reason::NoConnection { name, kind } => {
+                write!(f, "no connected agent has the connection {name}: add to its connections.toml:  [connections.{name}]  kind = \"{kind}\"  …")
+            }
             Reason::AgentBusy { agent, open } => write!(f, "agent {agent} is busy with {open} other steps"),
             Reason::Pause { last, attempt, of } => write!(f, "attempt {attempt} of {of} failed: {last}"),
             Reason::Offered { agent, .. } => write!(f, "offered to agent {agent}, which has not begun"),

@@ -75,6 +75,7 @@ impl Bench {
             host: true,
             kinds: vec!["wait".into()],
             boot_id: String::new(),
+            connections: Vec::new(),
         };
         let (accepted, links) = mpsc::channel(1);
         let metrics = LinkMetrics::default();

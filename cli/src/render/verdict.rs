@@ -63,7 +63,7 @@ pub fn work(state: WorkState) -> Mark {
         WorkState::Active => ("●", Tone::Strong),
         WorkState::Retrying => ("↻", Tone::Warning),
         WorkState::Waiting => ("·", Tone::Quiet),
-        WorkState::Cancelled | WorkState::Skipped => ("–", Tone::Quiet),
+        WorkState::Cancelled | WorkState::Skipped | WorkState::Omitted => ("–", Tone::Quiet),
     };
     Mark::new(symbol, state.word(), tone)
 }

@@ -217,6 +217,7 @@ impl Mesh {
                 host: true,
                 kinds: vec!["wait".into()],
                 boot_id: String::new(),
+                connections: Vec::new(),
             };
             send.send(v1::AgentMessage { message: Some(v1::agent_message::Message::Hello(hello)) }).await.unwrap();
             let at_leader = mainstay_client::Mesh::new(vec![leader], agent.identity().clone());

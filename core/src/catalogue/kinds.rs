@@ -1,6 +1,6 @@
 //! The declarations.
 
-use super::{Effect, Kind, Param, ParamType, Scope, Undo};
+use super::{Connections, Effect, Kind, Param, ParamType, Scope, Undo};
 use crate::time::Millis;
 
 const PERCENT: ParamType = ParamType::Thresholds(&ParamType::Percent);
@@ -28,6 +28,8 @@ pub const KINDS: &[Kind] = &[
         idempotent: true,
         undo: Undo::Nothing,
         protection: LOOKS_ONLY,
+        connection: Connections::None,
+        needs: "",
         params: &[
             optional("cpu", PERCENT, "{ warning: 85%, critical: 95% }", "Share of all CPUs in use"),
             optional("memory", PERCENT, "{ warning: 85%, critical: 95% }", "Share of memory that is not available to new work"),
@@ -58,6 +60,8 @@ pub const KINDS: &[Kind] = &[
         idempotent: true,
         undo: Undo::Nothing,
         protection: LOOKS_ONLY,
+        connection: Connections::None,
+        needs: "",
         params: &[optional("services", TEXTS, "all that the agent knows", "Names of services to look at")],
         outputs: &[("failed", "number", "Services that are not running")],
         default_timeout: Millis::from_secs(30),
@@ -71,6 +75,8 @@ pub const KINDS: &[Kind] = &[
         idempotent: true,
         undo: Undo::Nothing,
         protection: LOOKS_ONLY,
+        connection: Connections::None,
+        needs: "",
         params: &[
             optional("files", TEXTS, "the agent's `logs` setting", "Files to read; * stands for any text within a name, ** across folders"),
             optional("since", ParamType::Duration, "24h", "How far back lines count"),
@@ -91,6 +97,8 @@ pub const KINDS: &[Kind] = &[
         idempotent: true,
         undo: Undo::Nothing,
         protection: LOOKS_ONLY,
+        connection: Connections::None,
+        needs: "",
         params: &[
             optional("url", ParamType::Url, "", "What to ask for"),
             optional("urls", ParamType::List(&ParamType::Url), "", "Several of them"),
@@ -113,6 +121,8 @@ pub const KINDS: &[Kind] = &[
         idempotent: true,
         undo: Undo::Nothing,
         protection: LOOKS_ONLY,
+        connection: Connections::None,
+        needs: "",
         params: &[
             optional("endpoints", ParamType::List(&ParamType::Endpoint), "[]", "Servers to ask"),
             optional(
@@ -138,6 +148,8 @@ pub const KINDS: &[Kind] = &[
         idempotent: true,
         undo: Undo::Nothing,
         protection: "the lease itself: at most `slots` holders, each with a growing token",
+        connection: Connections::None,
+        needs: "",
         params: &[
             required("name", ParamType::LeaseName, "Name of the lease"),
             required("for", ParamType::Duration, "How long to hold it"),
@@ -157,6 +169,8 @@ pub const KINDS: &[Kind] = &[
         idempotent: true,
         undo: Undo::Nothing,
         protection: LOOKS_ONLY,
+        connection: Connections::None,
+        needs: "",
         params: &[required("for", ParamType::Duration, "How long to wait")],
         outputs: &[],
         default_timeout: Millis::from_secs(3_600),
@@ -170,6 +184,8 @@ pub const KINDS: &[Kind] = &[
         idempotent: false,
         undo: Undo::Compensated,
         protection: "the agent's ledger and `Begin` before the command starts; epoch and ledger id are checked then",
+        connection: Connections::None,
+        needs: "",
         params: &[
             required("command", TEXTS, "Program and arguments; no shell looks at them"),
             optional("env", ParamType::Map, "{}", "Environment besides PATH, HOME and LANG"),

@@ -43,6 +43,60 @@ pub enum Scope {
     Any,
 }
 
+/// Which outside systems a kind works through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connections {
+    None,
+    /// Always through one of these kinds. Its parameter `connection` names it; without one, all of them are targets.
+    Always(&'static [&'static str]),
+    /// Through one of these kinds where the step gives `connection`; else by what its other parameters name.
+    WhenNamed(&'static [&'static str]),
+}
+
+impl Connections {
+    /// The pattern of the connections that are the targets of a step with these parameters; nothing where its
+    /// targets are not connections.
+    #[must_use]
+    pub fn pattern<'a>(&self, with: &'a serde_json::Map<String, serde_json::Value>) -> Option<&'a str> {
+        let named = with.get(CONNECTION_PARAM).and_then(serde_json::Value::as_str);
+        match self {
+            Connections::None => None,
+            Connections::Always(_) => Some(named.unwrap_or("*")),
+            Connections::WhenNamed(_) => named,
+        }
+    }
+
+    #[must_use]
+    pub fn kinds(&self) -> &'static [&'static str] {
+        match self {
+            Connections::None => &[],
+            Connections::Always(kinds) | Connections::WhenNamed(kinds) => kinds,
+        }
+    }
+}
+
+/// The parameter by which a step names its connection, or a pattern of several.
+pub const CONNECTION_PARAM: &str = "connection";
+
+/// Whether a name fits a pattern, in which `*` stands for any text.
+#[must_use]
+pub fn fits(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else { return false };
+    let mut parts = parts.peekable();
+    if parts.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    true
+}
+
 /// One step kind.
 #[derive(Debug, Clone, Copy)]
 pub struct Kind {
@@ -55,6 +109,9 @@ pub struct Kind {
     pub undo: Undo,
     /// What keeps two from doing it at once, or a late one from doing harm.
     pub protection: &'static str,
+    pub connection: Connections,
+    /// What must be there for it: rights, programs, settings of the agent. Empty where nothing is needed.
+    pub needs: &'static str,
     pub params: &'static [Param],
     /// Name, type and meaning of what later steps can read.
     pub outputs: &'static [(&'static str, &'static str, &'static str)],
@@ -170,6 +227,24 @@ mod tests {
         assert_eq!(problems("wait", json!({"for": 5})), ["`for` is 5, and should be a duration such as 90s"]);
         assert_eq!(problems("wait", json!({})), ["wait needs `for`: How long to wait"]);
         assert_eq!(problems("node.exec", json!({"command": "rm -rf /"})), ["`command` is \"rm -rf /\", and should be a list of text"]);
+    }
+
+    #[test]
+    fn a_pattern_stands_for_any_text_where_it_has_a_star() {
+        for (pattern, name, fit) in [
+            ("*", "a", true),
+            ("a", "a", true),
+            ("a", "ab", false),
+            ("a*", "ab", true),
+            ("*b", "ab", true),
+            ("a*c", "abbc", true),
+            ("a*c", "abb", false),
+            ("a*b*c", "axbxc", true),
+            ("a*b*c", "axcxb", false),
+            ("a*a", "a", false),
+        ] {
+            assert_eq!(fits(pattern, name), fit, "{pattern} {name}");
+        }
     }
 
     #[test]

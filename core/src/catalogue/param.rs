@@ -38,6 +38,8 @@ pub enum ParamType {
     Url,
     /// `host:port`.
     Endpoint,
+    /// A connection's name, or a pattern of names with `*`.
+    Connection,
     /// A lease's name.
     LeaseName,
     /// A status, a list of them, or a range such as `200-299`.
@@ -66,6 +68,7 @@ impl ParamType {
             ParamType::OneOf(words) => format!("one of {}", words.join(", ")),
             ParamType::Url => "an http or https URL without a password in it".into(),
             ParamType::Endpoint => "host:port".into(),
+            ParamType::Connection => "the name of a connection such as orders-db, or a pattern such as *".into(),
             ParamType::LeaseName => "a lease name such as deploy/shop".into(),
             ParamType::HttpStatus => "a status such as 200, a list of them, or a range such as 200-299".into(),
         }
@@ -111,6 +114,7 @@ impl ParamType {
             (ParamType::OneOf(words), Value::String(text)) => words.contains(&text.as_str()),
             (ParamType::Url, Value::String(text)) => is_url(text),
             (ParamType::Endpoint, Value::String(text)) => is_endpoint(text),
+            (ParamType::Connection, Value::String(text)) => is_connection(text),
             (ParamType::LeaseName, Value::String(text)) => text.parse::<crate::id::LeaseName>().is_ok(),
             (ParamType::HttpStatus, Value::Number(number)) => number.as_i64().is_some_and(is_status),
             (ParamType::HttpStatus, Value::Array(items)) => !items.is_empty() && items.iter().all(|item| item.as_i64().is_some_and(is_status)),
@@ -132,6 +136,11 @@ fn is_url(text: &str) -> bool {
         let host = rest.split(['/', '?', '#']).next().unwrap_or("");
         !host.is_empty() && !host.contains('@') && !text.contains(|c: char| c.is_whitespace() || c.is_control())
     })
+}
+
+fn is_connection(text: &str) -> bool {
+    let name = text.replace('*', "x");
+    text.len() <= 63 && name.parse::<crate::id::ConnectionName>().is_ok()
 }
 
 fn is_endpoint(text: &str) -> bool {
@@ -158,6 +167,7 @@ mod tests {
             (ParamType::Url, &[json!("http://a/b?c")], &[json!("ftp://a"), json!("http://"), json!("http://u:p@h/"), json!("http://a b")]),
             (ParamType::Endpoint, &[json!("a:443"), json!("[::1]:443")], &[json!("a"), json!("a:0"), json!("a:70000"), json!("http://a:1")]),
             (ParamType::HttpStatus, &[json!(200), json!([200, 204]), json!("200-299")], &[json!(99), json!([]), json!("299-200"), json!("ok")]),
+            (ParamType::Connection, &[json!("orders-db"), json!("*"), json!("shop-*")], &[json!(""), json!("a b"), json!("A"), json!(1)]),
             (ParamType::OneOf(&["error", "warning"]), &[json!("error")], &[json!("fatal")]),
             (ParamType::Map, &[json!({"a": "b"})], &[json!({"a": 1}), json!([])]),
         ];

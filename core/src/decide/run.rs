@@ -126,8 +126,8 @@ impl<'s> RunPass<'_, 's, '_> {
         let Some(uses) = self.run.kind_of(&item.step.name, item.direction).map(str::to_owned) else { return };
         let agent = match (item.target, item.direction) {
             (Target::Node(id), _) => Some(id),
-            (Target::Once, Direction::Do) => None,
-            (Target::Once, Direction::Undo) => self.who_did(item.work),
+            (Target::Once | Target::Connection(_), Direction::Do) => None,
+            (Target::Once | Target::Connection(_), Direction::Undo) => self.who_did(item.work),
         };
         let agents = &self.pass.state.agents;
         match agent {
@@ -139,8 +139,14 @@ impl<'s> RunPass<'_, 's, '_> {
                 }
                 agent => self.nobody(item, Reason::AgentAway { agent: id.clone() }, agent.and_then(|(_, agent)| lost_at(agent))),
             },
-            None => match self.anybody(&uses, item.work.attempts(item.direction)) {
+            None => match self.anybody(&uses, item.target, item.work.attempts(item.direction)) {
                 Some((id, agent)) => self.offer(item, id, agent),
+                None if let Target::Connection(name) = item.target => {
+                    let has = |agent: &&Agent| agent.connection(name).is_some();
+                    let away = agents.values().filter(has).filter_map(lost_at).max();
+                    let kind = catalogue::kind(&uses).and_then(|kind| kind.connection.kinds().first()).copied().unwrap_or_default();
+                    self.nobody(item, Reason::NoConnection { name: name.clone(), kind }, away);
+                }
                 None => {
                     let away = agents.values().filter(|agent| agent.can(&uses)).filter_map(lost_at).max();
                     self.nobody(item, Reason::NobodyCan { kind: uses }, away);
@@ -160,10 +166,15 @@ impl<'s> RunPass<'_, 's, '_> {
 
     /// Any agent that can: those that speak for a machine first, another one with each attempt, and one that
     /// has room if there is one.
-    fn anybody(&self, uses: &str, attempts: u32) -> Option<(&'s AgentId, &'s Agent)> {
-        let host_only = catalogue::kind(uses).is_some_and(|kind| kind.scope == Scope::Host);
-        let mut able: Vec<(&AgentId, &Agent)> =
-            self.pass.state.agents.iter().filter(|(_, agent)| agent.is_up() && agent.can(uses) && (!host_only || agent.speaks_for_host())).collect();
+    fn anybody(&self, uses: &str, target: &Target, attempts: u32) -> Option<(&'s AgentId, &'s Agent)> {
+        let kind = catalogue::kind(uses);
+        let host_only = kind.is_some_and(|kind| kind.scope == Scope::Host);
+        let has_way = |agent: &Agent| match target {
+            Target::Connection(name) => agent.connection(name).is_some_and(|own| kind.is_some_and(|kind| kind.connection.kinds().contains(&own))),
+            Target::Once | Target::Node(_) => true,
+        };
+        let is_able = |agent: &Agent| agent.is_up() && agent.can(uses) && (!host_only || agent.speaks_for_host()) && has_way(agent);
+        let mut able: Vec<(&AgentId, &Agent)> = self.pass.state.agents.iter().filter(|(_, agent)| is_able(agent)).collect();
         able.sort_by_key(|(_, agent)| !agent.speaks_for_host());
         let first = attempts as usize % able.len().max(1);
         able.rotate_left(first);

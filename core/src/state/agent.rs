@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{State, When};
 use crate::bounds;
-use crate::id::{AgentId, LedgerId};
+use crate::id::{AgentId, ConnectionName, LedgerId};
 use crate::reply::{Refusal, Reply};
 use crate::time::{MeshTime, WallTime};
 
@@ -24,6 +24,17 @@ pub struct Hello {
     /// Boot id of the machine, empty where there is none.
     #[serde(default)]
     pub boot_id: String,
+    /// Outside systems that it has a way to; without hosts and secrets.
+    #[serde(default)]
+    pub connections: Vec<Connection>,
+}
+
+/// A connection as its agent tells the mesh of it: no more than what placing a step needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    pub name: ConnectionName,
+    /// `postgres`, `redis`, `prometheus`, `http`, `tls`.
+    pub kind: String,
 }
 
 /// A node's agent.
@@ -58,6 +69,13 @@ impl Agent {
         self.hello.as_ref().is_some_and(|hello| hello.kinds.iter().any(|k| k == kind))
     }
 
+    /// The kind of the connection of that name, where the agent has it.
+    #[must_use]
+    pub fn connection(&self, name: &ConnectionName) -> Option<&str> {
+        let connections = &self.hello.as_ref()?.connections;
+        connections.iter().find(|connection| connection.name == *name).map(|connection| connection.kind.as_str())
+    }
+
     #[must_use]
     pub fn speaks_for_host(&self) -> bool {
         self.hello.as_ref().is_some_and(|hello| hello.host)
@@ -68,6 +86,8 @@ impl Agent {
 const TEXT_MAX: usize = 128;
 /// Most kinds that an agent may name.
 const KINDS_MAX: usize = 256;
+/// Most connections that an agent may have.
+const CONNECTIONS_MAX: usize = 256;
 
 impl State {
     pub(super) fn register_agent(&mut self, agent: &AgentId, when: When) {
@@ -84,6 +104,8 @@ impl State {
             || long(&hello.version)
             || long(&hello.boot_id)
             || hello.kinds.iter().any(|k| long(k))
+            || hello.connections.len() > CONNECTIONS_MAX
+            || hello.connections.iter().any(|connection| long(&connection.kind))
         {
             return Reply::Refused(Refusal::Invalid(format!("what agent {id} says of itself is too long")));
         }
@@ -143,6 +165,7 @@ mod tests {
             host: true,
             kinds: Vec::new(),
             boot_id: String::new(),
+            connections: Vec::new(),
         };
         let connect = Command::ConnectAgent { agent: agent.clone(), hello };
         let Reply::Connected { epoch: first } = apply(connect.clone()) else { panic!("connected") };

@@ -13,9 +13,9 @@ pub use super::outcome::Outcome;
 pub use super::work::{Work, WorkState};
 use super::{State, When};
 use crate::bounds;
-use crate::catalogue::{self, Scope};
+use crate::catalogue::{self, Kind, Scope};
 use crate::command::Actor;
-use crate::id::{PlanName, RunId, StepName, Target};
+use crate::id::{ConnectionName, PlanName, RunId, StepName, Target};
 use crate::plan::{OnUnknown, Plan, Retry, RunOn, Step};
 use crate::reply::{Refusal, Reply};
 use crate::report::Verdict;
@@ -222,6 +222,7 @@ impl Run {
         match &work.forward {
             WorkState::Succeeded { verdict } => !verdict.is_bad() || (*verdict == Verdict::Unknown && step.on_unknown == OnUnknown::Continue),
             WorkState::Unknown { .. } | WorkState::Unreachable { .. } => step.on_unknown == OnUnknown::Continue,
+            WorkState::Omitted { .. } => true,
             _ => false,
         }
     }
@@ -405,7 +406,11 @@ impl State {
 
     /// The targets of a step as the mesh is now. A node that joins later is not in this run.
     fn targets(&self, step: &Step) -> OrdMap<Target, Work> {
-        let scope = catalogue::kind(&step.uses).map_or(Scope::Any, |kind| kind.scope);
+        let kind = catalogue::kind(&step.uses);
+        if let Some((kind, pattern)) = kind.and_then(|kind| Some((kind, kind.connection.pattern(&step.with)?))) {
+            return self.connection_targets(kind, pattern);
+        }
+        let scope = kind.map_or(Scope::Any, |kind| kind.scope);
         let targets: OrdMap<Target, Work> = match step.run_on {
             RunOn::Once => std::iter::once((Target::Once, Work::new(WorkState::Waiting))).collect(),
             RunOn::Node => self
@@ -418,6 +423,25 @@ impl State {
         if targets.is_empty() {
             let reason = "no node has an agent that could do it: see `mainstay node list`".to_owned();
             return std::iter::once((Target::Once, Work::new(WorkState::Unreachable { reason }))).collect();
+        }
+        targets
+    }
+
+    /// Every connection of the right kind that fits. A name is a target also while nobody has it: somebody
+    /// expects it to be there.
+    fn connection_targets(&self, kind: &Kind, pattern: &str) -> OrdMap<Target, Work> {
+        let kinds = kind.connection.kinds();
+        if let Ok(name) = pattern.parse::<ConnectionName>() {
+            return std::iter::once((Target::Connection(name), Work::new(WorkState::Waiting))).collect();
+        }
+        let known = self.agents.values().filter_map(|agent| agent.hello.as_ref()).flat_map(|hello| &hello.connections);
+        let fitting = known.filter(|own| kinds.contains(&own.kind.as_str()) && catalogue::fits(pattern, own.name.as_str()));
+        let targets: OrdMap<Target, Work> = fitting.map(|own| (Target::Connection(own.name.clone()), Work::new(WorkState::Waiting))).collect();
+        if targets.is_empty() {
+            let first = kinds.first().copied().unwrap_or_default();
+            let reason =
+                format!("no connection of kind {first}: add to an agent's connections.toml:  [connections.NAME]  kind = \"{first}\"  url = …");
+            return std::iter::once((Target::Once, Work::new(WorkState::Omitted { reason }))).collect();
         }
         targets
     }

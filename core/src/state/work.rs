@@ -58,6 +58,10 @@ pub enum WorkState {
     Skipped {
         reason: String,
     },
+    /// Has nothing to do: its `if` is false, or there is nothing of what it looks at. What needs it goes on.
+    Omitted {
+        reason: String,
+    },
     /// Could not be done: no agent was there for it, or none may do it.
     Unreachable {
         reason: String,
@@ -83,7 +87,7 @@ impl WorkState {
             WorkState::Succeeded { verdict } => *verdict,
             WorkState::Failed { .. } => Verdict::Critical,
             WorkState::Unknown { .. } | WorkState::Unreachable { .. } => Verdict::Unknown,
-            WorkState::Cancelled | WorkState::Skipped { .. } => Verdict::Skipped,
+            WorkState::Cancelled | WorkState::Skipped { .. } | WorkState::Omitted { .. } => Verdict::Skipped,
             WorkState::Waiting | WorkState::Retrying { .. } | WorkState::Active { .. } => Verdict::Ok,
         }
     }
@@ -100,6 +104,7 @@ impl WorkState {
             WorkState::Unknown { .. } => "unknown",
             WorkState::Cancelled => "cancelled",
             WorkState::Skipped { .. } => "skipped",
+            WorkState::Omitted { .. } => "omitted",
             WorkState::Unreachable { .. } => "unreachable",
         }
     }
@@ -112,6 +117,7 @@ impl WorkState {
             | WorkState::Failed { message: text }
             | WorkState::Unknown { reason: text }
             | WorkState::Skipped { reason: text }
+            | WorkState::Omitted { reason: text }
             | WorkState::Unreachable { reason: text } => text,
             _ => "",
         }

@@ -177,5 +177,6 @@ pub fn hello(ledger: &str, kinds: &[&str]) -> Hello {
         host: true,
         kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
         boot_id: String::new(),
+        connections: Vec::new(),
     }
 }

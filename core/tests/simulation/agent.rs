@@ -72,6 +72,7 @@ impl Agent {
             host: true,
             kinds: ["node.exec", "node.resources", "wait"].map(str::to_owned).to_vec(),
             boot_id: String::new(),
+            connections: Vec::new(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use mainstay_core::command::CancelReason;
 use mainstay_core::id::LedgerId;
 use mainstay_core::reconcile::{Desired, DesiredAttempt};
-use mainstay_core::state::agent::Hello;
+use mainstay_core::state::agent::{Connection, Hello};
 use mainstay_core::state::run::Direction;
 use mainstay_core::time::Millis;
 
@@ -75,6 +75,7 @@ pub fn hello_to_wire(hello: &Hello) -> v1::Hello {
         host: hello.host,
         kinds: hello.kinds.clone(),
         boot_id: hello.boot_id.clone(),
+        connections: hello.connections.iter().map(|own| v1::Connection { name: own.name.to_string(), kind: own.kind.clone() }).collect(),
     }
 }
 
@@ -90,6 +91,11 @@ pub fn hello_from_wire(hello: v1::Hello) -> Result<Hello, InvalidMessage> {
         host: hello.host,
         kinds: hello.kinds,
         boot_id: hello.boot_id,
+        connections: hello
+            .connections
+            .into_iter()
+            .map(|own| Ok(Connection { name: parsed("hello.connections.name", &own.name)?, kind: own.kind }))
+            .collect::<Result<_, InvalidMessage>>()?,
     })
 }
 

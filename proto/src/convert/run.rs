@@ -98,6 +98,7 @@ fn work_state(state: &WorkState) -> v1::WorkState {
         WorkState::Cancelled => v1::WorkState::Cancelled,
         WorkState::Skipped { .. } => v1::WorkState::Skipped,
         WorkState::Unreachable { .. } => v1::WorkState::Unreachable,
+        WorkState::Omitted { .. } => v1::WorkState::Omitted,
     }
 }
 

@@ -80,7 +80,7 @@ fn trouble(work: &Work) -> Option<Verdict> {
     match work.state() {
         WorkState::Failed => Some(Verdict::Critical),
         WorkState::Unknown | WorkState::Unreachable => Some(Verdict::Unknown),
-        WorkState::Cancelled | WorkState::Skipped => Some(Verdict::Skipped),
+        WorkState::Cancelled | WorkState::Skipped | WorkState::Omitted => Some(Verdict::Skipped),
         _ => None,
     }
 }
