@@ -1,0 +1,43 @@
+//! What concerns the mesh itself: leases, time, people.
+
+use super::super::{Connections, Effect, Kind, ParamType, Scope, Undo};
+use super::{LOOKS_ONLY, optional, required};
+use crate::time::Millis;
+
+pub(super) const LEASE_HOLD: Kind = Kind {
+    name: "lease.hold",
+    summary: "Holds a lease for a while, so that nobody else does what it stands for",
+    scope: Scope::Any,
+    effect: Effect::Write,
+    idempotent: true,
+    undo: Undo::Nothing,
+    protection: "the lease itself: at most `slots` holders, each with a growing token",
+    connection: Connections::None,
+    needs: "",
+    params: &[
+        required("name", ParamType::LeaseName, "Name of the lease"),
+        required("for", ParamType::Duration, "How long to hold it"),
+        optional("wait", ParamType::Duration, "the step's timeout", "How long to wait for it"),
+        optional("slots", ParamType::Integer(1, 10_000), "1", "How many may hold it at once"),
+        optional("ttl", ParamType::Duration, "30s", "When it ends if its holder falls silent"),
+    ],
+    outputs: &[("token", "text", "Fencing token of the grant")],
+    default_timeout: Millis::from_secs(600),
+    example: "name: deploy/shop\nfor: 30s",
+};
+
+pub(super) const WAIT: Kind = Kind {
+    name: "wait",
+    summary: "Waits",
+    scope: Scope::Any,
+    effect: Effect::Read,
+    idempotent: true,
+    undo: Undo::Nothing,
+    protection: LOOKS_ONLY,
+    connection: Connections::None,
+    needs: "",
+    params: &[required("for", ParamType::Duration, "How long to wait")],
+    outputs: &[],
+    default_timeout: Millis::from_secs(3_600),
+    example: "for: 30s",
+};

@@ -1,0 +1,26 @@
+//! The declarations, by family.
+
+mod mesh;
+mod net;
+mod node;
+
+use super::{Kind, Param, ParamType};
+
+const PERCENT: ParamType = ParamType::Thresholds(&ParamType::Percent);
+const NUMBER: ParamType = ParamType::Thresholds(&ParamType::Number);
+const DURATION: ParamType = ParamType::Thresholds(&ParamType::Duration);
+const TEXTS: ParamType = ParamType::List(&ParamType::Text);
+
+const fn optional(name: &'static str, ty: ParamType, default: &'static str, doc: &'static str) -> Param {
+    Param { name, ty, required: false, default, doc }
+}
+
+const fn required(name: &'static str, ty: ParamType, doc: &'static str) -> Param {
+    Param { name, ty, required: true, default: "", doc }
+}
+
+const LOOKS_ONLY: &str = "nothing is changed";
+
+/// Every step kind, in the order of the reference page.
+pub const KINDS: &[Kind] =
+    &[node::RESOURCES, node::SERVICES, node::LOG_ERRORS, net::HTTP_CHECK, net::TLS_CHECK, mesh::LEASE_HOLD, mesh::WAIT, node::EXEC];

@@ -1,0 +1,97 @@
+//! What a node's own agent does on its machine.
+
+use super::super::{Connections, Effect, Kind, ParamType, Scope, Undo};
+use super::{LOOKS_ONLY, NUMBER, PERCENT, TEXTS, optional, required};
+use crate::time::Millis;
+
+pub(super) const RESOURCES: Kind = Kind {
+    name: "node.resources",
+    summary: "CPU, memory, load, pressure, disks with inodes, network errors and kernel messages of a node",
+    scope: Scope::Host,
+    effect: Effect::Read,
+    idempotent: true,
+    undo: Undo::Nothing,
+    protection: LOOKS_ONLY,
+    connection: Connections::None,
+    needs: "",
+    params: &[
+        optional("cpu", PERCENT, "{ warning: 85%, critical: 95% }", "Share of all CPUs in use"),
+        optional("memory", PERCENT, "{ warning: 85%, critical: 95% }", "Share of memory that is not available to new work"),
+        optional("swap", PERCENT, "{ warning: 50%, critical: 80% }", "Share of swap in use, where there is swap"),
+        optional("load", NUMBER, "{ warning: 2, critical: 4 }", "Load of the last 5 minutes for each CPU"),
+        optional("cpuPressure", PERCENT, "{ warning: 40%, critical: 80% }", "Share of the last minute in which work waited for CPU"),
+        optional("memoryPressure", PERCENT, "{ warning: 10%, critical: 40% }", "Share of the last minute in which work waited for memory"),
+        optional("ioPressure", PERCENT, "{ warning: 30%, critical: 60% }", "Share of the last minute in which work waited for disks"),
+        optional("disk", PERCENT, "{ warning: 80%, critical: 90% }", "Share of each file system in use"),
+        optional("inodes", PERCENT, "{ warning: 80%, critical: 90% }", "Share of each file system's inodes in use"),
+        optional("network", PERCENT, "{ warning: 0.1%, critical: 1% }", "Share of packets with errors or drops, for each interface"),
+        optional("excludeMounts", TEXTS, "[]", "Mount points to leave out; * stands for any text"),
+        optional("since", ParamType::Duration, "24h", "How far back kernel messages count"),
+    ],
+    outputs: &[
+        ("cpuPercent", "number", "CPU in use"),
+        ("memoryPercent", "number", "Memory in use"),
+        ("worstDiskPercent", "number", "Use of the fullest file system"),
+    ],
+    default_timeout: Millis::from_secs(30),
+    example: "disk: { warning: 75%, critical: 90% }\nexcludeMounts: [/mnt/scratch*]",
+};
+
+pub(super) const SERVICES: Kind = Kind {
+    name: "node.services",
+    summary: "Services of a node that have failed or are not running",
+    scope: Scope::Host,
+    effect: Effect::Read,
+    idempotent: true,
+    undo: Undo::Nothing,
+    protection: LOOKS_ONLY,
+    connection: Connections::None,
+    needs: "",
+    params: &[optional("services", TEXTS, "all that the agent knows", "Names of services to look at")],
+    outputs: &[("failed", "number", "Services that are not running")],
+    default_timeout: Millis::from_secs(30),
+    example: "services: [nginx, postgresql]",
+};
+
+pub(super) const LOG_ERRORS: Kind = Kind {
+    name: "logs.errors",
+    summary: "Error lines in log files, by source, with their most frequent messages",
+    scope: Scope::Host,
+    effect: Effect::Read,
+    idempotent: true,
+    undo: Undo::Nothing,
+    protection: LOOKS_ONLY,
+    connection: Connections::None,
+    needs: "",
+    params: &[
+        optional("files", TEXTS, "the agent's `logs` setting", "Files to read; * stands for any text within a name, ** across folders"),
+        optional("since", ParamType::Duration, "24h", "How far back lines count"),
+        optional("level", ParamType::OneOf(&["error", "warning"]), "error", "Least level that counts"),
+        optional("warning", ParamType::Integer(1, 1_000_000_000), "1", "Lines of one source from which on it is a warning"),
+        optional("critical", ParamType::Integer(1, 1_000_000_000), "never", "Lines of one source from which on it is critical"),
+        optional("maxBytes", ParamType::Integer(1_024, 1 << 34), "67108864", "Bytes read of each file, the newest ones"),
+    ],
+    outputs: &[("lines", "number", "Lines that counted, of all sources")],
+    default_timeout: Millis::from_secs(120),
+    example: "files: [/var/log/nginx/*.log]\nsince: 24h\ncritical: 1000",
+};
+
+pub(super) const EXEC: Kind = Kind {
+    name: "node.exec",
+    summary: "Runs a command that the agent's own policy allows",
+    scope: Scope::Any,
+    effect: Effect::Exec,
+    idempotent: false,
+    undo: Undo::Compensated,
+    protection: "the agent's ledger and `Begin` before the command starts; epoch and ledger id are checked then",
+    connection: Connections::None,
+    needs: "",
+    params: &[
+        required("command", TEXTS, "Program and arguments; no shell looks at them"),
+        optional("env", ParamType::Map, "{}", "Environment besides PATH, HOME and LANG"),
+        optional("workingDirectory", ParamType::Text, "/", "Where it runs"),
+    ],
+    outputs: &[("exitCode", "number", "Status that the command ended with")],
+    default_timeout: Millis::from_secs(300),
+    example: "command: [/usr/bin/logger, \"maintenance begins\"]",
+};
