@@ -41,7 +41,12 @@ pub enum Scope {
     View,
     /// Anywhere; `runOn` decides.
     Any,
+    /// Nowhere: the mesh carries it out itself, and no agent sees it.
+    Mesh,
 }
+
+/// The kind by which a plan waits for a person.
+pub const APPROVAL: &str = "approval";
 
 /// Which outside systems a kind works through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,6 +172,7 @@ impl Scope {
             Scope::Host => "host",
             Scope::View => "view",
             Scope::Any => "any",
+            Scope::Mesh => "mesh",
         }
     }
 }

@@ -174,6 +174,13 @@ impl Checker {
             Some(name) if self.problems.is_empty() => Ok(Plan {
                 name,
                 description: document.metadata.description,
+                inputs: std::collections::BTreeMap::new(),
+                gates: Vec::new(),
+                strategy: None,
+                schedules: Vec::new(),
+                concurrency: super::Concurrency::default(),
+                history: super::History::default(),
+                notify: Vec::new(),
                 steps,
                 source: source.to_owned(),
                 digest: Sha256::digest(source.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -244,7 +251,22 @@ impl Checker {
             Some(UndoStep { uses: kind.name.to_owned(), with, timeout, retry })
         });
         let needs = step.needs.iter().filter_map(|need| need.value.parse().ok()).collect();
-        Some(Step { name: name?, description: step.description, uses: kind.name.to_owned(), with, run_on, needs, timeout, retry, undo, on_unknown })
+        Some(Step {
+            name: name?,
+            description: step.description,
+            uses: kind.name.to_owned(),
+            with,
+            run_on,
+            condition: None,
+            gates: Vec::new(),
+            strategy: None,
+            lease: None,
+            needs,
+            timeout,
+            retry,
+            undo,
+            on_unknown,
+        })
     }
 
     fn kind(&mut self, uses: &Spanned<String>) -> Option<&'static Kind> {

@@ -5,18 +5,29 @@
 //! the catalogue, its times and counts are within bounds.
 
 mod document;
+pub mod gate;
 mod graph;
+pub mod input;
 mod problem;
+pub mod schedule;
+pub mod strategy;
 mod syntax;
 
 pub use document::parse;
+pub use gate::Gate;
 pub use graph::order;
+pub use input::Input;
 pub use problem::{PlanError, Problem};
+pub use schedule::{Concurrency, History, Notify, Schedule};
+pub use strategy::Strategy;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::id::{PlanName, StepName};
+use crate::id::{LeaseName, PlanName, StepName};
+use crate::state::lease::LeaseSpec;
 use crate::time::Millis;
 
 /// `apiVersion` of the documents that this program reads.
@@ -29,8 +40,24 @@ pub const DOCUMENT_KIND: &str = "MaintenancePlan";
 pub struct Plan {
     pub name: PlanName,
     pub description: String,
+    #[serde(default)]
+    pub inputs: BTreeMap<String, Input>,
     /// In the order of the document.
     pub steps: Vec<Step>,
+    /// Before each step begins, and where there is a strategy before each node's first.
+    #[serde(default)]
+    pub gates: Vec<Gate>,
+    /// Of all steps that are done to nodes, as one.
+    #[serde(default)]
+    pub strategy: Option<Strategy>,
+    #[serde(default)]
+    pub schedules: Vec<Schedule>,
+    #[serde(default)]
+    pub concurrency: Concurrency,
+    #[serde(default)]
+    pub history: History,
+    #[serde(default)]
+    pub notify: Vec<Notify>,
     /// The document as it was given.
     pub source: String,
     /// SHA-256 of the source, in hexadecimal.
@@ -44,14 +71,34 @@ pub struct Step {
     pub description: String,
     /// The step kind.
     pub uses: String,
+    /// May hold `${{ }}`, which is filled in when the step's needs have ended.
     pub with: Map<String, Value>,
     pub run_on: RunOn,
+    /// An expression; where it is false the step is omitted.
+    #[serde(default, rename = "if")]
+    pub condition: Option<String>,
+    /// Before the step begins on each of its targets.
+    #[serde(default)]
+    pub gates: Vec<Gate>,
+    #[serde(default)]
+    pub strategy: Option<Strategy>,
+    /// Held by the run from before the step begins on a target until it has ended there.
+    #[serde(default)]
+    pub lease: Option<StepLease>,
     /// Steps that must have gone well, on all their targets, before this one begins.
     pub needs: Vec<StepName>,
     pub timeout: Millis,
     pub retry: Retry,
     pub undo: Option<UndoStep>,
     pub on_unknown: OnUnknown,
+}
+
+/// A lease that a run holds while a step goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepLease {
+    pub name: LeaseName,
+    /// What the first acquire of the name defines.
+    pub spec: LeaseSpec,
 }
 
 /// What a step is done to.

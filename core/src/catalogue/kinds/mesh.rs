@@ -41,3 +41,23 @@ pub(super) const WAIT: Kind = Kind {
     default_timeout: Millis::from_secs(3_600),
     example: "for: 30s",
 };
+
+pub(super) const APPROVAL: Kind = Kind {
+    name: super::super::APPROVAL,
+    summary: "Waits until somebody who may has agreed; carried out by the mesh itself",
+    scope: Scope::Mesh,
+    effect: Effect::Read,
+    idempotent: true,
+    undo: Undo::Nothing,
+    protection: "an approval names what was seen, and does not count for anything else",
+    connection: Connections::None,
+    needs: "an operator of the role",
+    params: &[
+        optional("by", ParamType::OneOf(&["operator", "admin"]), "operator", "Least role of whoever approves"),
+        optional("notAuthor", ParamType::Boolean, "false", "Whether it must be another person than the one who started the run"),
+        optional("message", ParamType::Text, "", "What they are asked"),
+    ],
+    outputs: &[("by", "text", "Who approved")],
+    default_timeout: Millis::from_secs(86_400),
+    example: "by: admin\nmessage: the new root is in place everywhere",
+};

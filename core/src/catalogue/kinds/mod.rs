@@ -23,4 +23,4 @@ const LOOKS_ONLY: &str = "nothing is changed";
 
 /// Every step kind, in the order of the reference page.
 pub const KINDS: &[Kind] =
-    &[node::RESOURCES, node::SERVICES, node::LOG_ERRORS, net::HTTP_CHECK, net::TLS_CHECK, mesh::LEASE_HOLD, mesh::WAIT, node::EXEC];
+    &[node::RESOURCES, node::SERVICES, node::LOG_ERRORS, net::HTTP_CHECK, net::TLS_CHECK, mesh::LEASE_HOLD, mesh::WAIT, mesh::APPROVAL, node::EXEC];
