@@ -11,6 +11,7 @@
 
 pub mod faults;
 pub mod process;
+pub mod servers;
 pub mod up;
 pub mod wait;
 

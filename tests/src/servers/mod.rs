@@ -1,0 +1,40 @@
+//! Real servers of other people, started for a suite: PostgreSQL, Redis, Prometheus with an exporter, nginx.
+//!
+//! In: what a suite wants of each. Out: a running server on free loopback ports, with data that is thrown
+//! away, as a user without rights. It ends with its value, and with the suite's process however that ends.
+//! `tests/packages` installs what is missing; no server that a package has started is ever used.
+
+pub mod certificates;
+mod get;
+mod nginx;
+mod place;
+mod ports;
+mod postgres;
+mod program;
+mod prometheus;
+mod redis;
+mod upstream;
+
+pub use get::get;
+pub use nginx::{Nginx, NginxOptions};
+pub use place::Place;
+pub use ports::free as free_port;
+pub use postgres::{Postgres, Transaction};
+pub use program::Program;
+pub use prometheus::{Exporter, Prometheus};
+pub use redis::Redis;
+pub use upstream::Upstream;
+
+/// Who logs in.
+#[derive(Clone)]
+pub struct Login {
+    pub user: String,
+    pub password: String,
+}
+
+impl Login {
+    #[must_use]
+    pub fn new(user: &str, password: &str) -> Login {
+        Login { user: user.to_owned(), password: password.to_owned() }
+    }
+}
