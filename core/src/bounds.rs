@@ -11,6 +11,22 @@ pub const COMMAND_BYTES: usize = 256 << 10;
 pub const PLAN_BYTES: usize = 128 << 10;
 /// Steps of one plan.
 pub const PLAN_STEPS: usize = 500;
+/// Inputs of one plan.
+pub const INPUTS: usize = 64;
+/// Values that an input may be one of.
+pub const INPUT_ONE_OF: usize = 64;
+/// Gates of one plan, and of one step.
+pub const GATES: usize = 16;
+/// Waves of one strategy.
+pub const WAVES: usize = 16;
+/// Schedules of one plan.
+pub const SCHEDULES: usize = 16;
+/// Who is told of a plan's runs.
+pub const NOTIFY: usize = 16;
+/// Ended runs that a plan may ask to keep, of each outcome.
+pub const HISTORY_RUNS: u32 = 100;
+/// A description of a plan, a step or an input.
+pub const DESCRIPTION_BYTES: usize = 4 << 10;
 /// Plans of an operator's own.
 pub const PLANS: usize = 1_000;
 /// Targets of one step, times steps: the work items of one run.

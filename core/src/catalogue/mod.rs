@@ -4,6 +4,7 @@ mod kinds;
 mod param;
 
 pub use kinds::KINDS;
+use param::Stage;
 pub use param::{Param, ParamType};
 
 use crate::time::Millis;
@@ -186,10 +187,21 @@ impl Kind {
     /// Checks a `with` block: every problem with the path of its key, in the order of the block.
     #[must_use]
     pub fn check(&self, with: &serde_json::Map<String, serde_json::Value>) -> Vec<(String, String)> {
+        self.check_at(with, Stage::Filled)
+    }
+
+    /// The same of a block in which `${{ }}` is still to be filled in: such text is taken where what comes of
+    /// it can be right.
+    #[must_use]
+    pub fn check_written(&self, with: &serde_json::Map<String, serde_json::Value>) -> Vec<(String, String)> {
+        self.check_at(with, Stage::Written)
+    }
+
+    fn check_at(&self, with: &serde_json::Map<String, serde_json::Value>, stage: Stage) -> Vec<(String, String)> {
         let mut problems = Vec::new();
         for (name, value) in with {
             match self.param(name) {
-                Some(param) => problems.extend(param.ty.check(name, value)),
+                Some(param) => problems.extend(param.ty.check(name, value, stage)),
                 None => {
                     let meant = nearest(name, self.params.iter().map(|param| param.name));
                     let hint = meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));

@@ -15,6 +15,15 @@ pub struct Param {
     pub doc: &'static str,
 }
 
+/// Whether `${{ }}` in a value is still to be filled in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It is: as the plan was written.
+    Written,
+    /// It has been: what is left of such text is text like any other.
+    Filled,
+}
+
 /// What a parameter's value may be.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ParamType {
@@ -75,7 +84,7 @@ impl ParamType {
     }
 
     /// Problems of a value, each with the path of its key.
-    pub(super) fn check(&self, path: &str, value: &Value) -> Vec<(String, String)> {
+    pub(super) fn check(&self, path: &str, value: &Value, stage: Stage) -> Vec<(String, String)> {
         let wrong = || {
             let mut shown = value.to_string();
             if shown.len() > 80 {
@@ -84,19 +93,37 @@ impl ParamType {
             vec![(path.to_owned(), format!("`{path}` is {shown}, and should be {}", self.describe()))]
         };
         match (self, value) {
+            (_, Value::String(text)) if stage == Stage::Written && text.contains(OPEN) => {
+                if is_one_value(text) || self.is_text() {
+                    Vec::new()
+                } else {
+                    wrong()
+                }
+            }
             (ParamType::List(of), Value::Array(items)) => {
-                items.iter().enumerate().flat_map(|(i, item)| of.check(&format!("{path}[{i}]"), item)).collect()
+                items.iter().enumerate().flat_map(|(i, item)| of.check(&format!("{path}[{i}]"), item, stage)).collect()
             }
             (ParamType::Thresholds(of), Value::Object(fields)) => fields
                 .iter()
                 .flat_map(|(name, value)| match name.as_str() {
-                    "warning" | "critical" => of.check(&format!("{path}.{name}"), value),
+                    "warning" | "critical" => of.check(&format!("{path}.{name}"), value, stage),
                     _ => vec![(format!("{path}.{name}"), format!("`{path}` has `warning` and `critical`, no `{name}`"))],
                 })
                 .collect(),
+            (ParamType::Map, Value::Object(fields)) => {
+                fields.iter().flat_map(|(name, value)| ParamType::Text.check(&format!("{path}.{name}"), value, stage)).collect()
+            }
             _ if self.admits(value) => Vec::new(),
             _ => wrong(),
         }
+    }
+
+    /// Whether some text can be a value of it.
+    fn is_text(&self) -> bool {
+        !matches!(
+            self,
+            ParamType::Integer(..) | ParamType::Boolean | ParamType::Thresholds(_) | ParamType::Number | ParamType::List(_) | ParamType::Map
+        )
     }
 
     fn admits(&self, value: &Value) -> bool {
@@ -110,7 +137,6 @@ impl ParamType {
             }
             (ParamType::Percent, Value::Number(number)) => number.as_f64().is_some_and(|n| (0.0..=100.0).contains(&n)),
             (ParamType::Number, Value::Number(number)) => number.as_f64().is_some_and(f64::is_finite),
-            (ParamType::Map, Value::Object(fields)) => fields.values().all(Value::is_string),
             (ParamType::OneOf(words), Value::String(text)) => words.contains(&text.as_str()),
             (ParamType::Url, Value::String(text)) => is_url(text),
             (ParamType::Endpoint, Value::String(text)) => is_endpoint(text),
@@ -124,6 +150,14 @@ impl ParamType {
             _ => false,
         }
     }
+}
+
+/// Begins what is filled in within a text.
+const OPEN: &str = "${{";
+
+/// Whether a text is one `${{ … }}` and nothing else, so that it stands for a value of any type.
+fn is_one_value(text: &str) -> bool {
+    text.starts_with(OPEN) && text.ends_with("}}") && text.matches(OPEN).count() == 1
 }
 
 fn is_status(status: i64) -> bool {
@@ -173,10 +207,10 @@ mod tests {
         ];
         for (ty, good, bad) in cases {
             for value in *good {
-                assert_eq!(ty.check("x", value), vec![], "{ty:?} takes {value}");
+                assert_eq!(ty.check("x", value, Stage::Filled), vec![], "{ty:?} takes {value}");
             }
             for value in *bad {
-                assert!(!ty.check("x", value).is_empty(), "{ty:?} refuses {value}");
+                assert!(!ty.check("x", value, Stage::Filled).is_empty(), "{ty:?} refuses {value}");
             }
         }
     }
@@ -185,9 +219,9 @@ mod tests {
     fn problems_name_the_path() {
         let of = ParamType::Thresholds(&ParamType::Percent);
         assert_eq!(
-            of.check("disk", &json!({"warning": "x"})),
+            of.check("disk", &json!({"warning": "x"}), Stage::Filled),
             vec![("disk.warning".into(), "`disk.warning` is \"x\", and should be a percentage such as 80%".into())]
         );
-        assert_eq!(ParamType::List(&ParamType::Endpoint).check("endpoints", &json!(["a:1", "b"]))[0].0, "endpoints[1]");
+        assert_eq!(ParamType::List(&ParamType::Endpoint).check("endpoints", &json!(["a:1", "b"]), Stage::Filled)[0].0, "endpoints[1]");
     }
 }

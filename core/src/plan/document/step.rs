@@ -1,0 +1,204 @@
+//! `steps`: what is done, to what, after what.
+
+use super::check::Checker;
+use super::form::{LEASE_NAME, STEP_NAME};
+use super::gate::{GATES, gates};
+use super::input::DESCRIPTION;
+use super::parameters;
+use super::shape::{Field, Object, Shape};
+use super::strategy::{STRATEGY, strategy};
+use super::tree::Node;
+use crate::bounds;
+use crate::catalogue::{self, Connections, Kind, Scope, Undo};
+use crate::plan::{OnUnknown, Retry, RunOn, Step, StepLease, Strategy, UndoStep};
+use crate::state::lease::{LeaseKind, LeaseSpec};
+use crate::time::Millis;
+
+/// Longest timeout of a step: what runs longer is several steps.
+const TIMEOUT_MAX: Millis = Millis(7 * 86_400_000);
+
+const TIMEOUT: Shape = Shape::Duration(Millis(1), TIMEOUT_MAX);
+const PAUSE: Shape = Shape::Duration(Millis::ZERO, TIMEOUT_MAX);
+
+const RUN_ON: &[(&str, &str)] = &[("node", "Each node that there is when the run starts"), ("once", "Once in the whole mesh, by any agent that can")];
+
+const ON_UNKNOWN: &[(&str, &str)] = &[
+    ("stop", "As a failure does: nothing that needs the step begins, and what was done is undone"),
+    ("continue", "The run goes on; its verdict says unknown"),
+];
+
+const LEASE_KINDS: &[(&str, &str)] = &[("ttl", "It ends by time when its holder falls silent"), ("claim", "It never ends by time")];
+
+const LEASE: Object = Object {
+    doc: "A lease that the run holds from before the step begins on a target until it has ended there.",
+    fields: &[
+        Field::needed("name", Shape::Form(&LEASE_NAME), "Name of the lease"),
+        Field::maybe("slots", Shape::Integer(1, bounds::LEASE_SLOTS as i64), "1", "How many may hold it at once"),
+        Field::maybe("ttl", Shape::Duration(bounds::LEASE_TTL.0, bounds::LEASE_TTL.1), "30s", "When it ends if its holder falls silent"),
+        Field::maybe("kind", Shape::Words(LEASE_KINDS), "ttl", "How it ends by itself"),
+    ],
+};
+
+const RETRY: Object = Object {
+    doc: "How often a failed attempt is tried again.",
+    fields: &[
+        Field::needed("attempts", Shape::Integer(1, bounds::ATTEMPTS as i64), "Attempts in all, the first included"),
+        Field::maybe("backoff", PAUSE, "5s", "Before the second attempt; doubles with each further one"),
+        Field::maybe("maxBackoff", PAUSE, "5m", "Most that the doubling comes to"),
+    ],
+};
+
+const UNDO: Object = Object {
+    doc: "The step that takes this one back when the run fails or is aborted.",
+    fields: &[
+        Field::needed("uses", Shape::Kind, "The step kind"),
+        Field::maybe("with", Shape::With, "{}", "Its parameters"),
+        Field::maybe("timeout", TIMEOUT, "the kind's", "When an attempt is given up"),
+        Field::maybe("retry", Shape::Object(&RETRY), "{ attempts: 1 }", RETRY.doc),
+    ],
+};
+
+pub(super) const STEP: Object = Object {
+    doc: "One unit of a plan.",
+    fields: &[
+        Field::needed("name", Shape::Form(&STEP_NAME), "Name of the step within the plan"),
+        Field::maybe("description", DESCRIPTION, "", "What it is for"),
+        Field::needed("uses", Shape::Kind, "The step kind; see `mainstay steps`"),
+        Field::maybe("if", Shape::Condition, "true", "An expression; where it is false the step is omitted, and what needs it goes on"),
+        Field::maybe("with", Shape::With, "{}", "Parameters of the kind; may hold `${{ }}`, which is filled in when the step's needs have ended"),
+        Field::maybe("runOn", Shape::Words(RUN_ON), "what fits the kind", "What the step is done to"),
+        Field::maybe(
+            "needs",
+            Shape::List(&Shape::Form(&STEP_NAME), 0, bounds::PLAN_STEPS),
+            "[]",
+            "Steps that must have gone well, on all their targets, before this one begins",
+        ),
+        Field::maybe("gates", GATES, "[]", "What must hold before the step begins on each of its targets"),
+        Field::maybe("strategy", Shape::Object(&STRATEGY), "all targets at once", STRATEGY.doc),
+        Field::maybe("lease", Shape::Either(&Shape::Form(&LEASE_NAME), &Shape::Object(&LEASE)), "", LEASE.doc),
+        Field::maybe("timeout", TIMEOUT, "the kind's", "When an attempt is given up"),
+        Field::maybe("retry", Shape::Object(&RETRY), "{ attempts: 1 }", RETRY.doc),
+        Field::maybe("undo", Shape::Object(&UNDO), "", UNDO.doc),
+        Field::maybe("onUnknown", Shape::Words(ON_UNKNOWN), "stop", "What an unknown outcome does to the run"),
+        Field::maybe("acceptIrreversible", Shape::Boolean, "false", "That what the step does cannot be taken back"),
+    ],
+};
+
+/// Reads one step. `whole` is the plan's own strategy, which goes for all steps that are done to nodes.
+pub(super) fn step(c: &mut Checker<'_>, node: &Node, whole: Option<&Strategy>) -> Option<Step> {
+    let uses = node.field("uses")?;
+    let kind = catalogue::kind(uses.text()?)?;
+    let with = parameters::read(c, kind, node.field("with"), uses.at);
+    let run_on = run_on(c, kind, node.field("runOn"));
+    let many = run_on == RunOn::Node || kind.connection.pattern(&with).is_some();
+    let own = node.field("strategy").map(|node| (strategy(c, node), node));
+    if let Some((_, at)) = &own {
+        if !many {
+            c.problem(at.at, "a strategy orders targets, and this step has one only");
+        } else if run_on == RunOn::Node && whole.is_some() {
+            c.problem(at.at, "the plan's own strategy goes for this step too: leave out one of them");
+        }
+    }
+    let waves = own.as_ref().map(|(strategy, _)| strategy).or(whole).is_some_and(|strategy| !strategy.waves.is_empty());
+    let gates = gates(c, node.field("gates"), waves);
+    irreversible(c, kind, node, uses);
+    let undo = node.field("undo").and_then(|node| undo(c, kind, node));
+    Some(Step {
+        name: node.field("name").and_then(Node::parsed)?,
+        description: node.field("description").and_then(Node::text).unwrap_or_default().to_owned(),
+        uses: kind.name.to_owned(),
+        with,
+        run_on,
+        condition: node.field("if").and_then(|node| node.text().map(str::to_owned).or_else(|| node.boolean().map(|value| value.to_string()))),
+        gates,
+        strategy: own.map(|(strategy, _)| strategy),
+        lease: node.field("lease").and_then(lease),
+        needs: node.field("needs").map(Node::items).unwrap_or_default().iter().filter_map(Node::parsed).collect(),
+        timeout: node.field("timeout").and_then(Node::parsed).unwrap_or(kind.default_timeout),
+        retry: retry(c, node.field("retry")),
+        undo,
+        on_unknown: if node.field("onUnknown").and_then(Node::text) == Some("continue") { OnUnknown::Continue } else { OnUnknown::Stop },
+    })
+}
+
+fn run_on(c: &mut Checker<'_>, kind: &Kind, node: Option<&Node>) -> RunOn {
+    let default = if kind.scope == Scope::Host { RunOn::Node } else { RunOn::Once };
+    let Some(node) = node else { return default };
+    match node.text() {
+        Some("node") if kind.scope == Scope::Mesh => {
+            c.problem(node.at, format!("{} is carried out by the mesh itself, once: leave out `runOn`", kind.name));
+            default
+        }
+        Some("node") if matches!(kind.connection, Connections::Always(_)) => {
+            c.problem(node.at, format!("{} is done to connections, by any agent that has them: leave out `runOn`", kind.name));
+            default
+        }
+        Some("node") => RunOn::Node,
+        Some("once") if kind.scope == Scope::Host => {
+            c.problem(node.at, format!("{} is done to nodes: `runOn: node`", kind.name));
+            default
+        }
+        _ => default,
+    }
+}
+
+/// What cannot be taken back has to be accepted by whoever writes the plan.
+fn irreversible(c: &mut Checker<'_>, kind: &Kind, node: &Node, uses: &Node) {
+    let accepted = node.field("acceptIrreversible");
+    let says = accepted.and_then(Node::boolean) == Some(true);
+    match kind.undo {
+        Undo::Irreversible if !says => {
+            c.problem(
+                accepted.unwrap_or(uses).at,
+                format!("what {} does cannot be taken back: accept that with `acceptIrreversible: true`", kind.name),
+            );
+        }
+        Undo::Irreversible => {}
+        // Without its undo, what a command did stays.
+        Undo::Compensated if node.field("undo").is_none() => {}
+        _ => {
+            if let Some(accepted) = accepted {
+                let why = if kind.undo == Undo::Compensated { "this step is taken back by its `undo`" } else { kind.undo.as_str() };
+                c.problem(accepted.at, format!("there is nothing irreversible to accept ({why}): leave out `acceptIrreversible`"));
+            }
+        }
+    }
+}
+
+fn undo(c: &mut Checker<'_>, undone: &Kind, node: &Node) -> Option<UndoStep> {
+    let uses = node.field("uses")?;
+    if undone.undo != Undo::Compensated {
+        c.problem(uses.at, format!("{} takes no `undo`: {}", undone.name, undone.undo.as_str()));
+    }
+    let kind = catalogue::kind(uses.text()?)?;
+    if kind.scope == Scope::Mesh {
+        c.problem(uses.at, format!("{} takes nothing back", kind.name));
+    }
+    let with = parameters::read(c, kind, node.field("with"), uses.at);
+    let timeout = node.field("timeout").and_then(Node::parsed).unwrap_or(kind.default_timeout);
+    Some(UndoStep { uses: kind.name.to_owned(), with, timeout, retry: retry(c, node.field("retry")) })
+}
+
+fn lease(node: &Node) -> Option<StepLease> {
+    let defaults = LeaseSpec::default();
+    if node.text().is_some() {
+        return Some(StepLease { name: node.parsed()?, spec: defaults });
+    }
+    let slots = node.field("slots").and_then(Node::number).and_then(serde_json::Number::as_u64).and_then(|slots| u32::try_from(slots).ok());
+    let kind = if node.field("kind").and_then(Node::text) == Some("claim") { LeaseKind::Claim } else { LeaseKind::Ttl };
+    let spec = LeaseSpec { slots: slots.unwrap_or(defaults.slots), ttl: node.field("ttl").and_then(Node::parsed).unwrap_or(defaults.ttl), kind };
+    Some(StepLease { name: node.field("name")?.parsed()?, spec })
+}
+
+fn retry(c: &mut Checker<'_>, node: Option<&Node>) -> Retry {
+    let defaults = Retry::default();
+    let Some(node) = node else { return defaults };
+    let attempts =
+        node.field("attempts").and_then(Node::number).and_then(serde_json::Number::as_u64).and_then(|attempts| u32::try_from(attempts).ok());
+    let backoff = node.field("backoff").and_then(Node::parsed).unwrap_or(defaults.backoff);
+    let max_backoff = node.field("maxBackoff").and_then(Node::parsed).unwrap_or(defaults.max_backoff.max(backoff));
+    if let Some(at) = node.field("backoff").or(node.field("maxBackoff")).filter(|_| backoff > max_backoff) {
+        c.problem(at.at, format!("`backoff` is {backoff}, and more than `maxBackoff`, {max_backoff}"));
+    }
+    Retry { attempts: attempts.unwrap_or(defaults.attempts), backoff, max_backoff }
+}
