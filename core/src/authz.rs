@@ -28,10 +28,17 @@ pub enum Method {
     RemoveMember,
     TransferLeadership,
     Raft,
+    /// A file of an attempt, by the agent that is at it.
+    PutArtifact,
+    /// A file that a step made, or what it printed.
+    ReadArtifact,
+    /// What the agent stored to take its own step back.
+    ReadUndoData,
+    ForgetArtifact,
 }
 
 impl Method {
-    pub const ALL: [Method; 17] = [
+    pub const ALL: [Method; 21] = [
         Method::Look,
         Method::ReadAudit,
         Method::ApplyPlan,
@@ -49,6 +56,10 @@ impl Method {
         Method::RemoveMember,
         Method::TransferLeadership,
         Method::Raft,
+        Method::PutArtifact,
+        Method::ReadArtifact,
+        Method::ReadUndoData,
+        Method::ForgetArtifact,
     ];
 }
 
@@ -138,10 +149,17 @@ pub fn authorize(caller: &Caller<'_>, method: Method, subject: Subject<'_>) -> R
 
 fn operator(role: OperatorRole, method: Method, subject: Subject<'_>) -> Result<Permit, String> {
     let needs = match method {
-        Method::Look => OperatorRole::Viewer,
-        Method::ReadAudit | Method::ApplyPlan | Method::StartRun | Method::AbortRun | Method::HoldLease | Method::FreeClaim => OperatorRole::Operator,
+        Method::Look | Method::ReadArtifact => OperatorRole::Viewer,
+        Method::ReadAudit
+        | Method::ApplyPlan
+        | Method::StartRun
+        | Method::AbortRun
+        | Method::HoldLease
+        | Method::FreeClaim
+        | Method::ForgetArtifact => OperatorRole::Operator,
         Method::ForgetNode | Method::CreateJoinToken | Method::Revoke | Method::RemoveMember | Method::TransferLeadership => OperatorRole::Admin,
-        Method::LinkAgent | Method::ReportAttempt => return Err("only an agent does that, as itself".into()),
+        Method::LinkAgent | Method::ReportAttempt | Method::PutArtifact => return Err("only an agent does that, as itself".into()),
+        Method::ReadUndoData => return Err("undo data may hold secrets of the node: only the agent that made it reads it".into()),
         Method::JoinMember | Method::Raft => return Err("only a coordinator does that".into()),
         Method::RenewCertificate => OperatorRole::Viewer,
     };
@@ -163,6 +181,11 @@ fn node(own: &AgentId, method: Method, subject: Subject<'_>) -> Result<Permit, D
     match (method, subject) {
         (Method::LinkAgent | Method::ReportAttempt, Subject::Agent(agent)) if agent == own => Ok(Permit { by: "its own node" }),
         (Method::LinkAgent | Method::ReportAttempt, _) => deny(format!("the agent of {own} reports as itself only")),
+        (Method::PutArtifact | Method::ReadUndoData, Subject::Agent(agent)) if agent == own => Ok(Permit { by: "its own step" }),
+        (Method::PutArtifact, _) => deny(format!("the agent of {own} stores files of its own steps only")),
+        (Method::ReadUndoData, Subject::Agent(agent)) => deny(format!(
+            "the undo data was made by the agent of {agent}, which alone can read it: bring that agent back, or take the step back by hand"
+        )),
         (Method::HoldLease, Subject::Lease(name)) if name.owner() == LeaseOwner::Operators => Ok(Permit { by: "a step that holds a lease" }),
         (Method::HoldLease, Subject::Lease(name)) => deny(format!("a node agent does not hold {name}")),
         _ => deny(format!("a node agent does not call {method:?}")),
@@ -197,7 +220,9 @@ mod tests {
         for method in Method::ALL {
             let subjects: Vec<Subject<'_>> = match method {
                 Method::HoldLease => leases.iter().map(Subject::Lease).collect(),
-                Method::LinkAgent | Method::ReportAttempt => vec![Subject::Agent(&own), Subject::Agent(&other)],
+                Method::LinkAgent | Method::ReportAttempt | Method::PutArtifact | Method::ReadUndoData => {
+                    vec![Subject::Agent(&own), Subject::Agent(&other)]
+                }
                 _ => vec![Subject::None],
             };
             for subject in subjects {

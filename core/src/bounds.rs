@@ -81,5 +81,19 @@ pub const REASON_BYTES: usize = 512;
 pub const REVOKED: usize = 10_000;
 /// Attempts of one step on one target.
 pub const ATTEMPTS: u32 = 10;
+/// One artifact or full output: what a coordinator's disk takes in a few seconds.
+pub const ARTIFACT_BYTES: u64 = 64 << 20;
+/// Undo data of one attempt: it passes through the agent's memory to be encrypted.
+pub const UNDO_DATA_BYTES: u64 = 4 << 20;
+/// Artifacts of one attempt, all kinds together.
+pub const ATTEMPT_ARTIFACTS: usize = 32;
+/// Artifacts and full outputs of one run; and as much again of undo data.
+pub const RUN_ARTIFACT_BYTES: u64 = 256 << 20;
+/// Artifacts of all runs: their records weigh about 8 MiB then.
+pub const ARTIFACTS: u64 = 20_000;
+/// Bytes of the artifacts of all runs, unless the coordinators are told otherwise: each has all of them on disk.
+pub const ARTIFACTS_BYTES: u64 = 2 << 30;
+/// Copies that a member says in one command to have or not to have.
+pub const ARTIFACT_NOTES: usize = 512;
 /// Every this many entries the leader logs a digest of its state.
 pub const DIGEST_EVERY: u64 = 1_000;

@@ -4,11 +4,12 @@
 //! nothing up. Each command carries what its sender saw (a token, an attempt, an epoch), so that one that
 //! comes late is answered [`crate::Reply::Stale`] and changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::artifact::{ArtifactFile, ArtifactName, FileDigest};
 use crate::id::{AgentId, AttemptId, LeaseName, LedgerId, MemberId, MeshName, PlanName, RunId, StepName, Target, Token};
 use crate::identity::Identity;
 use crate::plan::Plan;
@@ -224,6 +225,28 @@ pub enum Command {
         run: RunId,
         end: RunEnd,
     },
+
+    /// A file that an attempt made is on the disks of these members, a majority of those that vote. `room` is
+    /// the most that all files together may have, as the leader was told.
+    RecordArtifact {
+        attempt: AttemptId,
+        ledger: LedgerId,
+        file: ArtifactFile,
+        stored_on: BTreeSet<MemberId>,
+        room: u64,
+    },
+    /// Somebody has no use for it any more.
+    ForgetArtifact {
+        run: RunId,
+        attempt: AttemptId,
+        name: ArtifactName,
+    },
+    /// A member has got copies, or has found that it does not have them.
+    NoteArtifactCopies {
+        member: MemberId,
+        present: Vec<FileDigest>,
+        absent: Vec<FileDigest>,
+    },
 }
 
 /// Why an attempt is to stop.
@@ -253,6 +276,8 @@ impl Command {
                 | Command::BeginAttempt { .. }
                 | Command::WithdrawAttempt { .. }
                 | Command::SkipStep { .. }
+                | Command::RecordArtifact { .. }
+                | Command::NoteArtifactCopies { .. }
         )
     }
 }
@@ -296,6 +321,13 @@ impl fmt::Display for Command {
             Command::SkipStep { run, step, target, direction, state } => write!(f, "skip {direction} {run}/{step} on {target}, {state}"),
             Command::BeginUndo { run } => write!(f, "begin undo of {run}"),
             Command::EndRun { run, end } => write!(f, "end run {run}: {end}"),
+            Command::RecordArtifact { attempt, file, stored_on, .. } => {
+                write!(f, "record {} {} of attempt {attempt}, {} bytes on {} members", file.kind, file.name, file.bytes, stored_on.len())
+            }
+            Command::ForgetArtifact { run, attempt, name } => write!(f, "forget artifact {name} of attempt {attempt} in {run}"),
+            Command::NoteArtifactCopies { member, present, absent } => {
+                write!(f, "member {member} has {} artifacts more and {} less", present.len(), absent.len())
+            }
         }
     }
 }

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::artifact::ArtifactKind;
 use crate::state::State;
+use crate::state::artifact::RunArtifacts;
 use crate::state::attempt::{Attempt, Phase};
 use crate::state::lease::Lease;
 use crate::state::run::{Direction, Run, RunPhase, WorkState};
@@ -29,7 +31,12 @@ pub const INVARIANTS: &[Invariant] = &[
     Invariant { name: "needs", says: "nothing was offered before what it needs went well", broken: needs },
     Invariant { name: "undo-order", says: "nothing is undone before what was done after it", broken: undo_order },
     Invariant { name: "ended", says: "a run that has ended has no open attempt", broken: ended },
-    Invariant { name: "weight", says: "the weight is what plans, runs, reports, holders and waiters weigh", broken: weight },
+    Invariant { name: "weight", says: "the weight is what plans, runs, reports, artifacts, holders and waiters weigh", broken: weight },
+    Invariant {
+        name: "artifacts",
+        says: "every artifact is of an attempt of its run that has begun, undo data is encrypted, and the sums are those of the records",
+        broken: artifacts,
+    },
     Invariant { name: "audit", says: "the audit chain is whole", broken: audit },
 ];
 
@@ -135,8 +142,36 @@ fn weight(state: &State) -> Option<String> {
         |attempt: &Attempt| if let Phase::Ended(outcome) = &attempt.phase { outcome.report().map_or(0, |report| report.weight() as u64) } else { 0 };
     let reports: u64 = state.attempts.values().map(report).sum();
     let leases: u64 = state.leases.values().map(Lease::weight).sum();
-    let sum = plans + runs + reports + leases;
+    let sum = plans + runs + reports + leases + state.artifacts.weight();
     (state.weight != sum).then(|| format!("{} counted, {sum} found", state.weight))
+}
+
+fn artifacts(state: &State) -> Option<String> {
+    let artifacts = &state.artifacts;
+    for (run, key, artifact) in artifacts.all() {
+        let attempt = state.attempts.get(&key.attempt);
+        if !attempt.is_some_and(|attempt| attempt.run == *run && !matches!(attempt.phase, Phase::Offered { .. } | Phase::Withdrawn(_))) {
+            return Some(format!("{} of {run} is of attempt {}, which has not begun in it", key.name, key.attempt));
+        }
+        if key.name != artifact.file.name || artifact.file.check().is_err() {
+            return Some(format!("{} of attempt {} could not have been recorded", key.name, key.attempt));
+        }
+    }
+    let sum = |of: &dyn Fn(ArtifactKind) -> bool, run: &RunArtifacts| -> u64 {
+        run.files.values().filter(|artifact| of(artifact.file.kind)).map(|artifact| artifact.file.bytes).sum()
+    };
+    let is_undo = |kind| kind == ArtifactKind::Undo;
+    let wrong = artifacts
+        .by_run
+        .iter()
+        .find(|(_, run)| run.files.is_empty() || run.undo_bytes != sum(&is_undo, run) || run.bytes != sum(&|kind| !is_undo(kind), run));
+    if let Some((run, _)) = wrong {
+        return Some(format!("the bytes of {run} are not those of its artifacts"));
+    }
+    let bytes: u64 = artifacts.by_run.values().map(|run| run.bytes + run.undo_bytes).sum();
+    let count = artifacts.all().count() as u64;
+    (artifacts.bytes != bytes || artifacts.count != count)
+        .then(|| format!("{} of {} bytes counted, {count} of {bytes} found", artifacts.count, artifacts.bytes))
 }
 
 fn audit(state: &State) -> Option<String> {

@@ -33,6 +33,7 @@ impl State {
 
     pub(super) fn remove_member(&mut self, id: MemberId) -> Reply {
         self.members.remove(&id);
+        self.artifacts.forget_member(id);
         Reply::Done
     }
 }

@@ -4,6 +4,7 @@
 //! copy at no cost. `apply` is deterministic: it reads nothing but the state and the entry.
 
 pub mod agent;
+pub mod artifact;
 pub mod attempt;
 pub mod audit;
 pub mod enrolment;
@@ -26,6 +27,7 @@ use crate::reply::{Refusal, Reply};
 use crate::time::{MeshTime, WallTime};
 
 use agent::Agent;
+use artifact::Artifacts;
 use attempt::Attempt;
 use audit::Audit;
 use enrolment::{JoinGrant, OperatorRole, Revocation, TokenId};
@@ -71,6 +73,7 @@ pub struct State {
     /// The attempts that an agent may still be at.
     pub open_attempts: OrdMap<AgentId, OrdSet<AttemptId>>,
     pub findings: Findings,
+    pub artifacts: Artifacts,
     pub audit: Audit,
     replies: OrdMap<(Actor, RequestKey), KeptReply>,
     reply_order: Vector<(MeshTime, Actor, RequestKey)>,
@@ -155,6 +158,11 @@ impl State {
             Command::SkipStep { run, step, target, direction, state } => self.skip_step(run, step, target, *direction, state, when),
             Command::BeginUndo { run } => self.begin_undo(run, when),
             Command::EndRun { run, end } => self.end_run(run, end, when),
+            Command::RecordArtifact { attempt, ledger, file, stored_on, room } => {
+                self.record_artifact(*attempt, ledger, file, stored_on, *room, when)
+            }
+            Command::ForgetArtifact { run, attempt, name } => self.forget_artifact(run, *attempt, name),
+            Command::NoteArtifactCopies { member, present, absent } => self.note_artifact_copies(*member, present, absent),
         }
     }
 
@@ -191,7 +199,14 @@ impl State {
 
     /// A command that adds weight to a state that is full is refused; what makes room never is.
     fn too_heavy(&self, command: &Command) -> Option<Refusal> {
-        let adds = matches!(command, Command::ApplyPlan { .. } | Command::StartRun { .. } | Command::AcquireLease { .. } | Command::GrantJoin { .. });
+        let adds = matches!(
+            command,
+            Command::ApplyPlan { .. }
+                | Command::StartRun { .. }
+                | Command::AcquireLease { .. }
+                | Command::GrantJoin { .. }
+                | Command::RecordArtifact { .. }
+        );
         (adds && self.weight >= bounds::STATE_BYTES as u64)
             .then(|| Refusal::Bound { what: "bytes of state".into(), limit: bounds::STATE_BYTES as u64 })
     }

@@ -527,6 +527,7 @@ impl State {
     fn drop_run(&mut self, id: &RunId) {
         let Some(run) = self.runs.remove(id) else { return };
         self.weight = self.weight.saturating_sub(run.weight);
+        self.drop_artifacts(id);
         let attempts: Vec<_> = run.works().flat_map(|(_, _, work)| work.attempts.iter().copied()).collect();
         for attempt in attempts.iter().filter_map(|attempt| self.attempts.remove(attempt)) {
             if let super::attempt::Phase::Ended(outcome) = &attempt.phase {

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mainstay_core::artifact::{ArtifactFile, ArtifactKind, FileDigest};
 use mainstay_core::catalogue;
 use mainstay_core::reconcile::{Action, Desired, DesiredAttempt, LedgerState, reconcile};
 use mainstay_core::report::{Check, Report, Verdict};
 use mainstay_core::state::agent::Hello;
 use mainstay_core::state::run::{Direction, Outcome, RunOutcome, UndoEnd};
-use mainstay_core::{AgentId, AttemptId, Command, LedgerId, Reply, RunId, State, StepName, Target};
+use mainstay_core::{AgentId, AttemptId, Command, LedgerId, MemberId, Reply, RunId, State, StepName, Target};
 
 use crate::world::{Event, From, World};
 
@@ -253,6 +254,7 @@ impl World {
                     let attempt = job.attempt.clone();
                     self.effects.record(&attempt);
                 }
+                self.agent_put(index, boot, id, ledger);
                 self.agent_next(index, id, if long { 40_000 } else { 4_000 });
             }
             Stage::Executing if job.stop => self.agent_end(index, id, Outcome::Cancelled { message: "stopped".into() }),
@@ -261,6 +263,19 @@ impl World {
                 self.agent_end(index, id, Outcome::Succeeded(Report { checks, ..Report::default() }));
             }
         }
+    }
+
+    /// Stores what the step prints. Whether the mesh takes it in is nothing that the step waits for.
+    fn agent_put(&mut self, index: usize, boot: u64, attempt: AttemptId, ledger: LedgerId) {
+        let file = ArtifactFile {
+            name: "output.log".parse().unwrap(),
+            kind: ArtifactKind::Output,
+            bytes: attempt.0.counter,
+            sha256: FileDigest([u8::try_from(attempt.0.counter % 250).unwrap(); 32]),
+            encrypted: false,
+        };
+        let command = Command::RecordArtifact { attempt, ledger, file, stored_on: [MemberId(1)].into(), room: 400 };
+        self.ask(From::Agent { index, boot, about: None }, command);
     }
 
     fn agent_end(&mut self, index: usize, id: AttemptId, outcome: Outcome) {
