@@ -4,17 +4,18 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "mainstay/v1/report.proto",
     "mainstay/v1/lease.proto",
     "mainstay/v1/run.proto",
     "mainstay/v1/mesh.proto",
     "mainstay/v1/agent.proto",
     "mainstay/v1/identity.proto",
+    "mainstay/v1/artifact.proto",
 ];
 
 /// Fields that hold an enum, and the function that writes its word.
-const ENUMS: [(&str, &str); 14] = [
+const ENUMS: [(&str, &str); 16] = [
     ("Check.verdict", "verdict"),
     ("Run.verdict", "verdict"),
     ("Work.verdict", "verdict"),
@@ -29,6 +30,21 @@ const ENUMS: [(&str, &str); 14] = [
     ("Member.role", "member_role"),
     ("Node.link", "link_state"),
     ("DesiredAttempt.cancel", "cancel"),
+    ("ArtifactFile.kind", "artifact_kind"),
+    ("Artifact.kind", "artifact_kind"),
+];
+
+/// Fields of which a message has one.
+const ONEOFS: [&str; 9] = [
+    "RunEvent.event",
+    "AgentMessage.message",
+    "MeshMessage.message",
+    "CreateJoinTokenRequest.scope",
+    "PutArtifactRequest.part",
+    "PutArtifactResponse.answer",
+    "ArtifactPart.part",
+    "StoreCopyRequest.part",
+    "StoreCopyResponse.answer",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -41,7 +57,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (field, function) in ENUMS {
         builder = builder.field_attribute(format!("mainstay.v1.{field}"), format!("#[serde(serialize_with = \"crate::words::{function}\")]"));
     }
-    for oneof in ["RunEvent.event", "AgentMessage.message", "MeshMessage.message", "CreateJoinTokenRequest.scope"] {
+    for oneof in ONEOFS {
         builder = builder.enum_attribute(format!("mainstay.v1.{oneof}"), "#[derive(serde::Serialize)] #[serde(rename_all = \"camelCase\")]");
     }
     builder.compile_fds(descriptors)?;

@@ -1,12 +1,16 @@
 //! The file-system seam for settings and identity: bounded reads, atomic writes, locks.
 #![allow(clippy::disallowed_methods, reason = "this module is the seam")]
 
+mod stream;
+
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, flock, statvfs};
+
+pub use stream::{Content, FileError, PIECE_BYTES, Reading, Writing};
 
 /// Reads a whole file of at most `max` bytes; a larger one is an error, not cut.
 pub fn read_bounded(path: &Path, max: u64) -> io::Result<Vec<u8>> {
@@ -51,6 +55,34 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 /// Makes a directory, and those above it, that only its owner can enter.
 pub fn create_private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Removes a file. That there is none is what was wanted.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Gives a file of the same file system another name, in the place of whatever had it.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
+}
+
+/// What is in a directory, with the length of each; nothing where there is no directory.
+pub fn list(dir: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    entries.map(|entry| entry.and_then(|entry| Ok((entry.path(), entry.metadata()?.len())))).collect()
+}
+
+/// Free bytes of the file system that holds a path.
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    let stat = statvfs(path)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// Whether there is anything at a path.

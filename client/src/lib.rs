@@ -19,4 +19,4 @@ pub mod tls;
 
 pub use error::CallError;
 pub use identity::{Bundle, ClientIdentity, JoinToken};
-pub use mesh::Mesh;
+pub use mesh::{Download, Mesh, TransferError};

@@ -5,6 +5,7 @@
 //! deadline and, for a change, one idempotency key, so that a change is made once however often it was sent.
 //! Calls to one member share one connection, which is opened when it is first needed.
 
+mod artifacts;
 mod tried;
 
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ use tokio::sync::OnceCell;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming, TimeoutExpired};
 
+pub use self::artifacts::{Download, TransferError};
 use self::tried::{Miss, Tried};
 use crate::channel;
 use crate::clock::Clock;
@@ -128,6 +130,10 @@ calls! {
     abort_run(runs_client::RunsClient.abort): AbortRunRequest => AbortRunResponse, CHANGE;
     /// What a run waits for.
     why_run(runs_client::RunsClient.why): GetRunRequest => WhyResponse, LOOK;
+    /// What the steps of a run have left.
+    list_artifacts(artifacts_client::ArtifactsClient.list): ListArtifactsRequest => ListArtifactsResponse, LOOK;
+    /// Drops an artifact.
+    forget_artifact(artifacts_client::ArtifactsClient.forget): ForgetArtifactRequest => ForgetArtifactResponse, CHANGE;
     /// Keeps a lease for another TTL; [`Mesh::hold_lease`] does it by itself.
     renew_lease(leases_client::LeasesClient.renew): RenewRequest => RenewResponse, LOOK;
     /// Gives a lease back; of one that is not held it succeeds.

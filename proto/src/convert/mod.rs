@@ -1,12 +1,14 @@
 //! Conversions between the wire and `mainstay_core`. From core to the wire nothing can fail; the other way
 //! everything is checked, and what does not fit is an [`InvalidMessage`] that names the field.
 
+mod artifact;
 mod desired;
 mod lease;
 mod mesh;
 mod report;
 mod run;
 
+pub use artifact::{artifact_to_wire, file_from_wire, file_to_wire};
 pub use desired::{desired_from_wire, desired_to_wire, hello_from_wire, hello_to_wire};
 pub use lease::{lease_to_wire, spec_from_wire, spec_to_wire};
 pub use mesh::{audit_to_wire, finding_to_wire, node_to_wire};

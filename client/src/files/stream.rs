@@ -1,0 +1,316 @@
+//! Files that are too long for memory: written as they come and hashed on the way, read in pieces.
+//!
+//! ```text
+//!  write(piece) ─▶ bounded queue ─▶ a thread of its own: append, hash ─▶ finish: verify, sync, give the name
+//!                                                                    └▶ dropped or failed: the file is gone
+//! ```
+//! Disks are slow at times; no thread of the runtime waits for them here.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use mainstay_core::artifact::FileDigest;
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+/// Bytes of one piece that is read.
+pub const PIECE_BYTES: usize = 256 << 10;
+/// Pieces between the disk and whoever writes or reads.
+const PIECES_WAITING: usize = 2;
+
+/// Length and SHA-256 of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Content {
+    pub bytes: u64,
+    pub sha256: FileDigest,
+}
+
+/// Why a file was not written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("it has more than {limit} bytes")]
+    TooLong { limit: u64 },
+    /// It is not what it should be.
+    #[error("it has {} bytes with SHA-256 {}, and should have {} with {}", found.bytes, found.sha256, expected.bytes, expected.sha256)]
+    Differs { found: Content, expected: Content },
+    #[error("it was broken off")]
+    BrokenOff,
+}
+
+impl FileError {
+    fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
+        let path = path.to_owned();
+        move |source| FileError::Io { doing, path, source }
+    }
+
+    /// Whether there is no such file.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        matches!(self, FileError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// A file that is being written under a temporary name. Dropped before it is finished, it is removed.
+#[derive(Debug)]
+pub struct Writing {
+    orders: mpsc::Sender<Order>,
+    task: Option<JoinHandle<Result<Content, FileError>>>,
+}
+
+enum Order {
+    Piece(Bytes),
+    Finish { expected: Option<Content>, path: Option<PathBuf> },
+}
+
+impl Writing {
+    /// Begins with an empty file of mode 0600. Whatever had the temporary name is gone.
+    #[must_use]
+    pub fn begin(temporary: PathBuf, limit: u64) -> Writing {
+        let (orders, receiver) = mpsc::channel(PIECES_WAITING);
+        Writing { orders, task: Some(spawn_blocking(move || write(&temporary, limit, receiver))) }
+    }
+
+    /// Appends a piece; waits while the disk is behind.
+    ///
+    /// # Errors
+    /// Why the file cannot be written on. It is gone then.
+    pub async fn write(&mut self, piece: Bytes) -> Result<(), FileError> {
+        match self.orders.send(Order::Piece(piece)).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.ended().await.err().unwrap_or(FileError::BrokenOff)),
+        }
+    }
+
+    /// Leaves the file under its temporary name, as something that may be lost in a crash.
+    ///
+    /// # Errors
+    /// As [`Writing::write`].
+    pub async fn finish(self) -> Result<Content, FileError> {
+        self.end(None, None).await
+    }
+
+    /// Puts the file in its place, if it is what it should be: whole and on disk, or not at all.
+    ///
+    /// # Errors
+    /// As [`Writing::write`], and when the content is another one than announced.
+    pub async fn finish_as(self, path: PathBuf, expected: Content) -> Result<Content, FileError> {
+        self.end(Some(expected), Some(path)).await
+    }
+
+    async fn end(mut self, expected: Option<Content>, path: Option<PathBuf>) -> Result<Content, FileError> {
+        // Where nobody takes the order, the task has ended with the reason.
+        let _ = self.orders.send(Order::Finish { expected, path }).await;
+        self.ended().await
+    }
+
+    async fn ended(&mut self) -> Result<Content, FileError> {
+        match self.task.take() {
+            Some(task) => task.await.unwrap_or(Err(FileError::BrokenOff)),
+            None => Err(FileError::BrokenOff),
+        }
+    }
+}
+
+fn write(temporary: &Path, limit: u64, orders: mpsc::Receiver<Order>) -> Result<Content, FileError> {
+    let written = append(temporary, limit, orders);
+    if written.is_err() {
+        // The first error is the one to report; what is left over is removed at the next start.
+        let _ = fs::remove_file(temporary);
+    }
+    written
+}
+
+fn append(temporary: &Path, limit: u64, mut orders: mpsc::Receiver<Order>) -> Result<Content, FileError> {
+    let open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(temporary);
+    let mut file = open.map_err(FileError::io("make", temporary))?;
+    let (mut bytes, mut hasher) = (0, Sha256::new());
+    loop {
+        match orders.blocking_recv() {
+            Some(Order::Piece(piece)) => {
+                bytes += piece.len() as u64;
+                if bytes > limit {
+                    return Err(FileError::TooLong { limit });
+                }
+                file.write_all(&piece).map_err(FileError::io("write", temporary))?;
+                hasher.update(&piece);
+            }
+            Some(Order::Finish { expected, path }) => {
+                let found = Content { bytes, sha256: FileDigest(hasher.finalize().into()) };
+                if let Some(expected) = expected.filter(|expected| *expected != found) {
+                    return Err(FileError::Differs { found, expected });
+                }
+                if let Some(path) = path {
+                    put_in_place(&file, temporary, &path).map_err(FileError::io("put in place", &path))?;
+                }
+                return Ok(found);
+            }
+            None => return Err(FileError::BrokenOff),
+        }
+    }
+}
+
+/// The name's directory is made if need be; file, name and directory are on disk afterwards.
+fn put_in_place(file: &File, temporary: &Path, path: &Path) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    file.sync_all()?;
+    if !dir.exists() {
+        super::create_private_dir(dir)?;
+        File::open(dir.parent().unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    fs::rename(temporary, path)?;
+    File::open(dir)?.sync_all()
+}
+
+/// A file that is being read, piece by piece.
+#[derive(Debug)]
+pub struct Reading {
+    pieces: mpsc::Receiver<Result<Bytes, FileError>>,
+}
+
+impl Reading {
+    /// Reads a file whatever is in it.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub async fn open(path: PathBuf) -> Result<Reading, FileError> {
+        Reading::begin(path, None).await
+    }
+
+    /// Reads a file of which every byte has been verified before the first one is given out.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not what it should be.
+    pub async fn open_verified(path: PathBuf, expected: Content) -> Result<Reading, FileError> {
+        Reading::begin(path, Some(expected)).await
+    }
+
+    async fn begin(path: PathBuf, expected: Option<Content>) -> Result<Reading, FileError> {
+        let opening = spawn_blocking(move || {
+            let mut file = File::open(&path).map_err(FileError::io("open", &path))?;
+            if let Some(expected) = expected {
+                let found = content_of(&mut file).map_err(FileError::io("read", &path))?;
+                if found != expected {
+                    return Err(FileError::Differs { found, expected });
+                }
+                file.seek(SeekFrom::Start(0)).map_err(FileError::io("read", &path))?;
+            }
+            Ok((file, path))
+        });
+        let (file, path) = opening.await.unwrap_or(Err(FileError::BrokenOff))?;
+        let (send, pieces) = mpsc::channel(PIECES_WAITING);
+        // Ends with the file, or when nobody reads on.
+        spawn_blocking(move || read(file, &path, &send));
+        Ok(Reading { pieces })
+    }
+
+    /// The next piece; nothing at the end.
+    pub async fn next(&mut self) -> Option<Result<Bytes, FileError>> {
+        self.pieces.recv().await
+    }
+}
+
+fn read(mut file: File, path: &Path, pieces: &mpsc::Sender<Result<Bytes, FileError>>) {
+    loop {
+        let mut piece = Vec::with_capacity(PIECE_BYTES);
+        let read = (&mut file).take(PIECE_BYTES as u64).read_to_end(&mut piece).map_err(FileError::io("read", path));
+        let last = !matches!(read, Ok(1..));
+        match read {
+            Ok(0) => return,
+            read => {
+                if pieces.blocking_send(read.map(|_| piece.into())).is_err() || last {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn content_of(file: &mut File) -> io::Result<Content> {
+    let (mut bytes, mut hasher, mut piece) = (0, Sha256::new(), vec![0; PIECE_BYTES]);
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(Content { bytes, sha256: FileDigest(hasher.finalize().into()) }),
+            read => {
+                bytes += read as u64;
+                hasher.update(&piece[..read]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(bytes: &[u8]) -> Content {
+        Content { bytes: bytes.len() as u64, sha256: FileDigest(Sha256::digest(bytes).into()) }
+    }
+
+    async fn all(mut reading: Reading) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while let Some(piece) = reading.next().await {
+            bytes.extend_from_slice(&piece.unwrap());
+        }
+        bytes
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn what_was_written_is_read_again_verified() {
+        let dir = tempfile::tempdir().unwrap();
+        let (temporary, path) = (dir.path().join("tmp"), dir.path().join("ab").join("file"));
+        let bytes: Vec<u8> = (0..3 * PIECE_BYTES + 7).map(|i| (i / 7 % 251) as u8).collect();
+        let mut writing = Writing::begin(temporary.clone(), bytes.len() as u64);
+        for piece in bytes.chunks(100_000) {
+            writing.write(Bytes::copy_from_slice(piece)).await.unwrap();
+        }
+        assert_eq!(writing.finish_as(path.clone(), content(&bytes)).await.unwrap(), content(&bytes));
+        assert_eq!(names(dir.path()), ["ab"]);
+        assert_eq!(all(Reading::open_verified(path.clone(), content(&bytes)).await.unwrap()).await, bytes);
+
+        let mut flipped = bytes.clone();
+        flipped[PIECE_BYTES] ^= 1;
+        fs::write(&path, &flipped).unwrap();
+        let refused = Reading::open_verified(path.clone(), content(&bytes)).await.unwrap_err();
+        assert!(matches!(refused, FileError::Differs { .. }), "{refused}");
+        assert_eq!(all(Reading::open(path).await.unwrap()).await, flipped);
+        assert!(Reading::open(temporary).await.unwrap_err().is_missing());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_of_what_is_too_long_broken_off_or_something_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let (temporary, path) = (dir.path().join("tmp"), dir.path().join("file"));
+        let mut long = Writing::begin(temporary.clone(), 5);
+        long.write(Bytes::from_static(b"123")).await.unwrap();
+        long.write(Bytes::from_static(b"456")).await.unwrap();
+        let error = long.finish().await.unwrap_err();
+        assert!(matches!(error, FileError::TooLong { limit: 5 }), "{error}");
+
+        let mut other = Writing::begin(temporary.clone(), 5);
+        other.write(Bytes::from_static(b"123")).await.unwrap();
+        let error = other.finish_as(path.clone(), content(b"124")).await.unwrap_err();
+        assert!(matches!(error, FileError::Differs { .. }), "{error}");
+
+        let mut dropped = Writing::begin(temporary, 5);
+        dropped.write(Bytes::from_static(b"123")).await.unwrap();
+        let task = dropped.task.take().unwrap();
+        drop(dropped);
+        assert!(matches!(task.await.unwrap(), Err(FileError::BrokenOff)));
+        assert!(names(dir.path()).is_empty());
+    }
+}
