@@ -52,6 +52,14 @@ impl<T> Default for Limits<T> {
     }
 }
 
+impl<T> Limits<T> {
+    /// What is given here, and else what `other` gives.
+    #[must_use]
+    pub fn or(self, other: Limits<T>) -> Limits<T> {
+        Limits { warning: self.warning.or(other.warning), critical: self.critical.or(other.critical) }
+    }
+}
+
 impl<T: Into<f64> + Copy> Limits<T> {
     /// With these defaults, where large values are the bad ones.
     #[must_use]

@@ -100,6 +100,9 @@ pub(super) fn explain(error: &rustls::Error, now: WallTime) -> String {
             format!("a certificate is not valid before {}, in {}", day(not_before), apart(not_before))
         }
         CertificateError::UnknownIssuer => "no trusted authority has issued its certificate".to_owned(),
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. } | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "its chain has a signature of a kind that is no longer accepted".to_owned()
+        }
         CertificateError::NotValidForName => "its certificate is for another host".to_owned(),
         CertificateError::NotValidForNameContext { expected, presented } => {
             let expected = expected.to_str();
@@ -114,13 +117,35 @@ pub(super) fn explain(error: &rustls::Error, now: WallTime) -> String {
         CertificateError::BadSignature => "a signature in its chain is wrong".to_owned(),
         CertificateError::BadEncoding => "its certificate cannot be read".to_owned(),
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => "its certificate is not meant for servers".to_owned(),
+        // What has no variant of its own can only be told by its name.
+        other if format!("{other:?}").contains("CaUsedAsEndEntity") => "its certificate is an authority's own and not a server's".to_owned(),
         other => other.to_string(),
     }
 }
 
-/// `DnsName("shop.example")` as `shop.example`.
+/// What to do so that TLS comes about, where that is known.
+pub(super) fn advice(error: &rustls::Error) -> Option<&'static str> {
+    let rustls::Error::InvalidCertificate(certificate) = error else { return None };
+    Some(match certificate {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "renew it, and reload what serves it",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "serve the earlier one until then; or the clock of this machine is wrong: timedatectl"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "serve the certificate of that host there, issue one that has its name too, or ask by a name that it is for"
+        }
+        CertificateError::UnknownIssuer => {
+            "serve the whole chain, leaf first (often called fullchain.pem); where the authority is your own, name its file: `ca` of the step or connection, or `trust` in the agent's settings"
+        }
+        CertificateError::Revoked => "have another one issued, and find out why this one was revoked",
+        _ => return None,
+    })
+}
+
+/// `DnsName("shop.example")` as `shop.example`, `IpAddress(10.0.0.1)` as `10.0.0.1`.
 fn plain_name(name: &str) -> String {
-    name.split_once('"').and_then(|(_, rest)| rest.split_once('"')).map_or(name, |(name, _)| name).to_owned()
+    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.unwrap_or(name).trim_matches('"').to_owned()
 }
 
 /// The innermost error of that type along a chain of causes, also where one is wrapped as an I/O error.

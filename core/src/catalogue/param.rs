@@ -1,11 +1,11 @@
 //! Typed parameters of step kinds.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::time::Millis;
 
 /// One parameter of a kind.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Param {
     pub name: &'static str,
     pub ty: ParamType,
@@ -42,6 +42,10 @@ pub enum ParamType {
     List(&'static ParamType),
     /// Text to text.
     Map,
+    /// Text to text, number, true, false or null.
+    Values,
+    /// A block with parameters of its own.
+    Fields(&'static [Param]),
     OneOf(&'static [&'static str]),
     /// An absolute `http` or `https` URL without a password in it.
     Url,
@@ -71,9 +75,15 @@ impl ParamType {
                 ParamType::Text => "a list of text".into(),
                 ParamType::Url => "a list of URLs".into(),
                 ParamType::Endpoint => "a list of host:port".into(),
+                ParamType::Fields(_) => format!("a list, each item {}", of.describe()),
                 other => format!("a list, each {}", other.describe()),
             },
             ParamType::Map => "a map of text to text".into(),
+            ParamType::Values => "a map of text to text, numbers, true, false or null".into(),
+            ParamType::Fields(fields) => {
+                let required: Vec<String> = fields.iter().filter(|field| field.required).map(|field| format!("`{}`", field.name)).collect();
+                format!("a block with {}", required.join(", "))
+            }
             ParamType::OneOf(words) => format!("one of {}", words.join(", ")),
             ParamType::Url => "an http or https URL without a password in it".into(),
             ParamType::Endpoint => "host:port".into(),
@@ -113,6 +123,7 @@ impl ParamType {
             (ParamType::Map, Value::Object(fields)) => {
                 fields.iter().flat_map(|(name, value)| ParamType::Text.check(&format!("{path}.{name}"), value, stage)).collect()
             }
+            (ParamType::Fields(params), Value::Object(fields)) => check_fields(path, params, fields, stage),
             _ if self.admits(value) => Vec::new(),
             _ => wrong(),
         }
@@ -137,6 +148,7 @@ impl ParamType {
             }
             (ParamType::Percent, Value::Number(number)) => number.as_f64().is_some_and(|n| (0.0..=100.0).contains(&n)),
             (ParamType::Number, Value::Number(number)) => number.as_f64().is_some_and(f64::is_finite),
+            (ParamType::Values, Value::Object(fields)) => !fields.values().any(|value| value.is_object() || value.is_array()),
             (ParamType::OneOf(words), Value::String(text)) => words.contains(&text.as_str()),
             (ParamType::Url, Value::String(text)) => is_url(text),
             (ParamType::Endpoint, Value::String(text)) => is_endpoint(text),
@@ -158,6 +170,26 @@ const OPEN: &str = "${{";
 /// Whether a text is one `${{ … }}` and nothing else, so that it stands for a value of any type.
 fn is_one_value(text: &str) -> bool {
     text.starts_with(OPEN) && text.ends_with("}}") && text.matches(OPEN).count() == 1
+}
+
+/// Problems of the keys and values of a block, each with the path of its key.
+fn check_fields(path: &str, params: &[Param], fields: &Map<String, Value>, stage: Stage) -> Vec<(String, String)> {
+    let mut problems = Vec::new();
+    for (name, value) in fields {
+        let at = format!("{path}.{name}");
+        match params.iter().find(|param| param.name == name) {
+            Some(param) => problems.extend(param.ty.check(&at, value, stage)),
+            None => {
+                let meant = super::nearest(name, params.iter().map(|param| param.name));
+                let hint = meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
+                problems.push((at, format!("`{path}` has no `{name}`{hint}")));
+            }
+        }
+    }
+    for param in params.iter().filter(|param| param.required && !fields.contains_key(param.name)) {
+        problems.push((path.to_owned(), format!("`{path}` needs `{}`: {}", param.name, param.doc)));
+    }
+    problems
 }
 
 fn is_status(status: i64) -> bool {
@@ -191,6 +223,11 @@ mod tests {
 
     use super::*;
 
+    const ENDPOINT: ParamType = ParamType::Fields(&[
+        Param { name: "url", ty: ParamType::Url, required: true, default: "", doc: "What to ask for" },
+        Param { name: "status", ty: ParamType::HttpStatus, required: false, default: "", doc: "" },
+    ]);
+
     #[test]
     fn each_type_takes_its_own_and_nothing_else() {
         let cases: &[(ParamType, &[Value], &[Value])] = &[
@@ -204,6 +241,8 @@ mod tests {
             (ParamType::Connection, &[json!("orders-db"), json!("*"), json!("shop-*")], &[json!(""), json!("a b"), json!("A"), json!(1)]),
             (ParamType::OneOf(&["error", "warning"]), &[json!("error")], &[json!("fatal")]),
             (ParamType::Map, &[json!({"a": "b"})], &[json!({"a": 1}), json!([])]),
+            (ParamType::Values, &[json!({"a": "b", "c": 1, "d": true, "e": null})], &[json!({"a": {}}), json!({"a": [1]}), json!("a")]),
+            (ENDPOINT, &[json!({"url": "http://a"}), json!({"url": "http://a", "status": 200})], &[json!({}), json!({"status": 200}), json!("x")]),
         ];
         for (ty, good, bad) in cases {
             for value in *good {
@@ -223,5 +262,12 @@ mod tests {
             vec![("disk.warning".into(), "`disk.warning` is \"x\", and should be a percentage such as 80%".into())]
         );
         assert_eq!(ParamType::List(&ParamType::Endpoint).check("endpoints", &json!(["a:1", "b"]), Stage::Filled)[0].0, "endpoints[1]");
+        let problems = |value| ParamType::List(&ENDPOINT).check("endpoints", &value, Stage::Filled);
+        assert_eq!(
+            problems(json!([{"url": "http://a", "satus": 1}])),
+            vec![("endpoints[0].satus".into(), "`endpoints[0]` has no `satus`; did you mean `status`?".into())]
+        );
+        assert_eq!(problems(json!([{"url": 1}]))[0].0, "endpoints[0].url");
+        assert_eq!(problems(json!([{}])), vec![("endpoints[0]".into(), "`endpoints[0]` needs `url`: What to ask for".into())]);
     }
 }

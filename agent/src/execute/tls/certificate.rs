@@ -9,7 +9,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
+use x509_parser::oid_registry::{OID_PKCS1_MD5WITHRSAENC, OID_PKCS1_SHA1WITHRSA};
 use x509_parser::prelude::FromDer;
+use x509_parser::public_key::PublicKey;
+use x509_parser::x509::X509Name;
 
 use super::FILE_BYTES;
 use crate::execute::wording;
@@ -17,15 +20,27 @@ use crate::host::Host;
 
 const DAY_S: f64 = 86_400.0;
 
+/// Shortest RSA key that nobody can take apart.
+const RSA_BITS_MIN: usize = 2_048;
+
 /// Names and times of one certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Certificate {
+pub(in crate::execute) struct Certificate {
     /// Common name, or the first name that it is for, or the whole subject.
     pub(super) name: String,
+    /// The same of whoever issued it.
+    pub(super) issued_by: String,
+    /// Whom it is for and who issued it, as they are compared.
+    pub(super) subject: Vec<u8>,
+    pub(super) issuer: Vec<u8>,
     /// Seconds since the epoch.
     pub(super) not_before_s: i64,
     pub(super) not_after_s: i64,
     pub(super) self_signed: bool,
+    /// Whether it says for which hosts it is, in the one place where clients look.
+    pub(super) has_alternative_names: bool,
+    /// Why nobody should trust it, whoever issued it.
+    pub(super) weakness: Option<String>,
 }
 
 /// Every certificate of a PEM or DER file; none when it holds other things only.
@@ -44,19 +59,21 @@ pub(super) fn read(host: &Host, path: &Path) -> Result<Vec<Certificate>, String>
 
 impl Certificate {
     /// Reads one in DER.
-    pub(super) fn parse(der: &[u8]) -> Result<Certificate, String> {
+    pub(in crate::execute) fn parse(der: &[u8]) -> Result<Certificate, String> {
         let (_, certificate) = X509Certificate::from_der(der).map_err(|error| error.to_string())?;
-        let common_name = certificate.subject().iter_common_name().find_map(|name| name.as_str().ok()).map(str::to_owned);
-        let name = common_name
-            .filter(|name| !name.is_empty())
-            .or_else(|| first_alternative(&certificate))
-            .unwrap_or_else(|| certificate.subject().to_string());
-        let validity = certificate.validity();
+        let (subject, issuer, validity) = (certificate.subject(), certificate.issuer(), certificate.validity());
+        let name = common_name(subject).or_else(|| first_alternative(&certificate)).unwrap_or_else(|| subject.to_string());
+        let plain = |name: String| name.chars().filter(|c| !c.is_control()).take(120).collect();
         Ok(Certificate {
-            name: name.chars().filter(|c| !c.is_control()).take(120).collect(),
+            name: plain(name),
+            issued_by: plain(common_name(issuer).unwrap_or_else(|| issuer.to_string())),
+            subject: subject.as_raw().to_vec(),
+            issuer: issuer.as_raw().to_vec(),
             not_before_s: validity.not_before.timestamp(),
             not_after_s: validity.not_after.timestamp(),
-            self_signed: certificate.subject() == certificate.issuer(),
+            self_signed: subject == issuer,
+            has_alternative_names: matches!(certificate.subject_alternative_name(), Ok(Some(_))),
+            weakness: weakness(&certificate),
         })
     }
 
@@ -87,6 +104,24 @@ impl Certificate {
         };
         format!("{when} ({}{})", self.name, if self.self_signed { ", self-signed" } else { "" })
     }
+}
+
+fn common_name(name: &X509Name<'_>) -> Option<String> {
+    name.iter_common_name().find_map(|name| name.as_str().ok()).filter(|name| !name.is_empty()).map(str::to_owned)
+}
+
+fn weakness(certificate: &X509Certificate<'_>) -> Option<String> {
+    if let Ok(PublicKey::RSA(key)) = certificate.public_key().parsed() {
+        // A modulus that has its first bit set is written with a zero before it, and without one by mistake.
+        let bits = key.modulus.iter().skip_while(|byte| **byte == 0).count() * 8;
+        if bits < RSA_BITS_MIN {
+            return Some(format!("an RSA key of {bits} bits, and {RSA_BITS_MIN} are the least that is accepted"));
+        }
+    }
+    let algorithm = &certificate.signature_algorithm.algorithm;
+    let broken = [(OID_PKCS1_SHA1WITHRSA, "SHA-1"), (OID_PKCS1_MD5WITHRSAENC, "MD5")];
+    let broken = broken.iter().find(|(oid, _)| oid == algorithm).filter(|_| certificate.subject() != certificate.issuer());
+    broken.map(|(_, hash)| format!("a signature with {hash}, which can be forged"))
 }
 
 fn first_alternative(certificate: &X509Certificate<'_>) -> Option<String> {

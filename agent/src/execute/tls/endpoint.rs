@@ -14,7 +14,7 @@ use rustls::{DigitallySignedStruct, SignatureScheme};
 use tokio_rustls::TlsConnector;
 
 use super::certificate::Certificate;
-use super::{Params, days_left};
+use super::{DAYS, Params, chain, days_left};
 use crate::execute::{Context, OutgoingError, trust, wording};
 
 const CHAIN: &str = "tls.chain";
@@ -54,20 +54,25 @@ pub(super) async fn checks(place: String, params: &Params, thresholds: Threshold
     let mut checks = Vec::new();
     for (i, certificate) in certificates.iter().enumerate() {
         checks.push(match certificate {
-            Ok(certificate) if i == 0 => days_left(place, certificate, thresholds, now),
-            Ok(certificate) => days_left(&format!("{place} #{} {}", i + 1, certificate.name), certificate, thresholds, now),
-            Err(cause) => Check::stated(super::DAYS, &format!("{place} #{}", i + 1), Verdict::Unknown, format!("cannot be read: {cause}")),
+            Ok(certificate) if i == 0 => days_left(DAYS, place, certificate, thresholds, now),
+            Ok(certificate) => days_left(DAYS, &format!("{place} #{} {}", i + 1, certificate.name), certificate, thresholds, now),
+            Err(cause) => Check::stated(DAYS, &format!("{place} #{}", i + 1), Verdict::Unknown, format!("cannot be read: {cause}")),
         });
     }
-    let leaf = certificates.into_iter().next().and_then(Result::ok);
-    let (verdict, message) = match judge(&shown, &name, leaf.as_ref(), params, context) {
-        Ok(()) => (Verdict::Ok, format!("trusted for {wanted}, {}", shown.version)),
-        Err(Judged::Untrusted(why)) if leaf.as_ref().is_some_and(|leaf| leaf.self_signed) => (Verdict::Critical, format!("self-signed: {why}")),
-        Err(Judged::Untrusted(why)) => (Verdict::Critical, why),
-        Err(Judged::NoAuthorities(why)) => (Verdict::Unknown, why),
+    let certificates: Vec<Certificate> = certificates.into_iter().flatten().collect();
+    let (verdict, message, advice) = match judge(&shown, &name, certificates.first(), params, context) {
+        Ok(()) => match chain::disorder(&certificates) {
+            None => (Verdict::Ok, format!("trusted for {wanted}, {}", shown.version), ""),
+            Some(what) => (Verdict::Warning, format!("trusted for {wanted}, but {what}"), chain::SHOW_IN_ORDER),
+        },
+        Err(Judged::Untrusted(error)) => {
+            let (why, advice) = chain::explain(&error, &certificates, now);
+            (Verdict::Critical, why, advice)
+        }
+        Err(Judged::NoAuthorities(why)) => (Verdict::Unknown, why, "mend the file that the step or the agent's settings name"),
     };
     let check = Check::stated(CHAIN, place, verdict, message);
-    checks.push(if verdict == Verdict::Ok { check } else { check.with_hint(hint) });
+    checks.push(if verdict == Verdict::Ok { check } else { check.with_hint(advice).with_details([hint]) });
     checks
 }
 
@@ -108,7 +113,7 @@ async fn ask(host: &str, port: u16, name: ServerName<'static>, params: &Params, 
 }
 
 enum Judged {
-    Untrusted(String),
+    Untrusted(rustls::Error),
     NoAuthorities(String),
 }
 
@@ -119,14 +124,15 @@ fn judge(shown: &Shown, name: &ServerName<'_>, leaf: Option<&Certificate>, param
         None => trust::roots(context),
     };
     let verifier = roots.and_then(trust::verifier).map_err(Judged::NoAuthorities)?;
-    let Some((end_entity, intermediates)) = shown.chain.split_first() else { return Err(Judged::Untrusted("shows no certificate".to_owned())) };
+    let none = || Judged::Untrusted(rustls::Error::NoCertificatesPresented);
+    let (end_entity, intermediates) = shown.chain.split_first().ok_or_else(none)?;
     let now = context.host.wall();
     let within = leaf.map_or(now, |leaf| {
         let (from, to) = (leaf.not_before_s.saturating_mul(1_000), leaf.not_after_s.saturating_mul(1_000));
         WallTime(now.0.max(from).min(to.max(from)))
     });
     let verdict = verifier.verify_server_cert(end_entity, intermediates, name, &[], trust::unix_time(within));
-    verdict.map(|_| ()).map_err(|error| Judged::Untrusted(trust::explain(&error, now)))
+    verdict.map(|_| ()).map_err(Judged::Untrusted)
 }
 
 /// Takes any chain and keeps it. The signature of the handshake is checked all the same: what was shown is
@@ -176,54 +182,14 @@ impl ServerCertVerifier for Recorder {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests use real files, sockets and clocks")]
-    use std::path::Path;
-
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-    use rustls::pki_types::PrivateKeyDer;
     use serde_json::json;
     use tokio::net::TcpListener;
-    use tokio_rustls::TlsAcceptor;
 
+    use super::super::stand::{Authority, Shows, self_signed};
     use super::super::tests::{context, run};
     use super::*;
 
-    struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-    impl Authority {
-        fn new() -> Authority {
-            let mut params = CertificateParams::default();
-            params.distinguished_name.push(rcgen::DnType::CommonName, "test authority");
-            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            Authority(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-        }
-
-        /// A server on this machine with a certificate for `name` that ends on that day; its port.
-        async fn server(&self, name: &str, to: (i32, u8, u8)) -> u16 {
-            let key = KeyPair::generate().unwrap();
-            let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-            params.distinguished_name.push(rcgen::DnType::CommonName, name);
-            params.not_before = rcgen::date_time_ymd(2026, 1, 1);
-            params.not_after = rcgen::date_time_ymd(to.0, to.1, to.2);
-            let leaf = params.signed_by(&key, &self.0).unwrap();
-            let chain = vec![leaf.der().clone(), self.0.der().clone()];
-            let config = rustls::ServerConfig::builder_with_provider(trust::provider()).with_safe_default_protocol_versions().unwrap();
-            let config = config.with_no_client_auth().with_single_cert(chain, PrivateKeyDer::Pkcs8(key.serialize_der().into())).unwrap();
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let port = listener.local_addr().unwrap().port();
-            tokio::spawn(async move {
-                let acceptor = TlsAcceptor::from(Arc::new(config));
-                while let Ok((stream, _)) = listener.accept().await {
-                    let acceptor = acceptor.clone();
-                    tokio::spawn(async move { drop(acceptor.accept(stream).await) });
-                }
-            });
-            port
-        }
-
-        fn write(&self, dir: &Path) {
-            std::fs::write(dir.join("ca.pem"), self.0.pem()).unwrap();
-        }
-    }
+    const LONG: (i32, u8, u8) = (2027, 11, 23);
 
     async fn chain_and_leaf(context: &Context, with: serde_json::Value) -> ((Verdict, String), (Verdict, String)) {
         let seen = run(context, with).await;
@@ -232,16 +198,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_servers_chain_name_and_days_are_judged() {
+    async fn t17_days_left_are_compared_and_a_server_is_judged_by_name_and_chain() {
         let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new());
         authority.write(dir.path());
         let context = context(dir.path());
-        let (well, ended) = (authority.server("shop.example", (2027, 11, 23)).await, authority.server("shop.example", (2026, 11, 20)).await);
+        let well = authority.server(authority.leaf(&["shop.example"], LONG), Shows::Chain).await;
+        let soon = authority.server(authority.leaf(&["shop.example"], (2026, 12, 5)), Shows::Chain).await;
+        let ended = authority.server(authority.leaf(&["shop.example"], (2026, 11, 20)), Shows::Chain).await;
         let with = |port: u16, name: &str| json!({"endpoints": [format!("127.0.0.1:{port}")], "serverName": name, "ca": "/ca.pem"});
 
         let (chain, leaf) = chain_and_leaf(&context, with(well, "shop.example")).await;
         assert_eq!(chain, (Verdict::Ok, "trusted for shop.example, TLS 1.3".into()));
         assert_eq!(leaf, (Verdict::Ok, "ends in 364 days, on 2027-11-23 (shop.example)".into()));
+
+        let (_, leaf) = chain_and_leaf(&context, with(soon, "shop.example")).await;
+        assert_eq!(leaf, (Verdict::Warning, "ends in 11 days, on 2026-12-05 (shop.example)".into()));
 
         let (chain, leaf) = chain_and_leaf(&context, with(ended, "shop.example")).await;
         assert_eq!(chain, (Verdict::Ok, "trusted for shop.example, TLS 1.3".into()));
@@ -251,7 +222,63 @@ mod tests {
         assert_eq!(chain, (Verdict::Critical, "its certificate is for shop.example, and not for other.example".into()));
 
         let (chain, leaf) = chain_and_leaf(&context, json!({"endpoints": [format!("127.0.0.1:{well}")], "serverName": "shop.example"})).await;
-        assert_eq!((chain, leaf.0), ((Verdict::Critical, "no trusted authority has issued its certificate".into()), Verdict::Ok));
+        let ends = "its chain ends too early: test root, which issued test intermediate, is neither shown nor a trusted authority";
+        assert_eq!((chain, leaf.0), ((Verdict::Critical, ends.into()), Verdict::Ok));
+    }
+
+    #[tokio::test]
+    async fn names_are_matched_as_clients_match_them() {
+        let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+        authority.write(dir.path());
+        let context = context(dir.path());
+        let wild = authority.server(authority.leaf(&["*.shop.example", "127.0.0.1"], LONG), Shows::Chain).await;
+        let nameless = authority.server(authority.leaf(&[], LONG), Shows::Chain).await;
+        for (port, name, message) in [
+            (wild, "www.shop.example", "trusted for www.shop.example, TLS 1.3"),
+            (wild, "127.0.0.1", "trusted for 127.0.0.1, TLS 1.3"),
+            (wild, "shop.example", "its certificate is for *.shop.example, 127.0.0.1, and not for shop.example"),
+            (wild, "a.b.shop.example", "its certificate is for *.shop.example, 127.0.0.1, and not for a.b.shop.example"),
+            (wild, "127.0.0.2", "its certificate is for *.shop.example, 127.0.0.1, and not for 127.0.0.2"),
+            (nameless, "common.example", "its certificate has common.example as its common name only, where clients no longer look"),
+        ] {
+            let with = json!({"endpoints": [format!("127.0.0.1:{port}")], "serverName": name, "ca": "/ca.pem"});
+            let (chain, _) = chain_and_leaf(&context, with).await;
+            assert_eq!(chain.1, message, "{name}");
+            assert_eq!(chain.0 == Verdict::Ok, message.starts_with("trusted"), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_chain_lacks_or_has_in_the_wrong_place_is_named() {
+        let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+        authority.write(dir.path());
+        let context = context(dir.path());
+        let leaf = || authority.leaf(&["shop.example"], LONG);
+        let early = "its chain ends too early: test intermediate, which issued shop.example, is neither shown nor a trusted authority";
+        let order = "trusted for shop.example, but its chain is out of order: #2 test root did not issue #1 shop.example";
+        let own = self_signed(&["shop.example"]).server().await;
+        for (port, ca, verdict, message) in [
+            (authority.server(leaf(), Shows::ChainAndRoot).await, true, Verdict::Ok, "trusted for shop.example, TLS 1.3"),
+            (authority.server(leaf(), Shows::LeafAlone).await, true, Verdict::Critical, early),
+            (authority.server(leaf(), Shows::OutOfOrder).await, true, Verdict::Warning, order),
+            (
+                authority.server(leaf(), Shows::ChainAndRoot).await,
+                false,
+                Verdict::Critical,
+                "its chain ends in test root, which is no authority that this agent trusts",
+            ),
+            (own, true, Verdict::Critical, "self-signed: nobody but itself vouches for it"),
+        ] {
+            let mut with = json!({"endpoints": [format!("127.0.0.1:{port}")], "serverName": "shop.example"});
+            if ca {
+                with["ca"] = "/ca.pem".into();
+            }
+            let report = super::super::super::execute("tls.check", with.as_object().unwrap(), &context).await.unwrap();
+            let check = report.checks.last().unwrap();
+            assert_eq!((check.verdict, check.message.as_str()), (verdict, message));
+            let says_what_to_do = !check.hint.is_empty() && check.details[0].starts_with("openssl s_client -connect 127.0.0.1:");
+            assert!(verdict == Verdict::Ok || says_what_to_do, "{check:?}");
+        }
     }
 
     #[tokio::test]

@@ -1,11 +1,14 @@
 //! `tls.check`: certificates of endpoints and files.
 //!
 //! In: servers to ask, globs of files to read. Out: the days left of every certificate found, leaf and chain;
-//! for an endpoint also whether its chain ends in a trusted authority and its certificate is for that host.
+//! for an endpoint also whether its chain is whole, ends in a trusted authority, and is for that host.
 //! A certificate that has ended, or does not hold yet, is critical whatever the thresholds are.
 
 mod certificate;
+mod chain;
 mod endpoint;
+#[cfg(test)]
+pub(super) mod stand;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,7 +19,7 @@ use mainstay_core::{Millis, WallTime};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use self::certificate::Certificate;
+pub(super) use self::certificate::Certificate;
 use super::params::{self, Limits, Span};
 use super::{Context, StepError};
 use crate::host::Host;
@@ -112,7 +115,7 @@ fn checks_of_file(host: &Host, path: &Path, thresholds: Thresholds, now: WallTim
     let many = certificates.len() > 1;
     let all = certificates.iter().enumerate().map(|(i, certificate)| {
         let subject = if many { format!("{subject} #{} {}", i + 1, certificate.name) } else { subject.to_string() };
-        days_left(&subject, certificate, thresholds, now)
+        days_left(DAYS, &subject, certificate, thresholds, now)
     });
     gathered(&subject, all.collect(), thresholds)
 }
@@ -137,9 +140,10 @@ fn not_read(path: &Path, cause: &str) -> Check {
         .with_hint(format!("openssl x509 -noout -text -in {}", super::wording::quoted(&path)))
 }
 
-fn days_left(subject: &str, certificate: &Certificate, thresholds: Thresholds, now: WallTime) -> Check {
+/// Judges the days that a certificate has left. One that does not hold now is critical.
+pub(super) fn days_left(id: &str, subject: &str, certificate: &Certificate, thresholds: Thresholds, now: WallTime) -> Check {
     let days = certificate.days_left(now);
-    let check = Check::measured(DAYS, subject, (days * 10.0).floor() / 10.0, "d", thresholds, certificate.in_words(now));
+    let check = Check::measured(id, subject, (days * 10.0).floor() / 10.0, "d", thresholds, certificate.in_words(now));
     let verdict = if certificate.holds(now) { check.verdict } else { Verdict::Critical };
     let hint = if verdict == Verdict::Ok { "" } else { "renew it, and reload what serves it" };
     Check { verdict, hint: hint.to_owned(), ..check }

@@ -1,46 +1,77 @@
 //! What is looked at over the network: endpoints, certificates, monitoring.
 
-use super::super::{Connections, Effect, Kind, ParamType, Scope, Undo};
-use super::{DURATION, LOOKS_ONLY, NUMBER, TEXTS, optional};
+use super::super::{Connections, Effect, Kind, Param, ParamType, Scope, Undo};
+use super::{DURATION, LOOKS_ONLY, NUMBER, TEXTS, optional, required};
 use crate::time::Millis;
+
+/// What is expected of an HTTP endpoint: of all of a step, or of one of its `endpoints`.
+const HTTP_RULES: [Param; 12] = [
+    optional("method", ParamType::OneOf(&["GET", "HEAD"]), "GET", "How to ask"),
+    optional("requestHeaders", ParamType::Map, "{}", "Headers to send; a credential comes from a connection"),
+    optional("status", ParamType::HttpStatus, "200-399", "Status that is ok"),
+    optional("contains", ParamType::Text, "", "Text that the body must contain"),
+    optional("notContains", ParamType::Text, "", "Text that the body must not contain"),
+    optional("json", ParamType::Values, "{}", "Values that a JSON body must have, by JSON pointer: { /status: ok }"),
+    optional("maxBytes", ParamType::Integer(0, 16 << 20), "any length", "Most bytes that the body may have"),
+    optional("headers", ParamType::Map, "{}", "Headers that the answer must have, by name; * stands for any text"),
+    optional("latency", DURATION, "{ warning: 1s, critical: 5s }", "Time until the answer is complete"),
+    optional("daysLeft", NUMBER, "{ warning: 30, critical: 7 }", "Days until the server's certificate ends"),
+    optional("timeout", ParamType::Duration, "10s", "When to give up on one endpoint"),
+    optional("followRedirects", ParamType::Integer(0, 20), "5", "How many redirects to follow"),
+];
+
+const HTTP_ENDPOINT: ParamType = ParamType::Fields(&joined::<1, 12, 13>([required("url", ParamType::Url, "What to ask for")], HTTP_RULES));
+
+/// Two lists as one. `C` is the sum of the other two.
+const fn joined<const A: usize, const B: usize, const C: usize>(first: [Param; A], second: [Param; B]) -> [Param; C] {
+    let mut all = [first[0]; C];
+    let mut i = 0;
+    while i < C {
+        all[i] = if i < A { first[i] } else { second[i - A] };
+        i += 1;
+    }
+    all
+}
 
 pub(super) const HTTP_CHECK: Kind = Kind {
     name: "http.check",
-    summary: "HTTP endpoints: status, latency, body, redirects and TLS, many at once",
+    summary: "HTTP endpoints: status, latency, body, headers, redirects and certificate, many at once",
     scope: Scope::View,
     effect: Effect::Read,
     idempotent: true,
     undo: Undo::Nothing,
     protection: LOOKS_ONLY,
-    connection: Connections::None,
-    needs: "",
-    params: &[
-        optional("url", ParamType::Url, "", "What to ask for"),
-        optional("urls", ParamType::List(&ParamType::Url), "", "Several of them"),
-        optional("method", ParamType::OneOf(&["GET", "HEAD"]), "GET", "How to ask"),
-        optional("status", ParamType::HttpStatus, "200-399", "Status that is ok"),
-        optional("contains", ParamType::Text, "", "Text that the body must contain"),
-        optional("latency", DURATION, "{ warning: 1s, critical: 5s }", "Time until the answer is complete"),
-        optional("timeout", ParamType::Duration, "10s", "When to give up on one endpoint"),
-        optional("followRedirects", ParamType::Integer(0, 20), "5", "How many redirects to follow"),
-    ],
+    connection: Connections::WhenNamed(&["http"]),
+    needs: "an address that the agent may reach; its `allow_addresses` for loopback and link-local ones",
+    params: &joined::<6, 12, 18>(
+        [
+            optional("url", ParamType::Url, "", "What to ask for"),
+            optional("urls", ParamType::List(&ParamType::Url), "[]", "Several of them"),
+            optional("endpoints", ParamType::List(&HTTP_ENDPOINT), "[]", "Several of them, each with rules of its own: { url: …, status: 204 }"),
+            optional("connection", ParamType::Connection, "", "Connections of kind http, whose URL is asked with their credential"),
+            optional("paths", TEXTS, "the path of its URL", "Paths to ask the connection for"),
+            optional("ca", ParamType::Text, "public authorities", "File of authorities that certificates must end in"),
+        ],
+        HTTP_RULES,
+    ),
     outputs: &[("failed", "number", "Endpoints that are not ok")],
-    default_timeout: Millis::from_secs(60),
-    example: "urls: [https://shop.example/health, https://api.example/health]\nlatency: { warning: 300ms, critical: 2s }",
+    default_timeout: Millis::from_secs(120),
+    example: "urls: [https://shop.example/health, https://api.example/health]\nlatency: { warning: 300ms, critical: 2s }\njson: { /status: ok }",
 };
 
 pub(super) const TLS_CHECK: Kind = Kind {
     name: "tls.check",
-    summary: "Certificates of endpoints and files: days left, chain and host name",
+    summary: "Certificates of endpoints and files: days left, chain, host name and strength",
     scope: Scope::View,
     effect: Effect::Read,
     idempotent: true,
     undo: Undo::Nothing,
     protection: LOOKS_ONLY,
-    connection: Connections::None,
-    needs: "",
+    connection: Connections::WhenNamed(&["tls", "http"]),
+    needs: "an address that the agent may reach; its `allow_addresses` for loopback and link-local ones",
     params: &[
         optional("endpoints", ParamType::List(&ParamType::Endpoint), "[]", "Servers to ask"),
+        optional("connection", ParamType::Connection, "", "Connections of kind tls or http, whose server is asked"),
         optional(
             "files",
             TEXTS,

@@ -1,0 +1,128 @@
+//! Asks one endpoint: sends the request, follows redirects within what is allowed, reads the body.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use reqwest::header::HeaderMap;
+use reqwest::redirect::{Attempt, Policy as Redirects};
+use reqwest::tls::TlsInfo;
+use reqwest::{Client, Url};
+
+use super::endpoint::{Asked, Endpoint};
+use crate::execute::{Context, Outgoing, OutgoingError, trust};
+
+/// One client for each number of redirects that some endpoint lets it follow.
+pub(super) struct Clients {
+    by_redirects: BTreeMap<usize, Client>,
+}
+
+/// What an endpoint answered.
+pub(super) struct Answer {
+    pub status: u16,
+    pub took_ms: f64,
+    /// Where it came from in the end.
+    pub url: Url,
+    pub headers: HeaderMap,
+    /// What is wrong with the body.
+    pub body: Vec<String>,
+    /// The server's certificate, DER, where there was TLS.
+    pub certificate: Option<Vec<u8>>,
+}
+
+/// Why there is no answer.
+pub(super) enum NoAnswer {
+    /// Its address is one that is not reached.
+    NotAsked(OutgoingError),
+    TimedOut,
+    Failed(reqwest::Error),
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("more than {0} redirects")]
+pub(super) struct TooManyRedirects(usize);
+
+impl Clients {
+    /// # Errors
+    /// In words, when authorities cannot be read.
+    pub(super) fn new(asked: &Asked, context: &Context) -> Result<Clients, String> {
+        let roots = match &asked.ca {
+            Some(ca) => trust::roots_of_file(&context.host, &ca.to_string_lossy())?,
+            None => trust::roots(context)?,
+        };
+        let mut tls = trust::client(trust::verifier(roots)?)?;
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let mut by_redirects = BTreeMap::new();
+        for most in asked.endpoints.iter().map(|endpoint| endpoint.rules.follow_redirects) {
+            if let Entry::Vacant(entry) = by_redirects.entry(most) {
+                entry.insert(client(&tls, &context.outgoing, most)?);
+            }
+        }
+        Ok(Clients { by_redirects })
+    }
+
+    /// # Errors
+    /// Why there is no answer.
+    pub(super) async fn ask(&self, endpoint: &Endpoint, context: &Context) -> Result<Answer, NoAnswer> {
+        if let Some(Err(refused)) = literal(&endpoint.url).map(|(host, address)| context.outgoing.judge(&host, address)) {
+            return Err(NoAnswer::NotAsked(refused));
+        }
+        let Some(client) = self.by_redirects.get(&endpoint.rules.follow_redirects) else { return Err(NoAnswer::TimedOut) };
+        let answer = answer(client, endpoint, context);
+        match tokio::time::timeout(endpoint.rules.timeout.as_duration(), answer).await {
+            Err(_) => Err(NoAnswer::TimedOut),
+            Ok(answer) => answer.map_err(NoAnswer::Failed),
+        }
+    }
+}
+
+fn client(tls: &rustls::ClientConfig, outgoing: &Outgoing, most: usize) -> Result<Client, String> {
+    let judge = outgoing.clone();
+    let builder = Client::builder()
+        .tls_backend_preconfigured(tls.clone())
+        .tls_info(true)
+        .dns_resolver(Arc::new(outgoing.clone()))
+        .redirect(Redirects::custom(move |attempt| redirect(attempt, &judge, most)))
+        .no_proxy()
+        .referer(false)
+        .pool_max_idle_per_host(0)
+        .user_agent(concat!("mainstay/", env!("CARGO_PKG_VERSION")));
+    builder.build().map_err(|error| trust::root_cause(&error))
+}
+
+fn redirect(attempt: Attempt<'_>, outgoing: &Outgoing, most: usize) -> reqwest::redirect::Action {
+    if most == 0 {
+        return attempt.stop();
+    }
+    if attempt.previous().len() > most {
+        return attempt.error(TooManyRedirects(most));
+    }
+    match literal(attempt.url()).map(|(host, address)| outgoing.judge(&host, address)) {
+        Some(Err(refused)) => attempt.error(refused),
+        _ => attempt.follow(),
+    }
+}
+
+/// The address of a URL that names no host but an address; such a one is not asked of the resolver.
+fn literal(url: &Url) -> Option<(String, IpAddr)> {
+    let host = url.host_str()?;
+    host.trim_matches(['[', ']']).parse().ok().map(|address| (host.to_owned(), address))
+}
+
+async fn answer(client: &Client, endpoint: &Endpoint, context: &Context) -> Result<Answer, reqwest::Error> {
+    let Endpoint { url, rules } = endpoint;
+    let from_ms = context.host.monotonic_ms();
+    let request = client.request(rules.method.clone(), url.clone()).headers(rules.request_headers.clone());
+    let mut response = request.send().await?;
+    let certificate = response.extensions().get::<TlsInfo>().and_then(TlsInfo::peer_certificate).map(<[u8]>::to_vec);
+    let (status, last_url, headers) = (response.status().as_u16(), response.url().clone(), response.headers().clone());
+    let mut body = rules.body.begin();
+    while let Some(piece) = response.chunk().await? {
+        if !body.take(&piece) {
+            break;
+        }
+    }
+    let took_ms = context.host.monotonic_ms().saturating_sub(from_ms) as f64;
+    Ok(Answer { status, took_ms, url: last_url, headers, body: body.problems(), certificate })
+}
