@@ -20,7 +20,7 @@ const CUT_WORD_MAX: usize = 4 << 10;
 /// `BEGIN` line does not swallow the rest of a stream.
 const KEY_LINES_MAX: u32 = 400;
 
-/// What each shape's automaton may cache: 19 of them fit an agent that rests within 20 MiB.
+/// What each shape's automaton may cache: all of them together fit an agent that rests within 20 MiB.
 const DFA_BYTES: usize = 128 << 10;
 
 /// One shape, and what it is replaced by (`$name` puts back what may be seen).
@@ -37,10 +37,11 @@ static SHAPES: LazyLock<Vec<Shape>> = LazyLock::new(|| {
     let escaped = format!(r#"(?i)(?P<name>\\"{SECRET_NAME}\\"\s*:\s*\\")(?:[^"\\])+(?P<end>\\")"#);
     let bare = format!(r#"(?i)(?P<name>\b{SECRET_NAME}\s*[:=]\s*)[^\s"'&,;<>\[\]{{}}()]+"#);
     let option = format!(r#"(?i)(?P<name>(?:^|\s)--?{SECRET_NAME}\s+)[^\s-]\S*"#);
-    let shapes: [(&str, &'static str); 19] = [
+    let shapes: [(&str, &'static str); 23] = [
         // A whole key in one text; a key spread over lines is the `Redactor`'s.
-        (r"(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|$)", "[redacted]"),
-        (r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]{1,20}://)[^\s/@:\x22']*:[^\s@\x22']+@", "${scheme}[redacted]@"),
+        (r"(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|$)", "[redacted]"),
+        // To the last @ before a slash: a password that was not escaped may hold one.
+        (r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]{1,20}://)[^\s/@:\x22']*:(?:[^\s/\x22']+|[^\s@\x22']+)@", "${scheme}[redacted]@"),
         (r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]{1,20}://)[A-Za-z0-9_.~%-]{16,}@", "${scheme}[redacted]@"),
         (
             r"(?i)(?P<name>\b(?:proxy-)?authorization[\x22']?\s*[:=]\s*[\x22']?)(?P<scheme>(?:bearer|basic|token|digest|negotiate|apikey|aws4-hmac-sha256)\s+)?[^\r\n\x22']+",
@@ -54,11 +55,25 @@ static SHAPES: LazyLock<Vec<Shape>> = LazyLock::new(|| {
         (r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,})", "[redacted]"),
         (r"\bglpat-[A-Za-z0-9_-]{16,}|\bgl(?:dt|rt|ptt|cbt|soat)-[A-Za-z0-9_-]{16,}", "[redacted]"),
         (r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}|\bxapp-[A-Za-z0-9-]{10,}", "[redacted]"),
-        (r"https://hooks\.slack\.com/(?:services|workflows)/[A-Za-z0-9/_-]+", "https://hooks.slack.com/[redacted]"),
+        (
+            r"(?P<host>https://(?:hooks\.slack\.com|discord(?:app)?\.com|[a-z0-9.-]+\.webhook\.office\.com))/(?:services|workflows|api/webhooks|webhookb2)/[A-Za-z0-9/@_-]+",
+            "${host}/[redacted]",
+        ),
         (r"\b(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{10,}|\bwhsec_[A-Za-z0-9]{16,}|\bsk-[A-Za-z0-9_-]{20,}", "[redacted]"),
         (
-            r"\b(?:npm_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{30,}|dckr_pat_[A-Za-z0-9_-]{20,}|hv[sbr]\.[A-Za-z0-9_-]{20,}|AIza[A-Za-z0-9_-]{35}|AGE-SECRET-KEY-1[A-Z0-9]{20,}|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,})",
+            r"\b(?:npm_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{30,}|dckr_pat_[A-Za-z0-9_-]{20,}|hv[sbr]\.[A-Za-z0-9_-]{20,}|AIza[A-Za-z0-9_-]{35}|AGE-SECRET-KEY-1[A-Z0-9]{20,}|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}|ya29\.[A-Za-z0-9_-]{20,}|dop_v1_[a-f0-9]{32,}|hf_[A-Za-z0-9]{30,}|glsa_[A-Za-z0-9_]{30,}|lin_api_[A-Za-z0-9]{30,}|mst1\.[0-9a-f]{64}\.[0-9a-f]{64})",
             "[redacted]",
+        ),
+        // What is kept of a password: enough to try words on.
+        (r"(?:\$(?:2[abxy]|argon2(?:id|i|d)|1|5|6|y|scrypt)\$[^\s:\x22']{12,}|\bSCRAM-SHA-(?:1|256|512)\$[^\s\x22']{12,})", "[redacted]"),
+        // Signed URLs open what they name.
+        (r"(?i)(?P<name>[?&](?:sig|x-amz-signature|x-amz-credential|x-goog-signature|signature)=)[^&\s\x22'<>]+", "${name}[redacted]"),
+        // A statement that sets a password, and what databases log of it.
+        (r"(?i)(?P<name>\b(?:password|identified\s+by(?:\s+password)?|requirepass|masterauth)\s+['\x22])(?:[^'\x22]|'')+", "${name}[redacted]"),
+        // Client programs that take it as a part of an option, in a configuration or in the clear.
+        (
+            r"(?i)(?P<name>\b(?:mysql|mysqldump|mysqladmin|mariadb|mariadb-dump)\b[^\n|;]*?\s-p|\bcurl\b[^\n|;]*?\s(?:-u|--user)[\s=]+[^\s:]+:|\b(?:requirepass|masterauth)\s+|\x22auth\x22\s*:\s*\x22|\blogin\s+\S+\s+password\s+|\b_auth(?:Token)?\s*=\s*)[^\s\x22']+",
+            "${name}[redacted]",
         ),
         (&escaped, "${name}[redacted]${end}"),
         (&quoted, "${name}[redacted]${end}"),
@@ -167,7 +182,8 @@ impl Redactor {
         }
         if let Some(begin) = line.find("-----BEGIN ") {
             let rest = &line[begin..];
-            if rest.contains("PRIVATE KEY-----") && !rest.contains("-----END ") {
+            let is_private = rest.contains("PRIVATE KEY-----") || rest.contains("PRIVATE KEY BLOCK-----");
+            if is_private && !rest.contains("-----END ") {
                 self.key_lines = Some(1);
                 return Some(redact_line(&line[..begin]) + MARK);
             }
@@ -189,7 +205,7 @@ mod tests {
 
     #[test]
     fn every_shape_compiles() {
-        assert_eq!(SHAPES.len(), 19);
+        assert_eq!(SHAPES.len(), 23);
     }
 
     #[test]
