@@ -5,9 +5,10 @@
 //! leader knows ([`Seen`]) and answers with further commands and with the reasons for which anything
 //! waits ([`Waits`]). Agents use the same crate for the pure half of their own work ([`reconcile`]).
 //!
-//! Plans hold conditions and values that are computed ([`expr`]). That needs libraries whose answers may
-//! change from one version to the next, so [`state`] and [`State::apply`] never use it: who proposes a
-//! command evaluates first, and the result goes into the command. A test holds this.
+//! Plans hold conditions and values that are computed ([`expr`]), and schedules, windows and freezes
+//! ([`calendar`]). Those need libraries whose answers may change from one version to the next, so
+//! [`state`] and [`State::apply`] never use them: who proposes a command evaluates first, and the result
+//! goes into the command. A test holds this.
 //!
 //! Nothing here does I/O, reads a clock, draws a random number or runs asynchronously: times, ids and
 //! random values enter inside a command. The crate's dependencies keep it so.
@@ -15,6 +16,7 @@
 pub mod artifact;
 pub mod authz;
 pub mod bounds;
+pub mod calendar;
 pub mod catalogue;
 pub mod codec;
 pub mod command;

@@ -24,7 +24,7 @@ const ALLOWED: [(&str, &[&str]); 8] = [
 ];
 
 /// What the pure core may not see: anything with I/O, tasks, a clock or randomness.
-const NOT_IN_CORE: [&str; 10] = ["tokio", "tonic", "openraft", "kube", "rustls", "reqwest", "rand", "redb", "jiff", "mainstay-client"];
+const NOT_IN_CORE: [&str; 11] = ["tokio", "tonic", "openraft", "kube", "rustls", "reqwest", "rand", "redb", "chrono", "time", "mainstay-client"];
 
 fn packages() -> BTreeMap<String, Value> {
     let output = Command::new(env!("CARGO"))
@@ -58,6 +58,20 @@ fn the_core_is_pure() {
     let own = dependencies(&packages()["mainstay-core"]);
     let wrong: Vec<&String> = own.iter().filter(|dependency| NOT_IN_CORE.contains(&dependency.as_str())).collect();
     assert!(wrong.is_empty(), "mainstay-core may not depend on {wrong:?}");
+}
+
+/// Without `std` the calendar's library has neither a clock nor files, and takes its zones from the program.
+#[test]
+fn the_calendar_of_the_core_has_no_clock() {
+    let packages = packages();
+    let all = packages["mainstay-core"]["dependencies"].as_array().into_iter().flatten();
+    let jiff = all.filter(|dependency| dependency["name"] == "jiff" && dependency["kind"].is_null()).collect::<Vec<_>>();
+    let [jiff] = jiff.as_slice() else { panic!("mainstay-core depends on jiff once: {jiff:?}") };
+    assert_eq!(jiff["uses_default_features"], false);
+    let features: Vec<&str> = jiff["features"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    assert!(features.contains(&"tzdb-bundle-always"), "{features:?}");
+    let wrong: Vec<&&str> = features.iter().filter(|feature| !["alloc", "serde", "tzdb-bundle-always"].contains(feature)).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
 }
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
