@@ -9,6 +9,7 @@
     reason = "a test that cannot go on stops with words"
 )]
 
+pub mod canary;
 pub mod faults;
 pub mod process;
 pub mod servers;
