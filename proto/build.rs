@@ -15,7 +15,7 @@ const FILES: [&str; 7] = [
 ];
 
 /// Fields that hold an enum, and the function that writes its word.
-const ENUMS: [(&str, &str); 16] = [
+const ENUMS: [(&str, &str); 17] = [
     ("Check.verdict", "verdict"),
     ("Run.verdict", "verdict"),
     ("Work.verdict", "verdict"),
@@ -30,6 +30,7 @@ const ENUMS: [(&str, &str); 16] = [
     ("Member.role", "member_role"),
     ("Node.link", "link_state"),
     ("DesiredAttempt.cancel", "cancel"),
+    ("Remark.severity", "severity"),
     ("ArtifactFile.kind", "artifact_kind"),
     ("Artifact.kind", "artifact_kind"),
 ];

@@ -16,6 +16,7 @@ pub enum Method {
     ApplyPlan,
     StartRun,
     AbortRun,
+    ApproveRun,
     ForgetNode,
     HoldLease,
     FreeClaim,
@@ -38,12 +39,13 @@ pub enum Method {
 }
 
 impl Method {
-    pub const ALL: [Method; 21] = [
+    pub const ALL: [Method; 22] = [
         Method::Look,
         Method::ReadAudit,
         Method::ApplyPlan,
         Method::StartRun,
         Method::AbortRun,
+        Method::ApproveRun,
         Method::ForgetNode,
         Method::HoldLease,
         Method::FreeClaim,
@@ -141,6 +143,7 @@ pub fn authorize(caller: &Caller<'_>, method: Method, subject: Subject<'_>) -> R
             (Method::HoldLease, Subject::Lease(lease)) => deny(format!("client {name} holds leases named client/{name}/…, not {lease}")),
             _ => deny(format!("client {name} may hold leases and nothing else")),
         },
+        Identity::Run(_) => deny("a run calls nobody".to_owned()),
         Identity::Hands(_) | Identity::ClusterAgent { .. } | Identity::Worker { .. } => {
             deny(format!("a {} has no work in this version", caller.identity.role()))
         }
@@ -154,6 +157,7 @@ fn operator(role: OperatorRole, method: Method, subject: Subject<'_>) -> Result<
         | Method::ApplyPlan
         | Method::StartRun
         | Method::AbortRun
+        | Method::ApproveRun
         | Method::HoldLease
         | Method::FreeClaim
         | Method::ForgetArtifact => OperatorRole::Operator,

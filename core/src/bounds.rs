@@ -31,8 +31,11 @@ pub const DESCRIPTION_BYTES: usize = 4 << 10;
 pub const PLANS: usize = 1_000;
 /// Targets of one step, times steps: the work items of one run.
 pub const RUN_WORK: usize = 100_000;
-/// Finished runs kept per plan; older ones leave the state.
-pub const RUNS_KEPT: usize = 20;
+/// Finished runs kept per plan, of those that went well and of those that did not, unless the plan says how
+/// many; older ones leave the state.
+pub const RUNS_KEPT: u32 = 20;
+/// Most of them that a plan can ask for.
+pub const RUNS_KEPT_MAX: u32 = 200;
 /// Runs of all plans that have not ended.
 pub const RUNS_OPEN: usize = 1_000;
 /// Typed outputs of a step, and the tail of what it printed.
@@ -79,6 +82,8 @@ pub const OPERATORS: usize = 1_000;
 pub const REASON_BYTES: usize = 512;
 /// Revoked identities.
 pub const REVOKED: usize = 10_000;
+/// Approvals kept with one run.
+pub const APPROVALS: usize = 256;
 /// Attempts of one step on one target.
 pub const ATTEMPTS: u32 = 10;
 /// One artifact or full output: what a coordinator's disk takes in a few seconds.

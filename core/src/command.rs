@@ -14,9 +14,11 @@ use crate::id::{AgentId, AttemptId, LeaseName, LedgerId, MemberId, MeshName, Pla
 use crate::identity::Identity;
 use crate::plan::Plan;
 use crate::state::agent::Hello;
+use crate::state::approval::Decided;
 use crate::state::enrolment::{JoinGrant, OperatorRole, TokenId};
 use crate::state::lease::{Holder, LeaseSpec};
 use crate::state::member::Member;
+use crate::state::resolution::Resolution;
 use crate::state::run::{Direction, Outcome, RunEnd, WorkState};
 use crate::time::{MeshTime, WallTime};
 
@@ -168,10 +170,75 @@ pub enum Command {
         plan: PlanName,
         revision: Option<u32>,
         inputs: BTreeMap<String, serde_json::Value>,
+        /// The connections of steps whose `connection` is an expression, filled in by the sender.
+        #[serde(default)]
+        connections: BTreeMap<StepName, String>,
+        /// Why windows and freezes do not count for this run, where somebody says that they do not.
+        #[serde(default)]
+        without_calendar: Option<String>,
     },
     AbortRun {
         run: RunId,
         reason: String,
+    },
+    /// Nothing further is begun until it is resumed; what is under way goes on.
+    PauseRun {
+        run: RunId,
+        reason: String,
+    },
+    ResumeRun {
+        run: RunId,
+    },
+    /// Takes back what an ended run did; of an open one, as an abort.
+    UndoRun {
+        run: RunId,
+        reason: String,
+    },
+    /// What did not come off in an ended run is done again; `step` for one step only. What may have begun is
+    /// among it only when `unknown` says so: it is the operator's word that doing it again is right.
+    RetryRun {
+        run: RunId,
+        step: Option<StepName>,
+        unknown: bool,
+    },
+    /// A person agrees, or does not, to what they saw.
+    DecideApproval {
+        run: RunId,
+        decided: Decided,
+    },
+    /// The plan's schedules start nothing until it is resumed.
+    SuspendPlan {
+        plan: PlanName,
+        reason: String,
+    },
+    ResumePlan {
+        plan: PlanName,
+    },
+    /// A schedule's instant has come: a run starts, or why not is counted.
+    FireSchedule {
+        plan: PlanName,
+        revision: u32,
+        /// Its place among the plan's schedules.
+        schedule: u32,
+        instant: WallTime,
+        /// Earlier instants that nobody acted on.
+        missed: u32,
+        firing: Firing,
+        connections: BTreeMap<StepName, String>,
+    },
+    /// What a step's expressions came to; `None` stands for all targets.
+    ResolveStep {
+        run: RunId,
+        step: StepName,
+        direction: Direction,
+        resolved: Vec<(Option<Target>, Resolution)>,
+    },
+    /// Ends a work item that no agent had: omitted, failed before anything was done, or done by the mesh itself.
+    SettleStep {
+        run: RunId,
+        step: StepName,
+        target: Target,
+        state: WorkState,
     },
     /// Offers a step to an agent. `number` is the attempt's number as the sender expects it.
     OfferAttempt {
@@ -249,6 +316,17 @@ pub enum Command {
     },
 }
 
+/// What a schedule's instant leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Firing {
+    Start,
+    /// It is too late for it.
+    Missed,
+    /// An earlier run has not ended.
+    Held,
+}
+
 /// Why an attempt is to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CancelReason {
@@ -257,6 +335,33 @@ pub enum CancelReason {
 }
 
 impl Command {
+    /// Starts the current revision of a plan that needs no inputs.
+    #[must_use]
+    pub fn start(plan: PlanName) -> Command {
+        Command::StartRun { plan, revision: None, inputs: BTreeMap::new(), connections: BTreeMap::new(), without_calendar: None }
+    }
+
+    /// The least feature level of a mesh that can have it in its log.
+    #[must_use]
+    pub fn level(&self) -> u32 {
+        match self {
+            Command::PauseRun { .. }
+            | Command::ResumeRun { .. }
+            | Command::UndoRun { .. }
+            | Command::RetryRun { .. }
+            | Command::DecideApproval { .. }
+            | Command::SuspendPlan { .. }
+            | Command::ResumePlan { .. }
+            | Command::FireSchedule { .. }
+            | Command::ResolveStep { .. }
+            | Command::SettleStep { .. }
+            | Command::RecordArtifact { .. }
+            | Command::ForgetArtifact { .. }
+            | Command::NoteArtifactCopies { .. } => 2,
+            _ => 1,
+        }
+    }
+
     /// Whether the change belongs in the audit log: what people, programs and machines asked for, and what
     /// the mesh did to runs and claims. Leaves out what comes with every attempt and every lease renewal.
     #[must_use]
@@ -276,6 +381,8 @@ impl Command {
                 | Command::BeginAttempt { .. }
                 | Command::WithdrawAttempt { .. }
                 | Command::SkipStep { .. }
+                | Command::ResolveStep { .. }
+                | Command::SettleStep { .. }
                 | Command::RecordArtifact { .. }
                 | Command::NoteArtifactCopies { .. }
         )
@@ -308,7 +415,28 @@ impl fmt::Display for Command {
             Command::ForgetLease { name } => write!(f, "forget lease {name}"),
             Command::ApplyPlan { plan, .. } => write!(f, "apply plan {} ({})", plan.name, &plan.digest[..12.min(plan.digest.len())]),
             Command::RemovePlan { plan } => write!(f, "remove plan {plan}"),
+            Command::StartRun { plan, without_calendar: Some(reason), .. } => {
+                write!(f, "start run of {plan} in spite of windows and freezes: {reason}")
+            }
             Command::StartRun { plan, .. } => write!(f, "start run of {plan}"),
+            Command::PauseRun { run, reason } => write!(f, "pause run {run}: {reason}"),
+            Command::ResumeRun { run } => write!(f, "resume run {run}"),
+            Command::UndoRun { run, reason } => write!(f, "undo run {run}: {reason}"),
+            Command::RetryRun { run, step, unknown } => {
+                write!(f, "retry run {run}")?;
+                if let Some(step) = step {
+                    write!(f, ", step {step}")?;
+                }
+                f.write_str(if *unknown { ", unknown outcomes too" } else { "" })
+            }
+            Command::DecideApproval { run, decided } => write!(f, "{decided} of run {run}"),
+            Command::SuspendPlan { plan, reason } => write!(f, "suspend plan {plan}: {reason}"),
+            Command::ResumePlan { plan } => write!(f, "resume plan {plan}"),
+            Command::FireSchedule { plan, schedule, firing, .. } => write!(f, "schedule {} of plan {plan}: {firing:?}", schedule + 1),
+            Command::ResolveStep { run, step, direction, resolved } => {
+                write!(f, "resolve {direction} {run}/{step}, {} results", resolved.len())
+            }
+            Command::SettleStep { run, step, target, state } => write!(f, "settle {run}/{step} on {target}, {state}"),
             Command::AbortRun { run, reason } => write!(f, "abort run {run}: {reason}"),
             Command::OfferAttempt { run, step, target, direction, number, agent, .. } => {
                 write!(f, "offer {direction} {run}/{step} on {target} to {agent}, attempt {number}")

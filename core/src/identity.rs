@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AgentId, ClusterName, MemberId, MeshName, NameError, PrincipalName};
+use crate::id::{AgentId, ClusterName, MemberId, MeshName, NameError, PrincipalName, RunId};
 
 /// An identity within a mesh. Written as the path of its SPIFFE URI, for example `operator/ana`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -25,6 +25,8 @@ pub enum Identity {
     Operator(PrincipalName),
     /// `client/NAME`
     Client(PrincipalName),
+    /// `run/RUN`: a run that holds a lease. Nobody has a certificate of it.
+    Run(RunId),
 }
 
 impl Identity {
@@ -38,7 +40,10 @@ impl Identity {
     pub fn from_uri(uri: &str) -> Result<(MeshName, Identity), NameError> {
         let rest = uri.strip_prefix("spiffe://").ok_or_else(|| wrong(uri))?;
         let (mesh, path) = rest.split_once('/').ok_or_else(|| wrong(uri))?;
-        Ok((mesh.parse()?, path.parse()?))
+        match path.parse()? {
+            Identity::Run(_) => Err(wrong(uri)),
+            identity => Ok((mesh.parse()?, identity)),
+        }
     }
 
     /// The noun for messages and metrics.
@@ -52,6 +57,7 @@ impl Identity {
             Identity::Worker { .. } => "worker",
             Identity::Operator(_) => "operator",
             Identity::Client(_) => "client",
+            Identity::Run(_) => "run",
         }
     }
 }
@@ -74,6 +80,7 @@ impl fmt::Display for Identity {
             Identity::Worker { cluster, attempt } => write!(f, "cluster/{cluster}/worker/{attempt}"),
             Identity::Operator(name) => write!(f, "operator/{name}"),
             Identity::Client(name) => write!(f, "client/{name}"),
+            Identity::Run(run) => write!(f, "run/{run}"),
         }
     }
 }
@@ -91,6 +98,7 @@ impl FromStr for Identity {
             ["cluster", cluster, "worker", attempt] => Identity::Worker { cluster: cluster.parse()?, attempt: attempt.parse()? },
             ["operator", name] => Identity::Operator(name.parse()?),
             ["client", name] => Identity::Client(name.parse()?),
+            ["run", run] => Identity::Run(run.parse()?),
             _ => return Err(wrong(path)),
         })
     }
@@ -142,6 +150,7 @@ mod tests {
             "spiffe://local/operator/ana/x",
             "spiffe://local/operator/",
             "spiffe://local/cluster/p/node/../x",
+            "spiffe://local/run/daily-1",
         ] {
             assert!(Identity::from_uri(uri).is_err(), "{uri}");
         }

@@ -1,14 +1,16 @@
 //! What must hold of every state, as named functions with a sentence each. Tests ask after each entry,
 //! debug builds of a coordinator after each batch, and `mainstay doctor` on demand.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::artifact::ArtifactKind;
+use crate::id::{StepName, Target};
+use crate::rollout::is_in_plans_rollout;
 use crate::state::State;
 use crate::state::artifact::RunArtifacts;
 use crate::state::attempt::{Attempt, Phase};
 use crate::state::lease::Lease;
-use crate::state::run::{Direction, Run, RunPhase, WorkState};
+use crate::state::run::{Direction, Run, RunPhase, Work, WorkState};
 
 /// An invariant: its name, what it says, and the first thing that breaks it.
 pub struct Invariant {
@@ -108,7 +110,12 @@ fn needs(state: &State) -> Option<String> {
             }
             for need in &step.needs {
                 let (Some(needed), Some(targets)) = (run.plan.step(need), run.work.get(need)) else { continue };
-                if !targets.values().all(|work| run.passed(needed, work)) {
+                let node_by_node = is_in_plans_rollout(run, step) && is_in_plans_rollout(run, needed);
+                let counts = |target: &Target| !node_by_node || run.work(&step.name, target).is_some_and(|work| work.attempts(Direction::Do) > 0);
+                // What an operator has done again had ended before.
+                let well = |work: &Work| run.passed(needed, work) || work.was_begun_anew();
+                let all_well = targets.iter().filter(|(target, _)| counts(target)).all(|(_, work)| well(work));
+                if !all_well && (node_by_node || !run.is_within_budget(needed)) {
                     return Some(format!("{}/{} was offered, and {need} had not gone well", run.id, step.name));
                 }
             }
@@ -119,10 +126,16 @@ fn needs(state: &State) -> Option<String> {
 
 fn undo_order(state: &State) -> Option<String> {
     state.runs.values().find_map(|run| {
-        let undone: Vec<(u64, bool)> =
-            run.works().filter_map(|(_, _, work)| Some((work.order, matches!(work.undo.as_ref()?, WorkState::Waiting)))).collect();
-        let highest_waiting = undone.iter().filter(|(_, waiting)| *waiting).map(|(order, _)| *order).max()?;
-        undone.iter().any(|(order, waiting)| !waiting && *order < highest_waiting).then(|| format!("{} undoes out of order", run.id))
+        let undone: Vec<(&StepName, u64, bool)> =
+            run.works().filter_map(|(step, _, work)| Some((step, work.order, matches!(work.undo.as_ref()?, WorkState::Waiting)))).collect();
+        // The targets of one step go side by side.
+        let mut waiting: BTreeMap<&StepName, u64> = BTreeMap::new();
+        for (step, order, _) in undone.iter().filter(|(_, _, waiting)| *waiting) {
+            let highest = waiting.entry(step).or_default();
+            *highest = (*highest).max(*order);
+        }
+        let early = |step: &StepName, order: u64| waiting.iter().any(|(other, highest)| *other != step && *highest > order);
+        undone.iter().any(|(step, order, waiting)| !waiting && early(step, *order)).then(|| format!("{} undoes out of order", run.id))
     })
 }
 

@@ -13,6 +13,7 @@
 //! Nothing here does I/O, reads a clock, draws a random number or runs asynchronously: times, ids and
 //! random values enter inside a command. The crate's dependencies keep it so.
 
+pub mod almanac;
 pub mod artifact;
 pub mod authz;
 pub mod bounds;
@@ -21,14 +22,17 @@ pub mod catalogue;
 pub mod codec;
 pub mod command;
 pub mod decide;
+pub mod evaluate;
 pub mod expr;
 pub mod id;
 pub mod identity;
 pub mod invariant;
 pub mod plan;
+pub mod preview;
 pub mod reconcile;
 pub mod reply;
 pub mod report;
+pub mod rollout;
 pub mod seen;
 pub mod state;
 pub mod time;

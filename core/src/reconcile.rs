@@ -95,7 +95,7 @@ impl State {
                     direction: attempt.direction,
                     number: attempt.number,
                     kind: run.kind_of(&attempt.step, attempt.direction)?.to_owned(),
-                    with: run.with_of(&attempt.step, attempt.direction)?.clone(),
+                    with: with_target(run.with_of(&attempt.step, &attempt.target, attempt.direction)?.clone(), &attempt.target),
                     timeout: run.timeout_of(&attempt.step, attempt.direction)?,
                     begun: matches!(attempt.phase, Phase::Begun { .. }),
                     cancel: attempt.cancel,
@@ -104,6 +104,15 @@ impl State {
             .collect();
         Desired { incarnation: self.incarnation, generation: self.generation, attempts }
     }
+}
+
+/// The parameters for one target: where a step names its connections by a pattern, the agent gets the one that
+/// is meant.
+fn with_target(mut with: Map<String, Value>, target: &Target) -> Map<String, Value> {
+    if let Target::Connection(name) = target {
+        with.insert(catalogue::CONNECTION_PARAM.to_owned(), Value::String(name.to_string()));
+    }
+    with
 }
 
 /// Compares. `running` holds every attempt that this process is at, from Accept to the written end.

@@ -12,9 +12,12 @@
 
 use imbl::OrdMap;
 
-use crate::id::{AgentId, LeaseName, Token};
+use std::collections::BTreeMap;
+
+use crate::id::{AgentId, LeaseName, PlanName, StepName, Token};
 use crate::identity::Identity;
-use crate::time::MeshTime;
+use crate::plan::Gate;
+use crate::time::{MeshTime, Millis, WallTime};
 
 /// The leader's own observations. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +29,39 @@ pub struct Seen {
     pub renewals: OrdMap<(LeaseName, Token), MeshTime>,
     /// When each waiter last asked.
     pub waiters: OrdMap<(LeaseName, Identity, String), MeshTime>,
+    /// What the wall clock says of each window and freeze that an open run has.
+    pub calendar: BTreeMap<Gate, Opening>,
+    /// Schedules of which an instant has come.
+    pub due: Vec<Due>,
+}
+
+/// Whether a window or freeze lets a step begin now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opening {
+    Open {
+        until: Option<WallTime>,
+    },
+    /// In words, with the instant at which it opens.
+    Closed {
+        evidence: String,
+        until: Option<WallTime>,
+    },
+}
+
+/// An instant of a schedule that nobody has acted on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    pub plan: PlanName,
+    pub revision: u32,
+    pub schedule: u32,
+    /// The newest one.
+    pub instant: WallTime,
+    /// How many there were before it.
+    pub missed: u32,
+    /// How long ago it was.
+    pub late: Millis,
+    /// Connections of steps that name them by an expression.
+    pub connections: BTreeMap<StepName, String>,
 }
 
 /// The leader's end of an agent's link.

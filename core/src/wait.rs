@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::id::{AgentId, AttemptId, ConnectionName, RunId, StepName, Target};
+use crate::id::{AgentId, AttemptId, ConnectionName, LeaseName, RunId, StepName, Target};
+use crate::state::enrolment::OperatorRole;
 use crate::state::run::Direction;
 use crate::time::{MeshTime, Millis};
 
@@ -51,6 +52,34 @@ pub enum Reason {
     NotHeardOf { agent: AgentId, attempt: AttemptId },
     /// Undo goes in reverse: something later is taken back first.
     UndoOf { step: StepName, target: Target },
+    /// Somebody holds the run up.
+    Paused { by: String, reason: String, run: RunId },
+    /// Its expressions are being evaluated.
+    Evaluating,
+    /// An earlier wave has not ended.
+    Wave { wave: usize, of: usize },
+    /// The wave before has ended, and is watched for a while.
+    Soak { wave: usize, of: usize },
+    /// As many targets as may be are unavailable.
+    Unavailable { going: usize, failed: usize, away: usize, most: usize },
+    /// A gate is closed, or nobody knows.
+    Gate { gate: String, evidence: String },
+    /// Somebody else has the lease.
+    LeaseHeld { name: LeaseName, by: String },
+    /// A person has to agree.
+    Approval {
+        run: RunId,
+        step: Option<StepName>,
+        wave: Option<u32>,
+        by: OperatorRole,
+        /// Who may not, because they started the run.
+        not: Option<String>,
+        message: String,
+        /// [`crate::state::run::Run::sight`] of what there is to agree to.
+        seen: String,
+        /// Whose earlier approval has expired.
+        expired: Option<String>,
+    },
 }
 
 impl fmt::Display for Reason {
@@ -70,6 +99,40 @@ impl fmt::Display for Reason {
             Reason::Stopping { agent, .. } => write!(f, "agent {agent} has been told to stop"),
             Reason::NotHeardOf { agent, .. } => write!(f, "agent {agent} began it and is not connected"),
             Reason::UndoOf { step, target } => write!(f, "undo goes in reverse: {step} on {target} comes first"),
+            Reason::Paused { by, reason, run } => {
+                write!(f, "paused by {by}")?;
+                if !reason.is_empty() {
+                    write!(f, " ({reason})")?;
+                }
+                write!(f, ": mainstay run resume {run}")
+            }
+            Reason::Evaluating => f.write_str("its expressions are being evaluated"),
+            Reason::Wave { wave, of } => write!(f, "wave {wave} of {of} has not ended"),
+            Reason::Soak { wave, of } => write!(f, "wave {wave} of {of} has ended and soaks"),
+            Reason::Unavailable { going, failed, away, most } => {
+                let parts = [(*going, "under way"), (*failed, "failed"), (*away, "not connected")];
+                let parts: Vec<String> = parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+                write!(f, "at most {most} unavailable at once: {}", parts.join(", "))
+            }
+            Reason::Gate { gate, evidence } => write!(f, "gate: {gate}: {evidence}"),
+            Reason::LeaseHeld { name, by } => write!(f, "lease {name} is held by {by}"),
+            Reason::Approval { run, step, wave, by, not, message, expired, .. } => {
+                if !message.is_empty() {
+                    write!(f, "{message}: ")?;
+                }
+                write!(f, "approval by an {by}")?;
+                if let Some(not) = not {
+                    write!(f, " other than {not}")?;
+                }
+                if let Some(expired) = expired {
+                    write!(f, "; the one of {expired} has expired")?;
+                }
+                write!(f, ":  mainstay run approve {run}")?;
+                if let Some(step) = step {
+                    write!(f, " --step {step}")?;
+                }
+                wave.map_or(Ok(()), |wave| write!(f, " --wave {wave}"))
+            }
         }
     }
 }

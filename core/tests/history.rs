@@ -19,7 +19,7 @@ fn keyed(rig: &Rig, who: &str, key: &str, command: Command) -> Entry {
 }
 
 fn start() -> Command {
-    Command::StartRun { plan: "look".parse().unwrap(), revision: None, inputs: Default::default() }
+    Command::start("look".parse().unwrap())
 }
 
 fn started(number: u64) -> Reply {
@@ -92,7 +92,7 @@ fn as_many_ended_runs_are_kept_as_is_said() {
     rig.operator(Command::ApplyPlan { plan: look(1), bundled: false });
     let weight = rig.state.weight;
     rig.connect("c/n", "l1", &["wait"]);
-    for _ in 0..bounds::RUNS_KEPT + 5 {
+    for _ in 0..bounds::RUNS_KEPT as usize + 5 {
         rig.operator(start());
         rig.settle();
         let attempt: AttemptId = rig.state.attempts.values().find(|attempt| attempt.is_open()).unwrap().id;
@@ -101,8 +101,8 @@ fn as_many_ended_runs_are_kept_as_is_said() {
     }
     let kept: Vec<u64> = rig.state.runs.keys().map(|run| run.number).collect();
     assert_eq!(kept, (6..=25).collect::<Vec<u64>>());
-    assert_eq!(rig.state.attempts.len(), bounds::RUNS_KEPT, "attempts go with their runs");
-    assert_eq!((rig.state.weight - weight) % bounds::RUNS_KEPT as u64, 0);
+    assert_eq!(rig.state.attempts.len(), bounds::RUNS_KEPT as usize, "attempts go with their runs");
+    assert_eq!((rig.state.weight - weight) % bounds::RUNS_KEPT as usize as u64, 0);
 }
 
 #[test]

@@ -296,7 +296,7 @@ impl Witness {
             }
             Event::Start { look } => {
                 let plan = if look { "look" } else { "change" }.parse().unwrap();
-                self.apply(ana, key, Command::StartRun { plan, revision: None, inputs: BTreeMap::new() });
+                self.apply(ana, key, Command::start(plan));
             }
             Event::Abort { run } => {
                 let Some(run) = self.rig.state.runs.keys().nth(run).cloned() else { return };

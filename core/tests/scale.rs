@@ -118,7 +118,7 @@ fn a_full_state_keeps_verdicts_and_makes_room_by_dropping_the_oldest_runs() {
     // As if others had filled it meanwhile. The invariant on the weight is not asked from here on.
     let weight = rig.state.weight;
     rig.state.weight = bounds::STATE_BYTES as u64 - 100_000;
-    let started = apply(&mut rig, Command::StartRun { plan: "look".parse().unwrap(), revision: None, inputs: Default::default() });
+    let started = apply(&mut rig, Command::start("look".parse().unwrap()));
     let Reply::Started(second) = started else { panic!("{started:?}") };
     rig.state.weight = bounds::STATE_BYTES as u64 - 1_000;
     let offer = rig.decide().commands.remove(0);

@@ -3,14 +3,19 @@
 //!
 //! ```text
 //! plan NAME                  steps of a plan, indented below
-//! connect AGENT LEDGER [KIND,…]     lose AGENT     forget AGENT
-//! start PLAN                 abort RUN REASON…
-//! begin STEP@TARGET          end STEP@TARGET OUTCOME [CHECK SUBJECT | MESSAGE…]     (or the attempt's id)
+//! spec NAME                  the whole spec of a plan, indented below
+//! connect AGENT LEDGER [KIND,…] [CONNECTION:KIND,…]     lose AGENT     forget AGENT
+//! operator NAME ROLE         suspend PLAN     unsuspend PLAN
+//! start PLAN [INPUT=JSON…]   abort|pause|undo RUN REASON…     resume RUN     retry RUN [STEP] [unknown]
+//! approve|deny NAME RUN [step=STEP] [wave=N] [seen=DIGEST]
+//! begin STEP@TARGET          end STEP@TARGET OUTCOME [OUTPUT=JSON… | CHECK SUBJECT | MESSAGE…]     (or the attempt's id)
+//! play ROUNDS [STEP@TARGET=OUTCOME[*TIMES]…]     agents carry out all that they have, and a line tells of each round
 //! acquire LEASE CLIENT/PROCESS [claim]   release LEASE CLIENT/PROCESS   renew LEASE TOKEN   ask LEASE CLIENT/PROCESS
+//! check every N              entries, instead of each: for a large scenario
 //! advance DURATION           the linked agents are heard of meanwhile
 //! leader                     another member leads, which has seen nothing
 //! decide                     decides and applies until nothing more is decided
-//! show run RUN | waits | leases | findings
+//! show run RUN | summary RUN | waits | waiting (by reason) | leases | findings | plan PLAN
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::disallowed_methods)] // The scenarios are files; the core itself sees none.
@@ -20,7 +25,10 @@ mod rig;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use mainstay_core::catalogue::fits;
+use mainstay_core::id::StepName;
 use mainstay_core::report::{Check, Report, Verdict};
+use mainstay_core::state::approval::Decided;
 use mainstay_core::state::attempt::{Attempt, Phase};
 use mainstay_core::state::lease::{Holder, LeaseKind, LeaseSpec};
 use mainstay_core::state::run::{Direction, Outcome, RunPhase, Work, WorkState};
@@ -105,6 +113,28 @@ impl Stage {
                 let head = format!("apiVersion: mainstay.dev/v1alpha1\nkind: MaintenancePlan\nmetadata: {{ name: {name} }}\nspec:\n  steps:\n");
                 self.rig.apply_plan(&(head + block));
             }
+            ["check", "every", entries] => self.rig.check_every = entries.parse().unwrap(),
+            ["spec", name] => {
+                let head = format!("apiVersion: mainstay.dev/v1alpha1\nkind: MaintenancePlan\nmetadata: {{ name: {name} }}\nspec:\n");
+                self.rig.apply_plan(&(head + block));
+            }
+            ["operator", name, role] => {
+                let role = serde_json::from_value(serde_json::Value::String((*role).to_owned())).unwrap();
+                let reply = self.rig.mesh(Command::PutOperator { name: name.parse().unwrap(), role });
+                self.answer(&reply);
+            }
+            ["suspend", plan] => {
+                let reply = self.rig.operator(Command::SuspendPlan { plan: plan.parse().unwrap(), reason: "as the scenario says".into() });
+                self.answer(&reply);
+            }
+            ["unsuspend", plan] => {
+                let reply = self.rig.operator(Command::ResumePlan { plan: plan.parse().unwrap() });
+                self.answer(&reply);
+            }
+            ["connect", agent, ledger, kinds, connections] => {
+                let kinds: Vec<&str> = kinds.split(',').collect();
+                self.rig.connect_with(agent, ledger, &kinds, &connections.split(',').filter_map(|own| own.split_once(':')).collect::<Vec<_>>());
+            }
             ["connect", agent, ledger] => self.rig.connect(agent, ledger, KINDS),
             ["connect", agent, ledger, kinds] => self.rig.connect(agent, ledger, &kinds.split(',').collect::<Vec<_>>()),
             ["lose", agent] => {
@@ -117,14 +147,45 @@ impl Stage {
                 let reply = self.rig.operator(Command::ForgetAgent { agent: agent.parse().unwrap() });
                 self.answer(&reply);
             }
-            ["start", plan] => {
-                let run = self.rig.start(plan);
-                self.say(format!("started {run}"));
+            ["start", plan, inputs @ ..] => {
+                let reply = self.rig.try_start(plan, inputs.iter().map(|input| value(input)).collect());
+                match reply {
+                    Reply::Started(run) => self.say(format!("started {run}")),
+                    other => self.answer(&other),
+                }
             }
             ["abort", run, reason @ ..] => {
                 let reply = self.rig.operator(Command::AbortRun { run: run.parse().unwrap(), reason: reason.join(" ") });
                 self.answer(&reply);
             }
+            ["pause", run, reason @ ..] => {
+                let reply = self.rig.operator(Command::PauseRun { run: run.parse().unwrap(), reason: reason.join(" ") });
+                self.answer(&reply);
+            }
+            ["resume", run] => {
+                let reply = self.rig.operator(Command::ResumeRun { run: run.parse().unwrap() });
+                self.answer(&reply);
+            }
+            ["undo", run, reason @ ..] => {
+                let reply = self.rig.operator(Command::UndoRun { run: run.parse().unwrap(), reason: reason.join(" ") });
+                self.answer(&reply);
+            }
+            ["retry", run, rest @ ..] => {
+                let step = rest.iter().find(|word| **word != "unknown").map(|step| step.parse().unwrap());
+                let reply = self.rig.operator(Command::RetryRun { run: run.parse().unwrap(), step, unknown: rest.contains(&"unknown") });
+                self.answer(&reply);
+            }
+            [word @ ("approve" | "deny"), name, run, rest @ ..] => {
+                let run: RunId = run.parse().unwrap();
+                let said = |key: &str| rest.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+                let step: Option<StepName> = said("step").map(|step| step.parse().unwrap());
+                let wave = said("wave").map(|wave| wave.parse().unwrap());
+                let seen = said("seen").map_or_else(|| self.rig.state.runs[&run].sight(step.as_ref(), wave), str::to_owned);
+                let decided = Decided { step, wave, seen, deny: *word == "deny", reason: String::new() };
+                let reply = self.rig.by(&format!("operator/{name}"), Command::DecideApproval { run, decided });
+                self.answer(&reply);
+            }
+            ["play", rounds, rules @ ..] => self.play(rounds.parse().unwrap(), rules),
             ["begin", attempt] => {
                 let attempt = self.attempt(attempt);
                 let reply = self.rig.mesh(Command::BeginAttempt { attempt: attempt.id, ledger: attempt.ledger });
@@ -176,11 +237,99 @@ impl Stage {
                     self.say(format!("{command}{agent}"));
                 }
             }
+            ["show", "summary", run] => self.show_summary(&run.parse().unwrap()),
+            ["show", "plan", plan] => self.show_plan(plan),
             ["show", "run", run] => self.show_run(&run.parse().unwrap()),
             ["show", "waits"] => self.show_waits(),
+            ["show", "waiting"] => {
+                let mut reasons: std::collections::BTreeMap<String, usize> = Default::default();
+                for wait in self.rig.decide().waits.waits {
+                    *reasons.entry(wait.reason.to_string()).or_default() += 1;
+                }
+                // Steps that wait for steps are many, and say little.
+                reasons.retain(|reason, _| !reason.starts_with("step "));
+                for (reason, count) in reasons {
+                    self.say(format!("{count}: {reason}"));
+                }
+            }
             ["show", "leases"] => self.show_leases(),
             ["show", "findings"] => self.show_findings(),
             _ => panic!("what is `{line}`?"),
+        }
+    }
+
+    /// Every agent begins and ends all that it has, round after round, until nothing is left to do. Rules say
+    /// what does not go well: `STEP@TARGET=OUTCOME*TIMES`, with `*` in names.
+    fn play(&mut self, rounds: usize, rules: &[&str]) {
+        let mut rules: Vec<(String, String, String, usize)> = rules
+            .iter()
+            .map(|rule| {
+                let (of, outcome) = rule.split_once('=').unwrap();
+                let (step, target) = of.split_once('@').unwrap();
+                let (outcome, times) = outcome.split_once('*').unwrap_or((outcome, "1"));
+                (step.to_owned(), target.to_owned(), outcome.to_owned(), times.parse().unwrap())
+            })
+            .collect();
+        for round in 1..=rounds {
+            self.rig.settle();
+            let open: Vec<Attempt> = self.rig.state.attempts.values().filter(|attempt| attempt.is_open()).cloned().collect();
+            if open.is_empty() {
+                let next = self.rig.decide().waits.waits.iter().filter_map(|wait| wait.until).map(|(at, _)| at).min();
+                match next.filter(|_| self.rig.state.runs.values().any(|run| !run.is_ended())) {
+                    Some(at) if at > self.rig.now => {
+                        let by = at.since(self.rig.now);
+                        self.rig.advance(by);
+                        self.rig.hear_all();
+                        self.say(format!("round {round}: nothing to do for {by}"));
+                        continue;
+                    }
+                    _ => return self.say(format!("after {} rounds nothing is left to do", round - 1)),
+                }
+            }
+            let mut outcomes: std::collections::BTreeMap<String, usize> = Default::default();
+            for attempt in open {
+                let rule = rules.iter_mut().find(|(step, target, _, left)| {
+                    *left > 0 && attempt.direction == Direction::Do && fits(step, attempt.step.as_str()) && fits(target, &attempt.target.to_string())
+                });
+                let outcome = match rule {
+                    Some((_, _, outcome, left)) => {
+                        *left -= 1;
+                        outcome.clone()
+                    }
+                    None => "ok".to_owned(),
+                };
+                *outcomes.entry(format!("{} {outcome}", attempt.direction)).or_default() += 1;
+                self.rig.mesh(Command::BeginAttempt { attempt: attempt.id, ledger: attempt.ledger.clone() });
+                let outcome = outcome_of(&outcome, &["as", "the", "rule", "says"]);
+                self.rig.mesh(Command::EndAttempt { attempt: attempt.id, ledger: attempt.ledger, outcome });
+            }
+            self.rig.advance(mainstay_core::Millis(1_000));
+            self.rig.hear_all();
+            let told: Vec<String> = outcomes.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
+            self.say(format!("round {round}: {}", told.join(", ")));
+        }
+    }
+
+    fn show_summary(&mut self, id: &RunId) {
+        let run = self.rig.state.runs[id].clone();
+        let mut counts: std::collections::BTreeMap<String, usize> = Default::default();
+        for (_, _, work) in run.works() {
+            *counts.entry(format!("do {}", work.forward.word())).or_default() += 1;
+            if let Some(undo) = &work.undo {
+                *counts.entry(format!("undo {}", undo.word())).or_default() += 1;
+            }
+        }
+        let told: Vec<String> = counts.iter().map(|(state, count)| format!("{count} {state}")).collect();
+        let phase = run.end().map_or_else(|| format!("{:?}", run.phase).to_lowercase(), |end| format!("{end}, after {}", run.took));
+        self.say(format!("{id}: {phase}: {}", told.join(", ")));
+    }
+
+    fn show_plan(&mut self, plan: &str) {
+        let history = self.rig.state.plans[&plan.parse::<mainstay_core::PlanName>().unwrap()].clone();
+        self.say(format!("{} runs{}", history.runs, if history.suspended.is_some() { ", suspended" } else { "" }));
+        for (instants, fired) in &history.fired {
+            let run = fired.run.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
+            self.say(format!("{instants}: {} started, {} missed, {} held, newest run {run}", fired.started, fired.missed, fired.held));
         }
     }
 
@@ -276,6 +425,12 @@ impl Stage {
     }
 }
 
+/// `NAME=JSON`; what is no JSON is text.
+fn value(text: &str) -> (String, serde_json::Value) {
+    let (name, value) = text.split_once('=').unwrap();
+    (name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| serde_json::Value::String(value.to_owned())))
+}
+
 fn process(text: &str) -> Holder {
     let (client, process) = text.split_once('/').unwrap();
     holder(client, process)
@@ -284,7 +439,13 @@ fn process(text: &str) -> Holder {
 fn outcome_of(word: &str, rest: &[&str]) -> Outcome {
     let message = rest.join(" ");
     let report = |verdict: Verdict| {
+        let outputs: std::collections::BTreeMap<String, serde_json::Value> =
+            rest.iter().filter(|word| word.contains('=')).map(|word| value(word)).collect();
+        if !outputs.is_empty() {
+            return Outcome::Succeeded(Report { outputs, ..Report::default() });
+        }
         let checks = match rest {
+            _ if message == "as the rule says" => vec![Check::stated("rule", "", verdict, "as the rule says")],
             [] => Vec::new(),
             [check, subject, ..] => vec![Check::stated(check, subject, verdict, "as the scenario says")],
             [check] => vec![Check::stated(check, "", verdict, "as the scenario says")],

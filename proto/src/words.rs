@@ -43,6 +43,7 @@ words! {
     attempt_state, v1::AttemptState, "ATTEMPT_STATE_", "Word of an attempt's state.";
     member_role, v1::MemberRole, "MEMBER_ROLE_", "Word of a member's role.";
     link_state, v1::LinkState, "LINK_STATE_", "Word of a link's state.";
+    severity, v1::Severity, "SEVERITY_", "Word of how much a remark matters.";
     artifact_kind, v1::ArtifactKind, "ARTIFACT_KIND_", "Word of what an artifact is for.";
     cancel, v1::Cancel, "CANCEL_", "Word of why an attempt is to stop.";
 }

@@ -55,7 +55,7 @@ pub async fn why(run: &str, mesh: &Mesh, screen: Screen) -> Result<Exit, CliErro
 }
 
 async fn start(plan: &str, revision: u32, set: &[(String, String)], wait: bool, mesh: &Mesh, screen: Screen) -> Result<Exit, CliError> {
-    let request = StartRunRequest { plan: plan.to_owned(), revision, inputs: set.iter().cloned().collect() };
+    let request = StartRunRequest { plan: plan.to_owned(), revision, inputs: set.iter().cloned().collect(), ..StartRunRequest::default() };
     let started = mesh.start_run(request).await?;
     if wait {
         return follow(mesh, &started.run, Follow { screen, quiet: false }).await;

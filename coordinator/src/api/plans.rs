@@ -5,12 +5,13 @@ use std::sync::Arc;
 use mainstay_core::authz::{Method, Subject};
 use mainstay_core::id::PlanName;
 use mainstay_core::state::plan::{PlanHistory, Revision};
-use mainstay_core::{Command, Refusal, Reply, bounds, plan};
-use mainstay_proto::convert::{parsed, plan_to_wire};
+use mainstay_core::{Actor, Command, Refusal, Reply, bounds, plan, preview};
+use mainstay_proto::convert::{parsed, plan_to_wire, preview_to_wire};
 use mainstay_proto::v1;
 use tonic::{Request, Response, Status};
 
 use super::front::{Front, request_key};
+use super::runs::inputs_of;
 use super::status;
 
 pub struct PlansApi(pub Arc<Front>);
@@ -21,12 +22,7 @@ impl v1::plans_server::Plans for PlansApi {
         let (office, by) = self.0.lead(&request, Method::ApplyPlan, Subject::None)?;
         let key = request_key(&request)?;
         let v1::ApplyPlanRequest { source, dry_run } = request.into_inner();
-        if source.len() > bounds::PLAN_BYTES {
-            return Err(status::refused(Refusal::Bound { what: "bytes of plan".into(), limit: bounds::PLAN_BYTES as u64 }));
-        }
-        // A document of the largest size takes milliseconds; other calls do not wait for it.
-        let checked = tokio::task::spawn_blocking(move || plan::parse(&source)).await.map_err(|error| Status::internal(error.to_string()))?;
-        let plan = checked.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let plan = checked(source).await?;
         if dry_run {
             return Ok(Response::new(would_be(&plan, office.state().plans.get(&plan.name))));
         }
@@ -39,7 +35,8 @@ impl v1::plans_server::Plans for PlansApi {
     async fn list(&self, request: Request<v1::ListPlansRequest>) -> Result<Response<v1::ListPlansResponse>, Status> {
         let (_, state) = self.0.read(&request, Method::Look).await?;
         let current = state.plans.iter().filter_map(|(name, history)| history.current().map(|(number, revision)| (name, number, revision)));
-        let plans = current.map(|(name, number, revision)| plan_to_wire(name, number, revision, false)).collect();
+        let wall = self.0.clock.wall();
+        let plans = current.map(|(name, number, revision)| plan_to_wire(&state, name, number, revision, wall, false)).collect();
         Ok(Response::new(v1::ListPlansResponse { plans }))
     }
 
@@ -49,8 +46,65 @@ impl v1::plans_server::Plans for PlansApi {
         let name: PlanName = parsed("name", &name).map_err(status::invalid)?;
         let found = state.plans.get(&name).and_then(|history| chosen(history, revision));
         let (number, revision) = found.ok_or_else(|| not_found(&name, revision))?;
-        Ok(Response::new(plan_to_wire(&name, number, revision, true)))
+        Ok(Response::new(plan_to_wire(&state, &name, number, revision, self.0.clock.wall(), true)))
     }
+
+    async fn preview(&self, request: Request<v1::PreviewPlanRequest>) -> Result<Response<v1::Preview>, Status> {
+        let by = Front::peer(&request)?.identity.clone();
+        let (office, state) = self.0.read(&request, Method::Look).await?;
+        let v1::PreviewPlanRequest { source, name, revision, inputs } = request.into_inner();
+        let inputs = inputs_of(inputs)?;
+        let wall = office.wall();
+        let (number, plan) = if source.is_empty() {
+            let name: PlanName = parsed("name", &name).map_err(status::invalid)?;
+            let found = state.plans.get(&name).and_then(|history| chosen(history, revision));
+            let (number, revision) = found.ok_or_else(|| not_found(&name, revision))?;
+            (number, revision.plan.clone())
+        } else {
+            (0, checked(source).await?)
+        };
+        // As an apply does: a large plan takes milliseconds, and other calls do not wait for it.
+        let looked = tokio::task::spawn_blocking(move || {
+            let preview = preview::preview(&state, &plan, &inputs, &Actor::Identity(by), wall)?;
+            Ok(preview_to_wire(&state, &plan, number, &preview, wall))
+        });
+        looked.await.map_err(|error| Status::internal(error.to_string()))?.map(Response::new).map_err(status::refused)
+    }
+
+    async fn suspend(&self, request: Request<v1::SuspendPlanRequest>) -> Result<Response<v1::SuspendPlanResponse>, Status> {
+        let (office, by) = self.0.lead(&request, Method::ApplyPlan, Subject::None)?;
+        let key = request_key(&request)?;
+        let v1::SuspendPlanRequest { name, reason } = request.into_inner();
+        let plan = parsed("name", &name).map_err(status::invalid)?;
+        self.0.propose(&office, by, key, Command::SuspendPlan { plan, reason }).await?;
+        Ok(Response::new(v1::SuspendPlanResponse {}))
+    }
+
+    async fn resume(&self, request: Request<v1::ResumePlanRequest>) -> Result<Response<v1::ResumePlanResponse>, Status> {
+        let (office, by) = self.0.lead(&request, Method::ApplyPlan, Subject::None)?;
+        let key = request_key(&request)?;
+        let plan = parsed("name", &request.into_inner().name).map_err(status::invalid)?;
+        self.0.propose(&office, by, key, Command::ResumePlan { plan }).await?;
+        Ok(Response::new(v1::ResumePlanResponse {}))
+    }
+
+    async fn remove(&self, request: Request<v1::RemovePlanRequest>) -> Result<Response<v1::RemovePlanResponse>, Status> {
+        let (office, by) = self.0.lead(&request, Method::ApplyPlan, Subject::None)?;
+        let key = request_key(&request)?;
+        let plan = parsed("name", &request.into_inner().name).map_err(status::invalid)?;
+        self.0.propose(&office, by, key, Command::RemovePlan { plan }).await?;
+        Ok(Response::new(v1::RemovePlanResponse {}))
+    }
+}
+
+/// Parses and checks a document.
+async fn checked(source: String) -> Result<plan::Plan, Status> {
+    if source.len() > bounds::PLAN_BYTES {
+        return Err(status::refused(Refusal::Bound { what: "bytes of plan".into(), limit: bounds::PLAN_BYTES as u64 }));
+    }
+    // A document of the largest size takes milliseconds; other calls do not wait for it.
+    let checked = tokio::task::spawn_blocking(move || plan::parse(&source)).await.map_err(|error| Status::internal(error.to_string()))?;
+    checked.map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
 fn chosen(history: &PlanHistory, revision: u32) -> Option<(u32, &Revision)> {

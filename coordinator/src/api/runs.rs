@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use mainstay_core::authz::{Method, Subject};
 use mainstay_core::id::PlanName;
+use mainstay_core::plan::input;
+use mainstay_core::state::approval::Decided;
 use mainstay_core::state::run::Run;
-use mainstay_core::{Command, Refusal, Reply, RunId, State};
+use mainstay_core::{Actor, Command, Entry, Refusal, Reply, RunId, State, StepName, evaluate};
 use mainstay_proto::convert::{InvalidMessage, parsed, run_summary, run_to_wire, wait_to_wire};
 use mainstay_proto::v1;
 use tokio::sync::mpsc;
@@ -26,15 +28,21 @@ impl v1::runs_server::Runs for RunsApi {
     async fn start(&self, request: Request<v1::StartRunRequest>) -> Result<Response<v1::StartRunResponse>, Status> {
         let (office, by) = self.0.lead(&request, Method::StartRun, Subject::None)?;
         let key = request_key(&request)?;
-        let v1::StartRunRequest { plan, revision, inputs } = request.into_inner();
+        let v1::StartRunRequest { plan, revision, inputs, without_calendar, dry_run } = request.into_inner();
         let plan: PlanName = parsed("plan", &plan).map_err(status::invalid)?;
-        let inputs: BTreeMap<String, serde_json::Value> = inputs
-            .into_iter()
-            .map(|(name, value)| serde_json::from_str(&value).map(|value| (name, value)))
-            .collect::<Result<_, _>>()
-            .map_err(|error| status::invalid(InvalidMessage::new("inputs", error)))?;
+        let inputs = inputs_of(inputs)?;
         let revision = (revision > 0).then_some(revision);
-        match self.0.propose(&office, by, key, Command::StartRun { plan, revision, inputs }).await? {
+        let connections = connections(&office.state(), &plan, revision, &inputs)?;
+        let without_calendar = (!without_calendar.is_empty()).then_some(without_calendar);
+        let command = Command::StartRun { plan, revision, inputs, connections, without_calendar };
+        if dry_run {
+            // In a copy: what it would be answered.
+            let mut copy = office.state();
+            let entry = Entry { at: office.now(), wall: office.wall(), by: Actor::Identity(by), key: None, command };
+            status::done(copy.apply(&entry))?;
+            return Ok(Response::new(v1::StartRunResponse::default()));
+        }
+        match self.0.propose(&office, by, key, command).await? {
             Reply::Started(run) => Ok(Response::new(v1::StartRunResponse { run: run.to_string() })),
             other => Err(status::unexpected(&other)),
         }
@@ -77,14 +85,84 @@ impl v1::runs_server::Runs for RunsApi {
         Ok(Response::new(v1::AbortRunResponse {}))
     }
 
+    async fn pause(&self, request: Request<v1::PauseRunRequest>) -> Result<Response<v1::PauseRunResponse>, Status> {
+        let (office, by) = self.0.lead(&request, Method::AbortRun, Subject::None)?;
+        let key = request_key(&request)?;
+        let v1::PauseRunRequest { run, reason } = request.into_inner();
+        self.0.propose(&office, by, key, Command::PauseRun { run: run_id(&run)?, reason }).await?;
+        Ok(Response::new(v1::PauseRunResponse {}))
+    }
+
+    async fn resume(&self, request: Request<v1::ResumeRunRequest>) -> Result<Response<v1::ResumeRunResponse>, Status> {
+        let (office, by) = self.0.lead(&request, Method::AbortRun, Subject::None)?;
+        let key = request_key(&request)?;
+        self.0.propose(&office, by, key, Command::ResumeRun { run: run_id(&request.into_inner().run)? }).await?;
+        Ok(Response::new(v1::ResumeRunResponse {}))
+    }
+
+    async fn undo(&self, request: Request<v1::UndoRunRequest>) -> Result<Response<v1::UndoRunResponse>, Status> {
+        let (office, by) = self.0.lead(&request, Method::AbortRun, Subject::None)?;
+        let key = request_key(&request)?;
+        let v1::UndoRunRequest { run, reason } = request.into_inner();
+        self.0.propose(&office, by, key, Command::UndoRun { run: run_id(&run)?, reason }).await?;
+        Ok(Response::new(v1::UndoRunResponse {}))
+    }
+
+    async fn retry(&self, request: Request<v1::RetryRunRequest>) -> Result<Response<v1::RetryRunResponse>, Status> {
+        let (office, by) = self.0.lead(&request, Method::StartRun, Subject::None)?;
+        let key = request_key(&request)?;
+        let v1::RetryRunRequest { run, step, unknown } = request.into_inner();
+        let step = (!step.is_empty()).then(|| parsed("step", &step)).transpose().map_err(status::invalid)?;
+        self.0.propose(&office, by, key, Command::RetryRun { run: run_id(&run)?, step, unknown }).await?;
+        Ok(Response::new(v1::RetryRunResponse {}))
+    }
+
+    async fn approve(&self, request: Request<v1::ApproveRunRequest>) -> Result<Response<v1::ApproveRunResponse>, Status> {
+        let (office, by) = self.0.lead(&request, Method::ApproveRun, Subject::None)?;
+        let key = request_key(&request)?;
+        let v1::ApproveRunRequest { run, step, wave, seen, deny, reason } = request.into_inner();
+        let step = (!step.is_empty()).then(|| parsed("step", &step)).transpose().map_err(status::invalid)?;
+        let decided = Decided { step, wave: (wave > 0).then_some(wave), seen, deny, reason };
+        self.0.propose(&office, by, key, Command::DecideApproval { run: run_id(&run)?, decided }).await?;
+        Ok(Response::new(v1::ApproveRunResponse {}))
+    }
+
     async fn why(&self, request: Request<v1::GetRunRequest>) -> Result<Response<v1::WhyResponse>, Status> {
         let (office, state) = self.0.read(&request, Method::Look).await?;
         let id: RunId = parsed("run", &request.get_ref().run).map_err(status::invalid)?;
         let now = office.now();
         let run = run_to_wire(find(&state, &id)?, &state, now);
-        let waits = office.waits().of_run(&id).map(|wait| wait_to_wire(wait, now)).collect();
+        let waits = office.waits().of_run(&id).map(|wait| wait_to_wire(wait, &state, now)).collect();
         Ok(Response::new(v1::WhyResponse { run: Some(run), waits }))
     }
+}
+
+/// Values of inputs, from their JSON.
+pub(super) fn inputs_of(inputs: BTreeMap<String, String>) -> Result<BTreeMap<String, serde_json::Value>, Status> {
+    let values = inputs.into_iter().map(|(name, value)| serde_json::from_str(&value).map(|value| (name, value)));
+    values.collect::<Result<_, _>>().map_err(|error| status::invalid(InvalidMessage::new("inputs", error)))
+}
+
+/// The connections of steps that name them by an expression. What is wrong with the inputs is said by the
+/// command itself.
+fn connections(
+    state: &State,
+    plan: &PlanName,
+    revision: Option<u32>,
+    inputs: &BTreeMap<String, serde_json::Value>,
+) -> Result<BTreeMap<StepName, String>, Status> {
+    let history = state.plans.get(plan);
+    let chosen = history.and_then(|history| match revision {
+        None => history.current().map(|(_, revision)| revision),
+        Some(number) => history.revisions.get(&number),
+    });
+    let Some(chosen) = chosen else { return Ok(BTreeMap::new()) };
+    let Ok(inputs) = input::resolve(&chosen.plan.inputs, inputs) else { return Ok(BTreeMap::new()) };
+    evaluate::connections(&chosen.plan, &inputs).map_err(|problem| status::refused(Refusal::Invalid(problem)))
+}
+
+fn run_id(text: &str) -> Result<RunId, Status> {
+    parsed("run", text).map_err(status::invalid)
 }
 
 fn find<'a>(state: &'a State, id: &RunId) -> Result<&'a Run, Status> {

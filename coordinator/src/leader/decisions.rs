@@ -1,11 +1,15 @@
 //! The loop that decides. A change may wake it, or a clock; then it reads everything again. One pass at a
 //! time: what a pass proposed has an outcome before the next one looks.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::StreamExt;
 use mainstay_client::random::Backoff;
-use mainstay_core::{Actor, Command, Seen, decide};
+use mainstay_core::evaluate::Evaluation;
+use mainstay_core::plan::Gate;
+use mainstay_core::seen::{Due, Opening};
+use mainstay_core::{Actor, Command, Seen, State, WallTime, almanac, decide};
 
 use super::Office;
 
@@ -13,6 +17,10 @@ use super::Office;
 const TICK: Duration = Duration::from_secs(1);
 /// Between two looks for observations of what the state has forgotten.
 const PRUNE_EVERY: Duration = Duration::from_secs(5);
+/// How often the calendar is asked.
+const ALMANAC_MS: i64 = 1_000;
+/// Steps whose expressions one pass evaluates.
+const EVALUATIONS: usize = 100;
 /// Proposals of one pass that are on their way together.
 const AT_ONCE: usize = 64;
 /// After a pass, so many times its length passes before the next: deciding takes a fifth of a core at most.
@@ -25,6 +33,7 @@ pub(super) async fn run(office: &Office) {
     let mut applied = office.consensus().applied();
     let mut pauses = Backoff::new(Duration::from_millis(50), TICK);
     let mut pruned = office.clock().monotonic();
+    let mut almanac = Almanac::default();
     loop {
         let began = office.clock().monotonic();
         if office.pulse().beat(began) && !resume(office).await {
@@ -36,12 +45,14 @@ pub(super) async fn run(office: &Office) {
             pruned = began;
             office.memory().prune(&state);
         }
-        let seen = office.memory().seen();
+        let seen = almanac.complete(office.memory().seen(), &state, office.wall());
         let decision = decide(&state, &seen, office.now());
         let took = office.clock().monotonic().saturating_sub(began);
         office.tell_waits(decision.waits);
-        let decided = decision.commands.len();
-        let effective = carry_out(office, &seen, decision.commands).await;
+        let mut commands = decision.commands;
+        commands.extend(evaluate(state, decision.evaluate).await);
+        let decided = commands.len();
+        let effective = carry_out(office, &seen, commands).await;
 
         let mut pause = (took * REST).min(REST_MAX);
         if decided > 0 && effective == 0 {
@@ -60,6 +71,41 @@ pub(super) async fn run(office: &Office) {
             () = office.woken() => {}
             () = tokio::time::sleep(wait) => {}
         }
+    }
+}
+
+/// Evaluates expressions beside the decisions: one that is costly within its bounds holds up no lease.
+async fn evaluate(state: State, wanted: Vec<Evaluation>) -> Vec<Command> {
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    let evaluated = tokio::task::spawn_blocking(move || {
+        wanted.iter().take(EVALUATIONS).filter_map(|evaluation| mainstay_core::evaluate::evaluate(&state, evaluation)).collect()
+    });
+    evaluated.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "expressions could not be evaluated");
+        Vec::new()
+    })
+}
+
+/// What the wall clock said when it was last asked. A pass may come many times a second, and a calendar does
+/// not change that fast.
+#[derive(Default)]
+struct Almanac {
+    asked: Option<(WallTime, usize, usize)>,
+    openings: BTreeMap<Gate, Opening>,
+    due: Vec<Due>,
+}
+
+impl Almanac {
+    fn complete(&mut self, seen: Seen, state: &State, wall: WallTime) -> Seen {
+        let asked = (WallTime(wall.0 / ALMANAC_MS), state.runs.len(), state.plans.values().map(|history| history.revisions.len()).sum());
+        if self.asked != Some(asked) || !self.due.is_empty() {
+            self.asked = Some(asked);
+            self.openings = almanac::openings(state, wall);
+            self.due = almanac::due(state, wall);
+        }
+        Seen { calendar: self.openings.clone(), due: self.due.clone(), ..seen }
     }
 }
 

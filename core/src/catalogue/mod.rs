@@ -184,7 +184,8 @@ impl Kind {
         self.params.iter().find(|param| param.name == name)
     }
 
-    /// Checks a `with` block: every problem with the path of its key, in the order of the block.
+    /// Checks a `with` block: every problem with the path of its key, in the order of the block. At
+    /// [`Stage::Written`] a text with `${{ }}` in it is taken where what comes of it can be right.
     #[must_use]
     pub fn check(&self, with: &serde_json::Map<String, serde_json::Value>) -> Vec<(String, String)> {
         self.check_at(with, Stage::Filled)

@@ -137,7 +137,24 @@ impl ParamType {
         )
     }
 
-    fn admits(&self, value: &Value) -> bool {
+    /// A value that an expression made, as this type writes it: a number or a truth value where text is wanted
+    /// becomes text. What does not fit stays as it is, and is refused as it is.
+    #[must_use]
+    pub fn fit(&self, value: Value) -> Value {
+        match (self, value) {
+            (ParamType::List(of), Value::Array(items)) => Value::Array(items.into_iter().map(|item| of.fit(item)).collect()),
+            (ParamType::Map, Value::Object(fields)) => {
+                Value::Object(fields.into_iter().map(|(name, field)| (name, ParamType::Text.fit(field))).collect())
+            }
+            (_, value @ (Value::Number(_) | Value::Bool(_))) if !self.admits(&value) => {
+                let text = Value::String(value.to_string());
+                if self.admits(&text) { text } else { value }
+            }
+            (_, value) => value,
+        }
+    }
+
+    pub(crate) fn admits(&self, value: &Value) -> bool {
         match (self, value) {
             (ParamType::Text, Value::String(text)) => !text.contains('\0'),
             (ParamType::Integer(from, to), Value::Number(number)) => number.as_i64().is_some_and(|n| n >= *from && n <= *to),

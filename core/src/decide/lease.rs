@@ -1,16 +1,19 @@
 //! Which leases have ended by time.
 
 use super::Pass;
+use super::run::lease_is_wanted;
 use crate::bounds;
 use crate::command::Command;
 use crate::id::LeaseName;
-use crate::state::lease::{Lease, LeaseKind};
+use crate::identity::Identity;
+use crate::state::lease::{Holder, Lease, LeaseKind};
 
 impl Pass<'_> {
     pub(super) fn leases(&mut self) {
         let state = self.state;
         for (name, lease) in &state.leases {
             // Silent waiters first, so that what ends now is not handed to one of them.
+            self.give_back(name, lease);
             self.expire_waiting(name, lease);
             self.expire_held(name, lease);
             if lease.held.is_empty() && lease.waiting.is_empty() {
@@ -24,13 +27,21 @@ impl Pass<'_> {
         }
     }
 
+    /// What a run holds or waits for and no longer needs.
+    fn give_back(&mut self, name: &LeaseName, lease: &Lease) {
+        let holders = lease.held.iter().map(|held| &held.holder).chain(lease.waiting.iter().map(|waiter| &waiter.holder));
+        for holder in holders.filter(|holder| is_runs(holder) && !lease_is_wanted(self.state, holder)) {
+            self.command(Command::ReleaseLease { name: name.clone(), holder: holder.clone(), token: None });
+        }
+    }
+
     /// A grant ends when no renewal has been seen for a TTL since it was made, or since this leader leads:
     /// a renewal that only the former leader saw must not be counted as missing.
     fn expire_held(&mut self, name: &LeaseName, lease: &Lease) {
         if lease.spec.kind == LeaseKind::Claim {
             return;
         }
-        for held in &lease.held {
+        for held in lease.held.iter().filter(|held| !is_runs(&held.holder)) {
             let renewed = self.seen.renewals.get(&(name.clone(), held.token)).copied().unwrap_or_default();
             let end = held.at.max(self.seen.leading_since).max(renewed) + lease.spec.ttl;
             if self.now >= end {
@@ -43,7 +54,7 @@ impl Pass<'_> {
 
     /// A waiter asks again and again; one that has stopped must not be handed the lease.
     fn expire_waiting(&mut self, name: &LeaseName, lease: &Lease) {
-        for waiter in &lease.waiting {
+        for waiter in lease.waiting.iter().filter(|waiter| !is_runs(&waiter.holder)) {
             let key = (name.clone(), waiter.holder.identity.clone(), waiter.holder.incarnation.clone());
             let asked = self.seen.waiters.get(&key).copied().unwrap_or_default();
             let end = waiter.at.max(self.seen.leading_since).max(asked) + lease.spec.ttl;
@@ -54,4 +65,9 @@ impl Pass<'_> {
             }
         }
     }
+}
+
+/// A run's hold does not end by time: the state says how far the run is.
+fn is_runs(holder: &Holder) -> bool {
+    matches!(holder.identity, Identity::Run(_))
 }

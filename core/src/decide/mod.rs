@@ -6,8 +6,12 @@
 
 mod lease;
 mod run;
+mod schedule;
+
+pub(crate) use run::healthy;
 
 use crate::command::Command;
+use crate::evaluate::Evaluation;
 use crate::seen::Seen;
 use crate::state::State;
 use crate::state::agent::Link;
@@ -20,6 +24,8 @@ pub struct Decision {
     /// At most [`COMMANDS_PER_PASS`]; a further pass has the rest.
     pub commands: Vec<Command>,
     pub waits: Waits,
+    /// Steps whose expressions are to be evaluated, off this path; what they come to is a command.
+    pub evaluate: Vec<Evaluation>,
     /// When to look again if nothing changes before.
     pub wake_at: Option<MeshTime>,
 }
@@ -38,6 +44,7 @@ pub fn decide(state: &State, seen: &Seen, now: MeshTime) -> Decision {
     pass.feature_level();
     pass.links();
     pass.leases();
+    pass.schedules();
     pass.runs();
     pass.decision
 }
@@ -51,7 +58,9 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     fn command(&mut self, command: Command) {
-        if self.is_full() {
+        if command.level() > self.state.feature_level {
+            // A member of an older version would stop at it.
+        } else if self.is_full() {
             self.wake(self.now);
         } else {
             self.decision.commands.push(command);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::bounds;
 use crate::time::Millis;
 
 /// Instants at which runs of a plan start.
@@ -53,7 +54,7 @@ pub struct History {
 
 impl Default for History {
     fn default() -> History {
-        History { successful: 10, failed: 10 }
+        History { successful: bounds::RUNS_KEPT, failed: bounds::RUNS_KEPT }
     }
 }
 

@@ -301,7 +301,8 @@ fn pause_after(run: &Run, attempt: &Attempt, outcome: &Outcome, repeatable: bool
         Outcome::Cancelled { .. } if repeatable => bounds::ATTEMPTS,
         Outcome::TimedOut { .. } | Outcome::Unknown { .. } | Outcome::Cancelled { .. } => return None,
     };
-    (attempt.number < most).then(|| retry.pause(attempt.number, attempt.id.0.counter.wrapping_mul(7_919)))
+    let tries = run.work(&attempt.step, &attempt.target).map_or(attempt.number, |work| work.tries(attempt.direction));
+    (tries < most).then(|| retry.pause(attempt.number, attempt.id.0.counter.wrapping_mul(7_919)))
 }
 
 /// Why it was stopped is the mesh's to know, whichever words the agent has for it.

@@ -4,16 +4,21 @@
 //! copy at no cost. `apply` is deterministic: it reads nothing but the state and the entry.
 
 pub mod agent;
+pub mod approval;
 pub mod artifact;
 pub mod attempt;
 pub mod audit;
+mod control;
 pub mod enrolment;
 pub mod finding;
 pub mod lease;
 pub mod member;
 pub mod outcome;
 pub mod plan;
+mod progress;
+pub mod resolution;
 pub mod run;
+mod start;
 pub mod work;
 
 use imbl::{OrdMap, OrdSet, Vector};
@@ -38,7 +43,7 @@ use plan::PlanHistory;
 use run::Run;
 
 /// Behaviour that this program knows. Raised in the state only when all members report it.
-pub const FEATURE_LEVEL: u32 = 1;
+pub const FEATURE_LEVEL: u32 = 2;
 
 /// Longest idempotency key: it is kept with its reply.
 const REQUEST_KEY_MAX: usize = 64;
@@ -119,6 +124,13 @@ impl State {
         if entry.key.as_ref().is_some_and(|key| key.0.is_empty() || key.0.len() > REQUEST_KEY_MAX) {
             return Reply::Refused(Refusal::Invalid(format!("a request key has 1 to {REQUEST_KEY_MAX} bytes")));
         }
+        if entry.command.level() > self.feature_level.max(1) {
+            return Reply::Refused(Refusal::Unsupported(format!(
+                "the mesh is at feature level {}: this needs level {}, which it has when all members run a version that knows it",
+                self.feature_level,
+                entry.command.level()
+            )));
+        }
         if let Some(refusal) = self.too_heavy(&entry.command) {
             return Reply::Refused(refusal);
         }
@@ -145,8 +157,26 @@ impl State {
             Command::ForgetLease { name } => self.forget_lease(name),
             Command::ApplyPlan { plan, bundled } => self.apply_plan(plan, *bundled, &entry.by, when),
             Command::RemovePlan { plan } => self.remove_plan(plan),
-            Command::StartRun { plan, revision, inputs } => self.start_run(plan, *revision, inputs, &entry.by, when),
+            Command::StartRun { plan, revision, inputs, connections, without_calendar } => {
+                let by = entry.by.to_string();
+                let start = start::Start { plan, revision: *revision, inputs, connections, without_calendar: without_calendar.as_ref(), by };
+                self.start_run(&start, when)
+            }
             Command::AbortRun { run, reason } => self.abort_run(run, reason, &entry.by, when),
+            Command::PauseRun { run, reason } => self.pause_run(run, reason, &entry.by, when),
+            Command::ResumeRun { run } => self.resume_run(run, when),
+            Command::UndoRun { run, reason } => self.undo_run(run, reason, &entry.by, when),
+            Command::RetryRun { run, step, unknown } => self.retry_run(run, step.as_ref(), *unknown, when),
+            Command::DecideApproval { run, decided } => self.decide_approval(run, decided, &entry.by, when),
+            Command::SuspendPlan { plan, reason } => self.suspend_plan(plan, reason, &entry.by, when),
+            Command::ResumePlan { plan } => self.resume_plan(plan, when),
+            Command::FireSchedule { plan, revision, schedule, instant, missed, firing, connections } => {
+                let due =
+                    plan::Fire { plan, revision: *revision, schedule: *schedule, instant: *instant, missed: *missed, firing: *firing, connections };
+                self.fire_schedule(&due, when)
+            }
+            Command::ResolveStep { run, step, direction, resolved } => self.resolve_step(run, step, *direction, resolved),
+            Command::SettleStep { run, step, target, state } => self.settle_step(run, step, target, state, when),
             Command::OfferAttempt { run, step, target, direction, number, agent, ledger, epoch } => {
                 self.offer_attempt(attempt::Offer { run, step, target, direction: *direction, number: *number, agent, ledger, epoch: *epoch }, when)
             }

@@ -9,16 +9,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::When;
+use super::approval::Given;
 pub use super::outcome::Outcome;
+use super::resolution::{Resolution, Resolutions};
 pub use super::work::{Work, WorkState};
-use super::{State, When};
-use crate::bounds;
-use crate::catalogue::{self, Kind, Scope};
-use crate::command::Actor;
-use crate::id::{ConnectionName, PlanName, RunId, StepName, Target};
-use crate::plan::{OnUnknown, Plan, Retry, RunOn, Step};
-use crate::reply::{Refusal, Reply};
+use crate::id::{RunId, StepName, Target};
+use crate::plan::{OnUnknown, Plan, Retry, Step};
 use crate::report::Verdict;
+use crate::rollout::Rollout;
 use crate::time::{MeshTime, Millis, WallTime};
 
 /// One execution of a plan.
@@ -40,10 +39,33 @@ pub struct Run {
     pub took: Millis,
     /// When the last work item moved in the direction the run goes; what waits for an agent counts from here.
     pub moved_at: MeshTime,
-    order: u64,
+    pub(super) order: u64,
     /// Bytes that plan and work items add to [`State::weight`].
     #[serde(default)]
-    weight: u64,
+    pub(super) weight: u64,
+    /// Who holds it up, and why.
+    #[serde(default)]
+    pub pause: Option<Pause>,
+    /// Why windows and freezes do not count, where somebody said so.
+    #[serde(default)]
+    pub without_calendar: Option<String>,
+    /// What people have agreed to, or not.
+    #[serde(default)]
+    pub approvals: Vec<Given>,
+    /// What the expressions of its steps came to.
+    #[serde(default)]
+    pub resolved: Resolutions,
+    /// What of its weight they are.
+    #[serde(default)]
+    pub(super) resolutions_weight: u64,
+}
+
+/// Somebody wants it to begin nothing further for now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    pub by: String,
+    pub reason: String,
+    pub at: MeshTime,
 }
 
 /// Where a run stands.
@@ -99,10 +121,6 @@ pub enum Direction {
 
 /// Why what waited in an aborted run is skipped.
 pub(super) const ABORTED: &str = "the run was aborted";
-/// All inputs of a run, as JSON.
-const INPUTS_MAX: usize = 64 << 10;
-/// Bytes that a work item and its attempts weigh, near enough; reports are counted when they come.
-const WORK_WEIGHT: u64 = 512;
 
 impl RunEnd {
     /// Whether whoever waits for the run is to be told that it went wrong.
@@ -201,7 +219,7 @@ impl Run {
     }
 
     /// Nothing that waits in this direction will be done any more.
-    fn skip_waiting(&mut self, direction: Direction, reason: &str, when: When) {
+    pub(super) fn skip_waiting(&mut self, direction: Direction, reason: &str, when: When) {
         let has_direction = |work: &Work| direction == Direction::Do || work.undo.is_some();
         let waiting: Vec<(StepName, Target)> = self
             .works()
@@ -255,8 +273,12 @@ impl Run {
         }
     }
 
+    /// Parameters of a step on a target, with their expressions filled in where that has been done.
     #[must_use]
-    pub fn with_of(&self, step: &StepName, direction: Direction) -> Option<&serde_json::Map<String, Value>> {
+    pub fn with_of(&self, step: &StepName, target: &Target, direction: Direction) -> Option<&serde_json::Map<String, Value>> {
+        if let Some(Resolution::Go { with: Some(with) }) = self.resolved.get(step, Some(target), direction) {
+            return Some(with);
+        }
         let step = self.plan.step(step)?;
         match direction {
             Direction::Do => Some(&step.with),
@@ -268,14 +290,14 @@ impl Run {
     /// same check, whichever plan it is in.
     #[must_use]
     pub fn source_of(&self, step: &StepName, target: &Target) -> Option<String> {
+        let with = Value::Object(self.with_of(step, target, Direction::Do)?.clone()).to_string();
         let step = self.plan.step(step)?;
-        let with = Value::Object(step.with.clone()).to_string();
         let digest: String = Sha256::digest(with.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         Some(format!("{} on {target} ({digest})", step.uses))
     }
 
     /// As [`Run::works`], with the steps themselves, in the order of the plan.
-    fn steps(&self) -> impl Iterator<Item = (&Step, &Target, &Work)> {
+    pub(super) fn steps(&self) -> impl Iterator<Item = (&Step, &Target, &Work)> {
         self.plan
             .steps
             .iter()
@@ -283,15 +305,44 @@ impl Run {
             .flat_map(|(step, targets)| targets.iter().map(move |(target, work)| (step, target, work)))
     }
 
+    /// Whether the strategy of a step puts up with what has failed of it so far.
+    #[must_use]
+    pub fn is_within_budget(&self, step: &Step) -> bool {
+        Rollout::of_step(self, step).is_some_and(|rollout| !rollout.is_over_budget())
+    }
+
     /// Whether the forward direction went wrong: something failed, was stopped, is unknown, or was held back
-    /// by that.
+    /// by that, and it is more than a strategy puts up with.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        self.steps().any(|(step, _, work)| match &work.forward {
+        self.plan
+            .steps
+            .iter()
+            .any(|step| self.work.get(&step.name).is_some_and(|works| self.has_failed_at(step, works)) && !self.is_within_budget(step))
+    }
+
+    fn has_failed_at(&self, step: &Step, works: &OrdMap<Target, Work>) -> bool {
+        works.values().any(|work| match &work.forward {
             WorkState::Failed { .. } | WorkState::Skipped { .. } | WorkState::Cancelled => true,
             WorkState::Unknown { .. } | WorkState::Unreachable { .. } => step.on_unknown != OnUnknown::Continue,
             _ => false,
         })
+    }
+
+    /// What an undo of the ended run takes back: all that it did and has an undo, but for what is back already.
+    pub(super) fn to_take_back(&self) -> impl Iterator<Item = (&StepName, &Target)> {
+        let is_back = |work: &Work| matches!(work.undo, Some(WorkState::Succeeded { .. }));
+        self.steps().filter(move |item| has_undo(*item) && !is_back(item.2)).map(|(step, target, _)| (&step.name, target))
+    }
+
+    /// What a retry of the ended run does again: what did not come off, and what was held back by that.
+    pub(super) fn to_do_again<'a>(&'a self, only: Option<&'a StepName>, unknown: bool) -> impl Iterator<Item = (&'a StepName, &'a Target)> {
+        let again = move |work: &Work| match &work.forward {
+            WorkState::Failed { .. } | WorkState::Cancelled | WorkState::Skipped { .. } | WorkState::Unreachable { .. } => true,
+            WorkState::Unknown { .. } => unknown,
+            _ => false,
+        };
+        self.works().filter(move |(step, _, work)| again(work) && only.is_none_or(|only| only == *step)).map(|(step, target, _)| (step, target))
     }
 
     /// Whether the run is to be undone now: it failed or was aborted, nothing is active any more, and
@@ -347,192 +398,6 @@ impl Run {
 }
 
 /// Whether something has been done that would have to be taken back, and can be.
-fn has_undo((step, _, work): (&Step, &Target, &Work)) -> bool {
+pub(super) fn has_undo((step, _, work): (&Step, &Target, &Work)) -> bool {
     step.undo.is_some() && matches!(work.forward, WorkState::Succeeded { .. })
-}
-
-impl State {
-    pub(super) fn start_run(&mut self, plan: &PlanName, revision: Option<u32>, inputs: &BTreeMap<String, Value>, by: &Actor, when: When) -> Reply {
-        if self.runs.values().filter(|run| !run.is_ended()).count() >= bounds::RUNS_OPEN {
-            return Reply::Refused(Refusal::Bound { what: "open runs".into(), limit: bounds::RUNS_OPEN as u64 });
-        }
-        let not_found = |what: String| Reply::Refused(Refusal::NotFound { what, hint: "see `mainstay plan list`".into() });
-        let Some(history) = self.plans.get(plan) else { return not_found(format!("plan {plan}")) };
-        let chosen = match revision {
-            None => history.current(),
-            Some(number) => history.revisions.get(&number).map(|revision| (number, revision)),
-        };
-        let Some((number, chosen)) = chosen else { return not_found(format!("such revision of plan {plan}")) };
-        // Inputs are declared by a later version of the plan language; what nobody declared is refused.
-        if let Some(name) = inputs.keys().next() {
-            return Reply::Refused(Refusal::Invalid(format!("plan {plan} has no input `{name}`")));
-        }
-        if Value::Object(inputs.clone().into_iter().collect()).to_string().len() > INPUTS_MAX {
-            return Reply::Refused(Refusal::Bound { what: "bytes of inputs".into(), limit: INPUTS_MAX as u64 });
-        }
-        let definition = Arc::new(Plan { source: String::new(), ..chosen.plan.clone() });
-        let work: OrdMap<StepName, OrdMap<Target, Work>> = definition.steps.iter().map(|step| (step.name.clone(), self.targets(step))).collect();
-        let items: usize = work.values().map(OrdMap::len).sum();
-        if items > bounds::RUN_WORK {
-            return Reply::Refused(Refusal::Bound { what: "steps times targets".into(), limit: bounds::RUN_WORK as u64 });
-        }
-        let weight = chosen.plan.weight() + items as u64 * WORK_WEIGHT;
-        let Some(history) = self.plans.get_mut(plan) else { return not_found(format!("plan {plan}")) };
-        self.weight += weight;
-        history.runs += 1;
-        let id = RunId { plan: plan.clone(), number: history.runs };
-        self.runs.insert(
-            id.clone(),
-            Run {
-                id: id.clone(),
-                revision: number,
-                plan: definition,
-                inputs: inputs.clone(),
-                by: by.to_string(),
-                phase: RunPhase::Running,
-                abort: None,
-                work,
-                started_at: when.at,
-                started: when.wall,
-                ended: None,
-                took: Millis::ZERO,
-                moved_at: when.at,
-                order: 0,
-                weight,
-            },
-        );
-        Reply::Started(id)
-    }
-
-    /// The targets of a step as the mesh is now. A node that joins later is not in this run.
-    fn targets(&self, step: &Step) -> OrdMap<Target, Work> {
-        let kind = catalogue::kind(&step.uses);
-        if let Some((kind, pattern)) = kind.and_then(|kind| Some((kind, kind.connection.pattern(&step.with)?))) {
-            return self.connection_targets(kind, pattern);
-        }
-        let scope = kind.map_or(Scope::Any, |kind| kind.scope);
-        let targets: OrdMap<Target, Work> = match step.run_on {
-            RunOn::Once => std::iter::once((Target::Once, Work::new(WorkState::Waiting))).collect(),
-            RunOn::Node => self
-                .agents
-                .iter()
-                .filter(|(_, agent)| agent.hello.is_some() && (scope == Scope::Any || agent.speaks_for_host()))
-                .map(|(id, _)| (Target::Node(id.clone()), Work::new(WorkState::Waiting)))
-                .collect(),
-        };
-        if targets.is_empty() {
-            let reason = "no node has an agent that could do it: see `mainstay node list`".to_owned();
-            return std::iter::once((Target::Once, Work::new(WorkState::Unreachable { reason }))).collect();
-        }
-        targets
-    }
-
-    /// Every connection of the right kind that fits. A name is a target also while nobody has it: somebody
-    /// expects it to be there.
-    fn connection_targets(&self, kind: &Kind, pattern: &str) -> OrdMap<Target, Work> {
-        let kinds = kind.connection.kinds();
-        if let Ok(name) = pattern.parse::<ConnectionName>() {
-            return std::iter::once((Target::Connection(name), Work::new(WorkState::Waiting))).collect();
-        }
-        let known = self.agents.values().filter_map(|agent| agent.hello.as_ref()).flat_map(|hello| &hello.connections);
-        let fitting = known.filter(|own| kinds.contains(&own.kind.as_str()) && catalogue::fits(pattern, own.name.as_str()));
-        let targets: OrdMap<Target, Work> = fitting.map(|own| (Target::Connection(own.name.clone()), Work::new(WorkState::Waiting))).collect();
-        if targets.is_empty() {
-            let first = kinds.first().copied().unwrap_or_default();
-            let reason =
-                format!("no connection of kind {first}: add to an agent's connections.toml:  [connections.NAME]  kind = \"{first}\"  url = …");
-            return std::iter::once((Target::Once, Work::new(WorkState::Omitted { reason }))).collect();
-        }
-        targets
-    }
-
-    /// What has not been offered will not be; what an agent has is stopped by the leader's next decision.
-    pub(super) fn abort_run(&mut self, id: &RunId, reason: &str, by: &Actor, when: When) -> Reply {
-        let Some(run) = self.runs.get_mut(id) else {
-            return Reply::Refused(Refusal::NotFound { what: format!("run {id}"), hint: "see `mainstay run list`".into() });
-        };
-        if let Some(end) = run.end() {
-            return Reply::Refused(Refusal::Conflict(format!("run {id} has ended already: {end}")));
-        }
-        if reason.len() > bounds::REASON_BYTES {
-            return Reply::Refused(Refusal::Bound { what: "bytes of reason".into(), limit: bounds::REASON_BYTES as u64 });
-        }
-        if run.abort.is_none() {
-            run.abort = Some(Abort { by: by.to_string(), reason: reason.to_owned() });
-            run.skip_waiting(Direction::Do, ABORTED, when);
-        }
-        Reply::Done
-    }
-
-    pub(super) fn skip_step(&mut self, id: &RunId, step: &StepName, target: &Target, direction: Direction, state: &WorkState, when: When) -> Reply {
-        let Some(run) = self.runs.get_mut(id).filter(|run| run.accepts(direction)) else {
-            return Reply::Stale(format!("run {id} does not go that way now"));
-        };
-        let order = run.order + 1;
-        match run.work_mut(step, target) {
-            Some(work) if work.state(direction).is_waiting() && matches!(state, WorkState::Skipped { .. } | WorkState::Unreachable { .. }) => {
-                work.skipped(direction, state.clone(), order, when.at);
-                run.order = order;
-                run.moved_at = when.at;
-                Reply::Done
-            }
-            _ => Reply::Stale(format!("{id}/{step} on {target} is not waiting")),
-        }
-    }
-
-    pub(super) fn begin_undo(&mut self, id: &RunId, when: When) -> Reply {
-        let Some(run) = self.runs.get_mut(id).filter(|run| run.is_to_undo()) else {
-            return Reply::Stale(format!("run {id} is not to be undone now"));
-        };
-        let undo: Vec<(StepName, Target)> =
-            run.steps().filter(|item| has_undo(*item)).map(|(step, target, _)| (step.name.clone(), target.clone())).collect();
-        for (step, target) in undo {
-            if let Some(work) = run.work_mut(&step, &target) {
-                work.undo = Some(WorkState::Waiting);
-            }
-        }
-        run.phase = RunPhase::Undoing;
-        run.moved_at = when.at;
-        Reply::Done
-    }
-
-    pub(super) fn end_run(&mut self, id: &RunId, end: &RunEnd, when: When) -> Reply {
-        let Some(run) = self.runs.get_mut(id).filter(|run| run.conclusion().as_ref() == Some(end)) else {
-            return Reply::Stale(format!("run {id} does not end like that now"));
-        };
-        run.phase = RunPhase::Ended(*end);
-        run.skip_waiting(Direction::Undo, "what came after it was not taken back", when);
-        run.ended = Some(when.wall);
-        run.took = when.at.since(run.started_at);
-        self.prune_runs(&id.plan);
-        Reply::Done
-    }
-
-    /// Drops the oldest ended runs of a plan beyond its history limit; and of all plans while the state is
-    /// more than half full, but for the newest of each.
-    fn prune_runs(&mut self, plan: &PlanName) {
-        let ended: Vec<RunId> = self.runs.values().filter(|run| run.id.plan == *plan && run.is_ended()).map(|run| run.id.clone()).collect();
-        for id in ended.iter().take(ended.len().saturating_sub(bounds::RUNS_KEPT)) {
-            self.drop_run(id);
-        }
-        while self.weight > bounds::STATE_BYTES as u64 / 2 {
-            let has_newer =
-                |run: &&Run| self.runs.values().any(|other| other.is_ended() && other.id.plan == run.id.plan && other.id.number > run.id.number);
-            let oldest = self.runs.values().filter(|run| run.is_ended()).filter(has_newer).min_by_key(|run| run.started_at).map(|run| run.id.clone());
-            let Some(oldest) = oldest else { return };
-            self.drop_run(&oldest);
-        }
-    }
-
-    fn drop_run(&mut self, id: &RunId) {
-        let Some(run) = self.runs.remove(id) else { return };
-        self.weight = self.weight.saturating_sub(run.weight);
-        self.drop_artifacts(id);
-        let attempts: Vec<_> = run.works().flat_map(|(_, _, work)| work.attempts.iter().copied()).collect();
-        for attempt in attempts.iter().filter_map(|attempt| self.attempts.remove(attempt)) {
-            if let super::attempt::Phase::Ended(outcome) = &attempt.phase {
-                self.weight = self.weight.saturating_sub(outcome.report().map_or(0, |report| report.weight() as u64));
-            }
-        }
-    }
 }

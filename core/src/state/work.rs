@@ -27,6 +27,11 @@ pub struct Work {
     /// The forward direction was stopped in the middle, or its outcome is unknown: part of it may be in place.
     #[serde(default)]
     pub half_done: bool,
+    /// Forward attempts before it was begun anew; it starts afresh when it has had no more than these.
+    #[serde(default)]
+    fresh_from: u32,
+    #[serde(default)]
+    begun_anew: bool,
 }
 
 /// Where a work item stands in one direction.
@@ -145,7 +150,38 @@ impl Work {
             order: 0,
             ended_at: MeshTime(0),
             half_done: false,
+            fresh_from: 0,
+            begun_anew: false,
         }
+    }
+
+    /// Whether nothing has been tried yet, since the run began or since it was begun anew.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.forward_attempts == self.fresh_from
+    }
+
+    /// Attempts in a direction that count against `retry`.
+    #[must_use]
+    pub(super) fn tries(&self, direction: Direction) -> u32 {
+        match direction {
+            Direction::Do => self.forward_attempts.saturating_sub(self.fresh_from),
+            Direction::Undo => self.undo_attempts,
+        }
+    }
+
+    /// Whether an operator has had it done again.
+    #[must_use]
+    pub fn was_begun_anew(&self) -> bool {
+        self.begun_anew
+    }
+
+    /// An operator has it done again.
+    pub(super) fn begin_anew(&mut self) {
+        self.forward = WorkState::Waiting;
+        self.fresh_from = self.forward_attempts;
+        self.begun_anew = true;
+        self.half_done = false;
     }
 
     #[must_use]

@@ -5,12 +5,13 @@
 #![allow(dead_code)] // Each test binary uses its own part of it.
 
 use mainstay_core::seen::SeenLink;
-use mainstay_core::state::agent::Hello;
+use mainstay_core::state::FEATURE_LEVEL;
+use mainstay_core::state::agent::{Connection, Hello};
 use mainstay_core::state::lease::{Holder, LeaseKind, LeaseSpec};
 use mainstay_core::time::Millis;
 use mainstay_core::{
-    Actor, AgentId, Command, Decision, Entry, Identity, LeaseName, LedgerId, MeshTime, Reply, RequestKey, RunId, Seen, State, Token, WallTime, codec,
-    decide, invariant, plan,
+    Actor, AgentId, Command, Decision, Entry, Identity, LeaseName, LedgerId, MeshTime, Reply, RequestKey, RunId, Seen, State, Token, WallTime,
+    almanac, codec, decide, evaluate, invariant, plan,
 };
 
 /// Wall time at mesh time 0: 2026-11-23 20:00 UTC.
@@ -20,13 +21,16 @@ pub struct Rig {
     pub state: State,
     pub seen: Seen,
     pub now: MeshTime,
+    /// Every how many entries all is checked that must hold of each: a large state takes its time.
+    pub check_every: u64,
 }
 
 impl Rig {
     /// A mesh that has been formed.
     pub fn new() -> Rig {
-        let mut rig = Rig { state: State::default(), seen: Seen::default(), now: MeshTime(1_000) };
+        let mut rig = Rig { state: State::default(), seen: Seen::default(), now: MeshTime(1_000), check_every: 1 };
         assert_eq!(rig.mesh(Command::FormMesh { mesh: "test".parse().unwrap(), incarnation: 1 }), Reply::Done);
+        assert_eq!(rig.mesh(Command::RaiseFeatureLevel { level: FEATURE_LEVEL }), Reply::Done);
         rig
     }
 
@@ -47,7 +51,7 @@ impl Rig {
     }
 
     pub fn apply(&mut self, entry: &Entry) -> Reply {
-        apply_checked(&mut self.state, entry)
+        if self.state.generation.is_multiple_of(self.check_every) { apply_checked(&mut self.state, entry) } else { self.state.apply(entry) }
     }
 
     pub fn advance(&mut self, by: Millis) {
@@ -58,7 +62,9 @@ impl Rig {
     pub fn settle(&mut self) -> Vec<Command> {
         let mut all = Vec::new();
         for _ in 0..1_000 {
-            let Decision { commands, .. } = self.decide();
+            let Decision { mut commands, evaluate, .. } = self.decide();
+            // What the leader evaluates beside its decisions comes back as commands.
+            commands.extend(evaluate.iter().filter_map(|evaluation| evaluate::evaluate(&self.state, evaluation)));
             if commands.is_empty() {
                 return all;
             }
@@ -71,8 +77,11 @@ impl Rig {
         panic!("decisions without end: {:?}", all.last());
     }
 
+    /// Decides with what the wall clock says now.
     pub fn decide(&self) -> Decision {
-        decide(&self.state, &self.seen, self.now)
+        let wall = WallTime(WALL + self.now.0 as i64);
+        let seen = Seen { calendar: almanac::openings(&self.state, wall), due: almanac::due(&self.state, wall), ..self.seen.clone() };
+        decide(&self.state, &seen, self.now)
     }
 
     /// Another member leads, which has seen nothing.
@@ -81,8 +90,14 @@ impl Rig {
     }
 
     pub fn connect(&mut self, agent: &str, ledger: &str, kinds: &[&str]) {
+        self.connect_with(agent, ledger, kinds, &[]);
+    }
+
+    /// With connections, each a name and a kind.
+    pub fn connect_with(&mut self, agent: &str, ledger: &str, kinds: &[&str], connections: &[(&str, &str)]) {
         let agent: AgentId = agent.parse().unwrap();
-        let hello = hello(ledger, kinds);
+        let connections = connections.iter().map(|(name, kind)| Connection { name: name.parse().unwrap(), kind: (*kind).to_owned() }).collect();
+        let hello = Hello { connections, ..hello(ledger, kinds) };
         let Reply::Connected { epoch } = self.mesh(Command::ConnectAgent { agent: agent.clone(), hello }) else { panic!("not connected") };
         self.seen.links.insert(agent, SeenLink { epoch, last_heard: self.now, closed: false });
     }
@@ -101,9 +116,28 @@ impl Rig {
     }
 
     pub fn start(&mut self, plan: &str) -> RunId {
-        let reply = self.operator(Command::StartRun { plan: plan.parse().unwrap(), revision: None, inputs: Default::default() });
+        self.start_with(plan, Default::default())
+    }
+
+    pub fn start_with(&mut self, plan: &str, inputs: std::collections::BTreeMap<String, serde_json::Value>) -> RunId {
+        let reply = self.try_start(plan, inputs);
         let Reply::Started(run) = reply else { panic!("{reply:?}") };
         run
+    }
+
+    /// As the API does: connections that are named by an expression are filled in first.
+    pub fn try_start(&mut self, plan: &str, inputs: std::collections::BTreeMap<String, serde_json::Value>) -> Reply {
+        let plan: mainstay_core::PlanName = plan.parse().unwrap();
+        let chosen = self.state.plans.get(&plan).and_then(|history| history.current()).map(|(_, revision)| revision.plan.clone());
+        let all = chosen.as_ref().and_then(|chosen| plan::input::resolve(&chosen.inputs, &inputs).ok()).unwrap_or_default();
+        let connections = chosen.map(|chosen| evaluate::connections(&chosen, &all).unwrap()).unwrap_or_default();
+        self.operator(Command::StartRun { plan, revision: None, inputs, connections, without_calendar: None })
+    }
+
+    /// A command of somebody's.
+    pub fn by(&mut self, who: &str, command: Command) -> Reply {
+        let entry = self.entry(Actor::Identity(identity(who)), None, command);
+        self.apply(&entry)
     }
 
     pub fn acquire(&mut self, name: &str, holder: &Holder, wait: bool) -> Reply {

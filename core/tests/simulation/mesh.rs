@@ -258,7 +258,8 @@ impl World {
             return;
         }
         let now = leader.now(self.now);
-        let Decision { mut commands, waits, wake_at } = decide(&self.mesh.state, &leader.seen, now);
+        let Decision { mut commands, waits, wake_at, evaluate } = decide(&self.mesh.state, &leader.seen, now);
+        commands.extend(evaluate.iter().filter_map(|evaluation| mainstay_core::evaluate::evaluate(&self.mesh.state, evaluation)));
         for run in self.mesh.state.runs.values().filter(|run| !run.is_ended()) {
             assert!(!commands.is_empty() || waits.of_run(&run.id).next().is_some(), "{} waits and does not say for what", run.id);
         }

@@ -241,7 +241,7 @@ impl World {
     /// An operator starts a run, asking until it is sure, and sometimes thinks better of it.
     fn operate(&mut self, number: u64) {
         let plan = ["change", "look", "once"][number as usize % 3].parse().unwrap();
-        let command = Command::StartRun { plan, revision: None, inputs: BTreeMap::new() };
+        let command = Command::start(plan);
         for repeat in 0..6 {
             let arrive = Event::Arrive { from: From::Operator, key: Some(format!("run-{number}")), command: Box::new(command.clone()) };
             let delay = repeat * 700 + self.chance.between(1, 400);

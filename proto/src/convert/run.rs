@@ -3,19 +3,27 @@
 
 use mainstay_core::State;
 use mainstay_core::id::PlanName;
+use mainstay_core::rollout::Rollout;
 use mainstay_core::state::attempt::{Attempt, Phase};
 use mainstay_core::state::plan::Revision;
 use mainstay_core::state::run::{Direction, Run, RunOutcome, RunPhase, UndoEnd, Work, WorkState};
-use mainstay_core::time::MeshTime;
-use mainstay_core::wait::Wait;
+use mainstay_core::time::{MeshTime, WallTime};
+use mainstay_core::wait::{Reason, Wait};
 
+use super::preview::schedules_to_wire;
 use super::report::{outcome_to_wire, verdict_to_wire};
 use crate::v1;
 
 /// A plan; its source only where one plan is asked for.
 #[must_use]
-pub fn plan_to_wire(name: &PlanName, number: u32, revision: &Revision, with_source: bool) -> v1::Plan {
+pub fn plan_to_wire(state: &State, name: &PlanName, number: u32, revision: &Revision, wall: WallTime, with_source: bool) -> v1::Plan {
+    let history = state.plans.get(name);
+    let suspended = history.and_then(|history| history.suspended.as_ref());
     v1::Plan {
+        schedules: schedules_to_wire(history, &revision.plan, wall),
+        suspended_by: suspended.map(|suspension| suspension.by.clone()).unwrap_or_default(),
+        suspended_reason: suspended.map(|suspension| suspension.reason.clone()).unwrap_or_default(),
+        suspended_unix_ms: suspended.map_or(0, |suspension| suspension.since.0),
         name: name.to_string(),
         revision: number,
         description: revision.plan.description.clone(),
@@ -62,6 +70,23 @@ pub fn run_summary(run: &Run, now: MeshTime) -> v1::Run {
         work_total: count(work.len()),
         work_over: count(work.iter().filter(|work| work.forward.is_over()).count()),
         work: Vec::new(),
+        inputs: run.inputs.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
+        paused_by: run.pause.as_ref().map(|pause| pause.by.clone()).unwrap_or_default(),
+        pause_reason: run.pause.as_ref().map(|pause| pause.reason.clone()).unwrap_or_default(),
+        aborted_by: run.abort.as_ref().map(|abort| abort.by.clone()).unwrap_or_default(),
+        without_calendar: run.without_calendar.clone().unwrap_or_default(),
+        approvals: run
+            .approvals
+            .iter()
+            .map(|given| v1::Approval {
+                step: given.step.as_ref().map(ToString::to_string).unwrap_or_default(),
+                wave: given.wave.unwrap_or(0),
+                denied: given.deny,
+                by: given.by.clone(),
+                reason: given.reason.clone(),
+                unix_ms: given.wall.0,
+            })
+            .collect(),
     }
 }
 
@@ -123,7 +148,7 @@ fn attempt_to_wire(attempt: &Attempt) -> v1::Attempt {
 }
 
 #[must_use]
-pub fn wait_to_wire(wait: &Wait, now: MeshTime) -> v1::Wait {
+pub fn wait_to_wire(wait: &Wait, state: &State, now: MeshTime) -> v1::Wait {
     let (waited, remaining) = wait.times(now);
     v1::Wait {
         step: wait.step.to_string(),
@@ -133,7 +158,30 @@ pub fn wait_to_wire(wait: &Wait, now: MeshTime) -> v1::Wait {
         waited_ms: waited.0,
         remaining_ms: remaining.map_or(0, |remaining| remaining.0),
         then: wait.until.map_or_else(String::new, |(_, then)| then.to_owned()),
+        approval: approval_to_wire(wait, state),
     }
+}
+
+/// Targets of an approval that are named.
+const TARGETS_NAMED: usize = 100;
+
+fn approval_to_wire(wait: &Wait, state: &State) -> Option<v1::WantedApproval> {
+    let Reason::Approval { run, step, wave, by, not, message, seen, .. } = &wait.reason else { return None };
+    let run = state.runs.get(run)?;
+    let about = run.plan.step(&wait.step)?;
+    let targets = match (wave, Rollout::of_step(run, about)) {
+        (Some(wave), Some(rollout)) => rollout.wave_targets(*wave as usize).into_iter().map(ToString::to_string).collect(),
+        _ => run.work.get(&wait.step).into_iter().flat_map(|targets| targets.keys()).map(ToString::to_string).collect::<Vec<_>>(),
+    };
+    Some(v1::WantedApproval {
+        step: step.as_ref().map(ToString::to_string).unwrap_or_default(),
+        wave: wave.unwrap_or(0),
+        by: by.to_string(),
+        not: not.clone().unwrap_or_default(),
+        message: message.clone(),
+        seen: seen.clone(),
+        targets: targets.into_iter().take(TARGETS_NAMED).collect(),
+    })
 }
 
 fn count(n: usize) -> u32 {

@@ -1,13 +1,28 @@
 //! What a run does next.
+//!
+//! Each work item that waits goes through the same doors, in this order: what it needs, its expressions, the
+//! rollout it is part of, its gates, its lease, an agent ([`before`], [`placement`]).
 
-use std::collections::BTreeMap;
+pub(crate) use gates::healthy;
+pub(super) use lease::is_wanted as lease_is_wanted;
+
+mod before;
+mod gates;
+mod lease;
+mod placement;
+mod turn;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gates::Looked;
+use turn::Rollouts;
 
 use super::Pass;
-use crate::catalogue::{self, Scope};
 use crate::command::{CancelReason, Command};
-use crate::id::{AgentId, AttemptId, Target};
+use crate::id::{AgentId, AttemptId, StepName, Target};
 use crate::plan::Step;
-use crate::state::agent::{Agent, Link};
+use crate::rollout;
+use crate::state::agent::Agent;
 use crate::state::attempt::{Attempt, Phase};
 use crate::state::run::{Direction, Outcome, Run, RunPhase, Work, WorkState};
 use crate::time::{MeshTime, Millis};
@@ -34,7 +49,8 @@ impl Pass<'_> {
             } else if let Some(end) = run.conclusion() {
                 self.command(Command::EndRun { run: run.id.clone(), end });
             } else {
-                RunPass { pass: self, run, open: &mut open }.steps();
+                let rollouts = Rollouts::of(state, run);
+                RunPass { pass: self, run, open: &mut open, rollouts, looked: Looked::default(), evaluated: BTreeSet::new() }.steps();
             }
         }
     }
@@ -45,6 +61,10 @@ struct RunPass<'p, 's, 'd> {
     pass: &'p mut Pass<'s>,
     run: &'s Run,
     open: &'d mut BTreeMap<&'s AgentId, usize>,
+    rollouts: Rollouts<'s>,
+    looked: Looked<'s>,
+    /// Steps whose expressions this pass has asked for.
+    evaluated: BTreeSet<&'s StepName>,
 }
 
 /// One work item of the run.
@@ -61,13 +81,12 @@ struct Item<'s> {
 impl<'s> RunPass<'_, 's, '_> {
     fn steps(&mut self) {
         let direction = if self.run.phase == RunPhase::Undoing { Direction::Undo } else { Direction::Do };
-        let first_undo =
-            self.run.works().filter(|(_, _, work)| work.undo.as_ref().is_some_and(|undo| !undo.is_over())).max_by_key(|(_, _, work)| work.order);
+        let later = Later::of(self.run);
         for step in &self.run.plan.steps {
             let Some(targets) = self.run.work.get(&step.name) else { continue };
-            let gate = (direction == Direction::Do).then(|| self.needs(step));
+            let needs = (direction == Direction::Do).then(|| self.needs(step));
             let ready = self.ready_at(step);
-            for (target, work) in targets {
+            for (target, work) in self.in_order(step, targets) {
                 if self.pass.is_full() {
                     self.pass.wake(self.pass.now);
                     return;
@@ -78,11 +97,11 @@ impl<'s> RunPass<'_, 's, '_> {
                     WorkState::Active { attempt } => self.active(item, *attempt),
                     state if !state.is_waiting() => {}
                     _ if direction == Direction::Do && self.run.abort.is_some() => {}
-                    _ => match (&gate, first_undo) {
-                        (Some(Gate::Closed(reason)), _) => self.wait(item, reason.clone(), item.ready, None),
-                        (Some(Gate::Never(reason)), _) => self.give_up(item, WorkState::Skipped { reason: reason.clone() }),
-                        (None, Some((name, other, first))) if first.order != work.order => {
-                            self.wait(item, Reason::UndoOf { step: name.clone(), target: other.clone() }, item.ready, None);
+                    _ => match (needs.as_ref().map(|needs| needs.clone().and(|| self.needs_here(step, target))), later.than(step, work)) {
+                        (Some(Gate::Closed(reason)), _) => self.wait(item, reason, item.ready, None),
+                        (Some(Gate::Never(reason)), _) => self.give_up(item, WorkState::Skipped { reason }),
+                        (None, Some((step, target))) => {
+                            self.wait(item, Reason::UndoOf { step: step.clone(), target: target.clone() }, item.ready, None);
                         }
                         _ => self.waiting(item),
                     },
@@ -91,15 +110,47 @@ impl<'s> RunPass<'_, 's, '_> {
         }
     }
 
+    /// The targets of a step in the order in which they are to be begun.
+    fn in_order(&self, step: &Step, targets: &'s imbl::OrdMap<Target, Work>) -> Vec<(&'s Target, &'s Work)> {
+        match self.rollouts.of_step(self.run, step) {
+            Some(standing) => standing.rollout.targets.iter().filter_map(|(target, _)| targets.get_key_value(*target)).collect(),
+            None => targets.iter().collect(),
+        }
+    }
+
+    /// Needs that count for all targets alike.
     fn needs(&self, step: &Step) -> Gate {
         for need in &step.needs {
             let (Some(needed), Some(targets)) = (self.run.plan.step(need), self.run.work.get(need)) else { continue };
-            if let Some((target, work)) = targets.iter().find(|(_, work)| work.forward.is_over() && !self.run.passed(needed, work)) {
-                return Gate::Never(format!("it needs {need}, which {} on {target}", outcome_in_words(&work.forward)));
+            if rollout::is_in_plans_rollout(self.run, step) && rollout::is_in_plans_rollout(self.run, needed) {
+                continue;
             }
             let open = targets.values().filter(|work| !work.forward.is_over()).count();
-            if open > 0 {
-                return Gate::Closed(Reason::NeedsStep { step: need.clone(), open });
+            let failed = targets.iter().find(|(_, work)| work.forward.is_over() && !self.run.passed(needed, work));
+            match failed {
+                Some((target, work)) if !self.run.is_within_budget(needed) => {
+                    return Gate::Never(format!("it needs {need}, which {} on {target}", outcome_in_words(&work.forward)));
+                }
+                _ if open > 0 => return Gate::Closed(Reason::NeedsStep { step: need.clone(), open }),
+                _ => {}
+            }
+        }
+        Gate::Open
+    }
+
+    /// Needs of a step that goes node by node, on the same node.
+    fn needs_here(&self, step: &Step, target: &Target) -> Gate {
+        if !rollout::is_in_plans_rollout(self.run, step) {
+            return Gate::Open;
+        }
+        for need in &step.needs {
+            let Some(needed) = self.run.plan.step(need).filter(|needed| rollout::is_in_plans_rollout(self.run, needed)) else { continue };
+            let Some(work) = self.run.work(need, target) else { continue };
+            if !work.forward.is_over() {
+                return Gate::Closed(Reason::NeedsStep { step: need.clone(), open: 1 });
+            }
+            if !self.run.passed(needed, work) {
+                return Gate::Never(format!("it needs {need}, which {} on {target}", outcome_in_words(&work.forward)));
             }
         }
         Gate::Open
@@ -123,98 +174,8 @@ impl<'s> RunPass<'_, 's, '_> {
             let reason = Reason::Pause { last: last.clone(), attempt, of };
             return self.wait(item, reason, self.run.moved_at, Some((*not_before, "then it is tried again")));
         }
-        let Some(uses) = self.run.kind_of(&item.step.name, item.direction).map(str::to_owned) else { return };
-        let agent = match (item.target, item.direction) {
-            (Target::Node(id), _) => Some(id),
-            (Target::Once | Target::Connection(_), Direction::Do) => None,
-            (Target::Once | Target::Connection(_), Direction::Undo) => self.who_did(item.work),
-        };
-        let agents = &self.pass.state.agents;
-        match agent {
-            Some(id) => match agents.get_key_value(id) {
-                Some((id, agent)) if agent.is_up() && agent.can(&uses) => self.offer(item, id, agent),
-                Some((_, agent)) if agent.is_up() => {
-                    let reason = format!("agent {id} does not do {uses}: its own policy does not allow it, or it is of an older version");
-                    self.give_up(item, WorkState::Unreachable { reason });
-                }
-                agent => self.nobody(item, Reason::AgentAway { agent: id.clone() }, agent.and_then(|(_, agent)| lost_at(agent))),
-            },
-            None => match self.anybody(&uses, item.target, item.work.attempts(item.direction)) {
-                Some((id, agent)) => self.offer(item, id, agent),
-                None if let Target::Connection(name) = item.target => {
-                    let has = |agent: &&Agent| agent.connection(name).is_some();
-                    let away = agents.values().filter(has).filter_map(lost_at).max();
-                    let kind = catalogue::kind(&uses).and_then(|kind| kind.connection.kinds().first()).copied().unwrap_or_default();
-                    self.nobody(item, Reason::NoConnection { name: name.clone(), kind }, away);
-                }
-                None => {
-                    let away = agents.values().filter(|agent| agent.can(&uses)).filter_map(lost_at).max();
-                    self.nobody(item, Reason::NobodyCan { kind: uses }, away);
-                }
-            },
-        }
-    }
-
-    /// The agent that did what was to be done once: only there can it be taken back.
-    fn who_did(&self, work: &'s Work) -> Option<&'s AgentId> {
-        let attempts = work.attempts.iter().rev().filter_map(|id| self.pass.state.attempts.get(id));
-        attempts
-            .filter(|attempt| matches!(attempt.phase, Phase::Ended(Outcome::Succeeded(_))) && attempt.direction == Direction::Do)
-            .map(|attempt| &attempt.agent)
-            .next()
-    }
-
-    /// Any agent that can: those that speak for a machine first, another one with each attempt, and one that
-    /// has room if there is one.
-    fn anybody(&self, uses: &str, target: &Target, attempts: u32) -> Option<(&'s AgentId, &'s Agent)> {
-        let kind = catalogue::kind(uses);
-        let host_only = kind.is_some_and(|kind| kind.scope == Scope::Host);
-        let has_way = |agent: &Agent| match target {
-            Target::Connection(name) => agent.connection(name).is_some_and(|own| kind.is_some_and(|kind| kind.connection.kinds().contains(&own))),
-            Target::Once | Target::Node(_) => true,
-        };
-        let is_able = |agent: &Agent| agent.is_up() && agent.can(uses) && (!host_only || agent.speaks_for_host()) && has_way(agent);
-        let mut able: Vec<(&AgentId, &Agent)> = self.pass.state.agents.iter().filter(|(_, agent)| is_able(agent)).collect();
-        able.sort_by_key(|(_, agent)| !agent.speaks_for_host());
-        let first = attempts as usize % able.len().max(1);
-        able.rotate_left(first);
-        let has_room = |(id, _): &&(&AgentId, &Agent)| self.open.get(*id).is_none_or(|open| *open < OFFERS_PER_AGENT);
-        able.iter().find(has_room).or(able.first()).copied()
-    }
-
-    fn offer(&mut self, item: Item<'s>, id: &'s AgentId, agent: &Agent) {
-        let Some(hello) = &agent.hello else { return };
-        let open = self.open.entry(id).or_default();
-        if *open >= OFFERS_PER_AGENT {
-            let reason = Reason::AgentBusy { agent: id.clone(), open: *open };
-            return self.wait(item, reason, item.ready, None);
-        }
-        *open += 1;
-        self.pass.command(Command::OfferAttempt {
-            run: self.run.id.clone(),
-            step: item.step.name.clone(),
-            target: item.target.clone(),
-            direction: item.direction,
-            number: item.work.attempts(item.direction) + 1,
-            agent: id.clone(),
-            ledger: hello.ledger.clone(),
-            epoch: agent.epoch,
-        });
-    }
-
-    /// `away`: when the agent that could was lost. What was ready long before has been waiting for other
-    /// things until then, and an agent that is started again is not gone.
-    fn nobody(&mut self, item: Item<'s>, reason: Reason, away: Option<MeshTime>) {
-        let patience = match item.direction {
-            Direction::Do => AGENT_WAIT,
-            Direction::Undo => UNDO_WAIT,
-        };
-        let since = item.ready.max(away.unwrap_or_default());
-        if self.pass.now >= since + patience {
-            let reason = format!("{reason} for {patience}");
-            self.give_up(item, WorkState::Unreachable { reason });
-        } else {
-            self.wait(item, reason, since, Some((since + patience, "then it counts as unreachable")));
+        if self.may_begin(item) {
+            self.place(item);
         }
     }
 
@@ -295,18 +256,38 @@ impl<'s> RunPass<'_, 's, '_> {
     }
 }
 
-fn lost_at(agent: &Agent) -> Option<MeshTime> {
-    match agent.link {
-        Link::Lost { at, .. } => Some(at),
-        Link::Never | Link::Up { .. } => None,
+/// Of each step, what of it ended last and is still to be taken back. Undo goes in reverse: a work item waits
+/// for all of other steps that ended after it; the targets of one step go side by side, as they did.
+struct Later<'s>(BTreeMap<&'s StepName, (u64, &'s Target)>);
+
+impl<'s> Later<'s> {
+    fn of(run: &'s Run) -> Later<'s> {
+        let mut last: BTreeMap<&StepName, (u64, &Target)> = BTreeMap::new();
+        for (step, target, work) in run.works().filter(|(_, _, work)| work.undo.as_ref().is_some_and(|undo| !undo.is_over())) {
+            let newest = last.entry(step).or_insert((work.order, target));
+            *newest = (*newest).max((work.order, target));
+        }
+        Later(last)
+    }
+
+    fn than(&self, step: &Step, work: &Work) -> Option<(&'s StepName, &'s Target)> {
+        let others = self.0.iter().filter(|(other, (order, _))| **other != &step.name && *order > work.order);
+        others.max_by_key(|(_, (order, _))| *order).map(|(step, (_, target))| (*step, *target))
     }
 }
 
 /// What the needs of a step come to.
+#[derive(Clone)]
 enum Gate {
     Open,
     Closed(Reason),
     Never(String),
+}
+
+impl Gate {
+    fn and(self, other: impl FnOnce() -> Gate) -> Gate {
+        if let Gate::Open = self { other() } else { self }
+    }
 }
 
 fn outcome_in_words(state: &WorkState) -> String {

@@ -1,0 +1,88 @@
+//! What the leader's wall clock says: of windows and freezes, and which schedules are due. Pure functions of
+//! the state and an instant; the leader asks before it decides, and again when the clock has moved.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::calendar::{self, Cron, FreezeState, WindowState};
+use crate::evaluate;
+use crate::plan::{Gate, input};
+use crate::seen::{Due, Opening};
+use crate::state::State;
+use crate::time::WallTime;
+
+/// Instants that are counted between two looks; there are never more, unless nobody led for years.
+const INSTANTS: usize = 10_000;
+
+/// Every window and freeze that an open run may have to wait for.
+#[must_use]
+pub fn openings(state: &State, now: WallTime) -> BTreeMap<Gate, Opening> {
+    let open = state.runs.values().filter(|run| !run.is_ended());
+    let gates: BTreeSet<&Gate> = open
+        .flat_map(|run| run.plan.gates.iter().chain(run.plan.steps.iter().flat_map(|step| &step.gates)))
+        .filter(|gate| gate.is_calendar())
+        .collect();
+    gates.into_iter().map(|gate| (gate.clone(), opening(gate, now))).collect()
+}
+
+/// One of them. What cannot be read, though it was checked when the plan was applied, is closed and says why.
+#[must_use]
+pub fn opening(gate: &Gate, now: WallTime) -> Opening {
+    let unreadable = |problem: String| Opening::Closed { evidence: format!("unknown: {problem}"), until: None };
+    match gate {
+        Gate::Window(window) => match calendar::Window::new(&window.days, &window.from, &window.to, &window.zone).map(|known| known.at(now)) {
+            Ok(WindowState::Open { closes }) => Opening::Open { until: Some(closes) },
+            Ok(WindowState::Closed { opens: Some(opens) }) => {
+                Opening::Closed { evidence: format!("closed until {}", calendar::local(opens, &window.zone)), until: Some(opens) }
+            }
+            Ok(WindowState::Closed { opens: None }) => Opening::Closed { evidence: "closed, and does not open again".to_owned(), until: None },
+            Err(error) => unreadable(error.to_string()),
+        },
+        Gate::Freeze(freeze) => match calendar::Freeze::new(&freeze.from, &freeze.to, &freeze.zone).map(|known| known.at(now)) {
+            Ok(FreezeState::Clear { next }) => Opening::Open { until: next },
+            Ok(FreezeState::Frozen { until }) => {
+                Opening::Closed { evidence: format!("frozen until {}", calendar::local(until, &freeze.zone)), until: Some(until) }
+            }
+            Err(error) => unreadable(error.to_string()),
+        },
+        _ => Opening::Open { until: None },
+    }
+}
+
+/// Schedules of which an instant has come that nobody has acted on.
+#[must_use]
+pub fn due(state: &State, now: WallTime) -> Vec<Due> {
+    let mut all = Vec::new();
+    for (name, history) in state.plans.iter().filter(|(_, history)| history.suspended.is_none()) {
+        let Some((revision, current)) = history.current() else { continue };
+        for (index, schedule) in current.plan.schedules.iter().enumerate().filter(|(_, schedule)| !schedule.suspended) {
+            let after = history.counts_after(schedule, current.applied);
+            if after >= now {
+                continue;
+            }
+            let Ok(cron) = Cron::parse(&schedule.cron, &schedule.zone) else { continue };
+            let passed = cron.between(after, now, INSTANTS);
+            let Some(instant) = passed.newest else { continue };
+            let inputs = input::resolve(&current.plan.inputs, &schedule.inputs).unwrap_or_default();
+            all.push(Due {
+                plan: name.clone(),
+                revision,
+                schedule: u32::try_from(index).unwrap_or(u32::MAX),
+                instant,
+                missed: u32::try_from(passed.count.saturating_sub(1)).unwrap_or(u32::MAX),
+                late: crate::time::Millis(u64::try_from(now.0 - instant.0).unwrap_or(0)),
+                connections: evaluate::connections(&current.plan, &inputs).unwrap_or_default(),
+            });
+        }
+    }
+    all
+}
+
+/// When the next instant of a plan's schedules comes, for people: the schedule's place and the instant.
+#[must_use]
+pub fn next(state: &State, plan: &crate::id::PlanName, now: WallTime) -> Option<(usize, WallTime)> {
+    let history = state.plans.get(plan).filter(|history| history.suspended.is_none())?;
+    let (_, current) = history.current()?;
+    let schedules = current.plan.schedules.iter().enumerate().filter(|(_, schedule)| !schedule.suspended);
+    let instants = schedules.filter_map(|(index, schedule)| Some((index, Cron::parse(&schedule.cron, &schedule.zone).ok()?.next_after(now)?)));
+    instants.min_by_key(|(_, at)| *at)
+}

@@ -1,0 +1,72 @@
+//! What must hold before a work item is given to an agent.
+
+use super::{Item, RunPass};
+use crate::catalogue::{self, Scope};
+use crate::command::Command;
+use crate::evaluate::{self, Evaluation};
+use crate::state::resolution::Resolution;
+use crate::state::run::{Direction, WorkState};
+use crate::wait::Reason;
+
+impl<'s> RunPass<'_, 's, '_> {
+    /// Whether nothing is in the way of the item; what is, is said or done.
+    pub(super) fn may_begin(&mut self, item: Item<'s>) -> bool {
+        if item.direction == Direction::Do
+            && let Some(pause) = &self.run.pause
+        {
+            let reason = Reason::Paused { by: pause.by.clone(), reason: pause.reason.clone(), run: self.run.id.clone() };
+            self.wait(item, reason, pause.at, None);
+            return false;
+        }
+        if !self.is_resolved(item) {
+            return false;
+        }
+        if item.direction == Direction::Undo || !item.work.is_fresh() {
+            return self.has_lease(item);
+        }
+        if catalogue::kind(&item.step.uses).is_some_and(|kind| kind.scope == Scope::Mesh) {
+            return self.ask(item);
+        }
+        // Cheap looks first; a target counts as begun only when nothing else is in its way.
+        let Some(first_of_target) = self.has_turn(item) else { return false };
+        if !self.gates_are_open(item, first_of_target) || !self.has_lease(item) {
+            return false;
+        }
+        if let Some(rollout) = self.rollouts.of_step_mut(self.run, item.step) {
+            rollout.begin(item.target);
+        }
+        true
+    }
+
+    /// Whether the expressions of the item have been filled in, and say that it is to be done.
+    fn is_resolved(&mut self, item: Item<'s>) -> bool {
+        if !evaluate::has_expressions(item.step, item.direction) {
+            return true;
+        }
+        let resolution = self.run.resolved.get(&item.step.name, Some(item.target), item.direction);
+        let state = match resolution {
+            Some(Resolution::Go { .. }) => return true,
+            Some(Resolution::Omit { reason }) => WorkState::Omitted { reason: reason.clone() },
+            Some(Resolution::Fail { message }) => WorkState::Failed { message: message.clone() },
+            None => {
+                if self.evaluated.insert(&item.step.name) {
+                    let evaluation = Evaluation { run: self.run.id.clone(), step: item.step.name.clone(), direction: item.direction };
+                    self.pass.decision.evaluate.push(evaluation);
+                }
+                self.wait(item, Reason::Evaluating, item.ready, None);
+                return false;
+            }
+        };
+        match item.direction {
+            Direction::Do => self.settle(item, state),
+            // There are no parameters to take it back with: a person has to look.
+            Direction::Undo => self.give_up(item, WorkState::Unreachable { reason: state.detail().to_owned() }),
+        }
+        false
+    }
+
+    pub(super) fn settle(&mut self, item: Item<'s>, state: WorkState) {
+        let (run, step, target) = (self.run.id.clone(), item.step.name.clone(), item.target.clone());
+        self.pass.command(Command::SettleStep { run, step, target, state });
+    }
+}

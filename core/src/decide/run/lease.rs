@@ -1,0 +1,83 @@
+//! The leases that a run holds while its steps go, and those of others that are in its way.
+
+use super::{Item, RunPass};
+use crate::catalogue;
+use crate::command::Command;
+use crate::id::{StepName, Target};
+use crate::identity::Identity;
+use crate::state::State;
+use crate::state::lease::{Holder, Lease};
+use crate::state::run::{Direction, Run, WorkState};
+use crate::wait::Reason;
+
+/// Attribute of a run's hold that names the step it is for.
+const STEP: &str = "step";
+/// Attribute that names the target.
+const TARGET: &str = "target";
+
+impl<'s> RunPass<'_, 's, '_> {
+    /// Whether the run holds the lease of the item's step; it is asked for where it does not.
+    pub(super) fn has_lease(&mut self, item: Item<'s>) -> bool {
+        let Some(wanted) = &item.step.lease else { return true };
+        let holder = holder(self.run, &item.step.name, item.target);
+        let lease = self.pass.state.leases.get(&wanted.name);
+        if lease.is_some_and(|lease| lease.held.iter().any(|held| held.holder.is(&holder))) {
+            return true;
+        }
+        match lease {
+            Some(lease) if lease.waiting.iter().any(|waiter| waiter.holder.is(&holder)) => {
+                let reason = Reason::LeaseHeld { name: wanted.name.clone(), by: holders(lease) };
+                self.wait(item, reason, item.ready, None);
+            }
+            _ => {
+                // A lease that is defined already keeps its definition.
+                let spec = lease.is_none().then_some(wanted.spec);
+                self.pass.command(Command::AcquireLease { name: wanted.name.clone(), spec, holder, wait: true });
+            }
+        }
+        false
+    }
+
+    /// Why a gate that wants a lease to be free is closed.
+    pub(super) fn lease_in_the_way(&self, pattern: &str) -> Option<Reason> {
+        let fitting = self.pass.state.leases.iter().filter(|(name, _)| catalogue::fits(pattern, name.as_str()));
+        let is_other = |holder: &Holder| holder.identity != Identity::Run(self.run.id.clone());
+        let (name, lease) = fitting.into_iter().find(|(_, lease)| lease.held.iter().any(|held| is_other(&held.holder)))?;
+        Some(Reason::LeaseHeld { name: name.clone(), by: holders(lease) })
+    }
+}
+
+/// Whether a run's hold of a lease, or place in its queue, is still wanted. What ended without anybody knowing
+/// how keeps its lease: it may still be at it, and an operator's word or proof frees it.
+pub(in crate::decide) fn is_wanted(state: &State, holder: &Holder) -> bool {
+    let Identity::Run(id) = &holder.identity else { return true };
+    // What a run no longer needs is given back while it is known. What is still held by one that is not is of an
+    // outcome that nobody knows.
+    let Some(run) = state.runs.get(id) else { return true };
+    let step = holder.attributes.get(STEP).and_then(|step| step.parse::<StepName>().ok());
+    let target = holder.attributes.get(TARGET).and_then(|target| target.parse::<Target>().ok());
+    let Some(work) = step.zip(target).and_then(|(step, target)| run.work(&step, &target)) else { return false };
+    let is_at = |state: &WorkState| matches!(state, WorkState::Active { .. } | WorkState::Unknown { .. });
+    let may_come = !run.is_ended()
+        && match work.undo.as_ref() {
+            Some(undo) => undo.is_waiting(),
+            None => work.state(Direction::Do).is_waiting() && run.abort.is_none(),
+        };
+    is_at(&work.forward) || work.undo.as_ref().is_some_and(is_at) || may_come
+}
+
+fn holder(run: &Run, step: &StepName, target: &Target) -> Holder {
+    let attributes = [(STEP.to_owned(), step.to_string()), (TARGET.to_owned(), target.to_string())];
+    Holder {
+        identity: Identity::Run(run.id.clone()),
+        incarnation: crate::state::finding::Fingerprint::of("run", step.as_str(), &target.to_string()).0,
+        attributes: attributes.into(),
+        takes_over: false,
+    }
+}
+
+fn holders(lease: &Lease) -> String {
+    let names: Vec<String> = lease.held.iter().take(3).map(|held| held.holder.identity.to_string()).collect();
+    let more = lease.held.len().saturating_sub(names.len());
+    if more == 0 { names.join(", ") } else { format!("{} and {more} more", names.join(", ")) }
+}

@@ -1,0 +1,151 @@
+//! Whose turn it is in a rollout.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Item, RunPass};
+use crate::id::{StepName, Target};
+use crate::plan::Step;
+use crate::rollout::{self, Progress, Rollout};
+use crate::state::State;
+use crate::state::agent::Agent;
+use crate::state::run::{Run, WorkState};
+use crate::time::MeshTime;
+use crate::wait::Reason;
+
+/// Failed targets that a reason names.
+const NAMED: usize = 3;
+
+/// The rollouts of a run, each looked at once a pass.
+pub(super) struct Rollouts<'s> {
+    plan: Option<Standing<'s>>,
+    steps: BTreeMap<&'s StepName, Standing<'s>>,
+}
+
+/// Where a rollout stands, counted once.
+pub(super) struct Standing<'s> {
+    pub rollout: Rollout<'s>,
+    places: BTreeMap<&'s Target, usize>,
+    /// Targets that this pass has begun.
+    begun: BTreeSet<&'s Target>,
+    going: usize,
+    failed: usize,
+    /// The names of the first few that failed.
+    failed_names: Vec<String>,
+    /// Those that are away by themselves.
+    away: BTreeSet<&'s Target>,
+    wave: usize,
+    /// When the waves before it had ended.
+    waves_before: MeshTime,
+}
+
+impl<'s> Rollouts<'s> {
+    pub(super) fn of(state: &State, run: &'s Run) -> Rollouts<'s> {
+        let own = run.plan.steps.iter().filter(|step| step.strategy.is_some());
+        Rollouts {
+            plan: Rollout::of_plan(run).map(|rollout| Standing::of(state, rollout)),
+            steps: own.filter_map(|step| Some((&step.name, Standing::of(state, Rollout::of_step(run, step)?)))).collect(),
+        }
+    }
+
+    /// The rollout that a step is part of.
+    pub(super) fn of_step(&self, run: &Run, step: &Step) -> Option<&Standing<'s>> {
+        if rollout::is_in_plans_rollout(run, step) { self.plan.as_ref() } else { self.steps.get(&step.name) }
+    }
+
+    pub(super) fn of_step_mut(&mut self, run: &Run, step: &Step) -> Option<&mut Standing<'s>> {
+        if rollout::is_in_plans_rollout(run, step) { self.plan.as_mut() } else { self.steps.get_mut(&step.name) }
+    }
+}
+
+impl<'s> Standing<'s> {
+    fn of(state: &State, rollout: Rollout<'s>) -> Standing<'s> {
+        let is_away = |target: &Target| match target {
+            Target::Node(agent) => !state.agents.get(agent).is_some_and(Agent::is_up),
+            Target::Once | Target::Connection(_) => false,
+        };
+        let (wave, waves_before) = rollout.current_wave();
+        let away = rollout
+            .targets
+            .iter()
+            .filter(|(target, progress)| matches!(progress, Progress::Untouched | Progress::Done { .. }) && is_away(target))
+            .map(|(target, _)| *target)
+            .collect();
+        Standing {
+            places: rollout.targets.iter().enumerate().map(|(place, (target, _))| (*target, place)).collect(),
+            begun: BTreeSet::new(),
+            going: rollout.targets.iter().filter(|(_, progress)| *progress == Progress::Going).count(),
+            failed: rollout.failed().count(),
+            failed_names: rollout.failed().take(NAMED).map(ToString::to_string).collect(),
+            away,
+            wave,
+            waves_before,
+            rollout,
+        }
+    }
+
+    /// Notes that a target's first step is given out.
+    pub(super) fn begin(&mut self, target: &'s Target) {
+        if !self.is_going(target) && self.begun.insert(target) {
+            self.going += 1;
+        }
+    }
+
+    fn is_going(&self, target: &Target) -> bool {
+        let progress = self.places.get(target).and_then(|place| self.rollout.targets.get(*place)).map(|(_, progress)| *progress);
+        progress == Some(Progress::Going) || self.begun.contains(target)
+    }
+
+    /// The wave that a target is in, from 1.
+    pub(super) fn wave_of(&self, target: &Target) -> Option<u32> {
+        self.places.get(target).and_then(|place| u32::try_from(self.rollout.wave(*place).0).ok())
+    }
+
+    /// Why no further target is begun, if that is so.
+    fn stopped(&self, most: usize) -> Option<String> {
+        let why = if self.rollout.is_over_budget() {
+            format!("the failure budget of {} is used up", self.rollout.strategy.failure_budget)
+        } else if self.going == 0 && self.failed > 0 && self.failed >= most {
+            format!("all {most} that may be unavailable at once are")
+        } else {
+            return None;
+        };
+        let more = self.failed - self.failed_names.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        Some(format!("{why}: {}{more} did not come off, and no further target is begun", self.failed_names.join(", ")))
+    }
+}
+
+impl<'s> RunPass<'_, 's, '_> {
+    /// Whether it is the target's turn; `Some(true)` when it is begun by this item. Why not is said or done.
+    pub(super) fn has_turn(&mut self, item: Item<'s>) -> Option<bool> {
+        let Some(standing) = self.rollouts.of_step(self.run, item.step) else { return Some(false) };
+        let Some(place) = standing.places.get(item.target).copied() else { return Some(false) };
+        if standing.is_going(item.target) {
+            return Some(false);
+        }
+        let strategy = standing.rollout.strategy;
+        let most = strategy.most_away(standing.rollout.targets.len());
+        if let Some(reason) = standing.stopped(most) {
+            self.give_up(item, WorkState::Skipped { reason });
+            return None;
+        }
+        let (wave, waves) = standing.rollout.wave(place);
+        let (current, before) = (standing.wave, standing.waves_before);
+        if wave > current {
+            self.wait(item, Reason::Wave { wave: current, of: waves }, item.ready, None);
+            return None;
+        }
+        let soaked = before + strategy.soak;
+        if wave > 1 && self.pass.now < soaked {
+            self.wait(item, Reason::Soak { wave: wave - 1, of: waves }, before, Some((soaked, "then the next wave may begin")));
+            return None;
+        }
+        let (going, failed) = (standing.going, standing.failed);
+        let away = standing.away.len() - usize::from(standing.away.contains(item.target));
+        if going + failed + away >= most {
+            self.wait(item, Reason::Unavailable { going, failed, away, most }, item.ready, None);
+            return None;
+        }
+        Some(true)
+    }
+}

@@ -1,0 +1,170 @@
+//! What people do to a run: stop it, hold it up, take it back, do it again, agree to it.
+
+use super::approval::Decided;
+use super::run::{ABORTED, Abort, Direction, Pause, Run, RunPhase, UndoEnd, WorkState};
+use super::{State, When};
+use crate::bounds;
+use crate::command::Actor;
+use crate::id::{RunId, StepName, Target};
+use crate::identity::Identity;
+use crate::reply::{Refusal, Reply};
+
+/// A refusal, where a reason is too long to keep.
+fn too_long(reason: &str) -> Option<Reply> {
+    (reason.len() > bounds::REASON_BYTES)
+        .then(|| Reply::Refused(Refusal::Bound { what: "bytes of reason".into(), limit: bounds::REASON_BYTES as u64 }))
+}
+
+impl State {
+    fn open_run(&mut self, id: &RunId) -> Result<&mut Run, Reply> {
+        let Some(run) = self.runs.get_mut(id) else {
+            return Err(Reply::Refused(Refusal::NotFound { what: format!("run {id}"), hint: "see `mainstay run list`".into() }));
+        };
+        match run.end() {
+            Some(end) => Err(Reply::Refused(Refusal::Conflict(format!("run {id} has ended already: {end}")))),
+            None => Ok(run),
+        }
+    }
+
+    /// What has not been offered will not be; what an agent has is stopped by the leader's next decision.
+    pub(super) fn abort_run(&mut self, id: &RunId, reason: &str, by: &Actor, when: When) -> Reply {
+        let run = match self.open_run(id) {
+            Ok(run) => run,
+            Err(reply) => return reply,
+        };
+        if let Some(refusal) = too_long(reason) {
+            return refusal;
+        }
+        if run.abort.is_none() {
+            run.abort = Some(Abort { by: by.to_string(), reason: reason.to_owned() });
+            // Taking back what was done is not held up.
+            run.pause = None;
+            run.skip_waiting(Direction::Do, ABORTED, when);
+        }
+        Reply::Done
+    }
+
+    pub(super) fn pause_run(&mut self, id: &RunId, reason: &str, by: &Actor, when: When) -> Reply {
+        let run = match self.open_run(id) {
+            Ok(run) => run,
+            Err(reply) => return reply,
+        };
+        if let Some(refusal) = too_long(reason) {
+            return refusal;
+        }
+        if run.phase == RunPhase::Undoing || run.abort.is_some() {
+            return Reply::Refused(Refusal::Conflict(format!("run {id} takes back what it did: that is not held up")));
+        }
+        if run.pause.is_none() {
+            run.pause = Some(Pause { by: by.to_string(), reason: reason.to_owned(), at: when.at });
+        }
+        Reply::Done
+    }
+
+    pub(super) fn resume_run(&mut self, id: &RunId, when: When) -> Reply {
+        let run = match self.open_run(id) {
+            Ok(run) => run,
+            Err(reply) => return reply,
+        };
+        if run.pause.take().is_some() {
+            run.moved_at = when.at;
+        }
+        Reply::Done
+    }
+
+    /// Of an open run it is an abort. Of an ended one, all that it did and has an undo is taken back, or what
+    /// an earlier undo left in place.
+    pub(super) fn undo_run(&mut self, id: &RunId, reason: &str, by: &Actor, when: When) -> Reply {
+        let Some(run) = self.runs.get_mut(id) else {
+            return Reply::Refused(Refusal::NotFound { what: format!("run {id}"), hint: "see `mainstay run list`".into() });
+        };
+        let Some(end) = run.end().copied() else { return self.abort_run(id, reason, by, when) };
+        if let Some(refusal) = too_long(reason) {
+            return refusal;
+        }
+        if end.undo == UndoEnd::Done {
+            return Reply::Refused(Refusal::Conflict(format!("run {id} is undone already")));
+        }
+        let back: Vec<(StepName, Target)> = run.to_take_back().map(|(step, target)| (step.clone(), target.clone())).collect();
+        if back.is_empty() {
+            return Reply::Refused(Refusal::Conflict(format!("run {id} has done nothing that has an undo")));
+        }
+        for (step, target) in back {
+            if let Some(work) = run.work_mut(&step, &target) {
+                work.undo = Some(WorkState::Waiting);
+            }
+        }
+        run.phase = RunPhase::Undoing;
+        run.ended = None;
+        run.moved_at = when.at;
+        Reply::Done
+    }
+
+    pub(super) fn retry_run(&mut self, id: &RunId, step: Option<&StepName>, unknown: bool, when: When) -> Reply {
+        if self.runs.values().filter(|run| !run.is_ended()).count() >= bounds::RUNS_OPEN {
+            return Reply::Refused(Refusal::Bound { what: "open runs".into(), limit: bounds::RUNS_OPEN as u64 });
+        }
+        let Some(run) = self.runs.get_mut(id) else {
+            return Reply::Refused(Refusal::NotFound { what: format!("run {id}"), hint: "see `mainstay run list`".into() });
+        };
+        let conflict = |text: String| Reply::Refused(Refusal::Conflict(text));
+        let Some(end) = run.end().copied() else { return conflict(format!("run {id} has not ended: see `mainstay why {id}`")) };
+        if end.undo == UndoEnd::Done || run.works().any(|(_, _, work)| work.undo.is_some()) {
+            return conflict(format!("run {id} was undone: start a new run of {}", id.plan));
+        }
+        if let Some(step) = step.filter(|step| run.plan.step(step).is_none()) {
+            return Reply::Refused(Refusal::NotFound { what: format!("step {step} in run {id}"), hint: format!("see `mainstay run show {id}`") });
+        }
+        let again: Vec<(StepName, Target)> = run.to_do_again(step, unknown).map(|(step, target)| (step.clone(), target.clone())).collect();
+        if again.is_empty() {
+            let hint = if run.works().any(|(_, _, work)| matches!(work.forward, WorkState::Unknown { .. })) {
+                "; what has an unknown outcome is done again only with --unknown"
+            } else {
+                ""
+            };
+            return conflict(format!("nothing of run {id} is to be done again{hint}"));
+        }
+        for (step, target) in again {
+            if let Some(work) = run.work_mut(&step, &target) {
+                work.begin_anew();
+            }
+            run.resolved.forget(&step);
+        }
+        run.reweigh_resolutions(&mut self.weight);
+        run.phase = RunPhase::Running;
+        run.abort = None;
+        run.ended = None;
+        run.moved_at = when.at;
+        Reply::Done
+    }
+
+    /// Takes in that somebody agrees or not. What they saw must still be what there is.
+    pub(super) fn decide_approval(&mut self, id: &RunId, decided: &Decided, by: &Actor, when: When) -> Reply {
+        let role = match by {
+            Actor::Identity(Identity::Operator(name)) => self.operators.get(name).copied(),
+            _ => None,
+        };
+        let run = match self.open_run(id) {
+            Ok(run) => run,
+            Err(reply) => return reply,
+        };
+        if let Some(refusal) = too_long(&decided.reason) {
+            return refusal;
+        }
+        let Some(asked) = run.asks_for(decided.step.as_ref(), decided.wave) else {
+            return Reply::Refused(Refusal::NotFound { what: format!("such approval in run {id}"), hint: format!("see `mainstay why {id}`") });
+        };
+        if role.is_none_or(|role| role < asked.by) {
+            return Reply::Refused(Refusal::Conflict(format!("this approval is by an {} or more", asked.by)));
+        }
+        if asked.not_author && run.by == by.to_string() {
+            return Reply::Refused(Refusal::Conflict(format!("{} started run {id}: another person has to approve it", run.by)));
+        }
+        let sight = run.sight(decided.step.as_ref(), decided.wave);
+        if sight != decided.seen {
+            return Reply::Refused(Refusal::Changed(format!("run {id} is no longer what was seen")));
+        }
+        run.take_in(decided, by.to_string(), when);
+        Reply::Done
+    }
+}

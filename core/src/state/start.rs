@@ -1,0 +1,137 @@
+//! How a run starts: its inputs, its targets, and the work that they make.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use serde_json::Value;
+
+use super::run::{Run, RunPhase, Work, WorkState};
+use super::{State, When};
+use crate::bounds;
+use crate::catalogue::{self, Kind, Scope};
+use crate::id::{ConnectionName, PlanName, RunId, StepName, Target};
+use crate::plan::{Plan, RunOn, Step, input};
+use crate::reply::{Refusal, Reply};
+use crate::time::Millis;
+
+/// All inputs of a run, as JSON.
+const INPUTS_MAX: usize = 64 << 10;
+/// Bytes that a work item and its attempts weigh, near enough; reports are counted when they come.
+const WORK_WEIGHT: u64 = 512;
+
+/// What a run is started with.
+pub(super) struct Start<'a> {
+    pub plan: &'a PlanName,
+    pub revision: Option<u32>,
+    pub inputs: &'a BTreeMap<String, Value>,
+    pub connections: &'a BTreeMap<StepName, String>,
+    pub without_calendar: Option<&'a String>,
+    pub by: String,
+}
+
+impl State {
+    pub(super) fn start_run(&mut self, start: &Start<'_>, when: When) -> Reply {
+        let plan = start.plan;
+        if self.runs.values().filter(|run| !run.is_ended()).count() >= bounds::RUNS_OPEN {
+            return Reply::Refused(Refusal::Bound { what: "open runs".into(), limit: bounds::RUNS_OPEN as u64 });
+        }
+        let not_found = |what: String| Reply::Refused(Refusal::NotFound { what, hint: "see `mainstay plan list`".into() });
+        let Some(history) = self.plans.get(plan) else { return not_found(format!("plan {plan}")) };
+        let chosen = match start.revision {
+            None => history.current(),
+            Some(number) => history.revisions.get(&number).map(|revision| (number, revision)),
+        };
+        let Some((number, chosen)) = chosen else { return not_found(format!("such revision of plan {plan}")) };
+        let inputs = match input::resolve(&chosen.plan.inputs, start.inputs) {
+            Ok(inputs) => inputs,
+            Err(problem) => return Reply::Refused(Refusal::Invalid(format!("plan {plan}: {problem}"))),
+        };
+        if Value::Object(inputs.clone().into_iter().collect()).to_string().len() > INPUTS_MAX {
+            return Reply::Refused(Refusal::Bound { what: "bytes of inputs".into(), limit: INPUTS_MAX as u64 });
+        }
+        if start.without_calendar.is_some_and(|reason| reason.len() > bounds::REASON_BYTES) {
+            return Reply::Refused(Refusal::Bound { what: "bytes of reason".into(), limit: bounds::REASON_BYTES as u64 });
+        }
+        let definition = Arc::new(Plan { source: String::new(), ..chosen.plan.clone() });
+        let targets = |step: &Step| self.targets(step, start.connections.get(&step.name).map(String::as_str));
+        let work: OrdMap<StepName, OrdMap<Target, Work>> = definition.steps.iter().map(|step| (step.name.clone(), targets(step))).collect();
+        let items: usize = work.values().map(OrdMap::len).sum();
+        if items > bounds::RUN_WORK {
+            return Reply::Refused(Refusal::Bound { what: "steps times targets".into(), limit: bounds::RUN_WORK as u64 });
+        }
+        let weight = chosen.plan.weight() + items as u64 * WORK_WEIGHT;
+        let Some(history) = self.plans.get_mut(plan) else { return not_found(format!("plan {plan}")) };
+        self.weight += weight;
+        history.runs += 1;
+        let id = RunId { plan: plan.clone(), number: history.runs };
+        self.runs.insert(
+            id.clone(),
+            Run {
+                id: id.clone(),
+                revision: number,
+                plan: definition,
+                inputs,
+                by: start.by.clone(),
+                phase: RunPhase::Running,
+                abort: None,
+                work,
+                started_at: when.at,
+                started: when.wall,
+                ended: None,
+                took: Millis::ZERO,
+                moved_at: when.at,
+                order: 0,
+                weight,
+                pause: None,
+                without_calendar: start.without_calendar.cloned(),
+                approvals: Vec::new(),
+                resolved: super::resolution::Resolutions::default(),
+                resolutions_weight: 0,
+            },
+        );
+        Reply::Started(id)
+    }
+
+    /// The targets of a step as the mesh is now. A node that joins later is not in this run.
+    fn targets(&self, step: &Step, connection: Option<&str>) -> OrdMap<Target, Work> {
+        let kind = catalogue::kind(&step.uses);
+        if let Some((kind, pattern)) = kind.and_then(|kind| Some((kind, kind.connection.pattern(&step.with)?))) {
+            return self.connection_targets(kind, connection.unwrap_or(pattern));
+        }
+        let scope = kind.map_or(Scope::Any, |kind| kind.scope);
+        let targets: OrdMap<Target, Work> = match step.run_on {
+            RunOn::Once => std::iter::once((Target::Once, Work::new(WorkState::Waiting))).collect(),
+            RunOn::Node => self
+                .agents
+                .iter()
+                .filter(|(_, agent)| agent.hello.is_some() && (scope == Scope::Any || agent.speaks_for_host()))
+                .map(|(id, _)| (Target::Node(id.clone()), Work::new(WorkState::Waiting)))
+                .collect(),
+        };
+        if targets.is_empty() {
+            let reason = "no node has an agent that could do it: see `mainstay node list`".to_owned();
+            return std::iter::once((Target::Once, Work::new(WorkState::Unreachable { reason }))).collect();
+        }
+        targets
+    }
+
+    /// Every connection of the right kind that fits. A name is a target also while nobody has it: somebody
+    /// expects it to be there.
+    fn connection_targets(&self, kind: &Kind, pattern: &str) -> OrdMap<Target, Work> {
+        let kinds = kind.connection.kinds();
+        if let Ok(name) = pattern.parse::<ConnectionName>() {
+            return std::iter::once((Target::Connection(name), Work::new(WorkState::Waiting))).collect();
+        }
+        let known = self.agents.values().filter_map(|agent| agent.hello.as_ref()).flat_map(|hello| &hello.connections);
+        let fitting = known.filter(|own| kinds.contains(&own.kind.as_str()) && catalogue::fits(pattern, own.name.as_str()));
+        let targets: OrdMap<Target, Work> = fitting.map(|own| (Target::Connection(own.name.clone()), Work::new(WorkState::Waiting))).collect();
+        if targets.is_empty() {
+            let first = kinds.first().copied().unwrap_or_default();
+            let reason =
+                format!("no connection of kind {first}: add to an agent's connections.toml:  [connections.NAME]  kind = \"{first}\"  url = …");
+            return std::iter::once((Target::Once, Work::new(WorkState::Omitted { reason }))).collect();
+        }
+        targets
+    }
+}

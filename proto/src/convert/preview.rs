@@ -1,0 +1,124 @@
+//! What a run of a plan would do, and when its schedules start one.
+
+use mainstay_core::State;
+use mainstay_core::calendar::{Cron, local};
+use mainstay_core::catalogue;
+use mainstay_core::plan::Plan;
+use mainstay_core::preview::{GatePreview, GateState, Preview, Severity, StepPreview};
+use mainstay_core::state::plan::{PlanHistory, instants_of};
+use mainstay_core::time::WallTime;
+
+use crate::v1;
+
+/// Targets of a step that are named.
+const TARGETS_NAMED: usize = 100;
+
+/// `number` is the revision, 0 where the plan has not been applied.
+#[must_use]
+pub fn preview_to_wire(state: &State, plan: &Plan, number: u32, preview: &Preview, wall: WallTime) -> v1::Preview {
+    v1::Preview {
+        plan: plan.name.to_string(),
+        revision: number,
+        description: plan.description.clone(),
+        digest: plan.digest.clone(),
+        inputs: preview
+            .inputs
+            .iter()
+            .map(|(name, value, given)| v1::PreviewInput { name: name.clone(), value: value.to_string(), given: *given })
+            .collect(),
+        steps: preview.steps.iter().map(step_to_wire).collect(),
+        remarks: preview
+            .remarks
+            .iter()
+            .map(|remark| v1::Remark {
+                severity: match remark.severity {
+                    Severity::Note => v1::Severity::Note,
+                    Severity::Warning => v1::Severity::Warning,
+                    Severity::Problem => v1::Severity::Problem,
+                }
+                .into(),
+                step: remark.step.as_ref().map(ToString::to_string).unwrap_or_default(),
+                message: remark.message.clone(),
+                hint: remark.hint.clone(),
+            })
+            .collect(),
+        notify: preview.notify.clone(),
+        schedules: schedules_to_wire(state.plans.get(&plan.name), plan, wall),
+        strategy: preview.strategy.clone().unwrap_or_default(),
+        gates: preview.gates.iter().map(gate_to_wire).collect(),
+    }
+}
+
+fn gate_to_wire(gate: &GatePreview) -> v1::PreviewGate {
+    let state = match gate.state {
+        GateState::Open => "open",
+        GateState::Closed => "closed",
+        GateState::Unknown => "unknown",
+    };
+    v1::PreviewGate { gate: gate.gate.clone(), state: state.to_owned(), evidence: gate.evidence.clone() }
+}
+
+fn step_to_wire(preview: &StepPreview) -> v1::PreviewStep {
+    let step = &preview.step;
+    let kind = catalogue::kind(&step.uses);
+    let condition_now = match (&step.condition, preview.condition) {
+        (None, _) => "",
+        (Some(_), Some(true)) => "true",
+        (Some(_), Some(false)) => "false",
+        (Some(_), None) => "known only later",
+    };
+    let undo = match (&step.undo, kind) {
+        (Some(undo), _) => format!("by {}", undo.uses),
+        (None, Some(kind)) if kind.undo == catalogue::Undo::Compensated => "none given".to_owned(),
+        (None, kind) => kind.map(|kind| kind.undo.as_str().to_owned()).unwrap_or_default(),
+    };
+    v1::PreviewStep {
+        name: step.name.to_string(),
+        kind: step.uses.clone(),
+        description: step.description.clone(),
+        with: serde_json::Value::Object(preview.with.clone()).to_string(),
+        targets: preview.targets.iter().take(TARGETS_NAMED).map(ToString::to_string).collect(),
+        target_count: count(preview.targets.len()),
+        reachable: count(preview.reachable),
+        needs: step.needs.iter().map(ToString::to_string).collect(),
+        condition: step.condition.clone().unwrap_or_default(),
+        condition_now: condition_now.to_owned(),
+        gates: preview.gates.iter().map(gate_to_wire).collect(),
+        lease: step.lease.as_ref().map(|lease| lease.name.to_string()).unwrap_or_default(),
+        strategy: preview.strategy.clone().unwrap_or_default(),
+        waves: preview.waves.iter().map(|wave| count(*wave)).collect(),
+        effect: kind.map(|kind| kind.effect.as_str()).unwrap_or_default().to_owned(),
+        idempotent: kind.is_some_and(|kind| kind.idempotent),
+        undo,
+        protection: kind.map(|kind| kind.protection).unwrap_or_default().to_owned(),
+        timeout_ms: step.timeout.0,
+        attempts: step.retry.attempts,
+        point_of_no_return: preview.point_of_no_return,
+    }
+}
+
+/// Schedules of a plan, with their next instants and what they have done.
+pub(super) fn schedules_to_wire(history: Option<&PlanHistory>, plan: &Plan, wall: WallTime) -> Vec<v1::PlanSchedule> {
+    let suspended = history.is_some_and(|history| history.suspended.is_some());
+    let wire = |schedule: &mainstay_core::plan::Schedule| {
+        let next =
+            Cron::parse(&schedule.cron, &schedule.zone).ok().and_then(|cron| cron.next_after(wall)).filter(|_| !suspended && !schedule.suspended);
+        let fired = history.and_then(|history| history.fired.get(&instants_of(schedule)));
+        v1::PlanSchedule {
+            cron: schedule.cron.clone(),
+            zone: schedule.zone.clone(),
+            suspended: schedule.suspended,
+            next_unix_ms: next.map_or(0, |next| next.0),
+            next: next.map(|next| local(next, &schedule.zone)).unwrap_or_default(),
+            started: fired.map_or(0, |fired| fired.started),
+            missed: fired.map_or(0, |fired| fired.missed),
+            held: fired.map_or(0, |fired| fired.held),
+            last_run: fired.and_then(|fired| fired.run.as_ref()).map(ToString::to_string).unwrap_or_default(),
+        }
+    };
+    plan.schedules.iter().map(wire).collect()
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
