@@ -7,6 +7,7 @@
 //! connect AGENT LEDGER [KIND,…] [CONNECTION:KIND,…]     lose AGENT     forget AGENT
 //! operator NAME ROLE         suspend PLAN     unsuspend PLAN
 //! start PLAN [INPUT=JSON…]   abort|pause|undo RUN REASON…     resume RUN     retry RUN [STEP] [unknown]
+//! preview PLAN [INPUT=JSON…] what a run would do; changes nothing
 //! approve|deny NAME RUN [step=STEP] [wave=N] [seen=DIGEST]
 //! begin STEP@TARGET          end STEP@TARGET OUTCOME [OUTPUT=JSON… | CHECK SUBJECT | MESSAGE…]     (or the attempt's id)
 //! play ROUNDS [STEP@TARGET=OUTCOME[*TIMES]…]     agents carry out all that they have, and a line tells of each round
@@ -32,7 +33,7 @@ use mainstay_core::state::approval::Decided;
 use mainstay_core::state::attempt::{Attempt, Phase};
 use mainstay_core::state::lease::{Holder, LeaseKind, LeaseSpec};
 use mainstay_core::state::run::{Direction, Outcome, RunPhase, Work, WorkState};
-use mainstay_core::{AttemptId, Command, Reply, RunId, WallTime};
+use mainstay_core::{Actor, AttemptId, Command, Reply, RunId, WallTime, preview};
 use rig::{Rig, holder, lease};
 
 /// What agents do unless the scenario says otherwise.
@@ -158,6 +159,7 @@ impl Stage {
                 let reply = self.rig.operator(Command::AbortRun { run: run.parse().unwrap(), reason: reason.join(" ") });
                 self.answer(&reply);
             }
+            ["preview", plan, inputs @ ..] => self.preview(plan, inputs),
             ["pause", run, reason @ ..] => {
                 let reply = self.rig.operator(Command::PauseRun { run: run.parse().unwrap(), reason: reason.join(" ") });
                 self.answer(&reply);
@@ -308,6 +310,45 @@ impl Stage {
             let told: Vec<String> = outcomes.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
             self.say(format!("round {round}: {}", told.join(", ")));
         }
+    }
+
+    fn preview(&mut self, plan: &str, inputs: &[&str]) {
+        let plan = self.rig.state.plans[&plan.parse::<mainstay_core::PlanName>().unwrap()].current().unwrap().1.plan.clone();
+        let before = self.rig.state.clone();
+        let by = Actor::Identity(rig::identity("operator/ana"));
+        let wall = self.rig.entry(Actor::Mesh, None, Command::RaiseFeatureLevel { level: 1 }).wall;
+        let looked = preview::preview(&self.rig.state, &plan, &inputs.iter().map(|input| value(input)).collect(), &by, wall);
+        assert_eq!(before, self.rig.state, "a preview changes nothing");
+        let looked = match looked {
+            Ok(looked) => looked,
+            Err(refusal) => return self.say(format!("refused: {refusal}")),
+        };
+        for (name, value, given) in &looked.inputs {
+            self.say(format!("input {name} = {value}{}", if *given { "" } else { ", by default" }));
+        }
+        looked.strategy.iter().for_each(|strategy| self.say(format!("all nodes: {strategy}")));
+        for gate in &looked.gates {
+            self.say(format!("gate: {}: {:?}: {}", gate.gate, gate.state, gate.evidence));
+        }
+        for step in &looked.steps {
+            let targets: Vec<String> = step.targets.iter().map(ToString::to_string).collect();
+            self.say(format!("{} ({}) on {}, {} reachable, waves {:?}", step.step.name, step.step.uses, targets.join(" "), step.reachable, step.waves));
+            self.say(format!("  with {}", serde_json::Value::Object(step.with.clone())));
+            if let Some(condition) = &step.step.condition {
+                self.say(format!("  if {condition}: {:?}", step.condition));
+            }
+            step.strategy.iter().for_each(|strategy| self.say(format!("  {strategy}")));
+            step.gates.iter().for_each(|gate| self.say(format!("  gate: {}: {:?}: {}", gate.gate, gate.state, gate.evidence)));
+            if step.point_of_no_return {
+                self.say("  point of no return");
+            }
+        }
+        for remark in &looked.remarks {
+            let step = remark.step.as_ref().map_or_else(String::new, |step| format!("{step}: "));
+            let hint = if remark.hint.is_empty() { String::new() } else { format!(" ({})", remark.hint) };
+            self.say(format!("{:?}: {step}{}{hint}", remark.severity, remark.message));
+        }
+        looked.notify.iter().for_each(|line| self.say(format!("notify {line}")));
     }
 
     fn show_summary(&mut self, id: &RunId) {

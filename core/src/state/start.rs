@@ -128,8 +128,9 @@ impl State {
         let targets: OrdMap<Target, Work> = fitting.map(|own| (Target::Connection(own.name.clone()), Work::new(WorkState::Waiting))).collect();
         if targets.is_empty() {
             let first = kinds.first().copied().unwrap_or_default();
+            let fits = if pattern == "*" { String::new() } else { format!(" fits `{pattern}`") };
             let reason =
-                format!("no connection of kind {first}: add to an agent's connections.toml:  [connections.NAME]  kind = \"{first}\"  url = …");
+                format!("no connection of kind {first}{fits}: add to an agent's connections.toml:  [connections.NAME]  kind = \"{first}\"  url = …");
             return std::iter::once((Target::Once, Work::new(WorkState::Omitted { reason }))).collect();
         }
         targets
