@@ -48,7 +48,8 @@ async fn run(cli: &Cli) -> Result<Exit, CliError> {
         Verb::Up(args) => return up::up(args, global, screen).await,
         Verb::Steps { kind } => return verbs::steps::steps(kind.as_deref(), screen),
         Verb::Context(verb) => return verbs::context::context(verb, screen).await,
-        Verb::Plan(args::plan::Plan::Validate { file }) => return verbs::plan::validate(file, screen).map(|()| Exit::Success),
+        Verb::Plan(args::plan::Plan::Validate { files }) => return verbs::validate::validate(files, screen),
+        Verb::Plan(args::plan::Plan::Schema) => return verbs::validate::print_schema(),
         Verb::Completion { shell } => return completion(*shell),
         Verb::Version => {
             screen.done(&serde_json::json!({ "version": env!("CARGO_PKG_VERSION") }), concat!("mainstay ", env!("CARGO_PKG_VERSION")))?;

@@ -11,6 +11,8 @@ pub const COMMAND_BYTES: usize = 256 << 10;
 pub const PLAN_BYTES: usize = 128 << 10;
 /// Steps of one plan.
 pub const PLAN_STEPS: usize = 500;
+/// Expressions of one plan: each is read and checked before the plan is taken.
+pub const PLAN_EXPRESSIONS: usize = 1_000;
 /// Inputs of one plan.
 pub const INPUTS: usize = 64;
 /// Values that an input may be one of.

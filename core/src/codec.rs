@@ -45,6 +45,23 @@ pub fn decode_state(bytes: &[u8]) -> Result<State, CodecError> {
     decode("a state", bytes)
 }
 
+/// How many bytes a value takes.
+pub(crate) fn size<T: Serialize>(value: &T) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // What cannot be encoded, which no type of core is, takes more than there is room for.
+    rmp_serde::encode::write_named(&mut count, value).map_or(usize::MAX, |()| count.0)
+}
+
 fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     let mut bytes = vec![FORMAT];
     // Writing to memory cannot fail, and core's types have no map keys or numbers that MessagePack lacks.

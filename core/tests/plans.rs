@@ -236,6 +236,20 @@ fn bombs_do_not_go_off() {
 }
 
 #[test]
+fn what_aliases_repeat_counts() {
+    let text = "x".repeat(4_000);
+    let steps = |uses: usize| {
+        let more: String = (0..uses).map(|i| format!("    - {{ name: s{i}, uses: node.exec, with: *w }}\n")).collect();
+        plan(&format!("    - {{ name: first, uses: node.exec, with: &w {{ command: [{text}] }} }}\n{more}"))
+    };
+    let [once, often] = [parse(&steps(0)).unwrap(), parse(&steps(40)).unwrap()];
+    assert!(often.weight() > once.weight() + 40 * 4_000, "{} {}", once.weight(), often.weight());
+    assert!(once.weight() > once.bytes() as u64 && once.bytes() > once.source.len());
+    let said = problems(&steps(90));
+    assert!(said[0].contains("with all that its aliases repeat, and may take 262144"), "{said:?}");
+}
+
+#[test]
 fn nonsense_is_refused_by_its_size_before_it_is_read() {
     let said = refused_at_no_cost(&"nonsense: [".repeat(1_000_000));
     assert_eq!(said, "the plan has 11000000 bytes, and may have 131072");

@@ -26,10 +26,16 @@ pub enum Plan {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Check a plan's file; needs no mesh
-    #[command(after_help = "Example:\n  mainstay plan validate weekly.yaml")]
+    /// Check plans' files; needs no mesh
+    #[command(after_help = "Examples:\n  mainstay plan validate weekly.yaml\n  mainstay plan validate deploy/plans/*.yaml -o json")]
     Validate {
-        /// File with the plan; - for standard input
-        file: String,
+        /// Files with one plan each; - for standard input
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<String>,
     },
+    /// JSON Schema of plans, for editors; needs no mesh
+    #[command(
+        after_help = "Example:\n  mainstay plan schema > maintenanceplan.v1alpha1.json\n\nIn a plan:\n  # yaml-language-server: $schema=maintenanceplan.v1alpha1.json"
+    )]
+    Schema,
 }

@@ -11,6 +11,7 @@ pub mod plan;
 pub mod run;
 pub mod status;
 pub mod steps;
+pub mod validate;
 
 use jiff::tz::TimeZone;
 use mainstay_client::clock::{Clock, SystemClock};

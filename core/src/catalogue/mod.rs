@@ -2,6 +2,7 @@
 
 mod kinds;
 mod param;
+pub mod schema;
 
 pub use kinds::KINDS;
 use param::Stage;
@@ -139,7 +140,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(&word.to_ascii_lowercase(), &name.to_ascii_lowercase()), name))
         .min()
-        .filter(|(distance, name)| *distance <= 1 + name.len() / 3)
+        .filter(|(distance, name)| *distance <= 1 + name.len().min(word.len()) / 3)
         .map(|(_, name)| name)
 }
 

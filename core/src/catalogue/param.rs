@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::expr::template::has_template;
 use crate::time::Millis;
 
 /// One parameter of a kind.
@@ -103,13 +104,8 @@ impl ParamType {
             vec![(path.to_owned(), format!("`{path}` is {shown}, and should be {}", self.describe()))]
         };
         match (self, value) {
-            (_, Value::String(text)) if stage == Stage::Written && text.contains(OPEN) => {
-                if is_one_value(text) || self.is_text() {
-                    Vec::new()
-                } else {
-                    wrong()
-                }
-            }
+            // What can come of it is looked at where expressions are checked.
+            (_, Value::String(text)) if stage == Stage::Written && has_template(text) => Vec::new(),
             (ParamType::List(of), Value::Array(items)) => {
                 items.iter().enumerate().flat_map(|(i, item)| of.check(&format!("{path}[{i}]"), item, stage)).collect()
             }
@@ -129,11 +125,23 @@ impl ParamType {
         }
     }
 
+    /// Whether a value is one of it.
+    pub(crate) fn takes(&self, value: &Value) -> bool {
+        self.check("", value, Stage::Filled).is_empty()
+    }
+
     /// Whether some text can be a value of it.
-    fn is_text(&self) -> bool {
+    pub(crate) fn is_text(&self) -> bool {
         !matches!(
             self,
-            ParamType::Integer(..) | ParamType::Boolean | ParamType::Thresholds(_) | ParamType::Number | ParamType::List(_) | ParamType::Map
+            ParamType::Integer(..)
+                | ParamType::Boolean
+                | ParamType::Thresholds(_)
+                | ParamType::Number
+                | ParamType::List(_)
+                | ParamType::Map
+                | ParamType::Values
+                | ParamType::Fields(_)
         )
     }
 
@@ -179,14 +187,6 @@ impl ParamType {
             _ => false,
         }
     }
-}
-
-/// Begins what is filled in within a text.
-const OPEN: &str = "${{";
-
-/// Whether a text is one `${{ … }}` and nothing else, so that it stands for a value of any type.
-fn is_one_value(text: &str) -> bool {
-    text.starts_with(OPEN) && text.ends_with("}}") && text.matches(OPEN).count() == 1
 }
 
 /// Problems of the keys and values of a block, each with the path of its key.

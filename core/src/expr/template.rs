@@ -68,6 +68,12 @@ impl Template {
         })
     }
 
+    /// The one expression that the text is, and nothing else: its value keeps its type.
+    #[must_use]
+    pub fn only_expression(&self) -> Option<&Expression> {
+        if let [Piece::Expression(only)] = self.pieces.as_slice() { Some(only) } else { None }
+    }
+
     /// What its expressions read, one for each.
     pub fn references(&self) -> impl Iterator<Item = &References> {
         self.expressions().map(Expression::references)

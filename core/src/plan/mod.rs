@@ -10,10 +10,12 @@ mod graph;
 pub mod input;
 mod problem;
 pub mod schedule;
+pub mod schema;
 pub mod strategy;
 mod syntax;
 
 pub use document::parse;
+pub(crate) use document::value;
 pub use gate::Gate;
 pub use graph::order;
 pub use input::Input;
@@ -26,6 +28,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::codec;
 use crate::id::{LeaseName, PlanName, StepName};
 use crate::state::lease::LeaseSpec;
 use crate::time::Millis;
@@ -165,10 +168,17 @@ impl Plan {
         self.steps.iter().find(|step| step.name == *name)
     }
 
-    /// Bytes that the plan weighs in the replicated state, near enough.
+    /// Bytes that the plan takes in an entry of the log, with all that its aliases repeat.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        codec::size(self)
+    }
+
+    /// Bytes that the plan weighs in the replicated state, near enough: in memory a value takes about twice what
+    /// it does when written.
     #[must_use]
     pub fn weight(&self) -> u64 {
-        3 * self.source.len() as u64
+        2 * self.bytes() as u64
     }
 }
 

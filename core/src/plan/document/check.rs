@@ -17,12 +17,14 @@ const PROBLEMS: usize = 100;
 /// Collects what is wrong with a document.
 pub(crate) struct Checker<'a> {
     pub source: &'a str,
+    /// Expressions met so far.
+    pub expressions: usize,
     problems: Vec<Problem>,
 }
 
 impl<'a> Checker<'a> {
     pub fn new(source: &'a str) -> Checker<'a> {
-        Checker { source, problems: Vec::new() }
+        Checker { source, expressions: 0, problems: Vec::new() }
     }
 
     pub fn problem(&mut self, at: Place, message: impl Into<String>) {

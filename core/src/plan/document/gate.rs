@@ -21,6 +21,7 @@ const ROLES: &[(&str, &str)] = &[("operator", "An operator or an admin"), ("admi
 const EACH: &[(&str, &str)] = &[("step", "The step, or the run where the gate is the plan's"), ("wave", "One wave of the strategy")];
 
 const WINDOW: Object = Object {
+    name: "window",
     doc: "Steps begin within it only. What has begun goes on after its end.",
     fields: &[
         Field::maybe("days", Shape::List(&Shape::Words(DAYS), 1, 7), "all", "Days on which it begins"),
@@ -31,6 +32,7 @@ const WINDOW: Object = Object {
 };
 
 const FREEZE: Object = Object {
+    name: "freeze",
     doc: "Steps do not begin within it.",
     fields: &[
         Field::needed("from", Shape::Form(&DAY_OR_TIME), "Its first day, or when it begins"),
@@ -41,11 +43,13 @@ const FREEZE: Object = Object {
 };
 
 const LEASE: Object = Object {
+    name: "leaseGate",
     doc: "Nobody else holds the lease, or any lease that fits the pattern.",
     fields: &[Field::needed("name", Shape::Form(&LEASE_PATTERN), "Name of the lease; `*` stands for any text")],
 };
 
 const APPROVAL: Object = Object {
+    name: "approval",
     doc: "Somebody who may has agreed to what they saw.",
     fields: &[
         Field::maybe("by", Shape::Words(ROLES), "operator", "Least role of whoever approves"),
@@ -61,6 +65,7 @@ const APPROVAL: Object = Object {
 };
 
 const HEALTH: Object = Object {
+    name: "health",
     doc: "The newest run of a plan found nothing bad.",
     fields: &[
         Field::needed("plan", Shape::Form(&PLAN_NAME), "Name of the plan"),
@@ -68,20 +73,26 @@ const HEALTH: Object = Object {
     ],
 };
 
-const CAPACITY: Object =
-    Object { doc: "Enough capacity is left for what will be unavailable. Unknown in this version, and unknown holds the step.", fields: &[] };
+const CAPACITY: Object = Object {
+    name: "capacity",
+    doc: "Enough capacity is left for what will be unavailable. Unknown in this version, and unknown holds the step.",
+    fields: &[],
+};
 
 const BACKUP_FRESH: Object = Object {
+    name: "backupFresh",
     doc: "The newest good backup of the target is not older. Unknown in this version, and unknown holds the step.",
     fields: &[Field::needed("target", Shape::Form(&SUBJECT), "What was backed up"), Field::needed("maxAge", AGE, "How old it may be")],
 };
 
 const DRILL_FRESH: Object = Object {
+    name: "drillFresh",
     doc: "The newest good drill of the target is not older. Unknown in this version, and unknown holds the step.",
     fields: &[Field::needed("target", Shape::Form(&SUBJECT), "What was restored"), Field::needed("maxAge", AGE, "How old it may be")],
 };
 
 const ERROR_BUDGET: Object = Object {
+    name: "errorBudget",
     doc: "So much of the service's error budget is left. Unknown in this version, and unknown holds the step.",
     fields: &[
         Field::needed("service", Shape::Form(&SUBJECT), "Name of the service"),
@@ -91,6 +102,7 @@ const ERROR_BUDGET: Object = Object {
 
 /// One entry of `gates`.
 pub(super) const GATE: Object = Object {
+    name: "gate",
     doc: "One gate.",
     fields: &[
         Field::maybe("window", Shape::Object(&WINDOW), "", WINDOW.doc),

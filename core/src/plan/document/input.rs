@@ -25,6 +25,7 @@ const TYPES: &[(&str, &str)] = &[
 pub(super) const DESCRIPTION: Shape = Shape::Text(bounds::DESCRIPTION_BYTES);
 
 pub(super) const INPUT: Object = Object {
+    name: "input",
     doc: "What a run is given. It is recorded with the run, and never a secret.",
     fields: &[
         Field::needed("type", Shape::Words(TYPES), "What its value may be"),

@@ -10,17 +10,23 @@
 //! any is reported.
 
 mod check;
+mod expressions;
 mod form;
 mod gate;
 mod graph;
 mod input;
 mod parameters;
+mod path;
+mod references;
 mod schedule;
-mod shape;
+pub(super) mod shape;
 mod step;
 mod strategy;
 mod time;
 mod tree;
+
+#[cfg(test)]
+pub(super) use self::form::BOOLEANS;
 
 use sha2::{Digest, Sha256};
 
@@ -32,6 +38,7 @@ use super::{API_VERSION, DOCUMENT_KIND, Plan, PlanError, RunOn};
 use crate::bounds;
 
 const METADATA: Object = Object {
+    name: "metadata",
     doc: "What the plan is called.",
     fields: &[
         Field::needed("name", Shape::Form(&PLAN_NAME), "Name of the plan in the mesh"),
@@ -40,6 +47,7 @@ const METADATA: Object = Object {
 };
 
 const SPEC: Object = Object {
+    name: "spec",
     doc: "What is done, and when.",
     fields: &[
         Field::maybe("inputs", Shape::Map(&INPUT_NAME, &Shape::Object(&input::INPUT), bounds::INPUTS), "{}", "What a run is given, by name"),
@@ -64,7 +72,8 @@ const SPEC: Object = Object {
 };
 
 /// The whole document.
-const DOCUMENT: Object = Object {
+pub(super) const DOCUMENT: Object = Object {
+    name: "document",
     doc: "Declared maintenance.",
     fields: &[
         Field::needed("apiVersion", Shape::Words(&[(API_VERSION, "The language of this version")]), "Which language the plan is written in"),
@@ -89,7 +98,20 @@ pub fn parse(source: &str) -> Result<Plan, PlanError> {
     c.check("document", &document, &Shape::Object(&DOCUMENT));
     let plan = plan(&mut c, &document);
     c.end()?;
-    plan.ok_or_else(|| PlanError::whole("this is not a plan"))
+    let plan = plan.ok_or_else(|| PlanError::whole("this is not a plan"))?;
+    let bytes = plan.bytes();
+    if bytes > bounds::COMMAND_BYTES {
+        return Err(PlanError::whole(format!(
+            "the plan takes {bytes} bytes with all that its aliases repeat, and may take {}",
+            bounds::COMMAND_BYTES
+        )));
+    }
+    Ok(plan)
+}
+
+/// A YAML value by itself, as a declaration writes a default or an example.
+pub(crate) fn value(text: &str) -> Option<serde_json::Value> {
+    tree::read(text).ok().map(|node| node.value()).filter(|value| !value.is_null())
 }
 
 fn plan(c: &mut Checker<'_>, document: &Node) -> Option<Plan> {
@@ -105,6 +127,7 @@ fn plan(c: &mut Checker<'_>, document: &Node) -> Option<Plan> {
     let whole = strategy.as_ref().map(|(strategy, _)| strategy);
     let gates = gate::gates(c, spec.field("gates"), whole.is_some_and(|strategy| !strategy.waves.is_empty()));
     let steps: Vec<_> = list.iter().filter_map(|node| step::step(c, node, whole)).collect();
+    expressions::check(c, list, &inputs);
     if let Some((_, at)) = strategy.as_ref().filter(|_| steps.iter().all(|step| step.run_on != RunOn::Node)) {
         c.problem(at.at, "a plan's strategy is about nodes, and no step of this plan is done to nodes");
     }

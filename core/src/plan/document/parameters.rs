@@ -5,6 +5,10 @@ use serde_json::{Map, Value};
 use super::check::Checker;
 use super::tree::{Node, Place};
 use crate::catalogue::Kind;
+use crate::expr::template::has_template;
+
+/// The parameter that is a program and its arguments.
+const COMMAND: &str = "command";
 
 /// Reads a `with` block; `uses` is where to say what is missing from it.
 pub(super) fn read(c: &mut Checker<'_>, kind: &Kind, node: Option<&Node>, uses: Place) -> Map<String, Value> {
@@ -20,5 +24,24 @@ pub(super) fn read(c: &mut Checker<'_>, kind: &Kind, node: Option<&Node>, uses: 
         };
         c.problem(at, message);
     }
+    if let Some(node) = node {
+        names(c, node);
+        if let Some(program) = node.field(COMMAND).and_then(|command| command.items().first())
+            && program.text().is_some_and(has_template)
+        {
+            c.problem(program.at, "the program of a command is not named by an expression: write it out");
+        }
+    }
     with
+}
+
+/// Names are what they are; only values are filled in.
+fn names(c: &mut Checker<'_>, node: &Node) {
+    for (key, inner) in node.fields() {
+        if has_template(&key.name) {
+            c.problem(key.at, "`${{ }}` is filled in within values, and this is a name");
+        }
+        names(c, inner);
+    }
+    node.items().iter().for_each(|item| names(c, item));
 }

@@ -34,6 +34,7 @@ const EVENTS: &[(&str, &str)] = &[
 ];
 
 pub(super) const SCHEDULE: Object = Object {
+    name: "schedule",
     doc: "Instants at which runs start by themselves.",
     fields: &[
         Field::needed("cron", Shape::Form(&CRON), "When: minute, hour, day of the month, month, day of the week"),
@@ -51,6 +52,7 @@ pub(super) const SCHEDULE: Object = Object {
 };
 
 pub(super) const HISTORY: Object = Object {
+    name: "history",
     doc: "How many ended runs are kept.",
     fields: &[
         Field::maybe("successful", Shape::Integer(0, bounds::HISTORY_RUNS as i64), "10", "Runs that completed with a good verdict"),
@@ -59,6 +61,7 @@ pub(super) const HISTORY: Object = Object {
 };
 
 pub(super) const NOTIFY: Object = Object {
+    name: "notice",
     doc: "Whom to tell of what. Nothing is sent in this version; `mainstay plan preview` shows what would be.",
     fields: &[
         Field::needed("when", Shape::List(&Shape::Words(EVENTS), 1, EVENTS.len()), "Of what"),

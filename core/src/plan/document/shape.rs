@@ -7,6 +7,8 @@ use crate::time::Millis;
 
 /// A set of fields.
 pub(crate) struct Object {
+    /// In the schema.
+    pub name: &'static str,
     /// What it is, in a sentence.
     pub doc: &'static str,
     pub fields: &'static [Field],

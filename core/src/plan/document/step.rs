@@ -30,6 +30,7 @@ const ON_UNKNOWN: &[(&str, &str)] = &[
 const LEASE_KINDS: &[(&str, &str)] = &[("ttl", "It ends by time when its holder falls silent"), ("claim", "It never ends by time")];
 
 const LEASE: Object = Object {
+    name: "stepLease",
     doc: "A lease that the run holds from before the step begins on a target until it has ended there.",
     fields: &[
         Field::needed("name", Shape::Form(&LEASE_NAME), "Name of the lease"),
@@ -40,6 +41,7 @@ const LEASE: Object = Object {
 };
 
 const RETRY: Object = Object {
+    name: "retry",
     doc: "How often a failed attempt is tried again.",
     fields: &[
         Field::needed("attempts", Shape::Integer(1, bounds::ATTEMPTS as i64), "Attempts in all, the first included"),
@@ -49,6 +51,7 @@ const RETRY: Object = Object {
 };
 
 const UNDO: Object = Object {
+    name: "undo",
     doc: "The step that takes this one back when the run fails or is aborted.",
     fields: &[
         Field::needed("uses", Shape::Kind, "The step kind"),
@@ -59,6 +62,7 @@ const UNDO: Object = Object {
 };
 
 pub(super) const STEP: Object = Object {
+    name: "step",
     doc: "One unit of a plan.",
     fields: &[
         Field::needed("name", Shape::Form(&STEP_NAME), "Name of the step within the plan"),
@@ -89,7 +93,10 @@ pub(super) fn step(c: &mut Checker<'_>, node: &Node, whole: Option<&Strategy>) -
     let uses = node.field("uses")?;
     let kind = catalogue::kind(uses.text()?)?;
     let with = parameters::read(c, kind, node.field("with"), uses.at);
-    let run_on = run_on(c, kind, node.field("runOn"));
+    let run_on = run_on(kind, node.field("runOn"));
+    if let Some(says) = node.field("runOn") {
+        check_run_on(c, kind, says);
+    }
     let many = run_on == RunOn::Node || kind.connection.pattern(&with).is_some();
     let own = node.field("strategy").map(|node| (strategy(c, node), node));
     if let Some((_, at)) = &own {
@@ -121,25 +128,23 @@ pub(super) fn step(c: &mut Checker<'_>, node: &Node, whole: Option<&Strategy>) -
     })
 }
 
-fn run_on(c: &mut Checker<'_>, kind: &Kind, node: Option<&Node>) -> RunOn {
-    let default = if kind.scope == Scope::Host { RunOn::Node } else { RunOn::Once };
-    let Some(node) = node else { return default };
-    match node.text() {
-        Some("node") if kind.scope == Scope::Mesh => {
-            c.problem(node.at, format!("{} is carried out by the mesh itself, once: leave out `runOn`", kind.name));
-            default
-        }
-        Some("node") if matches!(kind.connection, Connections::Always(_)) => {
-            c.problem(node.at, format!("{} is done to connections, by any agent that has them: leave out `runOn`", kind.name));
-            default
-        }
-        Some("node") => RunOn::Node,
-        Some("once") if kind.scope == Scope::Host => {
-            c.problem(node.at, format!("{} is done to nodes: `runOn: node`", kind.name));
-            default
-        }
-        _ => default,
+/// What a step of this kind is done to, if it says this.
+pub(super) fn run_on(kind: &Kind, says: Option<&Node>) -> RunOn {
+    match says.and_then(Node::text) {
+        _ if kind.scope == Scope::Host => RunOn::Node,
+        Some("node") if kind.scope != Scope::Mesh && !matches!(kind.connection, Connections::Always(_)) => RunOn::Node,
+        _ => RunOn::Once,
     }
+}
+
+fn check_run_on(c: &mut Checker<'_>, kind: &Kind, says: &Node) {
+    let problem = match says.text() {
+        Some("node") if kind.scope == Scope::Mesh => "is carried out by the mesh itself, once: leave out `runOn`",
+        Some("node") if matches!(kind.connection, Connections::Always(_)) => "is done to connections, by any agent that has them: leave out `runOn`",
+        Some("once") if kind.scope == Scope::Host => "is done to nodes: `runOn: node`",
+        _ => return,
+    };
+    c.problem(says.at, format!("{} {problem}", kind.name));
 }
 
 /// What cannot be taken back has to be accepted by whoever writes the plan.

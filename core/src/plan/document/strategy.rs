@@ -12,6 +12,7 @@ const ORDER: &[(&str, &str)] = &[("name", "By name"), ("reverse", "By name, from
 const TARGETS: u32 = bounds::RUN_WORK as u32;
 
 pub(super) const STRATEGY: Object = Object {
+    name: "strategy",
     doc: "In which order and how many at a time targets are done.",
     fields: &[
         Field::maybe("order", Shape::Words(ORDER), "name", "Which target comes first"),

@@ -21,16 +21,14 @@ pub(crate) struct Place {
     pub line: u64,
     /// Counts from 1, in characters.
     pub column: u64,
-    /// Bytes of the source that it stands in.
+    /// Byte of the source at which it begins.
     from: usize,
-    len: usize,
 }
 
 impl From<Location> for Place {
     fn from(at: Location) -> Place {
-        let span = at.span();
-        let bytes = |count: Option<u64>| count.and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
-        Place { line: at.line(), column: at.column(), from: bytes(span.byte_offset()), len: bytes(span.byte_len()) }
+        let from = at.span().byte_offset().and_then(|byte| usize::try_from(byte).ok()).unwrap_or(0);
+        Place { line: at.line(), column: at.column(), from }
     }
 }
 
@@ -209,39 +207,86 @@ impl Node {
         node
     }
 
-    /// Where the byte `offset` of this text stands in the source: exactly where the source has the text as it
-    /// is, else where the value begins.
+    /// Where the byte `offset` of this text stands in the source: exactly, where the text can be followed through
+    /// quotes and line breaks, else where the value begins.
     pub fn inside(&self, source: &str, offset: usize) -> Place {
-        self.text().and_then(|text| exact(self.at, source, text, offset)).unwrap_or(self.at)
+        let rest = source.get(self.at.from..).unwrap_or_default();
+        let follow = |text: &str| {
+            let unquoted = written(rest, text, offset, self.at.column);
+            unquoted.or_else(|| Some(1 + written(rest.strip_prefix(['"', '\''])?, text, offset, self.at.column)?))
+        };
+        let Some(before) = self.text().and_then(follow).and_then(|at| rest.get(..at)) else { return self.at };
+        match before.rsplit_once('\n') {
+            None => Place { column: self.at.column + before.chars().count() as u64, ..self.at },
+            Some((above, line)) => {
+                Place { line: self.at.line + 1 + above.matches('\n').count() as u64, column: line.chars().count() as u64 + 1, ..self.at }
+            }
+        }
     }
 }
 
-fn exact(at: Place, source: &str, text: &str, offset: usize) -> Option<Place> {
-    let written = source.get(at.from..at.from + at.len)?;
-    let before = text.get(..offset)?;
-    let opening = written.chars().next()?;
-    if matches!(opening, '|' | '>') {
-        return in_block(at, source, before, text);
+/// The byte of `rest` that the byte `offset` of `text` was written as, when all of the text stands at the
+/// beginning of `rest`: with lines folded and indented, and characters escaped.
+fn written(rest: &str, text: &str, offset: usize, column: u64) -> Option<usize> {
+    let indent = usize::try_from(column).ok()?.saturating_sub(1);
+    let spaces = |at: usize| rest.get(at..).map_or(0, |rest| rest.len() - rest.trim_start_matches(' ').len());
+    let mut at = 0;
+    let mut found = (offset == text.len()).then_some(0);
+    for (position, wanted) in text.char_indices() {
+        // A block keeps the line break that ends it, and the text may end before the source does.
+        let Some(there) = rest.get(at..)?.chars().next() else { break };
+        if position == offset {
+            found = Some(at);
+        }
+        at += match (there, wanted) {
+            ('\n', '\n') => {
+                let deep = spaces(at + 1);
+                1 + if text.get(position + 1..).is_some_and(|next| next.starts_with(' ')) { deep.min(indent) } else { deep }
+            }
+            ('\n', ' ') => 1 + spaces(at + 1),
+            ('\\', _) if there != wanted || rest.get(at + 1..)?.starts_with('\\') => {
+                if !rest.get(at + 1..)?.starts_with(wanted) {
+                    return None;
+                }
+                1 + wanted.len_utf8()
+            }
+            ('\'', '\'') if rest.get(at + 1..)?.starts_with('\'') => 2,
+            _ if there == wanted => there.len_utf8(),
+            _ => return None,
+        };
     }
-    let quoted = matches!(opening, '"' | '\'');
-    let inner = if quoted { written.get(1..written.len().checked_sub(1)?)? } else { written };
-    if inner != text || before.contains('\n') {
-        return None;
-    }
-    let columns = before.chars().count() as u64 + u64::from(quoted);
-    Some(Place { column: at.column + columns, ..at })
+    if offset == text.len() { Some(at) } else { found }
 }
 
-/// In a block (`|`) each line of the text is one of the source, behind its indentation.
-fn in_block(at: Place, source: &str, before: &str, text: &str) -> Option<Place> {
-    let down = before.matches('\n').count();
-    let line = text.split('\n').nth(down)?;
-    let number = at.line.checked_add(1 + down as u64)?;
-    let written = source.lines().nth(usize::try_from(number.checked_sub(1)?).ok()?)?;
-    let indent = written.strip_suffix(line)?;
-    if !indent.chars().all(|c| c == ' ') {
-        return None;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The line and column of `mark` within the value of `key`.
+    fn place(source: &str, mark: &str) -> (u64, u64) {
+        let document = read(source).unwrap();
+        let node = document.field("key").unwrap();
+        let at = node.inside(source, node.text().unwrap().find(mark).unwrap());
+        (at.line, at.column)
     }
-    let columns = indent.len() + before.rsplit('\n').next().map_or(0, |rest| rest.chars().count());
-    Some(Place { line: number, column: columns as u64 + 1, ..at })
+
+    #[test]
+    fn a_place_within_a_text_is_found_however_it_is_written() {
+        for (source, at) in [
+            ("key: a + MARK", (1, 10)),
+            ("key: 'a + MARK'", (1, 11)),
+            ("key: 'it''s MARK'", (1, 13)),
+            ("key: \"a \\\"b\\\" \\\\ MARK\"", (1, 18)),
+            ("key: ä + MARK", (1, 10)),
+            ("other: 1\nkey: |\n  a +\n    MARK\n", (4, 5)),
+            ("key: >-\n  a +\n  MARK\n", (3, 3)),
+            ("key: a +\n  MARK\n", (2, 3)),
+            ("key: \"a +\n  MARK\"\n", (2, 3)),
+            ("key: |\n  \"a\" + MARK\n", (2, 9)),
+            // What cannot be followed is told where it begins.
+            ("key: \"\\x41 MARK\"", (1, 6)),
+        ] {
+            assert_eq!(place(source, "MARK"), at, "{source}");
+        }
+    }
 }
