@@ -2,47 +2,82 @@
 
 use std::time::Duration;
 
-use mainstay_client::clock::{Clock, SystemClock};
-use mainstay_client::identity::{Bundle, ClientIdentity, NewKey};
+use mainstay_client::identity::{Age, Bundle, ClientIdentity, IdentityError, NewKey};
 use mainstay_client::{CallError, Mesh};
+use mainstay_core::{Identity, WallTime};
 use mainstay_proto::v1::RenewCertificateRequest;
 
 use crate::args::Global;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::mesh_finder::{self, Found};
+use crate::render::time;
 
 /// A person waits this long for a mesh that changes its leader, and not for one that is gone.
 const DEADLINE: Duration = Duration::from_secs(8);
 
-/// A client of the mesh that flags and surroundings mean.
+/// A client of the mesh that flags and surroundings mean, with a certificate that is in force: one that is
+/// near its end or past it is renewed without a word.
 pub async fn connect(global: &Global) -> Result<Mesh, CliError> {
-    let found = mesh_finder::find(global)?;
-    let bundle = Bundle::load(&found.identity).map_err(|error| {
-        CliError::new(Exit::Unreachable, format!("no identity to show to the mesh: {error}")).with_next(match &found.local {
-            Some(dir) => format!("start the mesh, which makes one:  mainstay up --dir {}", dir.display()),
-            None => "get one with a join token:  mainstay context add NAME --enrol HOST:PORT --as operator/NAME --token-file FILE …".to_owned(),
-        })
-    })?;
-    let is_due = bundle.renew_at(0.0).is_ok_and(|due| SystemClock.wall() >= due);
-    let identity = ClientIdentity::new(bundle).map_err(|error| CliError::usage(format!("the identity in {}: {error}", found.identity.display())))?;
-    let mesh = Mesh::new(found.members.clone(), identity).with_deadline(DEADLINE);
-    if is_due && let Err(error) = renew(&mesh, &found).await {
+    let (mesh, found) = open(global)?;
+    let bundle = mesh.identity().bundle();
+    let age = bundle.age(mesh.clock().wall()).map_err(|error| unusable(&found, &error))?;
+    if let Age::TooOld { end } = age {
+        return Err(too_old(&mesh, end));
+    }
+    if age == Age::Fresh {
+        return Ok(mesh);
+    }
+    match renew(&mesh, &found).await {
+        Ok(()) => {}
+        // Who cannot be reached for this cannot be reached for anything else.
+        Err(error) if age == Age::Expired || error.exit == Exit::Unreachable => return Err(error),
         // The old one may still do; if not, the call itself says so.
-        tracing::warn!(error = error.message, "the certificate was not renewed");
+        Err(error) => tracing::warn!(error = error.message, "the certificate was not renewed"),
     }
     Ok(mesh)
 }
 
-/// Puts a new certificate in the place of one that is due.
-async fn renew(mesh: &Mesh, found: &Found) -> Result<(), CliError> {
-    let failed = |error: mainstay_client::identity::IdentityError| CliError::failed(error.to_string());
+/// The same with the certificate as it is.
+pub fn open(global: &Global) -> Result<(Mesh, Found), CliError> {
+    let found = mesh_finder::find(global)?;
+    let bundle = Bundle::load(&found.identity).map_err(|error| {
+        CliError::new(Exit::Unreachable, format!("no identity to show to the mesh: {error}")).with_next(match &found.local {
+            Some(dir) => format!("start the mesh, which makes one:  mainstay up --dir {}", dir.display()),
+            None => "get one from an admin (mainstay operator add NAME --role ROLE), and then:  mainstay login TOKEN".to_owned(),
+        })
+    })?;
+    let identity = ClientIdentity::new(bundle).map_err(|error| unusable(&found, &error))?;
+    Ok((Mesh::new(found.members.clone(), identity).with_deadline(DEADLINE), found))
+}
+
+fn unusable(found: &Found, error: &IdentityError) -> CliError {
+    CliError::usage(format!("the identity in {}: {error}", found.identity.display()))
+}
+
+/// The mesh would end the connection without words that help.
+fn too_old(mesh: &Mesh, end: WallTime) -> CliError {
+    let identity = mesh.identity().identity();
+    let ended = time::ago(end.0, mesh.clock().wall());
+    let told = CliError::new(Exit::Unreachable, format!("the certificate of {identity} ended {ended}: after 30 days it is not renewed any more"));
+    match &identity {
+        Identity::Operator(name) => told
+            .with_next(format!("an admin makes a new login:  mainstay operator add {name} --role ROLE"))
+            .with_next("then, here:                  mainstay login TOKEN"),
+        _ => told.with_next("enrol again with a join token:  mainstay context add NAME --token-file FILE …"),
+    }
+}
+
+/// Puts a new certificate in the place of the present one.
+pub async fn renew(mesh: &Mesh, found: &Found) -> Result<(), CliError> {
+    let failed = |error: IdentityError| CliError::failed(error.to_string());
     let key = NewKey::generate().map_err(failed)?;
     let request = RenewCertificateRequest { csr_pem: key.csr_pem().map_err(failed)? };
     let certificate = mesh.renew_certificate(request).await?;
     let bundle = key.into_bundle(certificate.chain_pem, certificate.roots_pem);
+    // First whether it works, then the disk: the next call would find a file that does not.
+    mesh.identity().replace(bundle.clone()).map_err(failed)?;
     bundle.store(&found.identity).map_err(failed)?;
-    mesh.identity().replace(bundle).map_err(failed)?;
     mesh.reconnect();
     Ok(())
 }

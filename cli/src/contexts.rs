@@ -50,6 +50,12 @@ pub fn config_dir() -> Result<PathBuf, CliError> {
         .ok_or_else(|| CliError::usage("neither XDG_CONFIG_HOME nor HOME is set").with_next("name the mesh with --dir, or set HOME"))
 }
 
+/// A context's name becomes a directory's.
+pub fn directory_name(name: &str) -> Result<&str, CliError> {
+    let good = !name.is_empty() && name.len() <= 63 && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    if good { Ok(name) } else { Err(CliError::usage(format!("`{name}` is no name for a context: letters, digits, `-` and `_`, at most 63"))) }
+}
+
 impl Contexts {
     /// Reads the file of a settings directory; none is an empty one.
     pub fn load(config_dir: &Path) -> Result<Contexts, CliError> {

@@ -81,7 +81,7 @@ fn unreachable(tried: &[ConnectError]) -> CliError {
     let mut told = CliError::new(Exit::Unreachable, "no coordinator could be reached");
     told.next.extend(tried.iter().map(|tried| format!("tried {tried}")));
     if tried.iter().any(ConnectError::is_about_certificates) {
-        told.with_next("the mesh is there, but the certificate is not good: enrol again with  mainstay context add NAME --token-file FILE …")
+        told.with_next("the mesh is there, but the certificate is not good: log in again with a token from an admin:  mainstay login TOKEN")
     } else {
         told.with_next("start a mesh on this machine:  mainstay up")
     }

@@ -47,6 +47,7 @@ async fn run(cli: &Cli) -> Result<Exit, CliError> {
     match &cli.verb {
         Verb::Up(args) => return up::up(args, global, screen).await,
         Verb::Steps { kind } => return verbs::steps::steps(kind.as_deref(), screen),
+        Verb::Login(login) => return verbs::login::login(login, global, screen).await,
         Verb::Context(verb) => return verbs::context::context(verb, screen).await,
         Verb::Plan(args::plan::Plan::Validate { files }) => return verbs::validate::validate(files, screen),
         Verb::Plan(args::plan::Plan::Schema) => return verbs::validate::print_schema(),
@@ -68,9 +69,10 @@ async fn run(cli: &Cli) -> Result<Exit, CliError> {
         Verb::Lease(verb) => verbs::lease::lease(verb, &mesh, screen).await,
         Verb::Plan(verb) => verbs::plan::plan(verb, &mesh, screen).await,
         Verb::Audit { limit } => verbs::audit::audit(*limit, &mesh, screen).await,
-        Verb::Token(verb) => verbs::identity::token(verb, &mesh, screen).await,
-        Verb::Revoke(revoke) => verbs::identity::revoke(revoke, &mesh, screen).await,
-        Verb::Up(_) | Verb::Steps { .. } | Verb::Context(_) | Verb::Completion { .. } | Verb::Version => Ok(Exit::Success),
+        Verb::Operator(verb) => verbs::operator::operator(verb, &mesh, screen).await,
+        Verb::Token(verb) => verbs::token::token(verb, &mesh, screen).await,
+        Verb::Revoke(revoke) => verbs::token::revoke(revoke, &mesh, screen).await,
+        Verb::Up(_) | Verb::Steps { .. } | Verb::Context(_) | Verb::Login(_) | Verb::Completion { .. } | Verb::Version => Ok(Exit::Success),
     }
 }
 

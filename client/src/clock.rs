@@ -1,7 +1,7 @@
 //! The clock seam: the only place that reads a clock.
 #![allow(clippy::disallowed_methods, reason = "this module is the seam")]
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mainstay_core::time::WallTime;
 use rustix::time::{ClockId, clock_gettime};
@@ -21,8 +21,12 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn wall(&self) -> WallTime {
-        let now = clock_gettime(ClockId::Realtime);
-        WallTime(now.tv_sec.saturating_mul(1_000).saturating_add(now.tv_nsec / 1_000_000))
+        // By way of the C library, as every other program asks: so that a clock can be set for one process only.
+        let since = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(after) => WallTime(since(after)),
+            Err(before) => WallTime(-since(before.duration())),
+        }
     }
 
     fn monotonic(&self) -> Duration {

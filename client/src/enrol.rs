@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 
 use crate::channel;
 use crate::error::ConnectError;
-use crate::identity::{Bundle, ClientIdentity, IdentityError, JoinToken, NewKey, root_sha256};
+use crate::identity::{Bundle, ClientIdentity, IdentityError, JoinToken, NewKey};
 
 /// How long one coordinator may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -45,8 +45,32 @@ impl EnrolError {
     }
 }
 
+/// What a newcomer has after enrolment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enrolled {
+    pub bundle: Bundle,
+    /// gRPC addresses of the coordinators, as they call themselves.
+    pub members: Vec<String>,
+}
+
+/// Asks the enrolment listeners in turn, until one answers for the mesh.
+pub async fn enrol_at_any(addresses: &[String], token: &JoinToken, identity: &Identity) -> Result<Enrolled, EnrolError> {
+    let mut last = None;
+    for address in addresses {
+        match ask(address, token, identity).await {
+            Err(error) if error.is_transient() => last = Some(error),
+            answer => return answer,
+        }
+    }
+    Err(last.unwrap_or_else(|| EnrolError::Unavailable { identity: identity.clone(), message: "no enrolment address is known".into() }))
+}
+
 /// Asks the enrolment listener at `address` for a certificate of `identity`. The key is made here and stays.
 pub async fn enrol(address: &str, token: &JoinToken, identity: &Identity) -> Result<Bundle, EnrolError> {
+    Ok(ask(address, token, identity).await?.bundle)
+}
+
+async fn ask(address: &str, token: &JoinToken, identity: &Identity) -> Result<Enrolled, EnrolError> {
     let key = NewKey::generate()?;
     let request = EnrolRequest { secret: token.secret().to_owned(), identity: identity.to_string(), csr_pem: key.csr_pem()? };
     let mut address = address.to_owned();
@@ -57,13 +81,13 @@ pub async fn enrol(address: &str, token: &JoinToken, identity: &Identity) -> Res
         match answer.unwrap_or_else(|_| Err(Status::unavailable(format!("{address} gave no answer within {PATIENCE:?}")))) {
             Ok(certificate) => {
                 let certificate = certificate.into_inner();
-                if !trusts(&certificate.roots_pem, token) {
+                let bundle = key.into_bundle(certificate.chain_pem, certificate.roots_pem);
+                if !bundle.trusts(token.root_sha256()) {
                     return Err(EnrolError::Refused {
                         identity: identity.clone(),
                         message: "the roots it was given do not hold the one that the join token pins".into(),
                     });
                 }
-                let bundle = key.into_bundle(certificate.chain_pem, certificate.roots_pem);
                 let (_, named) = bundle.identity()?;
                 if named != *identity {
                     let message = format!("the certificate it was given is {named}'s");
@@ -71,7 +95,7 @@ pub async fn enrol(address: &str, token: &JoinToken, identity: &Identity) -> Res
                 }
                 // Proves that key, chain and roots fit together, before anything is stored.
                 ClientIdentity::new(bundle.clone())?;
-                return Ok(bundle);
+                return Ok(Enrolled { bundle, members: certificate.members });
             }
             Err(status) if status.code() == Code::Unavailable => {
                 status.message().clone_into(&mut message);
@@ -92,9 +116,4 @@ pub async fn enrol(address: &str, token: &JoinToken, identity: &Identity) -> Res
         }
     }
     Err(EnrolError::Unavailable { identity: identity.clone(), message })
-}
-
-/// Whether one of the roots is the one that the token pins.
-fn trusts(roots_pem: &str, token: &JoinToken) -> bool {
-    roots_pem.split_inclusive("-----END CERTIFICATE-----").any(|root| root_sha256(root).is_ok_and(|digest| digest == token.root_sha256()))
 }

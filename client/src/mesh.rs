@@ -152,6 +152,16 @@ calls! {
     renew_certificate(identities_client::IdentitiesClient.renew): RenewCertificateRequest => Certificate, LOOK;
     /// Makes a join token, which is shown this once.
     create_join_token(identities_client::IdentitiesClient.create_join_token): CreateJoinTokenRequest => JoinToken, CHANGE;
+    /// Join tokens that can still be used.
+    list_join_tokens(identities_client::IdentitiesClient.list_join_tokens): ListJoinTokensRequest => ListJoinTokensResponse, LOOK;
+    /// Makes a join token useless.
+    revoke_join_token(identities_client::IdentitiesClient.revoke_join_token): RevokeJoinTokenRequest => RevokeJoinTokenResponse, CHANGE;
+    /// Operators and what they may do.
+    list_operators(identities_client::IdentitiesClient.list_operators): ListOperatorsRequest => ListOperatorsResponse, LOOK;
+    /// Gives an operator a role.
+    set_operator(identities_client::IdentitiesClient.set_operator): SetOperatorRequest => SetOperatorResponse, CHANGE;
+    /// Takes an operator's role away.
+    remove_operator(identities_client::IdentitiesClient.remove_operator): RemoveOperatorRequest => RemoveOperatorResponse, CHANGE;
     /// Refuses an identity from now on.
     revoke_identity(identities_client::IdentitiesClient.revoke): RevokeRequest => RevokeResponse, CHANGE;
 }

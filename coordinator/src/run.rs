@@ -12,7 +12,7 @@ use mainstay_core::state::member::Member;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, ApiError, Front, Listeners};
+use crate::api::{self, ApiError, Front, Listeners, Seen};
 use crate::ca::{self, Home, HomeError, MemberRecord, RecordError};
 use crate::formation::{self, Formation};
 use crate::http::{self, Metrics};
@@ -80,6 +80,7 @@ pub async fn run(settings: Settings, asked_to_end: impl Future<Output = ()>) -> 
         peers: peers.clone(),
         clock,
         member: member.clone(),
+        seen: Seen::default(),
     });
     let formation = Formation {
         consensus: consensus.clone(),

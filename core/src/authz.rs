@@ -23,7 +23,12 @@ pub enum Method {
     LinkAgent,
     ReportAttempt,
     RenewCertificate,
+    /// Operators, join tokens, who was let in.
+    ReadAccess,
     CreateJoinToken,
+    RevokeJoinToken,
+    /// Give, change and take away an operator's role.
+    ChangeOperator,
     Revoke,
     JoinMember,
     RemoveMember,
@@ -39,7 +44,7 @@ pub enum Method {
 }
 
 impl Method {
-    pub const ALL: [Method; 22] = [
+    pub const ALL: [Method; 25] = [
         Method::Look,
         Method::ReadAudit,
         Method::ApplyPlan,
@@ -52,7 +57,10 @@ impl Method {
         Method::LinkAgent,
         Method::ReportAttempt,
         Method::RenewCertificate,
+        Method::ReadAccess,
         Method::CreateJoinToken,
+        Method::RevokeJoinToken,
+        Method::ChangeOperator,
         Method::Revoke,
         Method::JoinMember,
         Method::RemoveMember,
@@ -114,15 +122,21 @@ impl<'a> Caller<'a> {
     }
 }
 
+/// What is asked of every caller, whoever it is and whatever it wants: that it still counts.
+pub fn counts(caller: &Caller<'_>, method: Method) -> Result<(), Denial> {
+    if caller.revoked {
+        return Err(Denial { reason: format!("{} is revoked: an admin can enrol it again under another name", caller.identity) });
+    }
+    if caller.expired && method != Method::RenewCertificate {
+        return Err(Denial { reason: format!("the certificate of {} has expired: only its renewal is possible", caller.identity) });
+    }
+    Ok(())
+}
+
 /// The table.
 pub fn authorize(caller: &Caller<'_>, method: Method, subject: Subject<'_>) -> Result<Permit, Denial> {
     let deny = |reason: String| Err(Denial { reason });
-    if caller.revoked {
-        return deny(format!("{} is revoked: an admin can enrol it again under another name", caller.identity));
-    }
-    if caller.expired && method != Method::RenewCertificate {
-        return deny(format!("the certificate of {} has expired: only its renewal is possible", caller.identity));
-    }
+    counts(caller, method)?;
     if method == Method::RenewCertificate {
         return Ok(Permit { by: "its own identity" });
     }
@@ -154,6 +168,7 @@ fn operator(role: OperatorRole, method: Method, subject: Subject<'_>) -> Result<
     let needs = match method {
         Method::Look | Method::ReadArtifact => OperatorRole::Viewer,
         Method::ReadAudit
+        | Method::ReadAccess
         | Method::ApplyPlan
         | Method::StartRun
         | Method::AbortRun
@@ -161,7 +176,13 @@ fn operator(role: OperatorRole, method: Method, subject: Subject<'_>) -> Result<
         | Method::HoldLease
         | Method::FreeClaim
         | Method::ForgetArtifact => OperatorRole::Operator,
-        Method::ForgetNode | Method::CreateJoinToken | Method::Revoke | Method::RemoveMember | Method::TransferLeadership => OperatorRole::Admin,
+        Method::ForgetNode
+        | Method::CreateJoinToken
+        | Method::RevokeJoinToken
+        | Method::ChangeOperator
+        | Method::Revoke
+        | Method::RemoveMember
+        | Method::TransferLeadership => OperatorRole::Admin,
         Method::LinkAgent | Method::ReportAttempt | Method::PutArtifact => return Err("only an agent does that, as itself".into()),
         Method::ReadUndoData => return Err("undo data may hold secrets of the node: only the agent that made it reads it".into()),
         Method::JoinMember | Method::Raft => return Err("only a coordinator does that".into()),

@@ -82,6 +82,8 @@ pub const AUDIT: usize = 5_000;
 pub const OPERATORS: usize = 1_000;
 /// Why somebody did something, in words.
 pub const REASON_BYTES: usize = 512;
+/// Identities that are remembered: agents, operators, and room for programs.
+pub const IDENTITIES: usize = 30_000;
 /// Revoked identities.
 pub const REVOKED: usize = 10_000;
 /// Approvals kept with one run.

@@ -10,6 +10,7 @@
 )]
 
 pub mod canary;
+pub mod clock;
 pub mod faults;
 pub mod process;
 pub mod servers;

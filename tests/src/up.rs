@@ -10,8 +10,8 @@ use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::process;
 use crate::wait::PATIENCE;
+use crate::{clock, process};
 
 /// What a test's mesh looks like.
 #[derive(Debug, Clone)]
@@ -22,11 +22,13 @@ pub struct Options {
     pub policy: String,
     /// Further settings of the agents, TOML.
     pub settings: String,
+    /// How far the wall clock of the mesh and of its CLI is ahead, for example `+73h`; empty for not at all.
+    pub ahead: String,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { coordinators: 3, agents: 3, policy: String::new(), settings: String::new() }
+        Options { coordinators: 3, agents: 3, policy: String::new(), settings: String::new(), ahead: String::new() }
     }
 }
 
@@ -37,6 +39,7 @@ pub struct Up {
     /// Removed with the value, where it was made for it.
     _made: Option<TempDir>,
     supervisor: Child,
+    ahead: String,
 }
 
 /// The folder with the built binaries: where the test's own executable lies.
@@ -69,7 +72,7 @@ impl Up {
             fs::write(state.join("agent-policy.toml"), &options.policy).expect("the agents' policy");
         }
         let supervisor = Up::spawn(&place, &options);
-        let up = Up { place, _made: made, supervisor };
+        let up = Up { place, _made: made, supervisor, ahead: options.ahead };
         up.ready(options.coordinators, options.agents).await;
         // `up` looks at the machine once by itself; a test begins when that is over.
         up.ended("daily-1").await;
@@ -86,6 +89,7 @@ impl Up {
             fs::write(&file, &options.settings).expect("the agents' settings");
             command.arg("--connections").arg(file);
         }
+        clock::ahead(&mut command, &options.ahead);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("the same log")).stderr(log).spawn().expect("`mainstay up` starts")
     }
 
@@ -105,6 +109,7 @@ impl Up {
     pub async fn restart(&mut self, options: Options) {
         self.end();
         self.supervisor = Up::spawn(&self.place, &options);
+        self.ahead.clone_from(&options.ahead);
         self.ready(options.coordinators, options.agents).await;
     }
 
@@ -160,7 +165,17 @@ impl Up {
 
     /// Runs the CLI against this mesh.
     pub fn cli(&self, args: &[&str]) -> Output {
-        Command::new(binaries().join("mainstay")).arg("--dir").arg(self.dir()).args(args).stdin(Stdio::null()).output().expect("the CLI runs")
+        let mut command = Command::new(binaries().join("mainstay"));
+        clock::ahead(&mut command, &self.ahead);
+        command.arg("--dir").arg(self.dir()).args(args).stdin(Stdio::null()).output().expect("the CLI runs")
+    }
+
+    /// Runs the CLI as a user with such a directory of settings, away from this mesh's own directory.
+    pub fn cli_of(&self, config_home: &Path, args: &[&str]) -> Output {
+        let mut command = Command::new(binaries().join("mainstay"));
+        clock::ahead(&mut command, &self.ahead);
+        command.env("XDG_CONFIG_HOME", config_home).env_remove("MAINSTAY_CONTEXT").current_dir("/");
+        command.args(args).stdin(Stdio::null()).output().expect("the CLI runs")
     }
 
     /// The CLI's JSON answer; what it said where there is none.

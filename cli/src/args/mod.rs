@@ -104,6 +104,11 @@ pub enum Verb {
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=5_000))]
         limit: u32,
     },
+    /// Operators: people who may use this mesh, and what each may do
+    #[command(subcommand)]
+    Operator(identity::Operator),
+    /// Become an operator by a join token, or renew the certificate in use
+    Login(identity::Login),
     /// Join tokens, with which nodes, operators and programs are let in
     #[command(subcommand)]
     Token(identity::Token),

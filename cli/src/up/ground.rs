@@ -209,6 +209,7 @@ impl Ground {
             valid_ms: TOKEN_VALID.0,
             uses: 1,
             role: String::new(),
+            dry_run: false,
         };
         let made = self.mesh.clone().with_deadline(TOKEN_PATIENCE).create_join_token(request).await;
         let token = made.map_err(|error| CliError::from(error).while_doing(&format!("a join token for {agent}")))?.token;

@@ -1,20 +1,17 @@
 //! `mainstay context`
 
-use mainstay_client::identity::{Bundle, JoinToken};
+use mainstay_client::identity::Bundle;
 use mainstay_client::{enrol, files};
 use mainstay_core::Identity;
 use serde_json::json;
 
 use super::Screen;
+use super::login::{not_enrolled, token_from};
 use crate::args;
-use crate::contexts::{Context, Contexts, config_dir};
+use crate::contexts::{Context, Contexts, config_dir, directory_name};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::host;
 use crate::render::{Entry, Table, Tone};
-
-/// A token is about 140 characters.
-const TOKEN_MAX: u64 = 4 << 10;
 
 pub async fn context(verb: &args::context::Context, screen: Screen) -> Result<Exit, CliError> {
     let dir = config_dir()?;
@@ -34,7 +31,7 @@ pub async fn context(verb: &args::context::Context, screen: Screen) -> Result<Ex
                     std::path::absolute(given).map_err(|error| CliError::usage(format!("{}: {error}", given.display())))?
                 }
                 (None, Some(address), Some(name)) => {
-                    let own = dir.join(file_name(&add.name)?);
+                    let own = dir.join(directory_name(&add.name)?);
                     enrolled(address, name, add.token_file.as_deref()).await?.store_in(&own)?;
                     own
                 }
@@ -64,26 +61,9 @@ impl Enrolled {
 
 async fn enrolled(address: &str, identity: &str, token_file: Option<&str>) -> Result<Enrolled, CliError> {
     let identity: Identity = identity.parse().map_err(|error| CliError::usage(format!("--as: {error}")))?;
-    let text = match token_file {
-        Some("-") => host::standard_input(TOKEN_MAX).map_err(|error| CliError::usage(format!("standard input: {error}")))?,
-        Some(file) => files::read_text(std::path::Path::new(file), TOKEN_MAX).map_err(|error| CliError::usage(format!("{file}: {error}")))?,
-        None => host::variable("MAINSTAY_JOIN_TOKEN").ok_or_else(|| {
-            CliError::usage("a join token is needed: --token-file FILE, or the variable MAINSTAY_JOIN_TOKEN")
-                .with_next("an admin of the mesh makes one:  mainstay token create --operator NAME")
-        })?,
-    };
-    let token: JoinToken = text.parse().map_err(|error: mainstay_client::identity::IdentityError| CliError::usage(error.to_string()))?;
-    let bundle = enrol::enrol(address, &token, &identity).await.map_err(|error| {
-        let exit = if error.is_transient() { Exit::Unreachable } else { Exit::Failed };
-        CliError::new(exit, error.to_string())
-    })?;
+    let token = token_from(token_file)?;
+    let bundle = enrol::enrol(address, &token, &identity).await.map_err(|error| not_enrolled(&error))?;
     Ok(Enrolled(bundle))
-}
-
-/// A context's name becomes a directory's.
-fn file_name(name: &str) -> Result<&str, CliError> {
-    let good = !name.is_empty() && name.len() <= 63 && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-    if good { Ok(name) } else { Err(CliError::usage(format!("`{name}` is no name for a context: letters, digits, `-` and `_`, at most 63"))) }
 }
 
 fn render(contexts: &Contexts, screen: Screen) -> String {

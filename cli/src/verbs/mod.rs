@@ -3,14 +3,16 @@
 pub mod audit;
 pub mod context;
 pub mod finding;
-pub mod identity;
 pub mod lease;
+pub mod login;
 pub mod member;
 pub mod node;
+pub mod operator;
 pub mod plan;
 pub mod run;
 pub mod status;
 pub mod steps;
+pub mod token;
 pub mod validate;
 
 use jiff::tz::TimeZone;

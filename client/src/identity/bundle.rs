@@ -81,6 +81,12 @@ impl Bundle {
         Ok((peer.mesh, peer.identity))
     }
 
+    /// Whether the root of this digest is one of those that its holder trusts.
+    #[must_use]
+    pub fn trusts(&self, root_sha256: &str) -> bool {
+        peer::certificates(&self.roots_pem).is_ok_and(|roots| roots.iter().any(|root| peer::sha256(root) == root_sha256))
+    }
+
     /// From when to when the leaf is good.
     pub fn validity(&self) -> Result<(WallTime, WallTime), IdentityError> {
         peer::validity(&self.chain_pem)
@@ -93,6 +99,33 @@ impl Bundle {
         let life = (to.0 - from.0) as f64;
         Ok(WallTime(from.0 + (life * (1.0 / 3.0 + spread.clamp(0.0, 1.0) / 10.0)) as i64))
     }
+
+    /// What its holder is to do about the leaf at a time.
+    pub fn age(&self, now: WallTime) -> Result<Age, IdentityError> {
+        let (_, end) = self.validity()?;
+        Ok(if now >= WallTime(end.0.saturating_add_unsigned(peer::RENEWABLE_FOR.0)) {
+            Age::TooOld { end }
+        } else if now >= end {
+            Age::Expired
+        } else if now >= self.renew_at(0.0)? {
+            Age::Due
+        } else {
+            Age::Fresh
+        })
+    }
+}
+
+/// How far a leaf is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    /// It need not be renewed yet.
+    Fresh,
+    /// It works, and it is time for the next.
+    Due,
+    /// It has ended, and does nothing but have itself renewed.
+    Expired,
+    /// It ended so long ago that it is not renewed any more.
+    TooOld { end: WallTime },
 }
 
 const ROOTS_BELOW: &str = "# trusted roots";

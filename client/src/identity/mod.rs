@@ -13,9 +13,9 @@ mod join;
 mod peer;
 
 pub use authority::{ISSUER_LIFE, Issuer, LEAF_LIFE, Root};
-pub use bundle::{Bundle, NewKey};
+pub use bundle::{Age, Bundle, NewKey};
 pub use client_identity::ClientIdentity;
-pub use join::JoinToken;
+pub use join::{Invitation, JoinToken};
 pub use peer::{PeerIdentity, root_sha256};
 
 use std::path::PathBuf;

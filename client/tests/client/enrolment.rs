@@ -51,7 +51,7 @@ impl Enrolment for Service {
         }
         let path = self.certifies.lock().unwrap().clone().unwrap_or(request.identity);
         let chain_pem = self.issuer.issue(&request.csr_pem, &self.mesh, &identity(&path), SystemClock.wall(), LEAF_LIFE).unwrap();
-        Ok(Response::new(v1::Certificate { chain_pem, roots_pem: self.roots_pem.clone(), not_after_unix_ms: 0 }))
+        Ok(Response::new(v1::Certificate { chain_pem, roots_pem: self.roots_pem.clone(), not_after_unix_ms: 0, members: Vec::new() }))
     }
 }
 

@@ -12,7 +12,6 @@ use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 use super::front::Front;
-use super::identities::not_issued;
 use super::status;
 
 /// Enrolments at one time: each costs a signature.
@@ -71,7 +70,7 @@ impl v1::enrolment_server::Enrolment for EnrolmentApi {
             return Err(Status::already_exists(format!("there is a member {id} already: an id is random and used for one disk only")));
         }
         // Signed before the token is used: a request that cannot be signed costs nothing.
-        let certificate = self.front.home.issue(&csr_pem, &identity).map_err(not_issued)?;
+        let certificate = self.front.certificate(&csr_pem, &identity)?;
         office.remember_enrolment(key.clone());
         let command = Command::Enrol { id, identity: identity.clone() };
         let answer = office.propose(Actor::Identity(identity.clone()), Some(RequestKey(key)), command).await;

@@ -7,10 +7,12 @@ use mainstay_client::identity::PeerIdentity;
 use mainstay_client::tls::PeerInfo;
 use mainstay_core::authz::{Caller, Method, Subject, authorize};
 use mainstay_core::state::member::Member;
-use mainstay_core::{Actor, Command, Identity, Reply, RequestKey, State};
-use mainstay_proto::REQUEST_KEY_HEADER;
+use mainstay_core::{Actor, Command, Entry, Identity, Reply, RequestKey, State};
+use mainstay_proto::{REQUEST_KEY_HEADER, v1};
 use tonic::{Request, Status};
 
+use super::identities::not_issued;
+use super::seen::Seen;
 use super::status;
 use crate::ca::Home;
 use crate::leader::{Leader, Office};
@@ -29,6 +31,8 @@ pub struct Front {
     pub clock: Arc<dyn Clock>,
     /// How this member describes itself.
     pub member: Member,
+    /// When operators last called.
+    pub seen: Seen,
 }
 
 impl Front {
@@ -44,10 +48,14 @@ impl Front {
         let expired = peer.expired || self.clock.wall() > peer.not_after;
         let permit = authorize(&Caller::of(&peer.identity, expired, state), method, subject);
         // At most one line a call, and callers are known: whoever is denied often shows by name.
-        permit.map(|_| peer.identity.clone()).map_err(|denial| {
+        permit.map_err(|denial| {
             tracing::debug!(caller = %peer.identity, ?method, reason = %denial, "denied");
             status::denied(denial)
-        })
+        })?;
+        if let Identity::Operator(name) = &peer.identity {
+            self.seen.note(name, self.clock.wall());
+        }
+        Ok(peer.identity.clone())
     }
 
     /// As [`Front::permit`], by what this member knows. One that is behind does not say no in the mesh's
@@ -104,6 +112,24 @@ impl Front {
     pub async fn propose(&self, office: &Office, by: Identity, key: Option<RequestKey>, command: Command) -> Result<Reply, Status> {
         let answer = office.propose(Actor::Identity(by), key, command).await;
         status::done(answer.map_err(|error| status::not_proposed(error, self.consensus.member()))?)
+    }
+
+    /// What a command would be answered now. Nothing is changed: it is applied to a copy.
+    pub fn rehearse(&self, office: &Office, by: Identity, command: Command) -> Result<Reply, Status> {
+        let entry = Entry { at: office.now(), wall: office.wall(), by: Actor::Identity(by), key: None, command };
+        status::done(office.state().apply(&entry))
+    }
+
+    /// As [`Front::propose`], or in a dry run as [`Front::rehearse`].
+    pub async fn change(&self, office: &Office, by: Identity, key: Option<RequestKey>, command: Command, dry_run: bool) -> Result<Reply, Status> {
+        if dry_run { self.rehearse(office, by, command) } else { self.propose(office, by, key, command).await }
+    }
+
+    /// Signs a request, and says where the mesh is found.
+    pub fn certificate(&self, csr_pem: &str, identity: &Identity) -> Result<v1::Certificate, Status> {
+        let certificate = self.home.issue(csr_pem, identity).map_err(not_issued)?;
+        let members = self.consensus.state().state.members.values().map(|member| member.address.clone()).collect();
+        Ok(v1::Certificate { members, ..certificate })
     }
 }
 

@@ -4,6 +4,7 @@
 //! the leader: another member answers `UNAVAILABLE` with the leader's address in its metadata, and the client
 //! follows. Audit records come from applying the commands, not from here.
 
+mod admission;
 mod agents;
 mod enrolment;
 mod front;
@@ -16,10 +17,14 @@ mod mesh;
 mod overview;
 mod plans;
 mod raft;
+mod rules;
 mod run_watch;
 mod runs;
+mod seen;
 mod server;
 mod status;
 
 pub use front::Front;
+pub use rules::{RULES, rule};
+pub use seen::Seen;
 pub use server::{ApiError, Listeners, serve};

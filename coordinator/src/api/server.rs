@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use mainstay_client::identity::ClientIdentity;
 use mainstay_client::tls::{self, Connections, Limits};
-use mainstay_core::authz::Method;
-use mainstay_core::authz::Subject;
 use mainstay_proto::v1::agents_server::AgentsServer;
 use mainstay_proto::v1::enrolment_server::EnrolmentServer;
 use mainstay_proto::v1::identities_server::IdentitiesServer;
@@ -18,12 +16,11 @@ use mainstay_proto::v1::raft_server::RaftServer;
 use mainstay_proto::v1::runs_server::RunsServer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::service::InterceptorLayer;
 use tonic::transport::Server;
-use tonic::{Request, Status};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use super::admission::Admission;
 use super::agents::AgentsApi;
 use super::enrolment::EnrolmentApi;
 use super::front::Front;
@@ -108,16 +105,8 @@ async fn main_listener(
 ) -> Result<(), ApiError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     let reflection = tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(mainstay_proto::DESCRIPTORS).build_v1()?;
-    // Health and reflection tell nothing that is secret, to members of the mesh.
-    let known = {
-        let front = front.clone();
-        InterceptorLayer::new(move |request: Request<()>| {
-            front.permit(&request, Method::RenewCertificate, Subject::None, &front.consensus.state().state)?;
-            Ok::<_, Status>(request)
-        })
-    };
-    let aside = tower::ServiceBuilder::new().layer(known);
     let router = server()
+        .layer(Admission(front.clone()))
         .add_service(MeshServer::new(MeshApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
         .add_service(MembersServer::new(MembersApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
         .add_service(
@@ -130,8 +119,8 @@ async fn main_listener(
         .add_service(
             IdentitiesServer::new(IdentitiesApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX),
         )
-        .add_service(aside.clone().service(health_service))
-        .add_service(aside.service(reflection));
+        .add_service(health_service)
+        .add_service(reflection);
     let incoming = tls::incoming(listener, identity.clone(), connections, Limits::default());
     let reporting = report_health(&front, &health);
     tokio::select! {

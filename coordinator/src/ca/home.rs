@@ -111,7 +111,7 @@ impl Home {
         let chain_pem = issuer.issue(csr_pem, &self.mesh(), identity, self.clock.wall(), LEAF_LIFE)?;
         let bundle = Bundle { key_pem: String::new(), chain_pem, roots_pem: self.roots_pem.clone() };
         let (_, not_after) = bundle.validity()?;
-        Ok(v1::Certificate { chain_pem: bundle.chain_pem, roots_pem: bundle.roots_pem, not_after_unix_ms: not_after.0 })
+        Ok(v1::Certificate { chain_pem: bundle.chain_pem, roots_pem: bundle.roots_pem, not_after_unix_ms: not_after.0, members: Vec::new() })
     }
 
     /// When the own leaf is to be renewed; `spread` is a number from 0 to 1.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{State, When};
 use crate::bounds;
 use crate::id::{AgentId, ConnectionName, LedgerId};
+use crate::identity::Identity;
 use crate::reply::{Refusal, Reply};
 use crate::time::{MeshTime, WallTime};
 
@@ -140,6 +141,7 @@ impl State {
             }
             Some(_) => {
                 self.agents.remove(id);
+                self.forget_identity(&Identity::Node(id.clone()));
                 self.findings.clear_target(&id.to_string(), when.wall);
                 Reply::Done
             }

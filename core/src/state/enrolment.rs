@@ -1,4 +1,4 @@
-//! Who may join, which operators there are, and whose certificates are no longer taken.
+//! Who may join, who has joined, which operators there are, and whose certificates are no longer taken.
 
 use std::fmt;
 
@@ -53,6 +53,16 @@ impl JoinScope {
             _ => false,
         }
     }
+
+    /// The one identity that it admits, where there is but one.
+    #[must_use]
+    pub fn single(&self) -> Option<Identity> {
+        match self {
+            JoinScope::Operator(name) => Some(Identity::Operator(name.clone())),
+            JoinScope::Client(name) => Some(Identity::Client(name.clone())),
+            JoinScope::Nodes(_) | JoinScope::ClusterAgents(_) | JoinScope::Coordinator => None,
+        }
+    }
 }
 
 impl fmt::Display for JoinScope {
@@ -96,6 +106,17 @@ pub struct Revocation {
     pub reason: String,
 }
 
+/// What the mesh remembers of an identity that it has let in.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Known {
+    /// The last time that a join token was used for it.
+    pub enrolled: Option<WallTime>,
+}
+
+/// From this level on the mesh remembers whom it let in, and a name that was revoked is not given again.
+const REMEMBERS: u32 = 2;
+
 impl State {
     pub(super) fn grant_join(&mut self, grant: &JoinGrant) -> Reply {
         let now = self.wall_time;
@@ -105,6 +126,9 @@ impl State {
         }
         if grant.uses == 0 {
             return Reply::Refused(Refusal::Invalid("a join token needs at least one use".into()));
+        }
+        if let Some(refusal) = grant.scope.single().and_then(|identity| self.burnt(&identity)) {
+            return refusal;
         }
         self.joins.insert(grant.id.clone(), grant.clone());
         Reply::Done
@@ -143,7 +167,23 @@ impl State {
         if let Identity::Node(agent) = identity {
             self.register_agent(agent, when);
         }
+        self.remember(identity, when);
         Reply::Done
+    }
+
+    fn remember(&mut self, identity: &Identity, when: When) {
+        let is_new = !self.identities.contains_key(identity);
+        // One that is not remembered works all the same: only what is told about it is less.
+        if self.feature_level >= REMEMBERS && (!is_new || self.identities.len() < bounds::IDENTITIES) {
+            self.identities.insert(identity.clone(), Known { enrolled: Some(when.wall) });
+        }
+    }
+
+    /// That a name was revoked once: certificates of it may still be about, so nobody else is to have it.
+    fn burnt(&self, identity: &Identity) -> Option<Reply> {
+        let revocation = self.revoked.get(identity).filter(|_| self.feature_level >= REMEMBERS)?;
+        let words = format!("{identity} is revoked ({}), for good: let it in under another name", revocation.reason);
+        Some(Reply::Refused(Refusal::Conflict(words)))
     }
 
     pub(super) fn revoke(&mut self, identity: &Identity, reason: &str, when: When) -> Reply {
@@ -159,11 +199,28 @@ impl State {
             }
             self.operators.remove(name);
         }
+        self.forget_identity(identity);
         self.revoked.insert(identity.clone(), Revocation { at: when.wall, reason: reason.to_owned() });
         Reply::Done
     }
 
+    /// What let it in, and that it was let in, is of no use any more.
+    pub(super) fn forget_identity(&mut self, identity: &Identity) {
+        self.identities.remove(identity);
+        if self.feature_level >= REMEMBERS {
+            self.joins = self
+                .joins
+                .iter()
+                .filter(|(_, grant)| grant.scope.single().as_ref() != Some(identity))
+                .map(|(id, g)| (id.clone(), g.clone()))
+                .collect();
+        }
+    }
+
     pub(super) fn put_operator(&mut self, name: &PrincipalName, role: OperatorRole) -> Reply {
+        if let Some(refusal) = self.burnt(&Identity::Operator(name.clone())) {
+            return refusal;
+        }
         if role != OperatorRole::Admin && self.is_last_admin(name) {
             return Reply::Refused(Refusal::Conflict(format!("{name} is the last admin: add another before this one is changed")));
         }
@@ -178,7 +235,10 @@ impl State {
         if self.is_last_admin(name) {
             return Reply::Refused(Refusal::Conflict(format!("{name} is the last admin: add another before this one is removed")));
         }
-        self.operators.remove(name);
+        if self.operators.remove(name).is_none() && self.feature_level >= REMEMBERS {
+            return Reply::Refused(Refusal::NotFound { what: format!("operator {name}"), hint: "see `mainstay operator list`".into() });
+        }
+        self.forget_identity(&Identity::Operator(name.clone()));
         Reply::Done
     }
 
@@ -193,4 +253,76 @@ fn not_a_join_token() -> Reply {
         what: "such join token".into(),
         hint: "it was used up, revoked or never made; make one with `mainstay token create`".into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{Actor, Command, Entry};
+    use crate::time::MeshTime;
+
+    /// A mesh at the newest level with one admin.
+    fn mesh() -> State {
+        let mut state = State { feature_level: REMEMBERS, ..State::default() };
+        assert_eq!(apply(&mut state, put("ana", OperatorRole::Admin)), Reply::Done);
+        state
+    }
+
+    fn apply(state: &mut State, command: Command) -> Reply {
+        state.apply(&Entry { at: MeshTime(1), wall: WallTime(1_000), by: Actor::Mesh, key: None, command })
+    }
+
+    fn put(name: &str, role: OperatorRole) -> Command {
+        Command::PutOperator { name: name.parse().unwrap(), role }
+    }
+
+    fn grant(id: &str, scope: JoinScope) -> Command {
+        Command::GrantJoin { grant: JoinGrant { id: TokenId(id.into()), scope, expires: WallTime(2_000), uses: 1 } }
+    }
+
+    fn ben() -> Identity {
+        Identity::Operator("ben".parse().unwrap())
+    }
+
+    #[test]
+    fn whoever_enrols_is_remembered_and_whoever_is_revoked_leaves_nothing_behind() {
+        let mut state = mesh();
+        let scope = JoinScope::Operator("ben".parse().unwrap());
+        apply(&mut state, put("ben", OperatorRole::Viewer));
+        apply(&mut state, grant("a", scope.clone()));
+        apply(&mut state, grant("b", scope.clone()));
+        assert_eq!(apply(&mut state, Command::Enrol { id: TokenId("a".into()), identity: ben() }), Reply::Done);
+        assert_eq!(state.identities.get(&ben()), Some(&Known { enrolled: Some(WallTime(1_000)) }));
+        assert_eq!(apply(&mut state, Command::Revoke { identity: ben(), reason: "left".into() }), Reply::Done);
+        assert!(state.operators.len() == 1 && state.joins.is_empty() && state.identities.is_empty());
+        for command in [put("ben", OperatorRole::Viewer), grant("c", scope)] {
+            let Reply::Refused(refusal) = apply(&mut state, command) else { panic!("a revoked name is not given again") };
+            assert_eq!(refusal.to_string(), "operator/ben is revoked (left), for good: let it in under another name");
+        }
+    }
+
+    #[test]
+    fn a_removed_operator_can_be_added_again() {
+        let mut state = mesh();
+        apply(&mut state, put("ben", OperatorRole::Operator));
+        apply(&mut state, grant("a", JoinScope::Operator("ben".parse().unwrap())));
+        let remove = Command::RemoveOperator { name: "ben".parse().unwrap() };
+        assert_eq!(apply(&mut state, remove.clone()), Reply::Done);
+        assert!(state.joins.is_empty(), "the token that was not used yet goes with it");
+        assert!(matches!(apply(&mut state, remove), Reply::Refused(Refusal::NotFound { .. })));
+        assert_eq!(apply(&mut state, put("ben", OperatorRole::Viewer)), Reply::Done);
+    }
+
+    #[test]
+    fn the_last_admin_stays() {
+        let mut state = mesh();
+        let name: PrincipalName = "ana".parse().unwrap();
+        for command in [
+            put("ana", OperatorRole::Viewer),
+            Command::RemoveOperator { name: name.clone() },
+            Command::Revoke { identity: Identity::Operator(name), reason: String::new() },
+        ] {
+            assert!(matches!(apply(&mut state, command), Reply::Refused(Refusal::Conflict(_))));
+        }
+    }
 }

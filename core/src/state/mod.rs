@@ -35,7 +35,7 @@ use agent::Agent;
 use artifact::Artifacts;
 use attempt::Attempt;
 use audit::Audit;
-use enrolment::{JoinGrant, OperatorRole, Revocation, TokenId};
+use enrolment::{JoinGrant, Known, OperatorRole, Revocation, TokenId};
 use finding::Findings;
 use lease::Lease;
 use member::Member;
@@ -70,6 +70,8 @@ pub struct State {
     pub joins: OrdMap<TokenId, JoinGrant>,
     pub operators: OrdMap<PrincipalName, OperatorRole>,
     pub revoked: OrdMap<Identity, Revocation>,
+    /// Whom the mesh has let in.
+    pub identities: OrdMap<Identity, Known>,
     pub agents: OrdMap<AgentId, Agent>,
     pub leases: OrdMap<LeaseName, Lease>,
     pub plans: OrdMap<PlanName, PlanHistory>,

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod harness;
+mod operators;
+mod rules;
 
 use std::time::Duration;
 
@@ -157,7 +159,7 @@ async fn an_agent_enrols_links_and_carries_a_run_out() {
     assert_eq!(last.incarnation, "p2");
 
     // A revoked identity is refused, and its connections end.
-    admin.revoke_identity(v1::RevokeRequest { identity: "cluster/local/node/a1".into(), reason: "test".into() }).await.unwrap();
+    admin.revoke_identity(v1::RevokeRequest { identity: "cluster/local/node/a1".into(), reason: "test".into(), dry_run: false }).await.unwrap();
     eventually("a refusal", async || {
         (agent.begin_attempt(v1::BeginRequest { attempt: "1.1".into(), ledger: "l".into() }).await.err()?.code() == Some(Code::PermissionDenied))
             .then_some(())
