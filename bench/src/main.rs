@@ -4,6 +4,7 @@
 //! TLS and fsync as shipped.
 #![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::expect_used, reason = "a measurement reads the clock and prints")]
 
+mod expressions;
 mod idle;
 mod leader_loss;
 mod results;
@@ -18,6 +19,9 @@ async fn main() -> ExitCode {
     let only = std::env::args().nth(1);
     let wanted = |area: &str| only.as_deref().is_none_or(|only| area.starts_with(only));
     let mut rows: Vec<Row> = Vec::new();
+    if wanted("expr") {
+        rows.push(expressions::measure());
+    }
     if wanted("mesh") {
         rows.push(up_ready::measure().await);
         rows.push(leader_loss::measure().await);

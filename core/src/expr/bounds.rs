@@ -9,6 +9,8 @@ pub const PARTS: usize = 100;
 /// Parentheses, brackets and braces within each other. A parser of eight levels of precedence takes all
 /// of them for each.
 pub const NESTING: usize = 10;
+/// Walks over lists, one after another. Each can double what the one before it left.
+pub const WALKS: usize = 4;
 /// Pattern of `matches`: it is compiled when the plan is checked.
 pub const PATTERN_BYTES: usize = 256;
 /// What a compiled pattern may take, so that `a{1000}{1000}` is refused instead of built.
@@ -19,7 +21,7 @@ pub const VALUE_BYTES: usize = 64 << 10;
 pub const BETWEEN_BYTES: u64 = 1 << 20;
 /// Elements that `map`, `filter`, `all`, `exists` and `exists_one` walk.
 pub const WALKED: u64 = 10_000;
-/// Bytes touched by one evaluation, by estimate: some tens of milliseconds and of MiB at the very most.
-pub const WORK: u64 = 16 << 20;
+/// Bytes touched by one evaluation, by estimate: some tens of milliseconds at the very most.
+pub const WORK: u64 = 32 << 20;
 /// Maps and lists within each other, in what is read and what results.
 pub const VALUE_DEPTH: usize = 32;

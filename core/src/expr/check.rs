@@ -57,12 +57,13 @@ const FUNCTIONS: [Function; 9] = [
 ];
 
 /// What the parser turns into something else, so that it is met as a function only when called wrongly.
-const WALKS: [(&str, &str); 6] = [
+const WALKS: [(&str, &str); 7] = [
     ("map", "list.map(x, …)"),
     ("filter", "list.filter(x, …)"),
     ("all", "list.all(x, …)"),
     ("exists", "list.exists(x, …)"),
     ("exists_one", "list.exists_one(x, …)"),
+    ("existsOne", "list.existsOne(x, …)"),
     ("has", "has(a.field)"),
 ];
 
@@ -74,6 +75,7 @@ pub(super) fn check(text: &str) -> Result<Checked, ExprError> {
     if scanned.tokens.is_empty() {
         return Err(ExprError::new("there is no expression"));
     }
+    refuse_many_walks(text, &scanned.tokens)?;
     let (tree, info) = ENV.parser().parse_with_source_info(text).map_err(|errors| explain::syntax(text, &scanned.tokens, &errors))?;
     let mut checker = Checker {
         text,
@@ -96,6 +98,20 @@ pub(super) fn check(text: &str) -> Result<Checked, ExprError> {
     };
     cost::refuse_costly(&checked, None)?;
     Ok(checked)
+}
+
+/// Counts the walks by their names, so that the parser sees few of them, nested or not.
+fn refuse_many_walks(text: &str, tokens: &[Token]) -> Result<(), ExprError> {
+    let word = |token: &Token| &text[token.start..token.end];
+    let walks = tokens.windows(3).filter(|three| word(&three[0]) == "." && word(&three[2]) == "(").map(|three| &three[1]);
+    let mut walks = walks.filter(|name| word(name) != "has" && WALKS.iter().any(|(walk, _)| *walk == word(name)));
+    match walks.nth(bounds::WALKS) {
+        Some(walk) => Err(ExprError::at(
+            walk.start,
+            format!("the expression walks over lists more than {} times: do some of it in a step of its own", bounds::WALKS),
+        )),
+        None => Ok(()),
+    }
 }
 
 /// The path that `expr` spells, and whether all of `expr` belongs to it.
@@ -209,7 +225,7 @@ impl Checker<'_> {
             let asked = if is_null(left) { Some(right) } else { is_null(right).then_some(left) };
             self.may_be_null.extend(asked.and_then(|asked| path_of(&asked.expr)).filter(|(_, whole)| *whole).map(|(path, _)| path));
         }
-        let operator = call.func_name.contains(['_', '@']) && !call.func_name.starts_with("exists");
+        let operator = call.func_name.contains(['_', '@']) && call.func_name != "exists_one";
         if !operator {
             self.check_function(id, call)?;
         }

@@ -27,7 +27,7 @@ struct Shape {
 const VISIT: u64 = 64;
 /// A pattern looks at each byte of a text in up to so many states.
 const PATTERN: u64 = 256;
-const SCALAR: Shape = Shape { bytes: 32, elements: 0, largest: 0 };
+const SCALAR: Shape = Shape { bytes: 8, elements: 0, largest: 0 };
 
 pub(super) fn refuse_costly(checked: &Checked, variables: Option<&Value>) -> Result<(), ExprError> {
     if let Some(variables) = variables {
@@ -64,32 +64,45 @@ struct Estimate<'v> {
 impl Estimate<'_> {
     fn of(&mut self, expr: &IdedExpr) -> Shape {
         let shape = self.shape(expr);
-        self.work = self.work.saturating_add(VISIT).saturating_add(shape.bytes);
+        self.touch(VISIT);
         self.refused |= shape.bytes > bounds::BETWEEN_BYTES;
         shape
+    }
+
+    fn touch(&mut self, bytes: u64) {
+        self.work = self.work.saturating_add(bytes);
     }
 
     fn shape(&mut self, expr: &IdedExpr) -> Shape {
         if let Some((path, true)) = path_of(&expr.expr)
             && self.bound.as_ref().is_none_or(|(name, _)| *name != path[0])
         {
+            // What a walk has gathered so far is counted with the walk.
+            if path[0].starts_with('@') {
+                return Shape::default();
+            }
             return self.variables.and_then(|variables| explain::find(variables, &path)).map_or(SCALAR, known);
         }
         match &expr.expr {
-            Expr::Literal(LiteralValue::String(text)) => Shape { bytes: 32 + text.inner().len() as u64, ..SCALAR },
-            Expr::Ident(name) => match &self.bound {
-                Some((bound, shape)) if bound == name => *shape,
-                _ => SCALAR,
-            },
+            Expr::Literal(LiteralValue::String(text)) => Shape { bytes: 8 + text.inner().len() as u64, ..SCALAR },
+            Expr::Ident(_) => self.bound.as_ref().map_or(SCALAR, |(_, shape)| *shape),
             Expr::Select(select) => element(self.of(&select.operand)),
-            Expr::List(list) => list.elements.iter().fold(SCALAR, |sum, element| gather(sum, self.of(element), 1)),
-            Expr::Map(map) => map.entries.iter().fold(SCALAR, |sum, entry| {
-                let (key, value) = match &entry.expr {
-                    EntryExpr::MapEntry(entry) => (self.of(&entry.key), self.of(&entry.value)),
-                    EntryExpr::StructField(field) => (SCALAR, self.of(&field.value)),
-                };
-                gather(gather(sum, key, 0), value, 1)
-            }),
+            Expr::List(list) => {
+                let list = list.elements.iter().fold(SCALAR, |sum, element| gather(sum, self.of(element), 1));
+                self.touch(list.bytes);
+                list
+            }
+            Expr::Map(map) => {
+                let map = map.entries.iter().fold(SCALAR, |sum, entry| {
+                    let (key, value) = match &entry.expr {
+                        EntryExpr::MapEntry(entry) => (self.of(&entry.key), self.of(&entry.value)),
+                        EntryExpr::StructField(field) => (SCALAR, self.of(&field.value)),
+                    };
+                    gather(gather(sum, key, 0), value, 1)
+                });
+                self.touch(map.bytes);
+                map
+            }
             Expr::Call(call) => self.call(call),
             Expr::Comprehension(walk) => self.walk(walk),
             Expr::Literal(_) | Expr::Struct(_) | Expr::Unspecified => SCALAR,
@@ -104,16 +117,22 @@ impl Estimate<'_> {
             largest: sum.largest.max(shape.largest),
         });
         let first = shapes.first().copied().unwrap_or(SCALAR);
-        // Whatever a call does, it looks at its values once or copies them once.
-        self.work = self.work.saturating_add(all.bytes).saturating_add(all.elements);
+        // Whatever a call does, it looks at its values once or copies them once. These do neither.
+        let at_once = matches!(call.func_name.as_str(), operators::INDEX | operators::CONDITIONAL) || call.func_name == "size" && all.elements > 0;
+        if !at_once {
+            self.touch(all.bytes.saturating_add(all.elements));
+        }
         match call.func_name.as_str() {
+            // Two numbers: text and lists that are not empty are larger.
+            "@add" if shapes.iter().all(|shape| shape.bytes <= SCALAR.bytes) => SCALAR,
             "@add" | operators::ADD | operators::CONDITIONAL => all,
             operators::INDEX => element(first),
             // A map is walked by its keys, which are smaller than the whole.
             WALK => Shape { largest: first.largest.max(if first.elements == 0 { first.bytes } else { 0 }), ..first },
-            "string" => Shape { elements: 0, largest: 0, ..first },
+            // The digits of a number are more than its bytes.
+            "string" => Shape { bytes: first.bytes.max(32), ..SCALAR },
             MATCHES => {
-                self.work = self.work.saturating_add(first.bytes.saturating_mul(PATTERN));
+                self.touch(first.bytes.saturating_mul(PATTERN));
                 SCALAR
             }
             _ => SCALAR,
@@ -153,4 +172,52 @@ fn element(of: Shape) -> Shape {
 
 fn gather(sum: Shape, part: Shape, elements: u64) -> Shape {
     Shape { bytes: sum.bytes.saturating_add(part.bytes), elements: sum.elements.saturating_add(elements), largest: sum.largest.max(part.bytes) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::expr::{check::check, evaluate::evaluate};
+
+    #[test]
+    fn no_result_is_larger_than_its_estimate() {
+        let variables = json!({ "v": {
+            "list": ["a", "bcd", "", "efghijklmnop"], "numbers": [1, -2, 3.5], "map": { "a long key": 1, "b": "c" }, "deep": [[1, [2, 3]], { "x": [4] }], "text": "äö", "n": 7,
+        } });
+        for text in [
+            "v",
+            "v.list + v.list + [v.text]",
+            "v.text + v.text + 'x'",
+            "v.n + 1",
+            "v.n * 2.5 - 1",
+            "string(v.n) + string(2.5) + string(true)",
+            "v.list.map(x, x + x)",
+            "v.list.map(x, [x, v.list])",
+            "v.list.map(x, x != 'a', {'key': x, 'other key': x + 'y'})",
+            "v.list.filter(x, x.size() > 1)",
+            "v.map.map(key, key + key)",
+            "v.map.map(key, [key, v.map[key]])",
+            "{'a much longer key': 1, 'b': 2}.map(key, key + '!')",
+            "v.deep[0]",
+            "v.deep[0][1].map(x, [x])",
+            "v.deep.map(x, x)",
+            "v.deep[1].x + v.numbers",
+            "v.n > 3 ? v.list : v.numbers",
+            "v.numbers.map(x, x + 1).map(x, [x, x]).map(x, x + x)",
+            "v.list.exists(x, x == 'bcd')",
+            "[v.list, v.list][1]",
+            "[{'a': v.list}][0].a",
+        ] {
+            let checked = check(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            let result = evaluate(&checked, &variables).unwrap_or_else(|error| panic!("{text}: {error}"));
+            let mut estimate = Estimate { variables: Some(&variables), bound: None, work: 0, refused: false };
+            let shape = estimate.of(&checked.tree);
+            let size = value::size(&result).unwrap_or(u64::MAX);
+            assert!(size <= shape.bytes, "{text}: {size} of {shape:?}");
+            let elements = result.as_array().map_or(0, Vec::len).max(result.as_object().map_or(0, serde_json::Map::len));
+            assert!(elements as u64 <= shape.elements, "{text}: {elements} of {shape:?}");
+        }
+    }
 }
