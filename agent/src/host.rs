@@ -88,7 +88,13 @@ impl Host {
         self.clock.wall()
     }
 
-    /// Milliseconds on a clock that never goes back and counts suspend.
+    /// A clock that never goes back and counts suspend.
+    #[must_use]
+    pub fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    /// The same in milliseconds.
     #[must_use]
     pub fn monotonic_ms(&self) -> u64 {
         u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX)

@@ -9,6 +9,7 @@
 
 pub mod attempts;
 mod complaint;
+pub mod connections;
 pub mod enrolment;
 pub mod execute;
 pub mod hold;

@@ -138,21 +138,30 @@ pub fn visible(text: &str) -> Cow<'_, str> {
 /// Every text of a report without its credentials.
 #[must_use]
 pub fn redact_report(mut report: Report) -> Report {
-    for Check { subject, message, hint, details, .. } in &mut report.checks {
-        for text in [subject, message, hint].into_iter().chain(details) {
-            replace(text);
-        }
-    }
-    replace(&mut report.output_tail);
-    report.outputs.values_mut().for_each(redact_value);
+    each_text(&mut report, &mut replace);
     report
 }
 
-fn redact_value(value: &mut serde_json::Value) {
+/// Shows every text of a report that comes from outside, to be changed.
+pub fn each_text(report: &mut Report, change: &mut dyn FnMut(&mut String)) {
+    for Check { subject, message, hint, details, .. } in &mut report.checks {
+        [subject, message, hint].into_iter().chain(details).for_each(&mut *change);
+    }
+    change(&mut report.output_tail);
+    report.outputs.values_mut().for_each(|value| each_text_of(value, change));
+}
+
+fn each_text_of(value: &mut serde_json::Value, change: &mut dyn FnMut(&mut String)) {
     match value {
-        serde_json::Value::String(text) => replace(text),
-        serde_json::Value::Array(items) => items.iter_mut().for_each(redact_value),
-        serde_json::Value::Object(fields) => fields.values_mut().for_each(redact_value),
+        serde_json::Value::String(text) => change(text),
+        serde_json::Value::Array(items) => items.iter_mut().for_each(|item| each_text_of(item, change)),
+        serde_json::Value::Object(fields) => {
+            for (mut name, mut field) in std::mem::take(fields) {
+                change(&mut name);
+                each_text_of(&mut field, change);
+                fields.insert(name, field);
+            }
+        }
         _ => {}
     }
 }

@@ -94,7 +94,8 @@ pub async fn run(settings: Settings, leave: Leave) -> Result<(), AgentError> {
 
     let (host, readings) = (Arc::new(Host::default()), Readings::default());
     let hello = hello(&settings, &ledger, &host);
-    let context = Context::new(Arc::clone(&host), readings.clone(), Arc::new(settings.execute), Arc::new(settings.policy))?;
+    let context = Context::new(Arc::clone(&host), readings.clone(), Arc::new(settings.execute), Arc::new(settings.policy))?
+        .with_connections(settings.connections);
     let sampler = Sampler::new(host, &context.settings.services, readings, context.prober.clone());
     let _sampling = AbortOnDropHandle::new(tokio::spawn(sampler.run(CancellationToken::new())));
     let (link, handle) = Link::new(mesh.clone(), hello, ledger.clone(), clock, watched.link.clone());
@@ -162,6 +163,6 @@ fn hello(settings: &Settings, ledger: &Ledger, host: &Host) -> Hello {
         host: settings.host,
         kinds: kinds(&settings.policy),
         boot_id: boot_id.trim().to_owned(),
-        connections: Vec::new(),
+        connections: settings.connections.told(),
     }
 }

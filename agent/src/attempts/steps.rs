@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mainstay_client::Mesh;
+use mainstay_core::Target;
 use mainstay_core::reconcile::DesiredAttempt;
 use mainstay_core::report::Report;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +33,17 @@ pub fn kinds(policy: &Policy) -> Vec<String> {
 
 impl Executor for Steps {
     async fn execute(&self, attempt: DesiredAttempt, output: Output, cancel: CancellationToken) -> Result<Report, StepError> {
-        let labels = Labels { attempt: attempt.id.to_string(), run: attempt.run.to_string(), step: attempt.step.to_string() };
+        let connection = match &attempt.target {
+            Target::Connection(name) => Some(name.clone()),
+            Target::Node(_) | Target::Once => None,
+        };
+        let labels = Labels {
+            attempt: attempt.id.to_string(),
+            run: attempt.run.to_string(),
+            step: attempt.step.to_string(),
+            plan: Some(attempt.run.plan.clone()),
+            connection,
+        };
         if attempt.kind == hold::KIND {
             let policy: &Arc<Policy> = &self.context.policy;
             policy.allows_kind(hold::KIND)?;

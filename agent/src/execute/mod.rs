@@ -5,6 +5,7 @@
 //! is cancelled. It keeps no ledger, knows no deadline (whoever calls it cancels), and does not decide what a
 //! verdict means for the run: a check that is critical is a successful look at something bad.
 
+mod dial;
 mod exec;
 mod http;
 mod logs;
@@ -12,6 +13,9 @@ mod outgoing;
 mod output;
 mod params;
 mod policy;
+mod postgres;
+mod prometheus;
+mod redis;
 mod resources;
 mod services;
 mod settings;
@@ -22,6 +26,8 @@ mod wording;
 
 use std::sync::Arc;
 
+use mainstay_core::PlanName;
+use mainstay_core::id::ConnectionName;
 use mainstay_core::report::Report;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +37,7 @@ pub use output::{Output, OutputLine, Stream};
 pub use policy::{Denied, Policy, PolicyError};
 pub use settings::ExecuteSettings;
 
+use crate::connections::{Connection, ConnectionKind, Connections, Memory, Secrets};
 use crate::host::Host;
 use crate::observe::disk::Prober;
 use crate::observe::readings::Readings;
@@ -42,6 +49,10 @@ pub struct Labels {
     pub attempt: String,
     pub run: String,
     pub step: String,
+    /// Plan of the run; a connection may be for some plans only.
+    pub plan: Option<PlanName>,
+    /// The connection that it is done to, where its target is one.
+    pub connection: Option<ConnectionName>,
 }
 
 /// What every executor has at hand. Cheap to clone.
@@ -53,6 +64,11 @@ pub struct Context {
     pub settings: Arc<ExecuteSettings>,
     pub policy: Arc<Policy>,
     pub outgoing: Outgoing,
+    pub connections: Arc<Connections>,
+    /// What earlier attempts of this process have seen through connections.
+    pub memory: Memory,
+    /// What this attempt has read of secrets.
+    pub secrets: Secrets,
     pub output: Output,
     pub labels: Labels,
     pub cancel: CancellationToken,
@@ -116,13 +132,43 @@ impl Context {
         let outgoing = Outgoing::new(&settings.allow_addresses)?;
         let prober = Prober::new(Arc::clone(&host));
         let (output, labels, cancel) = (Output::unwatched(), Labels::default(), CancellationToken::new());
-        Ok(Context { host, readings, prober, settings, policy, outgoing, output, labels, cancel })
+        let (connections, memory, secrets) = (Arc::default(), Memory::default(), Secrets::default());
+        Ok(Context { host, readings, prober, settings, policy, outgoing, connections, memory, secrets, output, labels, cancel })
+    }
+
+    /// With ways to outside systems.
+    #[must_use]
+    pub fn with_connections(self, connections: Connections) -> Context {
+        Context { connections: Arc::new(connections), ..self }
     }
 
     /// The same context for another attempt. What file systems have not answered yet stays shared.
     #[must_use]
     pub fn for_attempt(&self, labels: Labels, output: Output, cancel: CancellationToken) -> Context {
-        Context { labels, output, cancel, ..self.clone() }
+        Context { labels, output, cancel, secrets: Secrets::default(), ..self.clone() }
+    }
+
+    /// The connection that this attempt is done to, or that its parameters name.
+    ///
+    /// # Errors
+    /// Refused: there is none, it is of another kind, or the agent's owner does not let this plan use it.
+    fn connection(&self, kind: &str, of: &[ConnectionKind], named: Option<&str>) -> Result<&Connection, StepError> {
+        let refused = |why: String| StepError::refused(format!("{kind}: {why}"));
+        let first = of.first().map_or("", |kind| kind.as_str());
+        let parsed = named.map(str::parse::<ConnectionName>).transpose().map_err(|error| refused(error.to_string()))?;
+        let Some(name) = self.labels.connection.as_ref().or(parsed.as_ref()) else {
+            return Err(refused(format!("it is done through a connection, and none is named: connection = a name of kind {first}")));
+        };
+        let connection = self.connections.get(name).ok_or_else(|| {
+            refused(format!("this agent has no connection {name}: add to its connections.toml  [connections.{name}]  kind = \"{first}\"  url = …"))
+        })?;
+        if !of.contains(&connection.kind) {
+            return Err(refused(format!("the connection {name} is of kind {}, and one of kind {first} is needed", connection.kind)));
+        }
+        if let Some(plan) = &self.labels.plan {
+            connection.allows(plan).map_err(|error| refused(error.to_string()))?;
+        }
+        Ok(connection)
     }
 }
 
@@ -139,7 +185,18 @@ fn shortened(text: &str) -> String {
 /// The kinds that [`execute`] carries out.
 #[must_use]
 pub fn kinds() -> &'static [&'static str] {
-    &["node.resources", "node.services", "logs.errors", "http.check", "tls.check", "wait", "node.exec"]
+    &[
+        "node.resources",
+        "node.services",
+        "logs.errors",
+        "http.check",
+        "tls.check",
+        "prometheus.query",
+        "postgres.check",
+        "redis.check",
+        "wait",
+        "node.exec",
+    ]
 }
 
 /// Carries out one attempt. What comes out holds no credential of a known shape and fits the bounds of a
@@ -156,6 +213,9 @@ pub async fn execute(kind: &str, with: &Map<String, Value>, context: &Context) -
             "logs.errors" => logs::execute(with, context).await,
             "http.check" => http::execute(with, context).await,
             "tls.check" => tls::execute(with, context).await,
+            "prometheus.query" => prometheus::execute(with, context).await,
+            "postgres.check" => postgres::execute(with, context).await,
+            "redis.check" => redis::execute(with, context).await,
             "wait" => wait::execute(with, context).await,
             "node.exec" => exec::execute(with, context).await,
             other => Err(StepError::refused(format!("this agent does not know the step kind `{other}`; it may be older than the mesh"))),
@@ -171,8 +231,11 @@ pub async fn execute(kind: &str, with: &Map<String, Value>, context: &Context) -
             ended = carried_out => ended,
         }
     };
-    let clean = |report: Report| redact::redact_report(report).bounded();
-    ended.map(clean).map_err(|error| StepError { message: shortened(&redact::redact_line(&error.message)), report: error.report.map(clean), ..error })
+    let clean = |report: Report| redact::redact_report(context.secrets.hide_in(report)).bounded();
+    ended.map(clean).map_err(|mut error| {
+        context.secrets.hide(&mut error.message);
+        StepError { message: shortened(&redact::redact_line(&error.message)), report: error.report.map(clean), ..error }
+    })
 }
 
 #[cfg(test)]

@@ -7,11 +7,12 @@
 #![allow(clippy::disallowed_methods, reason = "sockets that steps open are opened here and nowhere else")]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
-use tokio::net::TcpStream;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use tokio::net::{TcpStream, UnixStream};
 
 /// Addresses tried of one name; more than this is not a service but a list.
 const ADDRESSES_MAX: usize = 8;
@@ -23,6 +24,10 @@ const METADATA: [IpAddr; 4] = [
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
     IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
 ];
+
+/// This machine, by any of its own names.
+const LOOPBACK: [IpNet; 2] =
+    [IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)), IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128))];
 
 /// Judges addresses. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -72,6 +77,16 @@ impl Outgoing {
             }
         }
         Ok(Outgoing { allowed: Arc::new(allowed) })
+    }
+
+    /// For a host that the agent's owner has declared: loopback is meant where it is written, and so is an address
+    /// that is written out. A name still leads to no metadata and no link-local address.
+    #[must_use]
+    pub fn declared(&self, host: &str) -> Outgoing {
+        let mut networks = self.allowed.networks.clone();
+        networks.extend(LOOPBACK);
+        networks.extend(host.trim_matches(['[', ']']).parse::<IpAddr>().map(IpNet::from));
+        Outgoing { allowed: Arc::new(Allowed { networks, hosts: self.allowed.hosts.clone() }) }
     }
 
     /// Whether `address`, reached under the name `host`, may be connected to.
@@ -126,6 +141,20 @@ impl Outgoing {
             Err(last)
         };
         tokio::time::timeout(within, connect).await.unwrap_or_else(|_| Err(OutgoingError::TimedOut(place.clone(), within.as_secs())))
+    }
+}
+
+/// Connects to a socket of this machine, which the agent's owner has declared.
+///
+/// # Errors
+/// Why nobody answers there.
+pub(super) async fn connect_socket(path: &Path, within: Duration) -> Result<UnixStream, OutgoingError> {
+    let place = path.display().to_string();
+    match tokio::time::timeout(within, UnixStream::connect(path)).await {
+        Err(_) => Err(OutgoingError::TimedOut(place, within.as_secs())),
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => Err(OutgoingError::ConnectionRefused(place)),
+        Ok(Err(error)) => Err(OutgoingError::Unreachable(place, plain_cause(&error))),
     }
 }
 
@@ -230,6 +259,14 @@ mod tests {
         assert!(judge("x", "127.1.2.3") && judge("x", "::ffff:127.0.0.1") && judge("x", "169.254.169.254") && judge("printer.local.", "fe80::9"));
         assert!(!judge("x", "169.254.169.253") && !judge("x", "::1") && !judge("other.local", "fe80::9"));
         assert_eq!(Outgoing::new(&["a b".into()]).unwrap_err(), OutgoingError::NotAnAddress("a b".into()));
+    }
+
+    #[test]
+    fn a_declared_host_is_meant_as_it_is_written() {
+        let judge = |host: &str, address: &str| outgoing(&[]).declared(host).judge(host, address.parse().unwrap()).is_ok();
+        assert!(judge("localhost", "127.0.0.1") && judge("db.example", "::1") && judge("[::1]", "::1"));
+        assert!(judge("169.254.169.254", "169.254.169.254") && judge("fe80::1", "fe80::1"));
+        assert!(!judge("db.example", "169.254.169.254") && !judge("db.example", "fe80::1") && !judge("169.254.169.253", "169.254.169.254"));
     }
 
     #[tokio::test]

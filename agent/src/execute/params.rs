@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 use std::str::FromStr;
 
 use mainstay_core::Millis;
+use mainstay_core::plan::input::size;
 use mainstay_core::report::Thresholds;
 use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,10 @@ pub struct Percent(pub f64);
 /// A length of time, written `90s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Span(pub Millis);
+
+/// A number of bytes, written `64Mi` or as a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size(pub u64);
 
 /// From where on something is a warning, and critical. What is left out keeps its default.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
@@ -74,9 +79,32 @@ impl<T: Into<f64> + Copy> Limits<T> {
     }
 }
 
+impl<T: Into<f64> + Copy> Limits<T> {
+    /// With these defaults, either of which may be "never", where large values are the bad ones.
+    #[must_use]
+    pub fn from(&self, warning: Option<f64>, critical: Option<f64>) -> Thresholds {
+        Thresholds { warning: self.warning.map(T::into).or(warning), critical: self.critical.map(T::into).or(critical), below: false }
+    }
+}
+
+impl Limits<Span> {
+    /// In seconds, with these defaults.
+    #[must_use]
+    pub fn seconds(&self, warning: f64, critical: f64) -> Thresholds {
+        let seconds = |span: Option<Span>, default: f64| Some(span.map_or(default, |span| span.0.as_secs_f64()));
+        Thresholds { warning: seconds(self.warning, warning), critical: seconds(self.critical, critical), below: false }
+    }
+}
+
 impl From<Percent> for f64 {
     fn from(percent: Percent) -> f64 {
         percent.0
+    }
+}
+
+impl From<Size> for f64 {
+    fn from(size: Size) -> f64 {
+        size.0 as f64
     }
 }
 
@@ -113,6 +141,17 @@ impl<'de> Deserialize<'de> for Percent {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Size, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::Number(number) => number.as_u64().map(Size),
+            Value::String(text) => size(&text).map(Size),
+            _ => None,
+        }
+        .ok_or_else(|| D::Error::custom("a size is written 64Mi, or as a number of bytes"))
     }
 }
 
@@ -172,6 +211,16 @@ mod tests {
         assert_eq!(read.disk.above(80.0, 95.0), Thresholds::above(75.0, 90.0));
         assert_eq!(read.since, Span(Millis(86_400_000)));
         assert_eq!(example(json!({"disk": {"critical": 99.5}})).unwrap().disk.above(80.0, 95.0), Thresholds::above(80.0, 99.5));
+    }
+
+    #[test]
+    fn sizes_and_spans_become_the_units_of_checks() {
+        let limits = |value: serde_json::Value| Limits::<Size>::deserialize(value).unwrap();
+        assert_eq!(limits(json!({"warning": "64Mi"})).from(None, Some(1e9)), Thresholds::above(67_108_864.0, 1e9));
+        assert_eq!(limits(json!({"critical": 512})).from(None, None), Thresholds { critical: Some(512.0), ..Thresholds::default() });
+        assert!(Limits::<Size>::deserialize(json!({"critical": "64 MB"})).is_err());
+        let spans = Limits::<Span>::deserialize(json!({"warning": "2m"})).unwrap();
+        assert_eq!(spans.seconds(30.0, 300.0), Thresholds::above(120.0, 300.0));
     }
 
     #[test]

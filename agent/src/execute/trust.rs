@@ -3,16 +3,16 @@
 //! The public authorities, those of the system, and those that the agent's settings name; or only those of
 //! one file, where a step asks for that.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use mainstay_core::{Millis, WallTime};
-use rustls::client::danger::ServerCertVerifier;
-use rustls::client::{ClientConfig, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ClientConfig, WantsClientCert, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::{CertificateError, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{CertificateError, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::{Context, wording};
 use crate::host::Host;
@@ -20,6 +20,9 @@ use crate::host::Host;
 /// Where systems keep the authorities that their owner trusts; the first that is there counts.
 const SYSTEM_BUNDLES: [&str; 4] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"];
+
+/// Certificates of a chain that are kept; a longer one is not a chain.
+const CHAIN_MAX: usize = 10;
 
 /// The one provider of cryptography.
 pub(super) fn provider() -> Arc<CryptoProvider> {
@@ -54,6 +57,14 @@ pub(super) fn roots_of_file(host: &Host, path: &str) -> Result<RootCertStore, St
 
 fn add_file(roots: &mut RootCertStore, host: &Host, path: &str) -> Result<(), String> {
     let text = host.text(path).map_err(|error| format!("authorities of {path}: {}", super::outgoing::plain_cause(&error)))?;
+    add_pem(roots, &text, path)
+}
+
+/// Adds the authorities of a text that was read from `path`.
+///
+/// # Errors
+/// In words, when there is none, or one that cannot be used.
+pub(super) fn add_pem(roots: &mut RootCertStore, text: &str, path: &str) -> Result<(), String> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
     let certificates = certificates.map_err(|error| format!("authorities of {path}: {error}"))?;
     if certificates.is_empty() {
@@ -75,8 +86,75 @@ pub(super) fn verifier(roots: RootCertStore) -> Result<Arc<WebPkiServerVerifier>
 /// # Errors
 /// In words; it does not happen with the provider that is built in.
 pub(super) fn client(verifier: Arc<dyn ServerCertVerifier>) -> Result<ClientConfig, String> {
+    Ok(builder(verifier)?.with_no_client_auth())
+}
+
+/// The same, for servers that want a certificate of their clients.
+///
+/// # Errors
+/// In words, when key and certificate do not belong together.
+pub(super) fn client_with(
+    verifier: Arc<dyn ServerCertVerifier>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<ClientConfig, String> {
+    builder(verifier)?.with_client_auth_cert(chain, key).map_err(|error| format!("the client's certificate: {error}"))
+}
+
+fn builder(verifier: Arc<dyn ServerCertVerifier>) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, String> {
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
-    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier))
+}
+
+/// Takes any server, and keeps the chain that it showed. The signature of the handshake is checked all the same:
+/// what was shown is what the server has the key of.
+#[derive(Debug, Default)]
+pub(super) struct AnyServer {
+    chain: Mutex<Vec<CertificateDer<'static>>>,
+}
+
+impl AnyServer {
+    /// The chain of the last handshake.
+    pub fn take_chain(&self) -> Vec<CertificateDer<'static>> {
+        std::mem::take(&mut *self.chain.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let chain = std::iter::once(end_entity).chain(intermediates).take(CHAIN_MAX).map(|der| der.clone().into_owned()).collect();
+        *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = chain;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &provider().signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &provider().signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
 }
 
 /// Wall time as certificates have it.

@@ -29,6 +29,22 @@ pub fn span(span: Millis) -> String {
     }
 }
 
+/// A length of time that is known in whole seconds only.
+#[must_use]
+pub fn seconds(seconds: f64) -> String {
+    if seconds < 1.0 { "under 1 s".to_owned() } else { span(Millis((seconds * 1_000.0) as u64)) }
+}
+
+/// A time that something took: `0.31 ms`, `12 ms`, `1.2 s`.
+#[must_use]
+pub fn milliseconds(ms: f64) -> String {
+    match ms {
+        ..9.95 => format!("{ms:.2} ms"),
+        ..999.5 => format!("{ms:.0} ms"),
+        _ => format!("{:.1} s", ms / 1_000.0),
+    }
+}
+
 /// A percentage as short as it is still telling: small ones keep a digit.
 #[must_use]
 pub fn percent(value: f64) -> String {
@@ -99,6 +115,9 @@ mod tests {
             [(0.0, "0 %"), (0.001, "under 0.01 %"), (0.5, "0.50 %"), (4.25, "4.2 %"), (96.4, "96 %"), (99.7, "99 %"), (100.0, "100 %")]
         {
             assert_eq!(percent(value), text);
+        }
+        for (ms, text) in [(0.312, "0.31 ms"), (12.4, "12 ms"), (999.7, "1.0 s"), (1_234.0, "1.2 s")] {
+            assert_eq!(milliseconds(ms), text);
         }
         for (text, word) in [
             ("/var/log/a.log", "/var/log/a.log"),

@@ -14,6 +14,9 @@ use crate::host::Host;
 /// systemd answers at once, unless its bus is stuck.
 const DEADLINE: Duration = Duration::from_secs(5);
 
+/// Taken over from the agent: where the program is, and where its bus.
+const INHERITED: [&str; 2] = ["PATH", "DBUS_SYSTEM_BUS_ADDRESS"];
+
 /// A unit that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedUnit {
@@ -56,7 +59,9 @@ pub async fn state(unit: &str) -> Result<UnitState, String> {
 
 async fn ask(arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new("systemctl");
-    command.args(arguments).stdin(Stdio::null()).env("LC_ALL", "C").kill_on_drop(true);
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    // The agent's environment may hold secrets of connections.
+    command.env_clear().envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?)))).env("LC_ALL", "C");
     let output = match tokio::time::timeout(DEADLINE, command.output()).await {
         Err(_) => return Err(format!("systemctl did not answer within {} s", DEADLINE.as_secs())),
         Ok(Err(error)) => return Err(format!("systemctl cannot be run: {error}")),

@@ -41,6 +41,9 @@ pub struct Arguments {
     /// What the mesh may do here, TOML; without it, only what looks
     #[arg(long, value_name = "FILE")]
     pub policy_file: Option<PathBuf>,
+    /// Named ways to outside systems, TOML: tables [connections.NAME]
+    #[arg(long, value_name = "FILE")]
+    pub connections: Option<PathBuf>,
     /// Log files that `logs.errors` reads; * and ** stand for any text
     #[arg(long, value_name = "GLOB")]
     pub logs: Option<Vec<String>>,
@@ -87,6 +90,8 @@ impl Arguments {
             trust: None,
             allow_addresses: self.allow_addresses,
             policy_file: self.policy_file,
+            connections: None,
+            connections_file: self.connections,
             http_listen: self.http_listen,
             http_root_path: self.http_root_path,
             log: self.log,

@@ -8,6 +8,7 @@ use mainstay_client::files;
 use mainstay_core::AgentId;
 
 use super::{FILE_MAX, Fragment, JoinTokenSource, Logging, Settings, SettingsError};
+use crate::connections::Connections;
 use crate::execute::{ExecuteSettings, Outgoing, Policy};
 
 /// Port of every listener of an agent; loopback unless set.
@@ -74,6 +75,7 @@ pub(super) fn check(merged: Fragment, earlier: Vec<String>) -> Result<Settings, 
     };
     let policy =
         merged.policy_file.as_deref().map(|path| policy(path).map_err(|problem| problems.add(problem))).and_then(Result::ok).unwrap_or_default();
+    let connections = connections(merged.connections, merged.connections_file, &mut problems);
     match (cluster, node, merged.dir) {
         (Some(cluster), Some(node), Some(dir)) if problems.0.is_empty() => Ok(Settings {
             agent: AgentId { cluster, node },
@@ -84,6 +86,7 @@ pub(super) fn check(merged: Fragment, earlier: Vec<String>) -> Result<Settings, 
             host: merged.host.unwrap_or(false),
             execute,
             policy,
+            connections,
             http,
             http_root_path,
             log,
@@ -163,4 +166,16 @@ fn globs(name: &str, globs: Option<Vec<String>>, problems: &mut Problems) -> Vec
 fn policy(path: &std::path::Path) -> Result<Policy, String> {
     let text = files::read_text(path, FILE_MAX).map_err(|error| format!("the policy file {} cannot be read: {error}", path.display()))?;
     Policy::parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn connections(own: Option<Connections>, file: Option<std::path::PathBuf>, problems: &mut Problems) -> Connections {
+    let mut all = own.unwrap_or_default();
+    if let Some(path) = file {
+        // Absolute, so that files named in it are found from wherever this process works.
+        let path = std::path::absolute(&path).unwrap_or(path);
+        let (more, wrong) = Connections::read(&path);
+        problems.0.extend(wrong);
+        problems.0.extend(all.join(more));
+    }
+    all
 }

@@ -24,6 +24,8 @@ pub(super) fn fragment(variable: &dyn Fn(&str) -> Option<String>, problems: &mut
         trust: list("MAINSTAY_TRUST"),
         allow_addresses: list("MAINSTAY_ALLOW_ADDRESSES"),
         policy_file: text("MAINSTAY_POLICY_FILE").map(Into::into),
+        connections: None,
+        connections_file: text("MAINSTAY_CONNECTIONS").map(Into::into),
         http_listen: text("MAINSTAY_HTTP_LISTEN"),
         http_root_path: text("MAINSTAY_HTTP_ROOT_PATH"),
         log: text("MAINSTAY_LOG"),

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use mainstay_client::files;
 use serde::Deserialize;
+use serde::de::{Deserializer, Error};
 
 use super::FILE_MAX;
+use crate::connections::Connections;
 use crate::observe::service::Service;
 
 /// One source's part.
@@ -28,6 +30,12 @@ pub struct Fragment {
     pub trust: Option<Vec<String>>,
     pub allow_addresses: Option<Vec<String>>,
     pub policy_file: Option<PathBuf>,
+    /// Tables of the settings file itself.
+    #[serde(skip)]
+    pub connections: Option<Connections>,
+    /// A file of their own, where `connections` is the path of one.
+    #[serde(rename = "connections", deserialize_with = "path_or_tables")]
+    pub connections_file: Option<PathBuf>,
     pub http_listen: Option<String>,
     pub http_root_path: Option<String>,
     pub log: Option<String>,
@@ -37,13 +45,34 @@ pub struct Fragment {
 }
 
 impl Fragment {
-    /// Reads a settings file.
-    ///
-    /// # Errors
-    /// A sentence that names the file and what is wrong with it.
-    pub fn read(path: &Path) -> Result<Fragment, String> {
-        let text = files::read_text(path, FILE_MAX).map_err(|error| format!("the settings file {} cannot be read: {error}", path.display()))?;
-        toml::from_str(&text).map_err(|error| format!("the settings file {}: {}", path.display(), error.to_string().trim_end()))
+    /// Reads a settings file. What is wrong with it goes to `problems`, with the file's name and the line, and
+    /// without the line's text: a secret may be in the wrong place.
+    pub fn read(path: &Path, problems: &mut Vec<String>) -> Fragment {
+        let text = match files::read_text(path, FILE_MAX) {
+            Ok(text) => text,
+            Err(error) => {
+                problems.push(format!("the settings file {} cannot be read: {error}", path.display()));
+                return Fragment::default();
+            }
+        };
+        match toml::from_str::<Fragment>(&text) {
+            Ok(mut fragment) => {
+                // A path is meant as it stands beside the file that names it.
+                let folder = path.parent().unwrap_or(Path::new(""));
+                fragment.connections_file = fragment.connections_file.map(|file| folder.join(file));
+                if fragment.connections_file.is_none() {
+                    let (connections, wrong) = Connections::parse(path, &text);
+                    problems.extend(wrong);
+                    fragment.connections = Some(connections);
+                }
+                fragment
+            }
+            Err(error) => {
+                let line = error.span().and_then(|span| text.get(..span.start)).map_or(0, |before| before.matches('\n').count() + 1);
+                problems.push(format!("the settings file {}, line {line}: {}", path.display(), error.message()));
+                Fragment::default()
+            }
+        }
     }
 
     /// This, and where it says nothing, the weaker one.
@@ -68,6 +97,8 @@ impl Fragment {
             trust: self.trust.or(weaker.trust),
             allow_addresses: self.allow_addresses.or(weaker.allow_addresses),
             policy_file: self.policy_file.or(weaker.policy_file),
+            connections: self.connections.or(weaker.connections),
+            connections_file: self.connections_file.or(weaker.connections_file),
             http_listen: self.http_listen.or(weaker.http_listen),
             http_root_path: self.http_root_path.or(weaker.http_root_path),
             log: self.log.or(weaker.log),
@@ -75,5 +106,14 @@ impl Fragment {
             drain_seconds: self.drain_seconds.or(weaker.drain_seconds),
             die_with_parent: self.die_with_parent.or(weaker.die_with_parent),
         }
+    }
+}
+
+/// `connections` is a path, or tables that are read elsewhere.
+fn path_or_tables<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    match toml::Value::deserialize(deserializer)? {
+        toml::Value::String(path) => Ok(Some(path.into())),
+        toml::Value::Table(_) => Ok(None),
+        _ => Err(D::Error::custom("connections should be the path of a file, or tables  [connections.NAME]")),
     }
 }

@@ -25,6 +25,7 @@ use mainstay_core::AgentId;
 pub use arguments::Arguments;
 pub use fragment::Fragment;
 
+use crate::connections::Connections;
 use crate::execute::{ExecuteSettings, Policy};
 
 /// A settings or policy file larger than this is something else.
@@ -49,6 +50,8 @@ pub struct Settings {
     pub host: bool,
     pub execute: ExecuteSettings,
     pub policy: Policy,
+    /// Ways to outside systems.
+    pub connections: Connections,
     /// Where metrics and health are served, if anywhere.
     pub http: Option<SocketAddr>,
     /// What their paths begin with: empty, or `/` and a text without a slash at its end.
@@ -90,12 +93,9 @@ impl Settings {
     pub fn load(arguments: Arguments, variable: &dyn Fn(&str) -> Option<String>) -> Result<Settings, SettingsError> {
         let mut problems = Vec::new();
         let config = arguments.config.clone().or_else(|| variable("MAINSTAY_CONFIG").map(PathBuf::from));
-        let file = config.map(|path| Fragment::read(&path)).transpose().unwrap_or_else(|problem| {
-            problems.push(problem);
-            None
-        });
+        let file = config.map(|path| Fragment::read(&std::path::absolute(&path).unwrap_or(path), &mut problems)).unwrap_or_default();
         let environment = environment::fragment(variable, &mut problems);
-        let merged = arguments.into_fragment().over(environment).over(file.unwrap_or_default());
+        let merged = arguments.into_fragment().over(environment).over(file);
         check::check(merged, problems)
     }
 }
@@ -225,6 +225,33 @@ mod tests {
         let problems = load(&[&ENOUGH[..], &["--config", path.to_str().unwrap()]].concat(), &[]).unwrap_err().problems;
         assert_eq!(problems.len(), 1);
         assert!(problems[0].contains("line 2") && problems[0].contains("unknown field `nod`"), "{}", problems[0]);
+    }
+
+    #[test]
+    fn connections_stand_in_the_settings_or_in_a_file_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            std::fs::write(dir.path().join(name), text).unwrap();
+            dir.path().join(name).to_str().unwrap().to_owned()
+        };
+        let connection = |name: &str| format!("[connections.{name}]\nkind = \"redis\"\nurl = \"redis://127.0.0.1\"\n");
+        let names = |settings: Settings| settings.connections.told().iter().map(|told| told.name.to_string()).collect::<Vec<_>>();
+        let tables = write("tables.toml", &connection("a"));
+        let path = write("path.toml", "connections = \"own.toml\"\n");
+        let own = write("own.toml", &connection("b"));
+        let with = |config: &str, more: &[&str]| load(&[&ENOUGH[..], &["--config", config], more].concat(), &[]);
+        assert_eq!(names(with(&tables, &[]).unwrap()), ["a"]);
+        assert_eq!(names(with(&path, &[]).unwrap()), ["b"]);
+        assert_eq!(names(with(&tables, &["--connections", &own]).unwrap()), ["a", "b"]);
+        assert_eq!(names(load(&ENOUGH, &[("MAINSTAY_CONNECTIONS", &own)]).unwrap()), ["b"]);
+        let problems = with(&own, &["--connections", &own]).unwrap_err().problems;
+        assert!(problems.len() == 1 && problems[0].contains("declared already"), "{problems:?}");
+        let wrong = write("wrong.toml", "\nnod = 1\n");
+        let problems = with(&wrong, &["--connections", "/no/such"]).unwrap_err().problems.join("\n");
+        assert!(problems.contains("line 2: unknown field `nod`") && problems.contains("/no/such cannot be read"), "{problems}");
+        let number = write("number.toml", "connections = 5\n");
+        let problems = with(&number, &[]).unwrap_err().problems.join("\n");
+        assert!(problems.contains("should be the path of a file, or tables"), "{problems}");
     }
 
     #[test]

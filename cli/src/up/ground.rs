@@ -52,8 +52,15 @@ pub struct Ground {
     authority: Authority,
     record: Mutex<Record>,
     programs: PathBuf,
-    settings: Option<PathBuf>,
+    settings: Option<AgentSettings>,
     mesh: Mesh,
+}
+
+/// A file that agents get as their settings.
+struct AgentSettings {
+    path: PathBuf,
+    /// Variables in which its connections have their secrets.
+    secret_variables: Vec<String>,
 }
 
 impl Ground {
@@ -140,6 +147,10 @@ impl Ground {
         self.note_member(place, member)?;
 
         let mut command = Command::new(self.programs.join("mainstay-coordinator"));
+        // Secrets stay with who uses them.
+        for name in self.settings.iter().flat_map(|settings| &settings.secret_variables) {
+            command.env_remove(name);
+        }
         command.arg("--dir").arg(&dir).args(["--name", &own.name]);
         command.args(["--listen", &address(own.grpc), "--enrol-listen", &address(own.enrol), "--http-listen", &address(own.http)]);
         let record = self.record().clone();
@@ -186,7 +197,7 @@ impl Ground {
         }
         let mut command = Command::new(self.programs.join("mainstay-agent"));
         if let Some(settings) = &self.settings {
-            command.arg("--config").arg(settings);
+            command.arg("--config").arg(&settings.path);
         }
         command.args(["--cluster", &own.cluster, "--node", &own.name]).arg("--dir").arg(&dir);
         command.args(["--coordinators", &record.member_addresses().join(","), "--enrol", &record.enrolment_addresses().join(",")]);
@@ -230,12 +241,44 @@ fn member_id(coordinator: &Coordinator) -> Result<MemberId, CliError> {
     coordinator.id.parse().map_err(|error| CliError::failed(format!("up.toml, {}: {error}", coordinator.name)))
 }
 
-/// Looks at a settings file now, so that a slip in it is said at once and not by each agent.
-fn readable(path: &Path) -> Result<PathBuf, CliError> {
+/// Looks at a settings file now, so that a slip in it is said at once and not by each agent. Nothing of what it
+/// says is repeated: a secret may be in the wrong place.
+fn readable(path: &Path) -> Result<AgentSettings, CliError> {
     const MAX: u64 = 1 << 20;
     let text = files::read_text(path, MAX).map_err(|error| CliError::usage(format!("{} cannot be read: {error}", path.display())))?;
-    if let Err(error) = text.parse::<toml::Table>() {
-        return Err(CliError::usage(format!("{} is not TOML: {}", path.display(), error.to_string().trim_end())));
+    let table = text.parse::<toml::Table>().map_err(|error| {
+        let line = error.span().and_then(|span| text.get(..span.start)).map_or(1, |before| before.matches('\n').count() + 1);
+        CliError::usage(format!("{} line {line}: not TOML: {}", path.display(), error.message()))
+    })?;
+    let path = std::path::absolute(path).map_err(|error| CliError::usage(format!("{}: {error}", path.display())))?;
+    Ok(AgentSettings { path, secret_variables: secret_variables(&table) })
+}
+
+/// The names under `env` of each connection.
+fn secret_variables(settings: &toml::Table) -> Vec<String> {
+    let connections = settings.get("connections").and_then(toml::Value::as_table).into_iter().flat_map(toml::Table::values);
+    let secrets = connections.flat_map(|connection| ["password", "token"].into_iter().filter_map(|key| connection.get(key)?.get("env")?.as_str()));
+    secrets.map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_of_secrets_are_known_by_name() {
+        let settings =
+            "[connections.a]\npassword = { env = \"A\" }\n[connections.b]\ntoken = { env = \"B\" }\n[connections.c]\npassword = { file = \"x\" }\n";
+        assert_eq!(secret_variables(&settings.parse().unwrap()), ["A", "B"]);
+        assert_eq!(secret_variables(&"connections = \"file.toml\"".parse().unwrap()), Vec::<String>::new());
     }
-    std::path::absolute(path).map_err(|error| CliError::usage(format!("{}: {error}", path.display())))
+
+    #[test]
+    fn a_slip_is_said_with_its_line_and_without_its_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("connections.toml");
+        files::write_atomic(&path, b"[connections.a]\npassword = hunter2\n", 0o600).unwrap();
+        let error = readable(&path).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("connections.toml line 2: not TOML") && !error.contains("hunter2"), "{error}");
+    }
 }

@@ -40,6 +40,8 @@ pub enum ParamType {
     Thresholds(&'static ParamType),
     /// A number of whatever the unit of the check is.
     Number,
+    /// Bytes: a number, or `64Mi`, `10Gi`.
+    Size,
     List(&'static ParamType),
     /// Text to text.
     Map,
@@ -72,6 +74,7 @@ impl ParamType {
             ParamType::Percent => "a percentage such as 80%".into(),
             ParamType::Thresholds(of) => format!("{{ warning: …, critical: … }}, each {}", of.describe()),
             ParamType::Number => "a number".into(),
+            ParamType::Size => "a size such as 64Mi".into(),
             ParamType::List(of) => match of {
                 ParamType::Text => "a list of text".into(),
                 ParamType::Url => "a list of URLs".into(),
@@ -173,6 +176,8 @@ impl ParamType {
             }
             (ParamType::Percent, Value::Number(number)) => number.as_f64().is_some_and(|n| (0.0..=100.0).contains(&n)),
             (ParamType::Number, Value::Number(number)) => number.as_f64().is_some_and(f64::is_finite),
+            (ParamType::Size, Value::String(text)) => crate::plan::input::size(text).is_some(),
+            (ParamType::Size, Value::Number(number)) => number.is_u64(),
             (ParamType::Values, Value::Object(fields)) => !fields.values().any(|value| value.is_object() || value.is_array()),
             (ParamType::OneOf(words), Value::String(text)) => words.contains(&text.as_str()),
             (ParamType::Url, Value::String(text)) => is_url(text),
@@ -252,6 +257,7 @@ mod tests {
             (ParamType::Integer(1, 5), &[json!(1), json!(5)], &[json!(0), json!(6), json!(1.5), json!("1")]),
             (ParamType::Duration, &[json!("90s")], &[json!(90), json!("90"), json!("")]),
             (ParamType::Percent, &[json!("80%"), json!(80)], &[json!("80"), json!(101), json!("-1%"), json!("NaN%")]),
+            (ParamType::Size, &[json!("64Mi"), json!(1024)], &[json!("64 MB"), json!(-1), json!("")]),
             (ParamType::Url, &[json!("http://a/b?c")], &[json!("ftp://a"), json!("http://"), json!("http://u:p@h/"), json!("http://a b")]),
             (ParamType::Endpoint, &[json!("a:443"), json!("[::1]:443")], &[json!("a"), json!("a:0"), json!("a:70000"), json!("http://a:1")]),
             (ParamType::HttpStatus, &[json!(200), json!([200, 204]), json!("200-299")], &[json!(99), json!([]), json!("299-200"), json!("ok")]),

@@ -79,6 +79,7 @@ impl ParamType {
                 "additionalProperties": false,
             }),
             ParamType::Number => json!({ "type": "number" }),
+            ParamType::Size => json!({ "anyOf": [{ "type": "integer", "minimum": 0 }, text("^[0-9]+(k|M|G|T|Ki|Mi|Gi|Ti)?$")] }),
             ParamType::List(of) => json!({ "type": "array", "items": of.schema() }),
             ParamType::Map => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
             ParamType::Values => json!({ "type": "object", "additionalProperties": { "type": ["string", "number", "boolean", "null"] } }),

@@ -111,7 +111,9 @@ fn check(params: &Params) -> Result<(), StepError> {
 fn command(params: &Params, context: &Context) -> Command {
     let mut command = Command::new(&params.command[0]);
     command.args(&params.command[1..]).current_dir(&params.working_directory).env_clear();
-    command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?)))).envs(&params.env);
+    // Whatever a variable is called: with a secret in it, it is not handed on.
+    let inherited = INHERITED.iter().filter(|name| !context.connections.secret_variables().any(|secret| secret == **name));
+    command.envs(inherited.filter_map(|name| Some((name, std::env::var_os(name)?)))).envs(&params.env);
     let labels = &context.labels;
     command.envs([("MAINSTAY_ATTEMPT", &labels.attempt), ("MAINSTAY_RUN", &labels.run), ("MAINSTAY_STEP", &labels.step)]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
@@ -170,6 +172,7 @@ mod tests {
 
     use super::super::{Ended, Labels, Output, OutputLine, Policy, execute};
     use super::*;
+    use crate::connections::Connections;
     use crate::observe::readings::Readings;
 
     const POLICY: &str = "[policy]\nallow = [\"node.exec\"]\n[[policy.exec]]\ncommand = [\"/bin/sh\", \"**\"]\nenv = [\"APP_*\"]\n[[policy.exec]]\ncommand = [\"/no/such/program\"]\n";
@@ -177,7 +180,7 @@ mod tests {
     fn context() -> (Context, tokio::sync::mpsc::Receiver<OutputLine>) {
         let context = Context::new(Arc::default(), Readings::default(), Arc::default(), Arc::new(Policy::parse(POLICY).unwrap())).unwrap();
         let (output, lines) = Output::channel(1_000);
-        let labels = Labels { attempt: "a-1".into(), run: "r-1".into(), step: "s".into() };
+        let labels = Labels { attempt: "a-1".into(), run: "r-1".into(), step: "s".into(), ..Labels::default() };
         (context.for_attempt(labels, output, CancellationToken::new()), lines)
     }
 
@@ -255,6 +258,18 @@ mod tests {
         let error = tokio::time::timeout(GRACE * 3, running).await.unwrap().unwrap().unwrap_err();
         assert_eq!(error.ended, Ended::Cancelled);
         until("all have ended", || !pids.iter().any(|pid| lives(pid))).await;
+    }
+
+    #[tokio::test]
+    async fn a_variable_with_a_secret_is_not_handed_on() {
+        let (context, mut lines) = context();
+        let declared = "[connections.x]\nkind = \"redis\"\nurl = \"redis://127.0.0.1\"\npassword = { env = \"HOME\" }\n";
+        let (connections, problems) = Connections::parse(std::path::Path::new("x"), declared);
+        assert!(problems.is_empty(), "{problems:?}");
+        sh(&context, "echo home=${HOME-}").await.unwrap();
+        assert_ne!(lines.recv().await.unwrap().text, "home=");
+        sh(&context.with_connections(connections), "echo home=${HOME-}").await.unwrap();
+        assert_eq!(lines.recv().await.unwrap().text, "home=");
     }
 
     #[tokio::test]

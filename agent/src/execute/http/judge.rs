@@ -78,32 +78,37 @@ fn certificate(answer: &Answer, rules: &Rules, context: &Context) -> Option<Chec
 
 fn failure(subject: &str, url: &Url, error: &reqwest::Error, context: &Context) -> Check {
     let critical = |message: String| Check::stated(ID, subject, Verdict::Critical, message);
+    if let Some(many) = trust::find::<TooManyRedirects>(error) {
+        return critical(many.to_string()).with_hint(curl(url));
+    }
+    let advice = trust::find::<rustls::Error>(error).and_then(trust::advice).map_or_else(|| curl(url), str::to_owned);
+    match explain(url, error, context) {
+        Ok(message) => critical(message).with_hint(advice),
+        Err(refused) => not_asked(subject, &refused),
+    }
+}
+
+/// Why a request has no answer, in words.
+///
+/// # Errors
+/// When nobody was asked, because this agent does not reach such addresses.
+pub(in crate::execute) fn explain(url: &Url, error: &reqwest::Error, context: &Context) -> Result<String, OutgoingError> {
     if let Some(refused) = trust::find::<OutgoingError>(error) {
-        if matches!(refused, OutgoingError::Refused { .. }) {
-            return not_asked(subject, refused);
-        }
-        return critical(refused.to_string()).with_hint(curl(url));
+        return if matches!(refused, OutgoingError::Refused { .. }) { Err(refused.clone()) } else { Ok(refused.to_string()) };
     }
     if let Some(tls) = trust::find::<rustls::Error>(error) {
-        let advice = trust::advice(tls).map_or_else(|| curl(url), str::to_owned);
-        return critical(format!("TLS: {}", trust::explain(tls, context.host.wall()))).with_hint(advice);
+        return Ok(format!("TLS: {}", trust::explain(tls, context.host.wall())));
     }
-    let message = if let Some(many) = trust::find::<TooManyRedirects>(error) {
-        many.to_string()
-    } else if let Some(io) = trust::find::<std::io::Error>(error) {
-        let place = format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
-        match io.kind() {
-            std::io::ErrorKind::ConnectionRefused => OutgoingError::ConnectionRefused(place).to_string(),
-            std::io::ErrorKind::UnexpectedEof if url.scheme() == "https" => {
-                format!("TLS: {place} closed the connection in the handshake; does it speak TLS?")
-            }
-            std::io::ErrorKind::ConnectionReset => format!("{place} closed the connection without an answer"),
-            _ => OutgoingError::Unreachable(place, crate::execute::outgoing::plain_cause(io)).to_string(),
+    let Some(io) = trust::find::<std::io::Error>(error) else { return Ok(format!("no answer: {}", trust::root_cause(error))) };
+    let place = format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
+    Ok(match io.kind() {
+        std::io::ErrorKind::ConnectionRefused => OutgoingError::ConnectionRefused(place).to_string(),
+        std::io::ErrorKind::UnexpectedEof if url.scheme() == "https" => {
+            format!("TLS: {place} closed the connection in the handshake; does it speak TLS?")
         }
-    } else {
-        format!("no answer: {}", trust::root_cause(error))
-    };
-    critical(message).with_hint(curl(url))
+        std::io::ErrorKind::ConnectionReset => format!("{place} closed the connection without an answer"),
+        _ => OutgoingError::Unreachable(place, crate::execute::outgoing::plain_cause(io)).to_string(),
+    })
 }
 
 /// Nobody looked, so nobody knows.

@@ -24,6 +24,7 @@ use serde_json::{Map, Value};
 use self::ask::Clients;
 use self::endpoint::Endpoint;
 use self::judge::Seen;
+pub(super) use self::judge::explain;
 use super::{Context, StepError};
 
 const KIND: &str = "http.check";

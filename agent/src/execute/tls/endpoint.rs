@@ -3,14 +3,12 @@
 //! So the days left are known of a chain that is not trusted, too, and a server that wants a certificate of
 //! its clients can be looked at without one. Nothing is sent over the connection.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use mainstay_core::WallTime;
 use mainstay_core::report::{Check, Thresholds, Verdict};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, SignatureScheme};
+use rustls::client::danger::ServerCertVerifier;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::TlsConnector;
 
 use super::certificate::Certificate;
@@ -18,8 +16,6 @@ use super::{DAYS, Params, chain, days_left};
 use crate::execute::{Context, OutgoingError, trust, wording};
 
 const CHAIN: &str = "tls.chain";
-/// Certificates of a chain that are looked at; a longer one is not a chain.
-const CHAIN_MAX: usize = 10;
 
 /// What a server showed.
 struct Shown {
@@ -50,7 +46,7 @@ pub(super) async fn checks(place: String, params: &Params, thresholds: Threshold
         Err(Problem::Other(message)) => return stated(Verdict::Critical, message),
     };
     let now = context.host.wall();
-    let certificates: Vec<Result<Certificate, String>> = shown.chain.iter().take(CHAIN_MAX).map(|der| Certificate::parse(der)).collect();
+    let certificates: Vec<Result<Certificate, String>> = shown.chain.iter().map(|der| Certificate::parse(der)).collect();
     let mut checks = Vec::new();
     for (i, certificate) in certificates.iter().enumerate() {
         checks.push(match certificate {
@@ -87,10 +83,10 @@ async fn ask(host: &str, port: u16, name: ServerName<'static>, params: &Params, 
         OutgoingError::Refused { .. } => Problem::Refused(error),
         other => Problem::Other(other.to_string()),
     })?;
-    let recorder = Arc::new(Recorder::default());
+    let recorder = Arc::new(trust::AnyServer::default());
     let config = trust::client(recorder.clone()).map_err(Problem::Other)?;
     let handshake = tokio::time::timeout(timeout, TlsConnector::from(Arc::new(config)).connect(name, stream)).await;
-    let chain = std::mem::take(&mut *recorder.chain.lock().unwrap_or_else(PoisonError::into_inner));
+    let chain = recorder.take_chain();
     let version = match &handshake {
         Ok(Ok(stream)) => match stream.get_ref().1.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_3) => "TLS 1.3",
@@ -133,50 +129,6 @@ fn judge(shown: &Shown, name: &ServerName<'_>, leaf: Option<&Certificate>, param
     });
     let verdict = verifier.verify_server_cert(end_entity, intermediates, name, &[], trust::unix_time(within));
     verdict.map(|_| ()).map_err(Judged::Untrusted)
-}
-
-/// Takes any chain and keeps it. The signature of the handshake is checked all the same: what was shown is
-/// what the server has the key of.
-#[derive(Debug, Default)]
-struct Recorder {
-    chain: Mutex<Vec<CertificateDer<'static>>>,
-}
-
-impl ServerCertVerifier for Recorder {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let chain = std::iter::once(end_entity).chain(intermediates).take(CHAIN_MAX).map(|der| der.clone().into_owned()).collect();
-        *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = chain;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &trust::provider().signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &trust::provider().signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        trust::provider().signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The declarations, by family.
 
+mod data;
 mod mesh;
 mod net;
 mod node;
@@ -9,6 +10,7 @@ use super::{Kind, Param, ParamType};
 const PERCENT: ParamType = ParamType::Thresholds(&ParamType::Percent);
 const NUMBER: ParamType = ParamType::Thresholds(&ParamType::Number);
 const DURATION: ParamType = ParamType::Thresholds(&ParamType::Duration);
+const SIZE: ParamType = ParamType::Thresholds(&ParamType::Size);
 const TEXTS: ParamType = ParamType::List(&ParamType::Text);
 
 const fn optional(name: &'static str, ty: ParamType, default: &'static str, doc: &'static str) -> Param {
@@ -22,5 +24,17 @@ const fn required(name: &'static str, ty: ParamType, doc: &'static str) -> Param
 const LOOKS_ONLY: &str = "nothing is changed";
 
 /// Every step kind, in the order of the reference page.
-pub const KINDS: &[Kind] =
-    &[node::RESOURCES, node::SERVICES, node::LOG_ERRORS, net::HTTP_CHECK, net::TLS_CHECK, mesh::LEASE_HOLD, mesh::WAIT, mesh::APPROVAL, node::EXEC];
+pub const KINDS: &[Kind] = &[
+    node::RESOURCES,
+    node::SERVICES,
+    node::LOG_ERRORS,
+    net::HTTP_CHECK,
+    net::TLS_CHECK,
+    net::PROMETHEUS_QUERY,
+    data::POSTGRES_CHECK,
+    data::REDIS_CHECK,
+    mesh::LEASE_HOLD,
+    mesh::WAIT,
+    mesh::APPROVAL,
+    node::EXEC,
+];

@@ -87,3 +87,44 @@ pub(super) const TLS_CHECK: Kind = Kind {
     default_timeout: Millis::from_secs(60),
     example: "endpoints: [shop.example:443]\nfiles: [/etc/ssl/private/*.pem]\ndaysLeft: { warning: 30, critical: 7 }",
 };
+
+/// One of `queries`.
+const QUERY: &[Param] = &[
+    required("name", ParamType::Text, "What it is about; its series are told by it"),
+    required("query", ParamType::Text, "PromQL"),
+    optional("above", NUMBER, "", "From where upwards it is bad"),
+    optional("below", NUMBER, "", "From where downwards it is bad"),
+    optional("expect", ParamType::Integer(1, 10_000), "1", "Series that there must be at least"),
+    optional("unit", ParamType::Text, "", "Unit of the values, for example s, %, B"),
+];
+
+pub(super) const PROMETHEUS_QUERY: Kind = Kind {
+    name: "prometheus.query",
+    summary: "PromQL with thresholds for every series of the result; without a query, the targets that are down",
+    scope: Scope::View,
+    effect: Effect::Read,
+    idempotent: true,
+    undo: Undo::Nothing,
+    protection: LOOKS_ONLY,
+    connection: Connections::Always(&["prometheus"]),
+    needs: "the HTTP API of Prometheus, or of what speaks like it",
+    params: &[
+        optional("connection", ParamType::Connection, "every one of kind prometheus", "Whom to ask"),
+        optional("query", ParamType::Text, "", "PromQL that yields a vector or a scalar"),
+        optional("queries", ParamType::List(&ParamType::Fields(QUERY)), "[]", "Several of them, each with thresholds of its own"),
+        optional("up", TEXTS, "every job, where there is no query", "Jobs whose targets must be up; * stands for any text"),
+        optional("above", NUMBER, "", "For `query`: from where upwards it is bad"),
+        optional("below", NUMBER, "", "For `query`: from where downwards it is bad"),
+        optional("expect", ParamType::Integer(1, 10_000), "1", "For `query`: series that there must be at least"),
+        optional("unit", ParamType::Text, "", "For `query`: unit of the values, for example s, %, B"),
+        optional("at", ParamType::Text, "now", "When: a time such as 2026-11-24T02:00:00Z, or how long ago, such as 1h"),
+        optional("timeout", ParamType::Duration, "10s", "When to give up on one query"),
+    ],
+    outputs: &[
+        ("series", "number", "Series that were judged"),
+        ("failed", "number", "Those of them that are not ok"),
+        ("value", "number", "The worst value, where there is one query"),
+    ],
+    default_timeout: Millis::from_secs(60),
+    example: "query: 'sum by (service) (rate(http_requests_total{code=~\"5..\"}[5m])) / sum by (service) (rate(http_requests_total[5m]))'\nabove: { warning: 0.005, critical: 0.01 }",
+};

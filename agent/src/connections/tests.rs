@@ -1,0 +1,171 @@
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests use real files")]
+use mainstay_core::PlanName;
+
+use super::*;
+
+fn parse(text: &str) -> (Connections, Vec<String>) {
+    Connections::parse(Path::new("/etc/mainstay/connections.toml"), text)
+}
+
+fn good(text: &str) -> Connections {
+    let (connections, problems) = parse(text);
+    assert_eq!(problems, Vec::<String>::new());
+    connections
+}
+
+fn one(text: &str) -> Connection {
+    good(&format!("[connections.x]\n{text}")).get(&"x".parse().unwrap()).unwrap().clone()
+}
+
+#[test]
+fn a_file_of_connections_is_read_and_told_by_name_and_kind() {
+    let connections = good(
+        r#"
+[connections.orders-db]
+kind = "postgres"
+url = "postgres://app@db.example/orders"
+password = { file = "secrets/orders" }
+ca = "/etc/ssl/db.pem"
+serverName = "db.internal"
+allow = { plans = ["daily", "health*"] }
+replicas = 1
+
+[connections.cache]
+kind = "redis"
+url = "redis://127.0.0.1"
+password = { env = "CACHE_PASSWORD" }
+
+[connections.metrics]
+kind = "prometheus"
+url = "https://mon.example/prometheus"
+token = { file = "/run/token" }
+"#,
+    );
+    let told: Vec<String> = connections.told().iter().map(|told| format!("{} {}", told.name, told.kind)).collect();
+    assert_eq!(told, ["cache redis", "metrics prometheus", "orders-db postgres"]);
+    let orders = connections.get(&"orders-db".parse().unwrap()).unwrap();
+    assert_eq!(orders.secret, Some(SecretRef::File("/etc/mainstay/secrets/orders".into())));
+    assert_eq!((orders.tls.mode, orders.tls.ca.as_deref(), orders.replicas), (TlsMode::Verify, Some(Path::new("/etc/ssl/db.pem")), Some(1)));
+    assert_eq!(orders.declared_at, "/etc/mainstay/connections.toml line 2");
+    assert_eq!(connections.secret_variables().collect::<Vec<_>>(), ["CACHE_PASSWORD"]);
+    assert!(connections.get(&"metrics".parse().unwrap()).unwrap().bearer);
+}
+
+#[test]
+fn encryption_is_on_wherever_nobody_says_otherwise() {
+    let mode = |text: &str| one(text).tls.mode;
+    let postgres = |host: &str, more: &str| mode(&format!("kind = \"postgres\"\nurl = \"postgres://a@{host}/d\"\n{more}"));
+    assert_eq!(postgres("db.example", ""), TlsMode::Verify);
+    assert_eq!(postgres("db.example", "tls = \"require\""), TlsMode::Require);
+    assert_eq!(postgres("db.example", "tls = \"off\""), TlsMode::Off);
+    assert_eq!([postgres("127.0.0.1", ""), postgres("localhost", ""), postgres("[::1]", "")], [TlsMode::Off; 3]);
+    assert_eq!(postgres("127.0.0.1", "tls = \"verify\""), TlsMode::Verify);
+    assert_eq!(mode("kind = \"redis\"\nurl = \"rediss://cache\""), TlsMode::Verify);
+    assert_eq!(mode("kind = \"redis\"\nurl = \"redis://cache\""), TlsMode::Off, "nothing secret is sent");
+    assert_eq!(mode("kind = \"redis\"\nurl = \"redis://cache\"\npassword = { env = \"P\" }\ntls = \"off\""), TlsMode::Off);
+    let (_, problems) = parse("[connections.x]\nkind = \"redis\"\nurl = \"redis://cache\"\npassword = { env = \"P\" }");
+    assert!(problems[0].contains("line 3") && problems[0].contains("in plain text over the network: write  rediss://"), "{problems:?}");
+}
+
+#[test]
+fn every_slip_is_named_with_its_line() {
+    let (connections, problems) = parse(
+        r#"[connections.a]
+kind = "postgress"
+url = "postgres://app@db/x"
+[connections.b]
+kind = "redis"
+urll = "redis://cache"
+[connections.C]
+kind = "redis"
+url = "redis://cache"
+[connections.d]
+kind = "postgres"
+url = "postgres://app:hunter2@db/x"
+password = "hunter2"
+allow = { plan = ["x"] }
+[connections.e]
+kind = "postgres"
+url = "postgres://db/x"
+password = { secret = "orders-db" }
+tls = "maybe"
+[connections.f]
+kind = "redis"
+url = "redis://cache"
+cert = "c.pem"
+token = { file = "x" }
+replicas = -1
+[connections.g]
+kind = "http"
+url = "https://h/"
+username = "ana"
+replicas = 2
+allow = { plans = ["Daily"] }
+[connections.h]
+kind = "postgres"
+url = "postgres://a@db/x"
+password = { file = "x", env = "y" }
+key = "k.pem"
+serverName = "no name"
+"#,
+    );
+    assert!(connections.told().is_empty(), "nothing of it is used");
+    let all = problems.join("\n");
+    for part in [
+        "connections.toml line 2: connections.a: `kind` should be one of postgres, redis, prometheus, http, tls; did you mean `postgres`?",
+        "line 6: connections.b: there is no key `urll`; did you mean `url`?",
+        "line 4: connections.b: `url` is missing",
+        "line 7: `C` is not a connection name",
+        "line 12: connections.d: `url` holds a password: take it out",
+        "line 13: connections.d: `password` should be { file = \"…\" } or { env = \"…\" }",
+        "line 14: connections.d.allow: there is no key `plan`; did you mean `plans`?",
+        "line 17: connections.e: `url` names no user",
+        "line 18: connections.e.password: `secret` needs a cluster agent",
+        "line 19: connections.e: `tls` should be \"verify\", \"require\" or \"off\"",
+        "line 23: connections.f: `cert` is of no use: the URL does not ask for TLS",
+        "line 24: connections.f: `token` is for prometheus and http",
+        "line 25: connections.f: `replicas` should be a whole number from 0 to 1000",
+        "line 26: connections.g: `password` is missing: there is a user",
+        "line 30: connections.g: `replicas` is for postgres and redis",
+        "line 31: connections.g.allow: `plans` holds `Daily`, which no plan can be called",
+        "line 35: connections.h: `password` has a file and a variable",
+        "line 32: connections.h: `cert` is missing",
+        "line 37: connections.h: `serverName` cannot be the name of a server",
+    ] {
+        assert!(all.contains(part), "{part}\nis missing in:\n{all}");
+    }
+    assert!(!all.contains("hunter2"), "{all}");
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_not_repeated() {
+    let (_, problems) = parse("[connections.a]\npassword = hunter2\n");
+    assert!(problems.len() == 1 && problems[0].contains("line 2: not TOML") && !problems[0].contains("hunter2"), "{problems:?}");
+}
+
+#[test]
+fn a_file_of_its_own_has_connections_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("connections.toml");
+    std::fs::write(&path, "node = \"a1\"\n[connections.cache]\nkind = \"redis\"\nurl = \"redis://127.0.0.1\"\n").unwrap();
+    let (mut connections, problems) = Connections::read(&path);
+    assert!(problems.len() == 1 && problems[0].contains("line 1: `node` does not belong here"), "{problems:?}");
+    let again = connections.join(connections.clone());
+    assert!(again.len() == 1 && again[0].contains("connections.cache is declared already, at "), "{again:?}");
+    assert!(Connections::read(Path::new("/no/such")).1[0].contains("/no/such cannot be read"));
+}
+
+#[test]
+fn a_plan_that_is_not_meant_is_refused_with_the_line_to_write() {
+    let connection = one("kind = \"redis\"\nurl = \"redis://127.0.0.1\"\nallow = { plans = [\"daily\", \"health*\"] }");
+    let plan = |name: &str| name.parse::<PlanName>().unwrap();
+    assert_eq!((connection.allows(&plan("daily")), connection.allows(&plan("health-eu"))), (Ok(()), Ok(())));
+    let refused = connection.allows(&plan("weekly")).unwrap_err().to_string();
+    assert!(
+        refused.ends_with(
+            "not for the plan weekly: allow it at /etc/mainstay/connections.toml line 1:  allow = { plans = [\"daily\", \"health*\", \"weekly\"] }"
+        ),
+        "{refused}"
+    );
+    assert_eq!(one("kind = \"redis\"\nurl = \"redis://127.0.0.1\"").allows(&plan("weekly")), Ok(()));
+}
