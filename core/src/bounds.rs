@@ -25,8 +25,6 @@ pub const WAVES: usize = 16;
 pub const SCHEDULES: usize = 16;
 /// Who is told of a plan's runs.
 pub const NOTIFY: usize = 16;
-/// Ended runs that a plan may ask to keep, of each outcome.
-pub const HISTORY_RUNS: u32 = 100;
 /// A description of a plan, a step or an input.
 pub const DESCRIPTION_BYTES: usize = 4 << 10;
 /// Plans of an operator's own.

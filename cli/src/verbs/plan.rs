@@ -9,7 +9,7 @@ use super::{Screen, now};
 use crate::args;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::render::{Table, Terminal, time, units};
+use crate::render::{Table, Terminal, time};
 
 pub async fn plan(verb: &args::plan::Plan, mesh: &Mesh, screen: Screen) -> Result<Exit, CliError> {
     use args::plan::Plan as Verb;

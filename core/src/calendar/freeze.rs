@@ -66,6 +66,11 @@ enum When {
     End,
 }
 
+/// Whether a text is a day, or a day and a time.
+pub fn check_day(text: &str) -> Result<(), CalendarError> {
+    day_and_time(text).map(drop)
+}
+
 /// `2026-12-20` or `2026-12-20T18:00`.
 fn day_and_time(text: &str) -> Result<(Date, When), CalendarError> {
     let wrong = || CalendarError::new(format!("`{}` is not a day: write for example 2026-12-20 or 2026-12-20T18:00", short(text)));

@@ -23,9 +23,9 @@ mod window;
 mod zone;
 
 pub use cron::{Cron, Due};
-pub use freeze::{Freeze, FreezeState};
+pub use freeze::{Freeze, FreezeState, check_day};
 pub use window::{Window, WindowState};
-pub use zone::{check_zone, local};
+pub use zone::{check_time_of_day, check_zone, local};
 
 /// What is wrong with a schedule, a window, a freeze or a zone, in words for whoever wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -84,6 +84,11 @@ pub fn check_zone(name: &str) -> Result<(), CalendarError> {
     Zone::parse(name).map(|_| ())
 }
 
+/// Whether a text is a time of day, `24:00` included.
+pub fn check_time_of_day(text: &str) -> Result<(), CalendarError> {
+    time_of_day(text).map(drop)
+}
+
 /// A wall time as people in a zone read it: `Mon 2 Dec 06:00 Europe/Berlin`. In UTC where there is no such zone.
 #[must_use]
 pub fn local(wall: WallTime, zone: &str) -> String {

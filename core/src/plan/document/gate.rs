@@ -2,10 +2,11 @@
 
 use super::check::{Checker, percent};
 use super::form::{LEASE_PATTERN, PLAN_NAME, SUBJECT};
-use super::shape::{Field, Object, Shape};
-use super::time::{DAY_OR_TIME, TIME_OF_DAY, ZONE};
-use super::tree::Node;
+use super::shape::{Field, Form, Object, Shape};
+use super::time::{DAY, TIME_OF_DAY, ZONE};
+use super::tree::{Key, Node};
 use crate::bounds;
+use crate::calendar::{self, CalendarError};
 use crate::plan::gate::{Approval, Declared, Each, Freeze, Gate, Window};
 use crate::state::enrolment::OperatorRole;
 use crate::time::Millis;
@@ -35,8 +36,8 @@ const FREEZE: Object = Object {
     name: "freeze",
     doc: "Steps do not begin within it.",
     fields: &[
-        Field::needed("from", Shape::Form(&DAY_OR_TIME), "Its first day, or when it begins"),
-        Field::needed("to", Shape::Form(&DAY_OR_TIME), "Its last day, or when it ends"),
+        Field::needed("from", Shape::Form(&DAY), "Its first day, or when it begins"),
+        Field::needed("to", Shape::Form(&DAY), "Its last day, or when it ends"),
         Field::maybe("zone", Shape::Form(&ZONE), "UTC", "IANA time zone in which the days are read"),
         Field::maybe("reason", Shape::Text(bounds::REASON_BYTES), "", "Why, for whoever has to wait"),
     ],
@@ -141,12 +142,16 @@ fn gate(c: &mut Checker<'_>, entry: &Node, waves: bool) -> Option<Gate> {
                 }
             }
             let window = Window { days: named, from: text("from"), to: text("to"), zone: zone() };
-            if window.from == window.to && !window.from.is_empty() {
-                c.problem(key.at, "a window that ends when it begins is always or never: leave it out, or give another end");
-            }
+            let known = calendar::Window::new(&window.days, &window.from, &window.to, &window.zone).map(drop);
+            as_a_whole(c, key, known, &[(&window.from, &TIME_OF_DAY), (&window.to, &TIME_OF_DAY), (&window.zone, &ZONE)]);
             Gate::Window(window)
         }
-        "freeze" => Gate::Freeze(Freeze { from: text("from"), to: text("to"), zone: zone(), reason: text("reason") }),
+        "freeze" => {
+            let freeze = Freeze { from: text("from"), to: text("to"), zone: zone(), reason: text("reason") };
+            let known = calendar::Freeze::new(&freeze.from, &freeze.to, &freeze.zone).map(drop);
+            as_a_whole(c, key, known, &[(&freeze.from, &DAY), (&freeze.to, &DAY), (&freeze.zone, &ZONE)]);
+            Gate::Freeze(freeze)
+        }
         "lease" => Gate::Lease { name: text("name") },
         "approval" => Gate::Approval(approval(c, body, waves)),
         "health" => Gate::Health { plan: body.field("plan").and_then(Node::parsed)?, max_age: max_age() },
@@ -158,6 +163,15 @@ fn gate(c: &mut Checker<'_>, entry: &Node, waves: bool) -> Option<Gate> {
         }
         _ => return None,
     })
+}
+
+/// Tells what is wrong with a gate whose parts are each right.
+fn as_a_whole(c: &mut Checker<'_>, key: &Key, known: Result<(), CalendarError>, parts: &[(&String, &Form)]) {
+    if let Err(error) = known
+        && parts.iter().all(|(text, form)| (form.check)(text).is_ok())
+    {
+        c.problem(key.at, error.message);
+    }
 }
 
 fn approval(c: &mut Checker<'_>, body: &Node, waves: bool) -> Approval {

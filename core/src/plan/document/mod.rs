@@ -65,7 +65,7 @@ const SPEC: Object = Object {
             "forbid",
             "What a schedule does while an earlier run of the plan has not ended",
         ),
-        Field::maybe("history", Shape::Object(&schedule::HISTORY), "{ successful: 10, failed: 10 }", "How many ended runs are kept"),
+        Field::maybe("history", Shape::Object(&schedule::HISTORY), "{ successful: 20, failed: 20 }", "How many ended runs are kept"),
         Field::maybe("notify", Shape::List(&Shape::Object(&schedule::NOTIFY), 0, bounds::NOTIFY), "[]", "Whom to tell of what"),
         Field::needed("steps", Shape::List(&Shape::Object(&step::STEP), 1, bounds::PLAN_STEPS), "What is done"),
     ],

@@ -55,8 +55,8 @@ pub(super) const HISTORY: Object = Object {
     name: "history",
     doc: "How many ended runs are kept.",
     fields: &[
-        Field::maybe("successful", Shape::Integer(0, bounds::HISTORY_RUNS as i64), "10", "Runs that completed with a good verdict"),
-        Field::maybe("failed", Shape::Integer(0, bounds::HISTORY_RUNS as i64), "10", "All others"),
+        Field::maybe("successful", Shape::Integer(1, bounds::RUNS_KEPT_MAX as i64), "20", "Runs that completed with a good verdict"),
+        Field::maybe("failed", Shape::Integer(1, bounds::RUNS_KEPT_MAX as i64), "20", "All others"),
     ],
 };
 
