@@ -169,13 +169,8 @@ fn check_type(c: &mut Checker<'_>, scope: &Scope<'_>, label: &str, node: &Node, 
         },
     };
     if !can_be(of, ty) {
-        let hint = if *ty == ParamType::Text && matches!(of, "number" | "integer" | "boolean") {
-            format!(": write `${{{{ string({short}) }}}}`")
-        } else {
-            String::new()
-        };
-        c.problem(node.at, format!("`{label}` should be {}, and `{short}` is of type {of}{hint}", ty.describe()));
-    } else if let Some(value) = values.into_iter().find(|value| !ty.takes(value)) {
+        c.problem(node.at, format!("`{label}` should be {}, and `{short}` is of type {of}", ty.describe()));
+    } else if let Some(value) = values.into_iter().find(|value| !ty.takes(&ty.fit(value.clone()))) {
         c.problem(node.at, format!("`{label}` should be {}, and `{short}` may be {value}", ty.describe()));
     }
 }
@@ -185,9 +180,10 @@ fn known_values(input: &Input) -> Vec<Value> {
     input.one_of.iter().chain(&input.default).cloned().collect()
 }
 
-/// Whether some value of a declared type is one of the parameter's.
+/// Whether some value of a declared type is one of the parameter's, after [`ParamType::fit`].
 fn can_be(of: &str, ty: &ParamType) -> bool {
     match ty {
+        ParamType::Text => of != "list",
         ParamType::Integer(..) | ParamType::Number => matches!(of, "number" | "integer"),
         ParamType::Boolean => of == "boolean",
         ParamType::List(_) => of == "list",
