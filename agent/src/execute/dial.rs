@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_client::files;
+use rustls::RootCertStore;
 use rustls::client::{ClientConfig, danger::ServerCertVerifier};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -86,14 +87,7 @@ pub(super) fn tls_config(connection: &Connection, context: &Context) -> Result<C
     let verifier: Arc<dyn ServerCertVerifier> = if tls.mode == TlsMode::Require {
         Arc::new(trust::AnyServer::default())
     } else {
-        let roots = match &tls.ca {
-            None => trust::roots(context),
-            Some(path) => {
-                let mut roots = rustls::RootCertStore::empty();
-                read(path).and_then(|text| trust::add_pem(&mut roots, &text, &path.display().to_string())).map(|()| roots)
-            }
-        };
-        roots.and_then(trust::verifier).map_err(DialError::NotAsked)?
+        roots(connection, context).and_then(trust::verifier).map_err(DialError::NotAsked)?
     };
     let shown = tls.client.as_ref().map(|(cert, key)| own(cert, key)).transpose().map_err(DialError::NotAsked)?;
     match shown {
@@ -101,6 +95,17 @@ pub(super) fn tls_config(connection: &Connection, context: &Context) -> Result<C
         Some((chain, key)) => trust::client_with(verifier, chain, key),
     }
     .map_err(DialError::NotAsked)
+}
+
+/// The authorities that a server's chain must end in.
+///
+/// # Errors
+/// In words, when a file cannot be used.
+pub(super) fn roots(connection: &Connection, context: &Context) -> Result<RootCertStore, String> {
+    let Some(path) = &connection.tls.ca else { return trust::roots(context) };
+    let mut roots = RootCertStore::empty();
+    trust::add_pem(&mut roots, &read(path)?, &path.display().to_string())?;
+    Ok(roots)
 }
 
 /// Certificate and key of this side.

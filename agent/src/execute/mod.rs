@@ -5,6 +5,7 @@
 //! is cancelled. It keeps no ledger, knows no deadline (whoever calls it cancels), and does not decide what a
 //! verdict means for the run: a check that is critical is a successful look at something bad.
 
+mod credential;
 mod dial;
 mod exec;
 mod http;
@@ -146,6 +147,14 @@ impl Context {
     #[must_use]
     pub fn for_attempt(&self, labels: Labels, output: Output, cancel: CancellationToken) -> Context {
         Context { labels, output, cancel, secrets: Secrets::default(), ..self.clone() }
+    }
+
+    /// The same where a step may do without: nothing when its target is none and its parameters name none.
+    ///
+    /// # Errors
+    /// As [`Context::connection`].
+    fn connection_if_named(&self, kind: &str, of: &[ConnectionKind], named: Option<&str>) -> Result<Option<&Connection>, StepError> {
+        if self.labels.connection.is_none() && named.is_none() { Ok(None) } else { self.connection(kind, of, named).map(Some) }
     }
 
     /// The connection that this attempt is done to, or that its parameters name.

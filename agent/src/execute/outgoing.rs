@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use tokio::net::{TcpStream, UnixStream};
 
 /// Addresses tried of one name; more than this is not a service but a list.
@@ -25,10 +25,6 @@ const METADATA: [IpAddr; 4] = [
     IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
 ];
 
-/// This machine, by any of its own names.
-const LOOPBACK: [IpNet; 2] =
-    [IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)), IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128))];
-
 /// Judges addresses. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Outgoing {
@@ -39,6 +35,8 @@ pub struct Outgoing {
 struct Allowed {
     networks: Vec<IpNet>,
     hosts: Vec<String>,
+    /// May lead to this machine itself.
+    declared: Option<String>,
 }
 
 /// Why nothing was reached.
@@ -79,14 +77,14 @@ impl Outgoing {
         Ok(Outgoing { allowed: Arc::new(allowed) })
     }
 
-    /// For a host that the agent's owner has declared: loopback is meant where it is written, and so is an address
-    /// that is written out. A name still leads to no metadata and no link-local address.
+    /// For a host that the agent's owner has declared: loopback is meant where its name leads there, and so is an
+    /// address that is written out. A name still leads to no metadata and no link-local address, and another host
+    /// (that of a redirect) to nothing more than without this.
     #[must_use]
     pub fn declared(&self, host: &str) -> Outgoing {
         let mut networks = self.allowed.networks.clone();
-        networks.extend(LOOPBACK);
         networks.extend(host.trim_matches(['[', ']']).parse::<IpAddr>().map(IpNet::from));
-        Outgoing { allowed: Arc::new(Allowed { networks, hosts: self.allowed.hosts.clone() }) }
+        Outgoing { allowed: Arc::new(Allowed { networks, hosts: self.allowed.hosts.clone(), declared: Some(plain_name(host)) }) }
     }
 
     /// Whether `address`, reached under the name `host`, may be connected to.
@@ -96,9 +94,10 @@ impl Outgoing {
     pub fn judge(&self, host: &str, address: IpAddr) -> Result<(), OutgoingError> {
         let plain = embedded(address);
         let Some(what) = refused_kind(plain) else { return Ok(()) };
-        let name = host.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
-        let allowed =
-            self.allowed.hosts.contains(&name) || self.allowed.networks.iter().any(|network| network.contains(&plain) || network.contains(&address));
+        let name = plain_name(host);
+        let allowed = (plain.is_loopback() && self.allowed.declared.as_ref() == Some(&name))
+            || self.allowed.hosts.contains(&name)
+            || self.allowed.networks.iter().any(|network| network.contains(&plain) || network.contains(&address));
         if allowed { Ok(()) } else { Err(OutgoingError::Refused { host: host.to_owned(), address: plain, what }) }
     }
 
@@ -142,6 +141,11 @@ impl Outgoing {
         };
         tokio::time::timeout(within, connect).await.unwrap_or_else(|_| Err(OutgoingError::TimedOut(place.clone(), within.as_secs())))
     }
+}
+
+/// A host's name in the one form in which names are compared.
+fn plain_name(host: &str) -> String {
+    host.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase()
 }
 
 /// Connects to a socket of this machine, which the agent's owner has declared.
@@ -266,6 +270,7 @@ mod tests {
         let judge = |host: &str, address: &str| outgoing(&[]).declared(host).judge(host, address.parse().unwrap()).is_ok();
         assert!(judge("localhost", "127.0.0.1") && judge("db.example", "::1") && judge("[::1]", "::1"));
         assert!(judge("169.254.169.254", "169.254.169.254") && judge("fe80::1", "fe80::1"));
+        assert!(outgoing(&[]).declared("db.example").judge("other.example", "127.0.0.1".parse().unwrap()).is_err(), "the host of a redirect");
         assert!(!judge("db.example", "169.254.169.254") && !judge("db.example", "fe80::1") && !judge("169.254.169.253", "169.254.169.254"));
     }
 

@@ -2,18 +2,20 @@
 
 use std::path::PathBuf;
 
+use mainstay_core::catalogue::CONNECTION_PARAM;
 use reqwest::Url;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::rules::{Given, Rules};
 use super::{KIND, refused};
+use crate::connections::{Connection, TlsMode};
 use crate::execute::{StepError, params};
 
 /// Endpoints of one step.
 const ENDPOINTS_MAX: usize = 200;
 /// Keys of a step's block that are about where; the others are rules.
-const WHERE: [&str; 5] = ["url", "urls", "endpoints", "ca", "connection"];
+const WHERE: [&str; 6] = ["url", "urls", "endpoints", "ca", "connection", "paths"];
 
 /// All that one step asks.
 pub(super) struct Asked {
@@ -36,13 +38,20 @@ struct Where {
     urls: Vec<String>,
     endpoints: Vec<Map<String, Value>>,
     ca: Option<String>,
+    connection: Option<String>,
+    paths: Vec<String>,
 }
 
-/// The endpoints of a block.
+/// The connection that a block names.
+pub(super) fn connection(with: &Map<String, Value>) -> Option<&str> {
+    with.get(CONNECTION_PARAM).and_then(Value::as_str)
+}
+
+/// The endpoints of a block; those of the connection, where the step is done to one.
 ///
 /// # Errors
 /// Refused, with what is wrong.
-pub(super) fn read(with: &Map<String, Value>) -> Result<Asked, StepError> {
+pub(super) fn read(with: &Map<String, Value>, connection: Option<&Connection>) -> Result<Asked, StepError> {
     let (places, rules): (Map<_, _>, Map<_, _>) = with.clone().into_iter().partition(|(key, _)| WHERE.contains(&key.as_str()));
     let places: Where = params::read(KIND, &places)?;
     let common: Given = params::read(KIND, &rules)?;
@@ -50,6 +59,16 @@ pub(super) fn read(with: &Map<String, Value>) -> Result<Asked, StepError> {
     for mut endpoint in places.endpoints {
         let Some(Value::String(url)) = endpoint.remove("url") else { return Err(refused("an item of `endpoints` has no `url`")) };
         given.push((url, params::read::<Given>(KIND, &endpoint)?.or(&common)));
+    }
+    match connection {
+        Some(_) if !given.is_empty() => return Err(refused("has a connection and URLs: its URLs are those of the connection, with `paths`")),
+        Some(_) if places.ca.is_some() => return Err(refused("`ca` is the connection's, where there is one")),
+        Some(connection) => {
+            let paths = if places.paths.is_empty() { vec![connection.address.path.clone()] } else { places.paths };
+            given.extend(paths.into_iter().map(|path| below(connection, &path).map(|url| (url, common.clone()))).collect::<Result<Vec<_>, _>>()?);
+        }
+        None if !places.paths.is_empty() => return Err(refused("`paths` are those of a connection, and there is none")),
+        None => {}
     }
     if given.is_empty() {
         return Err(refused("needs `url`, `urls`, `endpoints` or `connection`"));
@@ -63,6 +82,15 @@ pub(super) fn read(with: &Map<String, Value>) -> Result<Asked, StepError> {
         Ok(Endpoint { url, rules })
     });
     Ok(Asked { endpoints: endpoints.collect::<Result<_, StepError>>()?, ca: places.ca.map(PathBuf::from) })
+}
+
+/// A path on the server of a connection. It cannot leave that server.
+fn below(connection: &Connection, path: &str) -> Result<String, StepError> {
+    if !path.starts_with('/') || path.starts_with("//") {
+        return Err(refused(format!("`{path}` in `paths` should begin with one /")));
+    }
+    let scheme = if connection.tls.mode == TlsMode::Off { "http" } else { "https" };
+    Ok(format!("{scheme}://{}{path}", connection.address.place_in_words()))
 }
 
 fn url(text: &str) -> Result<Url, String> {

@@ -1,7 +1,7 @@
 //! From an answer, or from there being none, to checks in words.
 
 use mainstay_core::Millis;
-use mainstay_core::report::{Check, Verdict};
+use mainstay_core::report::{Check, Report, Verdict};
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName};
 
@@ -9,6 +9,7 @@ use super::ask::{Answer, NoAnswer, TooManyRedirects};
 use super::body::quoted;
 use super::endpoint::Endpoint;
 use super::rules::{Rules, is_credential};
+use crate::connections::Connection;
 use crate::execute::tls::{self, Certificate};
 use crate::execute::{Context, OutgoingError, trust, wording};
 
@@ -109,6 +110,15 @@ pub(in crate::execute) fn explain(url: &Url, error: &reqwest::Error, context: &C
         std::io::ErrorKind::ConnectionReset => format!("{place} closed the connection without an answer"),
         _ => OutgoingError::Unreachable(place, crate::execute::outgoing::plain_cause(io)).to_string(),
     })
+}
+
+/// What a connection keeps this agent from looking at, by its own settings or files.
+pub(super) fn not_looked_at(endpoints: &[Endpoint], connection: &Connection, why: &str) -> Report {
+    let why = why.strip_prefix("not asked: ").unwrap_or(why);
+    let check = |endpoint: &Endpoint| {
+        Check::stated(ID, &endpoint.subject(), Verdict::Unknown, format!("not asked: {why}")).with_hint(format!("see {}", connection.declared_at))
+    };
+    Report { checks: endpoints.iter().map(check).collect(), ..Report::default() }
 }
 
 /// Nobody looked, so nobody knows.

@@ -26,14 +26,20 @@ use self::endpoint::Endpoint;
 use self::judge::Seen;
 pub(super) use self::judge::explain;
 use super::{Context, StepError};
+use crate::connections::ConnectionKind;
 
 const KIND: &str = "http.check";
 /// Endpoints asked at once: so many hanging ones as a step may have still end within its timeout.
 const AT_ONCE: usize = 20;
 
 pub(super) async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Report, StepError> {
-    let asked = endpoint::read(with)?;
-    let clients = Clients::new(&asked, context).map_err(|error| StepError::failed(format!("{KIND}: {error}")))?;
+    let connection = context.connection_if_named(KIND, &[ConnectionKind::Http], endpoint::connection(with))?;
+    let asked = endpoint::read(with, connection)?;
+    let clients = match (Clients::new(&asked, connection, context), connection) {
+        (Ok(clients), _) => clients,
+        (Err(why), Some(connection)) => return Ok(judge::not_looked_at(&asked.endpoints, connection, &why)),
+        (Err(why), None) => return Err(StepError::failed(format!("{KIND}: {why}"))),
+    };
     let each = asked.endpoints.into_iter().map(|endpoint| look(endpoint, &clients, context));
     let all: Vec<Seen> = stream::iter(each).buffered(AT_ONCE).collect().await;
     let failed = all.iter().filter(|seen| seen.check.verdict != Verdict::Ok).count();

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{StatusCode, Url};
 use serde::de::DeserializeOwned;
 
+use super::super::credential::Credential;
 use super::super::{Context, dial, http, trust};
 use super::answer::{Answer, Target, Targets};
-use crate::connections::{Connection, Place, Secret, TlsMode};
+use crate::connections::{Connection, Place, TlsMode};
 
 /// Of an answer. A result that is larger is a table and not a check.
 const BODY_BYTES: usize = 4 << 20;
@@ -23,7 +23,7 @@ pub(super) struct Client<'a> {
     base: Url,
     connection: &'a Connection,
     context: &'a Context,
-    credential: Option<Secret>,
+    credential: Credential,
     at_s: Option<f64>,
     timeout: Duration,
 }
@@ -49,8 +49,7 @@ struct Elsewhere(Url);
 impl<'a> Client<'a> {
     pub fn new(connection: &'a Connection, context: &'a Context, at_s: Option<f64>, timeout: Duration) -> Result<Client<'a>, String> {
         let Place::Tcp { host, .. } = &connection.address.place else { return Err("not asked: its address is a socket".to_owned()) };
-        let secret = connection.secret.as_ref().map(|reference| context.secrets.read(reference)).transpose();
-        let credential = secret.map_err(|error| format!("not asked: {error}"))?;
+        let credential = Credential::of(connection, context).map_err(|error| format!("not asked: {error}"))?;
         let mut tls = dial::tls_config(connection, context).map_err(|error| error.to_string())?;
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let scheme = if connection.tls.mode == TlsMode::Off { "http" } else { "https" };
@@ -100,17 +99,7 @@ impl<'a> Client<'a> {
     }
 
     async fn body(&self, url: Url) -> Result<(StatusCode, Vec<u8>), NoAnswer> {
-        let mut request = self.client.get(url.clone());
-        request = match (&self.credential, &self.connection.user) {
-            (Some(secret), Some(user)) if !self.connection.bearer => request.basic_auth(user, Some(secret.reveal())),
-            (Some(secret), _) => {
-                let mut value = HeaderValue::from_str(&format!("Bearer {}", secret.reveal()))
-                    .map_err(|_| NoAnswer::NotAsked("not asked: its token holds what cannot stand in a header".to_owned()))?;
-                value.set_sensitive(true);
-                request.header(AUTHORIZATION, value)
-            }
-            (None, _) => request,
-        };
+        let request = self.credential.add(self.client.get(url.clone()));
         let mut response = request.send().await.map_err(|error| self.explain(&url, &error))?;
         let status = response.status();
         let mut body = Vec::new();

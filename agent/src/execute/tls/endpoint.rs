@@ -5,15 +5,17 @@
 
 use std::sync::Arc;
 
-use mainstay_core::WallTime;
 use mainstay_core::report::{Check, Thresholds, Verdict};
+use mainstay_core::{Millis, WallTime};
+use rustls::RootCertStore;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::TlsConnector;
 
 use super::certificate::Certificate;
 use super::{DAYS, Params, chain, days_left};
-use crate::execute::{Context, OutgoingError, trust, wording};
+use crate::connections::{Connection, Place};
+use crate::execute::{Context, Outgoing, OutgoingError, dial, trust, wording};
 
 const CHAIN: &str = "tls.chain";
 
@@ -23,19 +25,47 @@ struct Shown {
     version: &'static str,
 }
 
+/// How servers are asked and judged: as the step says, or as a connection does.
+pub(super) struct Way {
+    server_name: Option<String>,
+    roots: Result<RootCertStore, String>,
+    outgoing: Outgoing,
+    timeout: Millis,
+}
+
+impl Way {
+    pub fn of(params: &Params, context: &Context) -> Way {
+        let roots = match &params.ca {
+            _ if params.endpoints.is_empty() => Ok(RootCertStore::empty()),
+            Some(path) => trust::roots_of_file(&context.host, path),
+            None => trust::roots(context),
+        };
+        Way { server_name: params.server_name.clone(), roots, outgoing: context.outgoing.clone(), timeout: params.timeout.0 }
+    }
+
+    pub fn through(connection: &Connection, params: &Params, context: &Context) -> Way {
+        let outgoing = match &connection.address.place {
+            Place::Tcp { host, .. } => context.outgoing.declared(host),
+            Place::Socket(_) => context.outgoing.clone(),
+        };
+        let server_name = params.server_name.clone().or_else(|| connection.tls.server_name.clone());
+        Way { server_name, roots: dial::roots(connection, context), outgoing, timeout: params.timeout.0 }
+    }
+}
+
 /// Every check of one endpoint, `host:port`.
-pub(super) async fn checks(place: String, params: &Params, thresholds: Thresholds, context: &Context) -> Vec<Check> {
+pub(super) async fn checks(place: String, way: &Way, thresholds: Thresholds, context: &Context) -> Vec<Check> {
     let place = place.as_str();
     let hint = format!("openssl s_client -connect {} -showcerts </dev/null", wording::quoted(place));
     let stated = |verdict, message: String| vec![Check::stated(CHAIN, place, verdict, message).with_hint(hint.clone())];
     let Some((host, port)) = place.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?))) else {
         return stated(Verdict::Unknown, "not asked: it is not host:port".to_owned());
     };
-    let wanted = params.server_name.as_deref().unwrap_or(host).trim_matches(['[', ']']);
+    let wanted = way.server_name.as_deref().unwrap_or(host).trim_matches(['[', ']']);
     let Ok(name) = ServerName::try_from(wanted.to_owned()) else {
         return stated(Verdict::Unknown, format!("not asked: `{wanted}` cannot be the name of a server"));
     };
-    let shown = match ask(host, port, name.clone(), params, context).await {
+    let shown = match ask(host, port, name.clone(), way, context).await {
         Ok(shown) => shown,
         Err(Problem::Refused(refused)) => {
             return vec![
@@ -56,7 +86,7 @@ pub(super) async fn checks(place: String, params: &Params, thresholds: Threshold
         });
     }
     let certificates: Vec<Certificate> = certificates.into_iter().flatten().collect();
-    let (verdict, message, advice) = match judge(&shown, &name, certificates.first(), params, context) {
+    let (verdict, message, advice) = match judge(&shown, &name, certificates.first(), way, context) {
         Ok(()) => match chain::disorder(&certificates) {
             None => (Verdict::Ok, format!("trusted for {wanted}, {}", shown.version), ""),
             Some(what) => (Verdict::Warning, format!("trusted for {wanted}, but {what}"), chain::SHOW_IN_ORDER),
@@ -77,9 +107,9 @@ enum Problem {
     Other(String),
 }
 
-async fn ask(host: &str, port: u16, name: ServerName<'static>, params: &Params, context: &Context) -> Result<Shown, Problem> {
-    let timeout = params.timeout.0.as_duration();
-    let stream = context.outgoing.connect(host, port, timeout).await.map_err(|error| match error {
+async fn ask(host: &str, port: u16, name: ServerName<'static>, way: &Way, context: &Context) -> Result<Shown, Problem> {
+    let timeout = way.timeout.as_duration();
+    let stream = way.outgoing.connect(host, port, timeout).await.map_err(|error| match error {
         OutgoingError::Refused { .. } => Problem::Refused(error),
         other => Problem::Other(other.to_string()),
     })?;
@@ -99,7 +129,7 @@ async fn ask(host: &str, port: u16, name: ServerName<'static>, params: &Params, 
         return Ok(Shown { chain, version });
     }
     Err(Problem::Other(match handshake {
-        Err(_) => format!("connects, and shows no certificate within {}", params.timeout.0),
+        Err(_) => format!("connects, and shows no certificate within {}", way.timeout),
         Ok(Ok(_)) => "shows no certificate".to_owned(),
         Ok(Err(error)) => match trust::find::<rustls::Error>(&error) {
             Some(tls) => format!("no TLS: {}", trust::explain(tls, context.host.wall())),
@@ -114,12 +144,8 @@ enum Judged {
 }
 
 /// Judges name and issuers as if the leaf held now: whether it does has a check of its own.
-fn judge(shown: &Shown, name: &ServerName<'_>, leaf: Option<&Certificate>, params: &Params, context: &Context) -> Result<(), Judged> {
-    let roots = match &params.ca {
-        Some(path) => trust::roots_of_file(&context.host, path),
-        None => trust::roots(context),
-    };
-    let verifier = roots.and_then(trust::verifier).map_err(Judged::NoAuthorities)?;
+fn judge(shown: &Shown, name: &ServerName<'_>, leaf: Option<&Certificate>, way: &Way, context: &Context) -> Result<(), Judged> {
+    let verifier = way.roots.clone().and_then(trust::verifier).map_err(Judged::NoAuthorities)?;
     let none = || Judged::Untrusted(rustls::Error::NoCertificatesPresented);
     let (end_entity, intermediates) = shown.chain.split_first().ok_or_else(none)?;
     let now = context.host.wall();

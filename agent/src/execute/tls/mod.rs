@@ -20,8 +20,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 pub(super) use self::certificate::Certificate;
+use self::endpoint::Way;
 use super::params::{self, Limits, Span};
 use super::{Context, StepError};
+use crate::connections::{ConnectionKind, TlsMode};
 use crate::host::Host;
 
 const DAYS: &str = "tls.daysLeft";
@@ -37,6 +39,7 @@ const FILE_BYTES: u64 = 4 << 20;
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct Params {
+    connection: Option<String>,
     endpoints: Vec<String>,
     files: Vec<String>,
     server_name: Option<String>,
@@ -48,6 +51,7 @@ struct Params {
 impl Default for Params {
     fn default() -> Params {
         Params {
+            connection: None,
             endpoints: Vec::new(),
             files: Vec::new(),
             server_name: None,
@@ -64,18 +68,39 @@ pub(super) async fn execute(with: &Map<String, Value>, context: &Context) -> Res
         return Err(StepError::refused(format!("tls.check has {} endpoints, and {ENDPOINTS_MAX} is the most of one step", params.endpoints.len())));
     }
     let thresholds = params.days_left.below(30.0, 7.0);
-    let asked = params.endpoints.iter().cloned().map(|place| endpoint::checks(place, &params, thresholds, context));
+    let connection = context.connection_if_named("tls.check", &[ConnectionKind::Tls, ConnectionKind::Http], params.connection.as_deref())?;
+    let (way, endpoints) = match connection {
+        None => (Way::of(&params, context), params.endpoints.clone()),
+        Some(connection) => {
+            if !params.endpoints.is_empty() || !params.files.is_empty() || params.ca.is_some() {
+                return Err(StepError::refused("tls.check has a connection, and `endpoints`, `files` or `ca` besides: make two steps of it"));
+            }
+            if connection.tls.mode == TlsMode::Off {
+                let check = Check::stated("tls.chain", &connection.address.place_in_words(), Verdict::Skipped, "its connection is in plain text");
+                return Ok(Report { checks: vec![check], ..Report::default() });
+            }
+            (Way::through(connection, &params, context), vec![connection.address.place_in_words()])
+        }
+    };
+    let asked = endpoints.into_iter().map(|place| endpoint::checks(place, &way, thresholds, context));
     let mut checks: Vec<Check> = stream::iter(asked).buffered(AT_ONCE).collect::<Vec<_>>().await.into_iter().flatten().collect();
 
+    if connection.is_some() {
+        return Ok(report(checks));
+    }
     let usual = params.files.is_empty() && params.endpoints.is_empty();
     let globs = if usual { context.settings.certificate_globs() } else { params.files.clone() };
     let (host, now) = (context.host.clone(), context.host.wall());
     let of_files = tokio::task::spawn_blocking(move || file_checks(&host, &globs, usual, thresholds, now)).await;
     checks.extend(of_files.map_err(|error| StepError::failed(format!("tls.check: reading files ended early: {error}")))??);
 
+    Ok(report(checks))
+}
+
+fn report(checks: Vec<Check>) -> Report {
     let least = checks.iter().filter(|check| check.id == DAYS).filter_map(|check| check.value).reduce(f64::min);
     let outputs = least.map(|days| ("minDaysLeft".to_owned(), Value::from(days))).into_iter().collect();
-    Ok(Report { checks, outputs, ..Report::default() })
+    Report { checks, outputs, ..Report::default() }
 }
 
 fn file_checks(host: &Host, globs: &[String], usual: bool, thresholds: Thresholds, now: WallTime) -> Result<Vec<Check>, StepError> {
