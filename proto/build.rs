@@ -15,7 +15,7 @@ const FILES: [&str; 7] = [
 ];
 
 /// Fields that hold an enum, and the function that writes its word.
-const ENUMS: [(&str, &str); 17] = [
+const ENUMS: [(&str, &str); 18] = [
     ("Check.verdict", "verdict"),
     ("Run.verdict", "verdict"),
     ("Work.verdict", "verdict"),
@@ -31,6 +31,7 @@ const ENUMS: [(&str, &str); 17] = [
     ("Node.link", "link_state"),
     ("DesiredAttempt.cancel", "cancel"),
     ("Remark.severity", "severity"),
+    ("Wait.kind", "wait_kind"),
     ("ArtifactFile.kind", "artifact_kind"),
     ("Artifact.kind", "artifact_kind"),
 ];

@@ -63,9 +63,35 @@ pub fn print(text: &str) -> io::Result<()> {
     written(io::stdout().lock(), text)
 }
 
+/// Writes bytes to standard output, all of them: what reads them may not have seen enough.
+pub fn print_bytes(bytes: &[u8]) -> io::Result<()> {
+    let mut stream = io::stdout().lock();
+    stream.write_all(bytes).and_then(|()| stream.flush())
+}
+
+/// Has a file or directory belong to whoever the directory `like` belongs to. Only root can, and only for root
+/// it is of use: what root makes in another user's directory that user cannot read.
+pub fn give_to_owner_of(like: &Path, path: &Path) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = rustix::fs::stat(like)?;
+    let (user, group) = (rustix::fs::Uid::from_raw(owner.st_uid), rustix::fs::Gid::from_raw(owner.st_gid));
+    Ok(rustix::fs::chown(path, Some(user), Some(group))?)
+}
+
 /// Prints to standard error.
 pub fn print_error(text: &str) -> io::Result<()> {
     written(io::stderr().lock(), text)
+}
+
+/// Asks a question on standard error; a line of standard input answers it, at most so long.
+pub fn ask(question: &str) -> io::Result<String> {
+    const ANSWER_MAX: u64 = 1_024;
+    print_error(question)?;
+    let mut answer = String::new();
+    io::BufRead::read_line(&mut io::Read::take(io::stdin().lock(), ANSWER_MAX), &mut answer)?;
+    Ok(answer)
 }
 
 fn written(mut stream: impl Write, text: &str) -> io::Result<()> {

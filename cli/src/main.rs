@@ -4,6 +4,7 @@
 //! It decides nothing about maintenance. `up` runs a whole mesh as its children.
 
 mod args;
+mod authority;
 mod connection;
 mod contexts;
 mod error;
@@ -13,6 +14,7 @@ mod mesh_finder;
 mod render;
 mod up;
 mod verbs;
+mod yaml;
 
 use std::process::ExitCode;
 
@@ -51,6 +53,7 @@ async fn run(cli: &Cli) -> Result<Exit, CliError> {
         Verb::Context(verb) => return verbs::context::context(verb, screen).await,
         Verb::Plan(args::plan::Plan::Validate { files }) => return verbs::validate::validate(files, screen),
         Verb::Plan(args::plan::Plan::Schema) => return verbs::validate::print_schema(),
+        Verb::Mesh(args::mesh::Mesh::Recover(recover)) => return verbs::mesh::recover(recover, global, screen),
         Verb::Completion { shell } => return completion(*shell),
         Verb::Version => {
             screen.done(&serde_json::json!({ "version": env!("CARGO_PKG_VERSION") }), concat!("mainstay ", env!("CARGO_PKG_VERSION")))?;
@@ -63,16 +66,24 @@ async fn run(cli: &Cli) -> Result<Exit, CliError> {
         Verb::Status => verbs::status::status(&mesh, screen).await,
         Verb::Node(verb) => verbs::node::node(verb, &mesh, screen).await,
         Verb::Member(verb) => verbs::member::member(verb, &mesh, screen).await,
+        Verb::Mesh(args::mesh::Mesh::Snapshot(snapshot)) => verbs::mesh::snapshot(snapshot, &mesh, screen).await,
         Verb::Run(verb) => verbs::run::run(verb, &mesh, screen).await,
         Verb::Why { run } => verbs::run::why(run, &mesh, screen).await,
         Verb::Finding(verb) => verbs::finding::finding(verb, &mesh, screen).await,
         Verb::Lease(verb) => verbs::lease::lease(verb, &mesh, screen).await,
+        Verb::Connection(verb) => verbs::connection::connection(verb, &mesh, screen).await,
         Verb::Plan(verb) => verbs::plan::plan(verb, &mesh, screen).await,
         Verb::Audit { limit } => verbs::audit::audit(*limit, &mesh, screen).await,
         Verb::Operator(verb) => verbs::operator::operator(verb, &mesh, screen).await,
         Verb::Token(verb) => verbs::token::token(verb, &mesh, screen).await,
         Verb::Revoke(revoke) => verbs::token::revoke(revoke, &mesh, screen).await,
-        Verb::Up(_) | Verb::Steps { .. } | Verb::Context(_) | Verb::Login(_) | Verb::Completion { .. } | Verb::Version => Ok(Exit::Success),
+        Verb::Mesh(args::mesh::Mesh::Recover(_))
+        | Verb::Up(_)
+        | Verb::Steps { .. }
+        | Verb::Context(_)
+        | Verb::Login(_)
+        | Verb::Completion { .. }
+        | Verb::Version => Ok(Exit::Success),
     }
 }
 

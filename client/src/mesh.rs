@@ -100,12 +100,16 @@ calls! {
     get_status(mesh_client::MeshClient.get_status): GetStatusRequest => Status, LOOK;
     /// Nodes, and what their agents last said.
     list_nodes(mesh_client::MeshClient.list_nodes): ListNodesRequest => ListNodesResponse, LOOK;
+    /// Outside systems that agents have a way to.
+    list_connections(mesh_client::MeshClient.list_connections): ListConnectionsRequest => ListConnectionsResponse, LOOK;
     /// Drops a node that is gone for good.
     forget_node(mesh_client::MeshClient.forget_node): ForgetNodeRequest => ForgetNodeResponse, CHANGE;
     /// What is wrong or unknown now.
     list_findings(mesh_client::MeshClient.list_findings): ListFindingsRequest => ListFindingsResponse, LOOK;
     /// Who changed what.
     list_audit(mesh_client::MeshClient.list_audit): ListAuditRequest => ListAuditResponse, LOOK;
+    /// Whether all that must hold of the state holds.
+    check(mesh_client::MeshClient.check): CheckRequest => CheckResponse, LOOK;
     /// The coordinators.
     list_members(members_client::MembersClient.list): ListMembersRequest => ListMembersResponse, LOOK;
     /// Takes a coordinator in, as a learner at first.
@@ -120,6 +124,14 @@ calls! {
     list_plans(plans_client::PlansClient.list): ListPlansRequest => ListPlansResponse, LOOK;
     /// One plan.
     get_plan(plans_client::PlansClient.get): GetPlanRequest => Plan, LOOK;
+    /// What a run of a plan would do.
+    preview_plan(plans_client::PlansClient.preview): PreviewPlanRequest => Preview, LOOK;
+    /// Keeps a plan's schedules from starting runs.
+    suspend_plan(plans_client::PlansClient.suspend): SuspendPlanRequest => SuspendPlanResponse, CHANGE;
+    /// Lets a plan's schedules start runs again.
+    resume_plan(plans_client::PlansClient.resume): ResumePlanRequest => ResumePlanResponse, CHANGE;
+    /// Drops an operator's own revisions of a plan.
+    remove_plan(plans_client::PlansClient.remove): RemovePlanRequest => RemovePlanResponse, CHANGE;
     /// Begins a run of a plan.
     start_run(runs_client::RunsClient.start): StartRunRequest => StartRunResponse, CHANGE;
     /// Runs, the newest first.
@@ -128,6 +140,16 @@ calls! {
     get_run(runs_client::RunsClient.get): GetRunRequest => Run, LOOK;
     /// Ends a run, and undoes what it did.
     abort_run(runs_client::RunsClient.abort): AbortRunRequest => AbortRunResponse, CHANGE;
+    /// Begins nothing further in a run until it is resumed.
+    pause_run(runs_client::RunsClient.pause): PauseRunRequest => PauseRunResponse, CHANGE;
+    /// Lets a run that was paused go on.
+    resume_run(runs_client::RunsClient.resume): ResumeRunRequest => ResumeRunResponse, CHANGE;
+    /// Takes back what a run did.
+    undo_run(runs_client::RunsClient.undo): UndoRunRequest => UndoRunResponse, CHANGE;
+    /// Does again what did not come off in an ended run.
+    retry_run(runs_client::RunsClient.retry): RetryRunRequest => RetryRunResponse, CHANGE;
+    /// Agrees, or does not, to what a run waits for.
+    approve_run(runs_client::RunsClient.approve): ApproveRunRequest => ApproveRunResponse, CHANGE;
     /// What a run waits for.
     why_run(runs_client::RunsClient.why): GetRunRequest => WhyResponse, LOOK;
     /// What the steps of a run have left.
@@ -211,6 +233,14 @@ impl Mesh {
     /// A lease now and after each change.
     pub async fn watch_lease(&self, request: v1::GetLeaseRequest) -> Result<Streaming<v1::Lease>, CallError> {
         self.call(WATCH, &request, |channel, request| async move { v1::leases_client::LeasesClient::new(channel).watch(request).await }).await
+    }
+
+    /// The mesh's own snapshot, in pieces.
+    pub async fn read_snapshot(&self, request: v1::ReadSnapshotRequest) -> Result<Streaming<v1::SnapshotPiece>, CallError> {
+        self.call(WATCH, &request, |channel, request| async move {
+            v1::mesh_client::MeshClient::new(channel).max_decoding_message_size(MESSAGE_MAX).read_snapshot(request).await
+        })
+        .await
     }
 
     /// Opens an agent's link with the leader. Not tried twice: `outgoing` is used up, and the caller begins

@@ -155,13 +155,18 @@ impl Formation {
             replaces: self.record.replaces.iter().map(ToString::to_string).collect(),
             version: self.member.version.clone(),
             feature_level: self.member.feature_level,
+            incarnation: self.consensus.state().state.incarnation,
         };
         Ok(mesh.join_member(request).await?.voter)
     }
 
-    /// Every address at which the mesh may be found, this member's own among them.
+    /// Every address at which the mesh may be found, this member's own among them. One that is the whole
+    /// group does not look elsewhere: what it was told may be the addresses of a mesh that is no more.
     fn endpoints(&self) -> Vec<String> {
         let group = self.consensus.group();
+        if group.learners.is_empty() && group.voters.keys().eq([&self.member.id]) {
+            return vec![self.member.address.clone()];
+        }
         let known = group.voters.into_values().chain(group.learners.into_values()).map(|peer| peer.address);
         let told = self.form.iter().map(|(_, address)| address.clone()).chain(self.join.iter().cloned());
         let all: BTreeSet<String> = known.chain(told).chain([self.member.address.clone()]).collect();

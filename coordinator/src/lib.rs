@@ -18,6 +18,7 @@ mod listen;
 pub mod peers;
 pub mod plans;
 pub mod run;
+mod seed;
 pub mod settings;
 pub mod store;
 mod watchers;

@@ -3,7 +3,11 @@
 use mainstay_core::plan::{self, Plan, PlanError};
 
 /// Their sources, compiled in.
-const SOURCES: [&str; 1] = [include_str!("../../deploy/plans/daily.yaml")];
+const SOURCES: [&str; 3] = [
+    include_str!("../../deploy/plans/connection-test.yaml"),
+    include_str!("../../deploy/plans/daily.yaml"),
+    include_str!("../../deploy/plans/health.yaml"),
+];
 
 /// All bundled plans. An error is the program's own, and a test finds it first.
 pub fn bundled() -> Result<Vec<Plan>, PlanError> {
@@ -15,6 +19,7 @@ mod tests {
     #[test]
     fn every_bundled_plan_is_sound() {
         let plans = super::bundled().unwrap();
-        assert!(plans.iter().any(|plan| plan.name.as_str() == "daily"));
+        let names: Vec<&str> = plans.iter().map(|plan| plan.name.as_str()).collect();
+        assert_eq!(names, ["daily", "health"]);
     }
 }

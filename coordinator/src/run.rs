@@ -9,6 +9,7 @@ use mainstay_core::MemberId;
 use mainstay_core::plan::PlanError;
 use mainstay_core::state::FEATURE_LEVEL;
 use mainstay_core::state::member::Member;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +20,7 @@ use crate::http::{self, Metrics};
 use crate::leader::{Founding, Leader, LeaderMetrics};
 use crate::listen::{ListenError, listen};
 use crate::peers::Peers;
+use crate::seed::{Seed, SeedError};
 use crate::settings::Settings;
 use crate::store::{self, Consensus, Disk, StartError, StopReason};
 use crate::{plans, watchers};
@@ -33,6 +35,8 @@ pub enum RunError {
     Home(#[from] HomeError),
     #[error(transparent)]
     Record(#[from] RecordError),
+    #[error(transparent)]
+    Seed(#[from] SeedError),
     #[error(transparent)]
     Store(#[from] StartError),
     #[error(transparent)]
@@ -56,7 +60,8 @@ pub async fn run(settings: Settings, asked_to_end: impl Future<Output = ()>) -> 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let home = Arc::new(Home::open(&settings.dir, clock.clone())?);
     let peers = Peers::new(home.identity().clone());
-    let (disk, record) = take_disk(&settings, &home, &peers).await?;
+    let seed = Seed::find(&settings.dir, &home)?;
+    let (disk, record) = take_disk(&settings, &home, &peers, seed.is_some()).await?;
 
     let api = listen(&settings.listen, "gRPC").await?;
     let enrolment = listen(&settings.enrol_listen, "enrolment").await?;
@@ -66,6 +71,9 @@ pub async fn run(settings: Settings, asked_to_end: impl Future<Output = ()>) -> 
     };
     let listeners = Listeners { api, enrolment };
     let member = describe(&settings, disk.member(), &listeners)?;
+    if let Some(seed) = seed {
+        seed.plant(&disk, &member)?;
+    }
     let consensus = Consensus::start(disk, store::Settings::default(), Arc::new(peers.clone())).await?;
     tracing::info!(member = %member.id, name = member.name, address = member.address, version = VERSION, "coordinator starts");
 
@@ -81,6 +89,7 @@ pub async fn run(settings: Settings, asked_to_end: impl Future<Output = ()>) -> 
         clock,
         member: member.clone(),
         seen: Seen::default(),
+        snapshots: Arc::new(Semaphore::new(api::SNAPSHOTS)),
     });
     let formation = Formation {
         consensus: consensus.clone(),
@@ -163,15 +172,16 @@ fn ended_early(served: Result<Result<(), ApiError>, tokio::task::JoinError>) -> 
 
 /// Takes the disk, under the certificate's id if that id has never had one, else under a new id; and has a
 /// certificate for whoever lives there. Whether it has had one is known for sure only here; elsewhere the
-/// mesh is asked, or, when this member can sign for itself and forms nothing, a new id is taken in any case.
-async fn take_disk(settings: &Settings, home: &Home, peers: &Peers) -> Result<(Disk, MemberRecord), RunError> {
+/// mesh is asked, or, when this member can sign for itself and forms nothing, a new id is taken in any case. The
+/// first member of a recovered mesh has an identity of its own that nobody has had before.
+async fn take_disk(settings: &Settings, home: &Home, peers: &Peers, recovers: bool) -> Result<(Disk, MemberRecord), RunError> {
     let mut record = MemberRecord::load(&settings.dir)?;
     let state = settings.dir.join("state");
     let is_first = settings.form.iter().any(|(id, _)| *id == home.member());
-    if record.is_none() && !is_first && home.has_issuer() {
+    if record.is_none() && !is_first && !recovers && home.has_issuer() {
         record = Some(MemberRecord { member: home.member(), replaces: Vec::new() });
     }
-    if record.is_none() {
+    if record.is_none() && !recovers {
         let others: Vec<String> = settings.form.iter().filter(|(id, _)| *id != home.member()).map(|(_, address)| address.clone()).collect();
         let asked = [others, settings.join.clone()].concat();
         if formation::is_known_already(peers, &asked, home.member()).await {

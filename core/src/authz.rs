@@ -13,6 +13,8 @@ pub enum Method {
     /// Status, nodes, members, plans, runs, findings, leases, why.
     Look,
     ReadAudit,
+    /// All of the state, as the mesh's own snapshot.
+    ReadSnapshot,
     ApplyPlan,
     StartRun,
     AbortRun,
@@ -44,9 +46,10 @@ pub enum Method {
 }
 
 impl Method {
-    pub const ALL: [Method; 25] = [
+    pub const ALL: [Method; 26] = [
         Method::Look,
         Method::ReadAudit,
+        Method::ReadSnapshot,
         Method::ApplyPlan,
         Method::StartRun,
         Method::AbortRun,
@@ -176,7 +179,8 @@ fn operator(role: OperatorRole, method: Method, subject: Subject<'_>) -> Result<
         | Method::HoldLease
         | Method::FreeClaim
         | Method::ForgetArtifact => OperatorRole::Operator,
-        Method::ForgetNode
+        Method::ReadSnapshot
+        | Method::ForgetNode
         | Method::CreateJoinToken
         | Method::RevokeJoinToken
         | Method::ChangeOperator

@@ -62,7 +62,7 @@ pub(crate) fn size<T: Serialize>(value: &T) -> usize {
     rmp_serde::encode::write_named(&mut count, value).map_or(usize::MAX, |()| count.0)
 }
 
-fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     let mut bytes = vec![FORMAT];
     // Writing to memory cannot fail, and core's types have no map keys or numbers that MessagePack lacks.
     #[allow(clippy::expect_used)]
@@ -70,7 +70,7 @@ fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     bytes
 }
 
-fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, CodecError> {
+pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, CodecError> {
     match bytes.split_first() {
         None => Err(CodecError::Empty(what)),
         Some((&FORMAT, body)) => rmp_serde::from_slice(body).map_err(|source| CodecError::Damaged { what, source }),

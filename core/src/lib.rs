@@ -34,6 +34,7 @@ pub mod reply;
 pub mod report;
 pub mod rollout;
 pub mod seen;
+pub mod snapshot;
 pub mod state;
 pub mod time;
 pub mod wait;

@@ -50,6 +50,8 @@ pub struct StepPreview {
     /// How many targets each wave adds.
     pub waves: Vec<usize>,
     pub point_of_no_return: bool,
+    /// Why it has nothing to do, where that is known by now.
+    pub omitted: Option<String>,
 }
 
 /// A gate as it is now.
@@ -156,13 +158,17 @@ impl Look<'_> {
             None => works.into_iter().flat_map(|targets| targets.keys().cloned()).collect(),
         };
         let never = works.into_iter().flat_map(|works| works.values()).find(|work| work.forward.is_over()).map(|work| work.forward.clone());
-        let reachable = self.reachable(step, &targets, never.is_some());
-        match never {
-            Some(WorkState::Omitted { reason }) => self.remark(Severity::Note, Some(step), format!("nothing to do: {reason}"), ""),
-            Some(state) => self.remark(Severity::Problem, Some(step), state.detail(), ""),
-            None => {}
-        }
         let (with, condition) = self.filled(step);
+        let reachable = self.reachable(step, &targets, never.is_some() || condition == Some(false));
+        let omitted = match (never, &step.condition) {
+            (Some(WorkState::Omitted { reason }), _) => Some(reason),
+            (Some(state), _) => {
+                self.remark(Severity::Problem, Some(step), state.detail(), "");
+                None
+            }
+            (None, Some(written)) if condition == Some(false) => Some(format!("its `if` is false: {written}")),
+            (None, _) => None,
+        };
         let waves = rollout.as_ref().map(|rollout| {
             let ends = rollout.strategy.wave_ends(targets.len());
             ends.iter().scan(0, |before, end| Some(end - std::mem::replace(before, *end))).collect()
@@ -187,6 +193,7 @@ impl Look<'_> {
             waves: waves.unwrap_or_default(),
             targets,
             point_of_no_return,
+            omitted,
         }
     }
 
@@ -258,7 +265,7 @@ impl Look<'_> {
                 Opening::Open { .. } => (GateState::Open, "open now".to_owned()),
                 Opening::Closed { evidence, .. } => (GateState::Closed, evidence),
             },
-            Gate::Approval(_) => (GateState::Closed, format!("asked for when it is reached:  mainstay run approve {}", self.run.id)),
+            Gate::Approval(_) => (GateState::Closed, "asked for when it is reached".to_owned()),
             Gate::Declared(declared) => (GateState::Unknown, declared.unknown()),
             Gate::Lease { name } => {
                 let held = self.state.leases.iter().find(|(own, lease)| catalogue::fits(name, own.as_str()) && !lease.held.is_empty());

@@ -95,6 +95,12 @@ impl<'a> Rollout<'a> {
         self.targets.iter().filter(|(_, progress)| matches!(progress, Progress::Failed { .. })).map(|(target, _)| *target)
     }
 
+    /// Whether targets were never begun, and will not be.
+    #[must_use]
+    pub fn has_given_up(&self) -> bool {
+        self.targets.iter().any(|(_, progress)| *progress == Progress::GivenUp)
+    }
+
     /// Whether more has failed than the strategy puts up with.
     #[must_use]
     pub fn is_over_budget(&self) -> bool {

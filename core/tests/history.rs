@@ -4,7 +4,9 @@
 mod rig;
 
 use mainstay_core::state::run::Outcome;
-use mainstay_core::{Actor, AttemptId, Command, Entry, LedgerId, Millis, PlanName, Refusal, Reply, RequestKey, bounds, plan};
+use mainstay_core::{
+    Actor, AttemptId, Command, Entry, LedgerId, MeshTime, Millis, PlanName, Refusal, Reply, RequestKey, State, WallTime, bounds, plan,
+};
 use rig::Rig;
 
 fn look(comment: u32) -> Box<plan::Plan> {
@@ -114,4 +116,17 @@ fn the_audit_log_keeps_no_more_of_a_text_than_it_has_room_for() {
     let last = rig.state.audit.records.back().unwrap();
     assert!(last.what.starts_with("free claim demo token 1.1: üü") && last.what.len() < 1_024, "{} bytes", last.what.len());
     assert_eq!(rig.state.audit.first_broken(), None);
+}
+
+#[test]
+fn a_command_of_a_later_level_waits_until_all_members_know_it() {
+    let mut state = State::default();
+    let entry = |command| Entry { at: MeshTime(1), wall: WallTime(1), by: Actor::Mesh, key: None, command };
+    assert_eq!(state.apply(&entry(Command::FormMesh { mesh: "test".parse().unwrap(), incarnation: 1 })), Reply::Done);
+    let pause = Command::PauseRun { run: "look-1".parse().unwrap(), reason: String::new() };
+    assert!(state.too_early(&pause).is_some(), "it must not get into the log");
+    assert!(matches!(state.apply(&entry(pause.clone())), Reply::Refused(Refusal::Unsupported(_))), "and does nothing where it has");
+    assert_eq!(state.apply(&entry(Command::RaiseFeatureLevel { level: 2 })), Reply::Done);
+    assert_eq!(state.too_early(&pause), None);
+    assert!(matches!(state.apply(&entry(pause)), Reply::Refused(Refusal::NotFound { .. })));
 }

@@ -332,7 +332,14 @@ impl Stage {
         }
         for step in &looked.steps {
             let targets: Vec<String> = step.targets.iter().map(ToString::to_string).collect();
-            self.say(format!("{} ({}) on {}, {} reachable, waves {:?}", step.step.name, step.step.uses, targets.join(" "), step.reachable, step.waves));
+            self.say(format!(
+                "{} ({}) on {}, {} reachable, waves {:?}",
+                step.step.name,
+                step.step.uses,
+                targets.join(" "),
+                step.reachable,
+                step.waves
+            ));
             self.say(format!("  with {}", serde_json::Value::Object(step.with.clone())));
             if let Some(condition) = &step.step.condition {
                 self.say(format!("  if {condition}: {:?}", step.condition));

@@ -45,6 +45,7 @@ words! {
     link_state, v1::LinkState, "LINK_STATE_", "Word of a link's state.";
     severity, v1::Severity, "SEVERITY_", "Word of how much a remark matters.";
     artifact_kind, v1::ArtifactKind, "ARTIFACT_KIND_", "Word of what an artifact is for.";
+    wait_kind, v1::WaitKind, "WAIT_KIND_", "Word of why something waits.";
     cancel, v1::Cancel, "CANCEL_", "Word of why an attempt is to stop.";
 }
 

@@ -32,7 +32,7 @@ pub struct Secret(Zeroizing<String>);
 /// Why there is no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
-    #[error("its secret cannot be read from {}: {cause}", path.display())]
+    #[error("its secret cannot be read: {cause} (file {})", path.display())]
     File { path: PathBuf, cause: String },
     #[error("its secret is in the variable {0}, which this agent does not have")]
     NoVariable(String),
@@ -132,7 +132,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("password");
         let (secrets, reference) = (Secrets::default(), SecretRef::File(path.clone()));
-        assert!(secrets.read(&reference).unwrap_err().to_string().ends_with("password: No such file or directory"));
+        assert!(secrets.read(&reference).unwrap_err().to_string().starts_with("its secret cannot be read: No such file or directory (file "));
         std::fs::write(&path, "first word\r\n").unwrap();
         assert_eq!(secrets.read(&reference).unwrap().reveal(), "first word");
         std::fs::write(&path, "second word").unwrap();

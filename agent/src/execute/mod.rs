@@ -164,6 +164,8 @@ impl Context {
     fn connection(&self, kind: &str, of: &[ConnectionKind], named: Option<&str>) -> Result<&Connection, StepError> {
         let refused = |why: String| StepError::refused(format!("{kind}: {why}"));
         let first = of.first().map_or("", |kind| kind.as_str());
+        // Where the target is a connection, what the parameters say was the pattern that found it.
+        let named = if self.labels.connection.is_some() { None } else { named };
         let parsed = named.map(str::parse::<ConnectionName>).transpose().map_err(|error| refused(error.to_string()))?;
         let Some(name) = self.labels.connection.as_ref().or(parsed.as_ref()) else {
             return Err(refused(format!("it is done through a connection, and none is named: connection = a name of kind {first}")));

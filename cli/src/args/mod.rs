@@ -1,9 +1,12 @@
 //! The command line: verbs, nouns and flags, as clap sees them. Values are checked for their form here, and
 //! for their meaning by the mesh.
 
+pub mod connection;
 pub mod context;
 pub mod identity;
+pub mod inputs;
 pub mod lease;
+pub mod mesh;
 pub mod node;
 pub mod plan;
 pub mod run;
@@ -73,11 +76,14 @@ pub enum Verb {
     /// Members of the coordinator group
     #[command(subcommand)]
     Member(node::Member),
-    /// Runs: start them, watch them, read their reports
+    /// The mesh's own state: a snapshot of it, and beginning again from one
+    #[command(subcommand)]
+    Mesh(mesh::Mesh),
+    /// Runs: start them, watch them, steer them, read their reports
     #[command(subcommand)]
     Run(run::Run),
-    /// For what a run waits, in words
-    #[command(after_help = "Example:\n  mainstay why daily-1")]
+    /// For what a run waits, what needs a person first; of an ended run, what did not come off
+    #[command(after_help = "Examples:\n  mainstay why daily-1\n  mainstay why daily-1 -o json | jq .waits[].kind")]
     Why {
         /// Run, for example daily-1
         run: String,
@@ -88,9 +94,12 @@ pub enum Verb {
     /// Leases: run a command under one, see who holds what
     #[command(subcommand)]
     Lease(lease::Lease),
-    /// Plans: apply, check and read them
+    /// Plans: preview, apply, compare and read them
     #[command(subcommand)]
     Plan(plan::Plan),
+    /// Outside systems that agents have a way to
+    #[command(subcommand)]
+    Connection(connection::Connection),
     /// Step kinds and their parameters; needs no mesh
     #[command(after_help = "Examples:\n  mainstay steps\n  mainstay steps http.check")]
     Steps {

@@ -1,21 +1,30 @@
 //! `mainstay plan`.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+
+use super::inputs::Inputs;
 
 #[derive(Debug, Subcommand)]
 pub enum Plan {
-    /// Plans of the mesh
+    /// Plans of the mesh, when each runs next, and how its last run went
     #[command(after_help = "Example:\n  mainstay plan list")]
     List,
     /// Source of a plan
-    #[command(after_help = "Example:\n  mainstay plan show daily > daily.yaml")]
+    #[command(after_help = "Examples:\n  mainstay plan show daily > daily.yaml\n  mainstay plan show daily --revisions")]
     Show {
         /// Name of the plan
         name: String,
         /// Revision; the current one if left out
         #[arg(long, default_value_t = 0, hide_default_value = true)]
         revision: u32,
+        /// Its revisions in place of the source: who applied which, and when
+        #[arg(long, conflicts_with = "revision")]
+        revisions: bool,
     },
+    /// What a run would do, where, in which order, and what is in its way; changes nothing
+    Preview(Preview),
+    /// What differs between two revisions of a plan, or between a file and the mesh
+    Diff(Diff),
     /// Check a plan and store it as a new revision
     #[command(after_help = "Examples:\n  mainstay plan apply -f weekly.yaml\n  cat weekly.yaml | mainstay plan apply -f - --dry-run")]
     Apply {
@@ -38,4 +47,87 @@ pub enum Plan {
         after_help = "Example:\n  mainstay plan schema > maintenanceplan.v1alpha1.json\n\nIn a plan:\n  # yaml-language-server: $schema=maintenanceplan.v1alpha1.json"
     )]
     Schema,
+    /// Keep a plan's schedules from starting runs
+    #[command(
+        after_help = "Examples:\n  mainstay plan suspend weekly --reason \"the move, OPS-31\"\n  mainstay plan suspend weekly --reason test --dry-run\n\nRuns that go on go on, and a run can be started by hand."
+    )]
+    Suspend {
+        /// Name of the plan
+        name: String,
+        /// Why; `plan list` shows it
+        #[arg(long)]
+        reason: String,
+        /// Only say what would happen
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Let a plan's schedules start runs again
+    #[command(after_help = "Example:\n  mainstay plan resume weekly\n\nWhat was due in the meantime is not made up for.")]
+    Resume {
+        /// Name of the plan
+        name: String,
+        /// Only say what would happen
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Remove a plan, with all its revisions; one that came with the program is in force again
+    #[command(
+        after_help = "Examples:\n  mainstay plan remove weekly --dry-run\n  mainstay plan remove weekly\n\nIts runs must have ended; their reports stay."
+    )]
+    Remove {
+        /// Name of the plan
+        name: String,
+        /// Only say what would happen
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// A plan of the mesh, or a file.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Source {
+    /// Name of a plan of the mesh
+    pub name: Option<String>,
+    /// File with a plan, applied or not; - for standard input
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    pub file: Option<String>,
+}
+
+const PREVIEW: &str = "Examples:
+  mainstay plan preview reboot
+  mainstay plan preview deploy --set service=shop/web --set image=shop/web:2.4.1
+  mainstay plan preview -f weekly.yaml --values prod.yaml
+
+Exit status: 0 if a run could start and come to its end as things are now, also
+if it would have to wait; 1 if something would keep it from that (✖)";
+
+#[derive(Debug, Args)]
+#[command(after_help = PREVIEW)]
+pub struct Preview {
+    #[command(flatten)]
+    pub source: Source,
+    /// Revision of the plan; the current one if left out
+    #[arg(long, default_value_t = 0, hide_default_value = true, conflicts_with = "file")]
+    pub revision: u32,
+    #[command(flatten)]
+    pub inputs: Inputs,
+}
+
+const DIFF: &str = "Examples:
+  mainstay plan diff -f weekly.yaml               what applying the file would change
+  mainstay plan diff -f weekly.yaml --revision 3  the same, from revision 3 on
+  mainstay plan diff weekly                       what the newest revision changed
+  mainstay plan diff weekly --revision 3          what has changed since revision 3
+
+Exit status: 0 if they are the same, 1 if they differ";
+
+#[derive(Debug, Args)]
+#[command(after_help = DIFF)]
+pub struct Diff {
+    #[command(flatten)]
+    pub source: Source,
+    /// Revision to compare with; the current one for a file, else the one before
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    pub revision: u32,
 }

@@ -14,11 +14,12 @@ pub fn json(message: &impl Serialize) -> Result<String, CliError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use mainstay_proto::v1::{
-        AuditRecord, Finding, Lease, LeaseHolder, LeaseKind, LeaseSpec, LinkState, ListAuditResponse, Node, Plan, StartRunResponse, Verdict, Wait,
-        WhyResponse,
+        ApplyPlanResponse, AuditRecord, AwaitedStep, Finding, Lease, LeaseHolder, LeaseKind, LeaseSpec, LinkState, ListAuditResponse, Node, Plan,
+        StartRunResponse, Verdict, Wait, WaitKind, WantedApproval, WhyResponse,
     };
     use serde_json::{Value, json};
 
+    use super::super::plan::preview::tests::deploy;
     use super::super::report::tests::day;
     use super::*;
 
@@ -37,6 +38,7 @@ mod tests {
             attributes: [("pid".to_owned(), "7".to_owned())].into(),
         };
         let run = day();
+        let approval = WantedApproval { steps: vec![AwaitedStep { name: "switch".into(), ..AwaitedStep::default() }], ..WantedApproval::default() };
         let all = json!({
             "node": value(&Node { cluster: "local".into(), name: "a1".into(), link: LinkState::Up.into(), host: true, kinds: vec!["wait".into()], ..Node::default() }),
             "lease": value(&Lease { name: "demo".into(), spec: Some(LeaseSpec { slots: 1, ttl_ms: 30_000, kind: LeaseKind::Ttl.into() }), held: vec![holder], waiting: vec![] }),
@@ -44,8 +46,10 @@ mod tests {
             "plan": value(&Plan { name: "daily".into(), revision: 1, bundled: true, ..Plan::default() }),
             "audit": value(&ListAuditResponse { records: vec![AuditRecord { number: 1, ..AuditRecord::default() }], intact: true }),
             "start": value(&StartRunResponse { run: "daily-1".into() }),
-            "why": value(&WhyResponse { run: None, waits: vec![Wait { step: "logs".into(), ..Wait::default() }] }),
+            "why": value(&WhyResponse { waits: vec![Wait { step: "logs".into(), kind: WaitKind::Approval.into(), approval: Some(approval), ..Wait::default() }], ..WhyResponse::default() }),
             "run": value(&run),
+            "preview": value(&deploy()),
+            "applied": value(&ApplyPlanResponse { name: "daily".into(), revision: 2, changed: true }),
         });
         insta::assert_snapshot!(serde_json::to_string_pretty(&all).unwrap());
     }

@@ -8,7 +8,7 @@ use mainstay_proto::v1::{OutputLine, Run, Verdict, Work, WorkState};
 
 use super::layout::{harmless, shorten};
 use super::terminal::{Terminal, Tone};
-use super::{units, verdict};
+use super::{names, units, verdict};
 use crate::host;
 
 /// Active steps shown at once; a run on a thousand nodes does not scroll the screen away.
@@ -27,6 +27,7 @@ struct Drawn {
     bar: ProgressBar,
     active: BTreeMap<(String, String), ProgressBar>,
     lines: BTreeMap<(String, String), String>,
+    waits: Option<ProgressBar>,
 }
 
 impl Progress {
@@ -37,7 +38,7 @@ impl Progress {
             let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
             let bar = all.add(ProgressBar::new(0).with_style(style("{msg:.bold}  {bar:24}  {pos}/{len} steps · {elapsed}")));
             bar.enable_steady_tick(TICK);
-            Drawn { all, bar, active: BTreeMap::new(), lines: BTreeMap::new() }
+            Drawn { all, bar, active: BTreeMap::new(), lines: BTreeMap::new(), waits: None }
         });
         Progress { terminal: if quiet { Terminal::PIPE } else { terminal }, drawn, states: BTreeMap::new() }
     }
@@ -63,6 +64,15 @@ impl Progress {
         text
     }
 
+    /// For what the run waits, while nothing moves.
+    pub fn waits(&mut self, words: &str) {
+        if let Some(drawn) = &mut self.drawn {
+            let bar = drawn.waits.get_or_insert_with(|| drawn.all.add(ProgressBar::new_spinner().with_style(style("  · {msg}"))));
+            bar.set_message(shorten(&format!("waits: {}", harmless(words)), self.terminal.width.unwrap_or(80).saturating_sub(6)));
+            bar.tick();
+        }
+    }
+
     /// A line that a step printed.
     pub fn line(&mut self, line: &OutputLine) {
         if let Some(drawn) = &mut self.drawn {
@@ -81,6 +91,9 @@ impl Progress {
             for bar in drawn.active.values() {
                 bar.finish_and_clear();
             }
+            if let Some(bar) = &drawn.waits {
+                bar.finish_and_clear();
+            }
             drawn.bar.finish_and_clear();
             // The screen is cleared for looks only.
             let _ = drawn.all.clear();
@@ -96,6 +109,9 @@ impl Drop for Progress {
 
 impl Drawn {
     fn update(&mut self, run: &Run, terminal: Terminal) {
+        if let Some(bar) = self.waits.take() {
+            bar.finish_and_clear();
+        }
         self.bar.set_length(run.work_total.into());
         self.bar.set_position(run.work_over.into());
         self.bar.set_message(run.id.clone());
@@ -116,7 +132,7 @@ impl Drawn {
             });
             let newest = self.lines.get(&key(work)).map_or(String::new(), |line| format!("  {line}"));
             let room = terminal.width.unwrap_or(80).saturating_sub(12);
-            bar.set_message(shorten(&format!("{} on {}{newest}", work.step, work.target), room));
+            bar.set_message(shorten(&format!("{} on {}{newest}", work.step, names::place(&work.kind, &work.target)), room));
         }
     }
 }
@@ -132,7 +148,7 @@ fn key(work: &Work) -> (String, String) {
 
 /// `resources on local/a1: ✔ succeeded, ▲ warning (0.9 s)`
 fn change(work: &Work) -> String {
-    let mut text = format!("{} on {}: {}", work.step, work.target, verdict::work(work.state()).text());
+    let mut text = format!("{} on {}: {}", work.step, names::place(&work.kind, &work.target), verdict::work(work.state()).text());
     if !matches!(work.verdict(), Verdict::Unspecified) && work.state() == WorkState::Succeeded {
         text += &format!(", {}", verdict::verdict(work.verdict()).text());
     }

@@ -232,7 +232,7 @@ fn skipped(rows: &[Row], options: Options) -> String {
         let first = columns.line(terminal, &lines.next().unwrap_or_default(), row, options);
         text += &format!("  {}  {first}\n", terminal.paint(mark.tone, &pad(&mark.text(), MARK)));
         text.extend(lines.map(|line| format!("{margin}{line}\n")));
-        if let Some(hint) = row.hint().filter(|_| options.all || !terminal.is_terminal()) {
+        if let Some(hint) = row.hint().filter(|_| options.all || row.is_omitted() || !terminal.is_terminal()) {
             let lines = wrap(&harmless(&format!("→ {hint}")), terminal.width.map(|width| width.saturating_sub(MARK + 4)));
             text.extend(lines.iter().map(|line| format!("{margin}{}\n", terminal.paint(Tone::Quiet, line))));
         }

@@ -1,14 +1,15 @@
-//! Runs: the list of them, one with its steps, and for what one waits.
+//! Runs: the list of them, and one with its steps.
 
 use jiff::tz::TimeZone;
 use mainstay_core::WallTime;
-use mainstay_proto::v1::{Run, RunState, Verdict, Wait, WhyResponse, Work, WorkState};
+use mainstay_proto::v1::{Run, Verdict, Work, WorkState};
 use mainstay_proto::words::Word;
 
-use super::layout::{harmless, pad, width, wrap};
+use super::layout::harmless;
+use super::page::Page;
 use super::table::{Entry, Table};
 use super::terminal::{Terminal, Tone};
-use super::{time, units, verdict};
+use super::{names, time, units, values, verdict};
 
 /// `mainstay run list`
 #[must_use]
@@ -48,12 +49,58 @@ pub fn show(run: &Run, terminal: Terminal, now: WallTime, zone: &TimeZone) -> St
     if !run.abort_reason.is_empty() {
         parts.push(format!("aborted: {}", harmless(&run.abort_reason)));
     }
-    let head = format!("{} · {}", run.id, parts.join(" · "));
+    let head = format!("{} · {}\n{}", run.id, parts.join(" · "), said(run, terminal, now));
     let mut table = Table::new(terminal, &["step", "kind", "target", "state", "tries", "took", "why"]).wrapping(&[6]).indented(2);
     for work in &run.work {
         table.row(row(work));
     }
-    format!("{head}\n\n{}", table.render())
+    format!("{head}\n{}", table.render())
+}
+
+/// What people have said about it.
+fn said(run: &Run, terminal: Terminal, now: WallTime) -> String {
+    let mut page = Page::new(terminal);
+    if !run.paused_by.is_empty() {
+        let reason = if run.pause_reason.is_empty() { String::new() } else { format!(": {}", run.pause_reason) };
+        page.line(2, Tone::Warning, &format!("‖ paused by {}{reason}", run.paused_by));
+    }
+    if !run.without_calendar.is_empty() {
+        page.line(2, Tone::Warning, &format!("▲ windows and freezes do not count for it: {}", run.without_calendar));
+    }
+    for approval in &run.approvals {
+        let (symbol, word) = if approval.denied { ("✖", "denied") } else { ("✔", "approved") };
+        let what = match (approval.step.as_str(), approval.wave) {
+            ("", 0) => "the run".to_owned(),
+            ("", wave) => format!("wave {wave}"),
+            (step, 0) => format!("step {step}"),
+            (step, wave) => format!("step {step}, wave {wave}"),
+        };
+        let reason = if approval.reason.is_empty() { String::new() } else { format!(": {}", approval.reason) };
+        page.line(2, Tone::Plain, &format!("{symbol} {what} {word} by {} {}{reason}", approval.by, time::ago(approval.unix_ms, now)));
+    }
+    page.finish()
+}
+
+/// What the steps hand on to later ones.
+#[must_use]
+pub fn outputs(run: &Run, terminal: Terminal) -> String {
+    let mut page = Page::new(terminal);
+    for work in &run.work {
+        let last = work.attempts.iter().filter(|attempt| !attempt.undo).max_by_key(|attempt| attempt.number);
+        let Some(report) = last.and_then(|attempt| attempt.outcome.as_ref()?.report.as_ref()).filter(|report| !report.outputs.is_empty()) else {
+            continue;
+        };
+        let outputs: Vec<String> = report.outputs.iter().map(|(name, value)| format!("{name} = {}", values::short_json(value))).collect();
+        page.labelled(
+            4,
+            2,
+            (&format!("{} on {}  ", work.step, names::place(&work.kind, &work.target)), Tone::Plain),
+            Tone::Plain,
+            &outputs.join(" · "),
+        );
+    }
+    let text = page.finish();
+    if text.is_empty() { text } else { format!("  outputs\n{text}\n") }
 }
 
 fn row(work: &Work) -> Vec<Entry> {
@@ -68,7 +115,7 @@ fn row(work: &Work) -> Vec<Entry> {
     vec![
         work.step.as_str().into(),
         work.kind.as_str().into(),
-        work.target.as_str().into(),
+        names::place(&work.kind, &work.target).into(),
         verdict::work(work.state()).into(),
         if tries > 1 { tries.to_string().into() } else { "".into() },
         if took > 0 { units::duration_ms(took).into() } else { "".into() },
@@ -76,54 +123,10 @@ fn row(work: &Work) -> Vec<Entry> {
     ]
 }
 
-/// `mainstay why RUN`: who waits, how long already, for what, and what happens then.
-#[must_use]
-pub fn why(answer: &WhyResponse, terminal: Terminal, now: WallTime, zone: &TimeZone) -> String {
-    let Some(run) = &answer.run else { return "the mesh gave no run\n".to_owned() };
-    let started = format!("started {} by {}", time::local(run.started_unix_ms, now, zone), harmless(&run.started_by));
-    let head = format!("{} · {} of {} steps done · {started}", terminal.paint(Tone::Strong, &run.id), run.work_over, run.work_total);
-    if !matches!(run.state(), RunState::Running | RunState::Undoing) {
-        let mark = verdict::run(run.state());
-        return format!("{head} · {}\n\n  it waits for nothing: it has ended\n", terminal.paint(mark.tone, &mark.text()));
-    }
-    if answer.waits.is_empty() {
-        return format!("{head}\n\n  it waits for nothing: its steps are being carried out\n");
-    }
-    let names: Vec<String> = answer.waits.iter().map(name).collect();
-    let most = names.iter().map(|name| width(name)).max().unwrap_or(0);
-    let mut text = format!("{head}\n\n");
-    for (wait, name) in answer.waits.iter().zip(&names) {
-        let waited = format!("waiting {}", units::duration_ms(wait.waited_ms));
-        let margin = most + 4;
-        let lines = wrap(&harmless(&wait.reason), terminal.width.map(|width| width.saturating_sub(margin + 18)));
-        for (i, line) in lines.iter().enumerate() {
-            let front = if i == 0 { format!("  {}  {}", pad(name, most), pad(&waited, 16)) } else { " ".repeat(margin + 16) };
-            text += &format!("{front}  {line}\n");
-        }
-        if let Some(then) = then(wait) {
-            let lines = wrap(&harmless(&then), terminal.width.map(|width| width.saturating_sub(margin + 18)));
-            text.extend(lines.iter().map(|line| format!("{}{}\n", " ".repeat(margin + 18), terminal.paint(Tone::Quiet, line))));
-        }
-    }
-    text
-}
-
-fn name(wait: &Wait) -> String {
-    format!("{}{} on {}", if wait.undo { "undo of " } else { "" }, wait.step, wait.target)
-}
-
-fn then(wait: &Wait) -> Option<String> {
-    let then = wait.then.strip_prefix("then ").unwrap_or(&wait.then);
-    match (wait.remaining_ms, then) {
-        (0, "") => None,
-        (0, then) => Some(format!("then {then}")),
-        (left, "") => Some(format!("at most {} more", units::duration_ms(left))),
-        (left, then) => Some(format!("at most {} more, then {then}", units::duration_ms(left))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use mainstay_proto::v1::RunState;
+
     use super::super::layout;
     use super::super::report::tests::day;
     use super::*;
@@ -147,25 +150,39 @@ mod tests {
     }
 
     #[test]
-    fn why_says_for_what_and_what_happens_then() {
-        let wait = Wait {
-            step: "drain".into(),
-            target: "local/a2".into(),
-            reason: "local/a2 is not linked".into(),
-            waited_ms: 252_000,
-            remaining_ms: 348_000,
-            then: "then it counts as unreachable".into(),
-            ..Wait::default()
+    fn outputs_are_shown_as_they_are_read() {
+        let report = mainstay_proto::v1::Report {
+            outputs: [("lag".to_owned(), "3".to_owned()), ("version".to_owned(), "\"16.4\"".to_owned())].into(),
+            ..Default::default()
         };
-        let run = Run { state: RunState::Running.into(), started_unix_ms: NOW.0, started_by: "operator/ana".into(), work_over: 1, ..day() };
-        let answer = WhyResponse { run: Some(run), waits: vec![wait] };
-        let text = why(&answer, Terminal { width: Some(100), colour: false }, NOW, &TimeZone::UTC);
+        let outcome = mainstay_proto::v1::Outcome { report: Some(report), ..Default::default() };
+        let attempt = mainstay_proto::v1::Attempt { outcome: Some(outcome), ..Default::default() };
+        let work = Work {
+            step: "look".into(),
+            kind: "postgres.check".into(),
+            target: "connection:orders-db".into(),
+            attempts: vec![attempt],
+            ..Work::default()
+        };
         assert_eq!(
-            text,
-            "daily-1 · 1 of 4 steps done · started 12:00:00 by operator/ana\n\n  \
-             drain on local/a2  waiting 4m12s     local/a2 is not linked\n                                       \
-             at most 5m48s more, then it counts as unreachable\n"
+            outputs(&Run { work: vec![work], ..Run::default() }, Terminal::PIPE),
+            "  outputs\n    look on orders-db  lag = 3 · version = \"16.4\"\n\n"
         );
+        assert_eq!(outputs(&Run::default(), Terminal::PIPE), "");
+    }
+
+    #[test]
+    fn what_people_said_is_shown_with_the_run() {
+        let approval = mainstay_proto::v1::Approval {
+            step: "switch".into(),
+            by: "operator/jo".into(),
+            unix_ms: NOW.0 - 240_000,
+            reason: "OPS-12".into(),
+            ..Default::default()
+        };
+        let run = Run { approvals: vec![approval], paused_by: "operator/ana".into(), ..day() };
+        let text = show(&run, Terminal::PIPE, NOW, &TimeZone::UTC);
+        assert!(text.contains("\n  ‖ paused by operator/ana\n  ✔ step switch approved by operator/jo 4m ago: OPS-12\n\n"), "{text}");
     }
 
     #[test]

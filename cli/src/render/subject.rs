@@ -40,9 +40,58 @@ pub fn parts(check: &Check) -> (String, &str) {
         "tls.daysLeft" => "certificate",
         "tls.chain" => "TLS",
         "http" if !of.is_empty() => "",
-        other => return (in_words(other), of),
+        "http.daysLeft" => "certificate of",
+        id => match server_noun(id, !of.is_empty()) {
+            Some(noun) => noun,
+            None => return (in_words(id), of),
+        },
     };
     (noun.to_owned(), of)
+}
+
+/// What is looked at in a server: alone, and in front of what it is of.
+fn server_noun(id: &str, of: bool) -> Option<&'static str> {
+    let (alone, before) = match id {
+        "postgres.reachable" => ("PostgreSQL", "PostgreSQL"),
+        "postgres.version" => ("PostgreSQL version", "PostgreSQL version"),
+        "postgres.connections" => ("PostgreSQL connections", "connections of"),
+        "postgres.longTransactions" => ("oldest transaction", "oldest transaction of"),
+        "postgres.preparedTransactions" => ("prepared transactions", "prepared transactions of"),
+        "postgres.transactionAge" => ("transaction ids", "transaction ids of"),
+        "postgres.multixactAge" => ("multixact ids", "multixact ids of"),
+        "postgres.size" => ("size of databases", "size of"),
+        "postgres.deadTuples" => ("dead rows", "dead rows in"),
+        "postgres.bloat" => ("bloat", "bloat in"),
+        "postgres.archive" => ("WAL archive", "WAL archive"),
+        "postgres.replication.standbys" => ("standbys", "standbys of"),
+        "postgres.replication.slot" => ("replication slots", "replication slot"),
+        "postgres.replication.receiver" => ("link to the primary", "link to"),
+        "postgres.replication.replay" => ("replay", "replay of"),
+        "postgres.replication.lag" | "postgres.replication.lagBytes" => ("replication lag", "standby"),
+        "redis.ping" | "redis.info" => ("Redis", "Redis"),
+        "redis.version" => ("Redis version", "Redis version"),
+        "redis.memory" => ("Redis memory", "Redis memory"),
+        "redis.fragmentation" => ("Redis memory fragmentation", "Redis memory fragmentation"),
+        "redis.evictions" => ("Redis evictions", "Redis evictions"),
+        "redis.clients" => ("Redis clients", "Redis clients"),
+        "redis.clients.blocked" => ("blocked Redis clients", "blocked Redis clients"),
+        "redis.clients.rejected" => ("rejected Redis clients", "rejected Redis clients"),
+        "redis.replication.replicas" => ("Redis replicas", "Redis replicas of"),
+        "redis.replication.link" => ("Redis replication", "Redis replica"),
+        "redis.replication.lag" | "redis.replication.lagBytes" => ("Redis replication lag", "Redis replica"),
+        "redis.persistence.snapshot" => ("Redis snapshot", "Redis snapshot"),
+        "redis.persistence.age" => ("age of the Redis snapshot", "age of the Redis snapshot"),
+        "redis.persistence.appendOnly" => ("Redis append-only file", "Redis append-only file"),
+        "redis.persistence.loading" => ("Redis", "Redis"),
+        "prometheus.reachable" => ("Prometheus", "Prometheus"),
+        "prometheus.up" => ("scraped targets", "target"),
+        "prometheus.query" => ("Prometheus query", ""),
+        "prometheus.query.series" => ("number of series", "series of"),
+        "prometheus.query.warnings" => ("warnings of Prometheus", "warnings of Prometheus about"),
+        "prometheus.query.lint" => ("the query", "the query"),
+        _ => return None,
+    };
+    Some(if of { before } else { alone })
 }
 
 /// Subject and message as one sentence: `disk /var is 96 % full, 1.1 GiB left`.
@@ -53,8 +102,9 @@ pub fn sentence(check: &Check) -> String {
     let link = match check.id.as_str() {
         "disk.used" if starts_with_digit => " is ",
         "disk.readOnly" => " is ",
+        "prometheus.up" if message.starts_with("down") || message.starts_with("up") => " is ",
         "service" if message.starts_with("not running") || message.starts_with("running") => " is ",
-        "tls.daysLeft" if ["ends ", "expired ", "not valid "].iter().any(|word| message.starts_with(word)) => " ",
+        "tls.daysLeft" | "http.daysLeft" if ["ends ", "expired ", "not valid "].iter().any(|word| message.starts_with(word)) => " ",
         // The message names what happened, and how often.
         id if id.starts_with("kernel.") && starts_with_digit => return message.to_owned(),
         _ => ": ",
@@ -105,6 +155,13 @@ mod tests {
             (check("kernel.outOfMemory", "", "none in the last 24h"), "out of memory: none in the last 24h"),
             (check("http", "https://shop.example/health", "HTTP 503 in 4 ms"), "https://shop.example/health: HTTP 503 in 4 ms"),
             (check("logs.errors", "", "no log files in the usual places"), "logs: no log files in the usual places"),
+            (check("postgres.reachable", "", "no answer within 10s"), "PostgreSQL: no answer within 10s"),
+            (check("postgres.replication.lag", "walreceiver", "42 s behind"), "standby walreceiver: 42 s behind"),
+            (check("postgres.deadTuples", "orders", "31 % of public.items"), "dead rows in orders: 31 % of public.items"),
+            (check("redis.persistence.snapshot", "", "the last snapshot failed (err)"), "Redis snapshot: the last snapshot failed (err)"),
+            (check("prometheus.up", "node web:9100", "down"), "target node web:9100 is down"),
+            (check("prometheus.query", "error ratio", "4 %"), "error ratio: 4 %"),
+            (check("http.daysLeft", "shop.example:443", "ends in 3 days"), "certificate of shop.example:443 ends in 3 days"),
             (check("certRotation.daysLeft", "x", ""), "cert rotation days left x"),
         ];
         for (check, text) in cases {

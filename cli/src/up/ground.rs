@@ -14,9 +14,9 @@ use mainstay_core::{MemberId, Millis};
 use mainstay_proto::v1;
 use tokio::process::Command;
 
-use super::identity::{Authority, OPERATOR};
 use super::layout::Layout;
-use super::record::{Coordinator, Record, address};
+use super::record::{Coordinator, MESH, Record, address};
+use crate::authority::Authority;
 use crate::error::CliError;
 use crate::host;
 
@@ -37,6 +37,15 @@ allow = [\"lease.hold\"]
 # [[policy.exec]]
 # command = [\"/usr/bin/logger\", \"**\"]
 ";
+
+/// The operator that `up` makes; an admin.
+const OPERATOR: &str = "local";
+
+/// The authority of a mesh on this machine, made at the first time.
+pub fn authority(layout: &Layout) -> Result<Authority, CliError> {
+    let mesh = MESH.parse().map_err(|error: mainstay_core::id::NameError| CliError::failed(error.to_string()))?;
+    Authority::open(&layout.ca(), &mesh)
+}
 
 /// One child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +75,7 @@ struct AgentSettings {
 impl Ground {
     /// Lays out the directory: authority, policy, and the operator's identity, signed by the first member.
     pub fn prepare(layout: Layout, record: Record, settings: Option<&Path>) -> Result<Ground, CliError> {
-        let authority = Authority::open(&layout)?;
+        let authority = authority(&layout)?;
         let programs = host::program_dir().map_err(|error| CliError::failed(format!("the place of this program cannot be found: {error}")))?;
         for program in ["mainstay-coordinator", "mainstay-agent"] {
             if !files::exists(&programs.join(program)) {
@@ -82,7 +91,7 @@ impl Ground {
         let first = record.coordinators.first().ok_or_else(|| CliError::usage("a mesh needs a member"))?;
         let dir = layout.part(&first.name);
         authority.provision(&dir, &first.name, member_id(first)?)?;
-        let operator = authority.operator(&layout, &dir)?;
+        let operator = authority.operator(OPERATOR, &layout.operator(), &dir)?;
         let identity = ClientIdentity::new(operator).map_err(|error| CliError::failed(format!("the operator's certificate: {error}")))?;
         let mesh = Mesh::new(record.member_addresses(), identity);
         Ok(Ground { layout, authority, record: Mutex::new(record), programs, settings, mesh })

@@ -4,7 +4,6 @@
 //! left behind. What is in the directory is gone on with; nothing outside of it is touched.
 
 pub mod ground;
-pub mod identity;
 pub mod layout;
 pub mod log;
 pub mod ports;
@@ -30,7 +29,7 @@ use crate::mesh_finder;
 use crate::render::progress::Waiting;
 use crate::render::{Terminal, units};
 use crate::verbs::Screen;
-use crate::verbs::run::{self, Follow};
+use crate::verbs::run::follow::{Follow, follow};
 use ground::{Ground, Part};
 use layout::Layout;
 use ports::Ports;
@@ -131,7 +130,7 @@ async fn serve(ground: &Arc<Ground>, children: &[Kept], args: &args::up::Up, sho
 async fn first_run(ground: &Ground, plan: &str, screen: Screen) -> Result<Exit, CliError> {
     let request = StartRunRequest { plan: plan.to_owned(), ..StartRunRequest::default() };
     let started = ground.mesh().start_run(request).await?;
-    run::follow(ground.mesh(), &started.run, Follow { screen, quiet: false }).await
+    follow(ground.mesh(), &started.run, Follow { screen, quiet: false }).await
 }
 
 /// Agents first, so that they can still report what they have done; then the members.

@@ -10,7 +10,10 @@ use super::{Screen, now};
 use crate::args;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::render::{Table, Terminal, Tone, time, units};
+use crate::render::{Table, Terminal, Tone, names, time, units};
+
+/// What stands before a run that holds a lease.
+const RUN: &str = "run/";
 
 pub async fn lease(verb: &args::lease::Lease, mesh: &Mesh, screen: Screen) -> Result<Exit, CliError> {
     use args::lease::Lease as Verb;
@@ -61,10 +64,8 @@ fn list(leases: &[Lease], terminal: Terminal, now: WallTime) -> String {
         let spec = lease.spec.unwrap_or_default();
         let first = lease.held.first();
         let others = lease.held.len().saturating_sub(1);
-        let holder = first.map_or_else(
-            || "–".to_owned(),
-            |holder| if others > 0 { format!("{} and {others} more", holder.identity) } else { holder.identity.clone() },
-        );
+        let holder =
+            first.map_or_else(|| "–".to_owned(), |holder| if others > 0 { format!("{} and {others} more", who(holder)) } else { who(holder) });
         table.row(vec![
             lease.name.as_str().into(),
             kind(&spec).into(),
@@ -76,6 +77,18 @@ fn list(leases: &[Lease], terminal: Terminal, now: WallTime) -> String {
         ]);
     }
     table.render()
+}
+
+/// The holder; of a run, which step on which target.
+fn who(holder: &LeaseHolder) -> String {
+    if !holder.identity.starts_with(RUN) {
+        return holder.identity.clone();
+    }
+    match (holder.attributes.get("step"), holder.attributes.get("target").map(|target| names::place("", target))) {
+        (Some(step), None | Some("once")) => format!("{}, {step}", holder.identity),
+        (Some(step), Some(target)) => format!("{}, {step} on {target}", holder.identity),
+        _ => holder.identity.clone(),
+    }
 }
 
 fn kind(spec: &LeaseSpec) -> String {
@@ -90,18 +103,16 @@ fn page(lease: &Lease, terminal: Terminal, now: WallTime) -> String {
     let head = format!("{} · {} · {} of {} held", terminal.paint(Tone::Strong, &lease.name), kind(&spec), lease.held.len(), spec.slots.max(1));
     let mut table = Table::new(terminal, &["", "who", "since", "token", "attributes"]).wrapping(&[1, 4]).indented(2);
     let row = |place: String, holder: &LeaseHolder| {
-        let attributes: Vec<String> = holder.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        vec![
-            place.into(),
-            holder.identity.as_str().into(),
-            time::ago(holder.since_unix_ms, now).into(),
-            holder.token.as_str().into(),
-            attributes.join(" ").into(),
-        ]
+        let of_run = |name: &str| holder.identity.starts_with(RUN) && (name == "step" || name == "target");
+        let attributes: Vec<String> =
+            holder.attributes.iter().filter(|(name, _)| !of_run(name)).map(|(name, value)| format!("{name}={value}")).collect();
+        vec![place.into(), who(holder).into(), time::ago(holder.since_unix_ms, now).into(), holder.token.as_str().into(), attributes.join(" ").into()]
     };
     lease.held.iter().for_each(|holder| table.row(row("holds it".to_owned(), holder)));
     lease.waiting.iter().enumerate().for_each(|(place, waiter)| table.row(row(format!("waits, {}", place + 1), waiter)));
-    format!("{head}\n\n{}", table.render())
+    let runs: Vec<&str> = lease.held.iter().filter_map(|holder| holder.identity.strip_prefix(RUN)).collect();
+    let why: String = runs.iter().take(3).map(|run| format!("\n  → mainstay why {run}\n")).collect();
+    format!("{head}\n\n{}{why}", table.render())
 }
 
 #[cfg(test)]
@@ -137,6 +148,18 @@ mod tests {
         let text = page(&lease, Terminal::PIPE, WallTime(241_000));
         assert!(text.starts_with("deploy/shop · ttl 30.0 s · 1 of 2 held\n\n"), "{text}");
         assert!(text.contains("  holds it  operator/ana  4m ago  1.7    pid=7\n  waits, 1  operator/jo   4m ago         pid=7\n"), "{text}");
+    }
+
+    #[test]
+    fn a_run_that_holds_it_says_with_which_step() {
+        let attributes = [("step".to_owned(), "drain".to_owned()), ("target".to_owned(), "prod/node-17".to_owned())].into();
+        let run = LeaseHolder { attributes, ..holder("run/reboot-7", "1.9") };
+        let lease = lease(vec![run]);
+        let text = list(std::slice::from_ref(&lease), Terminal::PIPE, WallTime(241_000));
+        assert!(text.contains("run/reboot-7, drain on prod/node-17  4m ago"), "{text}");
+        let text = page(&lease, Terminal::PIPE, WallTime(241_000));
+        assert!(text.contains("holds it  run/reboot-7, drain on prod/node-17  4m ago  1.9\n"), "{text}");
+        assert!(text.ends_with("\n  → mainstay why reboot-7\n"), "{text}");
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! The verbs: each asks the mesh and prints what it says. One file for each noun.
 
 pub mod audit;
+pub mod connection;
 pub mod context;
 pub mod finding;
+pub mod inputs;
 pub mod lease;
 pub mod login;
 pub mod member;
+pub mod mesh;
 pub mod node;
 pub mod operator;
 pub mod plan;

@@ -1,25 +1,32 @@
 //! `mainstay plan`
 
+mod control;
+mod diff;
+mod preview;
+
 use mainstay_client::Mesh;
-use mainstay_core::WallTime;
-use mainstay_proto::v1::{ApplyPlanRequest, GetPlanRequest, ListPlansRequest, Plan};
+use mainstay_proto::v1::{ApplyPlanRequest, GetPlanRequest, ListPlansRequest};
 
 use super::validate::{check, print_schema, read, validate};
 use super::{Screen, now};
 use crate::args;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::render::{Table, Terminal, time};
+use crate::render::plan::list;
 
 pub async fn plan(verb: &args::plan::Plan, mesh: &Mesh, screen: Screen) -> Result<Exit, CliError> {
     use args::plan::Plan as Verb;
     match verb {
         Verb::List => {
             let plans = mesh.list_plans(ListPlansRequest {}).await?;
-            screen.show(&plans, |plans| render(&plans.plans, screen.terminal, now()))?;
+            screen.show(&plans, |plans| list::list(&plans.plans, screen.terminal, now()))?;
         }
-        Verb::Show { name, revision } => {
+        Verb::Show { name, revision, revisions } => {
             let plan = mesh.get_plan(GetPlanRequest { name: name.clone(), revision: *revision }).await?;
+            if *revisions {
+                screen.show(&plan, |plan| list::revisions(plan, screen.terminal, now()))?;
+                return Ok(Exit::Success);
+            }
             screen.show(&plan, |plan| if plan.source.ends_with('\n') { plan.source.clone() } else { format!("{}\n", plan.source) })?;
         }
         Verb::Apply { file, dry_run } => {
@@ -37,24 +44,11 @@ pub async fn plan(verb: &args::plan::Plan, mesh: &Mesh, screen: Screen) -> Resul
         }
         Verb::Validate { files } => return validate(files, screen),
         Verb::Schema => return print_schema(),
+        Verb::Preview(args) => return preview::preview(args, mesh, screen).await,
+        Verb::Diff(args) => return diff::diff(args, mesh, screen).await,
+        Verb::Suspend { name, reason, dry_run } => control::suspend(name, reason, *dry_run, mesh, screen).await?,
+        Verb::Resume { name, dry_run } => control::resume(name, *dry_run, mesh, screen).await?,
+        Verb::Remove { name, dry_run } => control::remove(name, *dry_run, mesh, screen).await?,
     }
     Ok(Exit::Success)
-}
-
-fn render(plans: &[Plan], terminal: Terminal, now: WallTime) -> String {
-    if plans.is_empty() {
-        return "no plans yet: add one with  mainstay plan apply -f FILE\n".to_owned();
-    }
-    let mut table = Table::new(terminal, &["plan", "revision", "steps", "from", "applied", "description"]).wrapping(&[5]);
-    for plan in plans {
-        table.row(vec![
-            plan.name.as_str().into(),
-            plan.revision.to_string().into(),
-            plan.steps.to_string().into(),
-            if plan.bundled { "the program".into() } else { plan.applied_by.as_str().into() },
-            time::ago(plan.applied_unix_ms, now).into(),
-            plan.description.as_str().into(),
-        ]);
-    }
-    table.render()
 }

@@ -1,12 +1,13 @@
 //! `mainstay status`
 
 use mainstay_client::Mesh;
-use mainstay_proto::v1::{GetStatusRequest, Member, MemberRole, Status, Verdict};
+use mainstay_proto::v1::{GetStatusRequest, Member, MemberRole, RunOnHold, Status, Verdict};
 use mainstay_proto::words::Word;
 
 use super::Screen;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::render::page::Page;
 use crate::render::{Entry, Table, Terminal, Tone, units, verdict};
 
 pub async fn status(mesh: &Mesh, screen: Screen) -> Result<Exit, CliError> {
@@ -28,6 +29,7 @@ fn render(status: &Status, terminal: Terminal) -> String {
     let mut text = format!("{}\n\n", parts.join(" · "));
     text += &members(&status.members, terminal);
     text += &format!("\n  findings  {}\n", findings(status, terminal));
+    text += &on_hold(&status.runs_on_hold, terminal);
     let share = status.state_bytes as f64 / status.state_bytes_max.max(1) as f64 * 100.0;
     text += &format!(
         "  state     {} of {} ({}) · {} applied\n",
@@ -37,6 +39,21 @@ fn render(status: &Status, terminal: Terminal) -> String {
         units::count(status.applied, "entry", "entries")
     );
     text
+}
+
+/// Runs that need a person, with what to type.
+fn on_hold(runs: &[RunOnHold], terminal: Terminal) -> String {
+    const SHOWN: usize = 5;
+    let mut page = Page::new(terminal);
+    for (i, hold) in runs.iter().take(SHOWN).enumerate() {
+        let label = if i == 0 { "on hold" } else { "" };
+        let words = format!("▲ {} for {}: {}", hold.run, units::duration_ms(hold.waited_ms), hold.reason);
+        page.labelled(2, 10, (label, Tone::Plain), Tone::Warning, &words);
+    }
+    if runs.len() > SHOWN {
+        page.line(12, Tone::Warning, &format!("and {} more   mainstay run list --open", runs.len() - SHOWN));
+    }
+    page.finish()
 }
 
 fn findings(status: &Status, terminal: Terminal) -> String {
@@ -102,6 +119,11 @@ mod tests {
             applied: 1_204,
             state_bytes: 51_200,
             state_bytes_max: 64 << 20,
+            runs_on_hold: vec![RunOnHold {
+                run: "reboot-7".into(),
+                reason: "approval by an operator:  mainstay run approve reboot-7 --wave 3".into(),
+                waited_ms: 252_000,
+            }],
             ..Status::default()
         }
     }

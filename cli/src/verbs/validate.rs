@@ -93,7 +93,7 @@ pub fn read(file: &str) -> Result<String, CliError> {
     read.map_err(|error| CliError::usage(format!("the plan cannot be read from {}: {error}", shown(file))))
 }
 
-fn shown(file: &str) -> &str {
+pub fn shown(file: &str) -> &str {
     if file == "-" { "standard input" } else { file }
 }
 

@@ -132,7 +132,7 @@ impl FromStr for JoinToken {
         let invitation = match rest {
             None => None,
             Some(rest) => Some(invitation(rest).ok_or_else(|| {
-                IdentityError::malformed("the join token", "what follows its secret should read IDENTITY@HOST:PORT; copy all of it, on one line")
+                IdentityError::malformed("the join token", "what follows its secret should read IDENTITY@HOST:PORT; copy all of it, on one line, or make another with `mainstay token create`")
             })?),
         };
         Ok(JoinToken { root_sha256: root.to_owned(), secret: secret.to_owned(), invitation })

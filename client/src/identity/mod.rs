@@ -16,7 +16,7 @@ pub use authority::{ISSUER_LIFE, Issuer, LEAF_LIFE, Root};
 pub use bundle::{Age, Bundle, NewKey};
 pub use client_identity::ClientIdentity;
 pub use join::{Invitation, JoinToken};
-pub use peer::{PeerIdentity, root_sha256};
+pub use peer::{PeerIdentity, root_sha256, root_sha256s};
 
 use std::path::PathBuf;
 

@@ -78,6 +78,11 @@ pub fn root_sha256(cert_pem: &str) -> Result<String, IdentityError> {
     Ok(sha256(&certificates(cert_pem)?[0]))
 }
 
+/// The same of each of several roots.
+pub fn root_sha256s(certs_pem: &str) -> Result<Vec<String>, IdentityError> {
+    Ok(certificates(certs_pem)?.iter().map(|der| sha256(der)).collect())
+}
+
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

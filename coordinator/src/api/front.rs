@@ -9,6 +9,7 @@ use mainstay_core::authz::{Caller, Method, Subject, authorize};
 use mainstay_core::state::member::Member;
 use mainstay_core::{Actor, Command, Entry, Identity, Reply, RequestKey, State};
 use mainstay_proto::{REQUEST_KEY_HEADER, v1};
+use tokio::sync::Semaphore;
 use tonic::{Request, Status};
 
 use super::identities::not_issued;
@@ -21,6 +22,8 @@ use crate::store::Consensus;
 
 /// Longest idempotency key.
 const KEY_MAX: usize = 64;
+/// Snapshots read at one time.
+pub const SNAPSHOTS: usize = 1;
 
 /// The parts of this member that calls need.
 pub struct Front {
@@ -33,6 +36,8 @@ pub struct Front {
     pub member: Member,
     /// When operators last called.
     pub seen: Seen,
+    /// Snapshots that are being read: each costs as much memory as the state.
+    pub snapshots: Arc<Semaphore>,
 }
 
 impl Front {

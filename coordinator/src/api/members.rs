@@ -36,6 +36,7 @@ impl v1::members_server::Members for MembersApi {
     async fn join(&self, request: Request<v1::JoinMemberRequest>) -> Result<Response<v1::JoinMemberResponse>, Status> {
         let (office, by) = self.0.lead(&request, Method::JoinMember, Subject::None)?;
         let wanted = request.into_inner();
+        same_mesh(wanted.incarnation, office.state().incarnation)?;
         let mut replaces: Vec<MemberId> = Vec::new();
         for id in wanted.replaces.iter().take(REPLACES_MAX) {
             replaces.push(parsed("replaces", id).map_err(status::invalid)?);
@@ -85,13 +86,25 @@ impl v1::members_server::Members for MembersApi {
 }
 
 fn described(wanted: v1::JoinMemberRequest) -> Result<Member, Status> {
-    let v1::JoinMemberRequest { id, name, address, enrol_address, replaces: _, version, feature_level } = wanted;
+    let v1::JoinMemberRequest { id, name, address, enrol_address, replaces: _, version, feature_level, incarnation: _ } = wanted;
     let id = parsed("id", &id).map_err(status::invalid)?;
     let long = [&name, &address, &enrol_address, &version].into_iter().any(|text| text.len() > TEXT_MAX);
     if long || address.is_empty() {
         return Err(Status::invalid_argument(format!("a member needs an address, and each text has at most {TEXT_MAX} bytes")));
     }
     Ok(Member { id, name, address, enrol_address, version, feature_level })
+}
+
+/// A disk of this mesh as it was before it was recovered, or of one that was recovered elsewhere, is another
+/// mesh's: two that take each other's members become none.
+fn same_mesh(theirs: u64, ours: u64) -> Result<(), Status> {
+    if theirs == 0 || ours == 0 || theirs == ours {
+        return Ok(());
+    }
+    Err(Status::failed_precondition(format!(
+        "this member has a disk of incarnation {theirs} of the mesh, and this is incarnation {ours}: one of them was recovered from a snapshot. \
+         Set the directory of the one that is to go aside, and start it with an empty one"
+    )))
 }
 
 /// Makes the member a learner, and then a voter; says whether it votes by now.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use mainstay_core::authz::{Method, Subject};
 use mainstay_core::id::ClusterName;
 use mainstay_core::state::finding::Finding;
-use mainstay_core::{AgentId, Command};
-use mainstay_proto::convert::{audit_to_wire, finding_to_wire, node_to_wire, parsed};
+use mainstay_core::{AgentId, Command, invariant};
+use mainstay_proto::convert::{audit_to_wire, connections_to_wire, finding_to_wire, node_to_wire, parsed};
 use mainstay_proto::v1;
 use tonic::{Request, Response, Status};
 
 use super::front::{Front, request_key};
-use super::{overview, status};
+use super::{overview, snapshot, status};
 
 /// Records answered when nobody says how many.
 const AUDIT_DEFAULT: usize = 100;
@@ -33,6 +33,11 @@ impl v1::mesh_server::Mesh for MeshApi {
         let cluster = (!cluster.is_empty()).then(|| parsed::<ClusterName>("cluster", cluster)).transpose().map_err(status::invalid)?;
         let wanted = state.agents.iter().filter(|(id, _)| cluster.as_ref().is_none_or(|cluster| id.cluster == *cluster));
         Ok(Response::new(v1::ListNodesResponse { nodes: wanted.map(|(id, agent)| node_to_wire(id, agent, &state)).collect() }))
+    }
+
+    async fn list_connections(&self, request: Request<v1::ListConnectionsRequest>) -> Result<Response<v1::ListConnectionsResponse>, Status> {
+        let (_, state) = self.0.read(&request, Method::Look).await?;
+        Ok(Response::new(v1::ListConnectionsResponse { connections: connections_to_wire(&state) }))
     }
 
     async fn forget_node(&self, request: Request<v1::ForgetNodeRequest>) -> Result<Response<v1::ForgetNodeResponse>, Status> {
@@ -62,5 +67,24 @@ impl v1::mesh_server::Mesh for MeshApi {
         let records = &state.audit.records;
         let newest = records.iter().skip(records.len().saturating_sub(limit)).map(audit_to_wire).collect();
         Ok(Response::new(v1::ListAuditResponse { records: newest, intact: state.audit.first_broken().is_none() }))
+    }
+
+    type ReadSnapshotStream = snapshot::Pieces;
+
+    async fn read_snapshot(&self, request: Request<v1::ReadSnapshotRequest>) -> Result<Response<Self::ReadSnapshotStream>, Status> {
+        snapshot::read(&self.0, &request).await.map(Response::new)
+    }
+
+    async fn check(&self, request: Request<v1::CheckRequest>) -> Result<Response<v1::CheckResponse>, Status> {
+        let (_, state) = self.0.read(&request, Method::Look).await?;
+        let applied = self.0.consensus.state().index;
+        // All of the state is walked.
+        let broken = tokio::task::spawn_blocking(move || invariant::broken(&state)).await.map_err(|error| Status::internal(error.to_string()))?;
+        let told = |known: &invariant::Invariant| v1::Invariant {
+            name: known.name.to_owned(),
+            says: known.says.to_owned(),
+            broken: broken.iter().find(|(name, _)| *name == known.name).map(|(_, what)| what.clone()).unwrap_or_default(),
+        };
+        Ok(Response::new(v1::CheckResponse { applied, invariants: invariant::INVARIANTS.iter().map(told).collect() }))
     }
 }

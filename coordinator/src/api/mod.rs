@@ -22,9 +22,10 @@ mod run_watch;
 mod runs;
 mod seen;
 mod server;
+mod snapshot;
 mod status;
 
-pub use front::Front;
+pub use front::{Front, SNAPSHOTS};
 pub use rules::{RULES, rule};
 pub use seen::Seen;
 pub use server::{ApiError, Listeners, serve};

@@ -3,22 +3,27 @@
 //! Only the leader knows who is reachable and how far behind. Another member asks it; without an answer it
 //! tells what it sees itself, which may be old: to look must be possible above all when something is wrong.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mainstay_core::report::Verdict;
 use mainstay_core::state::member::Member;
-use mainstay_core::{Identity, MemberId, State, bounds};
+use mainstay_core::wait::Reason;
+use mainstay_core::{Identity, MemberId, RunId, State, bounds};
 use mainstay_proto::v1;
 use mainstay_proto::v1::members_client::MembersClient;
 use mainstay_proto::v1::mesh_client::MeshClient;
 
 use super::front::Front;
+use crate::leader::Office;
 use crate::store::Leader;
 
 /// How long the leader may take to answer in place of this member.
 const LEADER_PATIENCE: Duration = Duration::from_millis(700);
 /// A member that was silent for longer counts as not reachable.
 const SILENCE: Duration = Duration::from_secs(3);
+/// Runs on hold in one answer: a glance, not a list.
+const ON_HOLD_SHOWN: usize = 50;
 
 /// The status, by the leader if it answers.
 pub async fn status(front: &Front, caller: &Identity) -> v1::Status {
@@ -75,7 +80,21 @@ fn own_status(front: &Front) -> v1::Status {
         applied: applied.index,
         state_bytes: state.weight,
         state_bytes_max: bounds::STATE_BYTES as u64,
+        runs_on_hold: front.leader.office().map(|office| on_hold(&office)).unwrap_or_default(),
     }
+}
+
+/// Runs that do not go on without a person, each with the first reason of that kind.
+fn on_hold(office: &Office) -> Vec<v1::RunOnHold> {
+    let (waits, now) = (office.waits(), office.now());
+    let mut runs: BTreeMap<&RunId, v1::RunOnHold> = BTreeMap::new();
+    for wait in &waits.waits {
+        if runs.len() < ON_HOLD_SHOWN && matches!(wait.reason, Reason::Approval { .. } | Reason::Paused { .. }) {
+            let hold = || v1::RunOnHold { run: wait.run.to_string(), reason: wait.reason.to_string(), waited_ms: wait.times(now).0.0 };
+            runs.entry(&wait.run).or_insert_with(hold);
+        }
+    }
+    runs.into_values().collect()
 }
 
 fn own_members(front: &Front) -> Vec<v1::Member> {

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use mainstay_core::authz::{Method, Subject};
 use mainstay_core::id::PlanName;
 use mainstay_core::state::plan::{PlanHistory, Revision};
-use mainstay_core::{Actor, Command, Refusal, Reply, bounds, plan, preview};
-use mainstay_proto::convert::{parsed, plan_to_wire, preview_to_wire};
+use mainstay_core::{Actor, Command, Identity, Refusal, Reply, RequestKey, bounds, plan, preview};
+use mainstay_proto::convert::{last_runs, parsed, plan_to_wire, preview_to_wire};
 use mainstay_proto::v1;
 use tonic::{Request, Response, Status};
 
 use super::front::{Front, request_key};
-use super::runs::inputs_of;
+use super::runs::{inputs_of, tried};
 use super::status;
+use crate::leader::Office;
 
 pub struct PlansApi(pub Arc<Front>);
 
@@ -33,20 +34,25 @@ impl v1::plans_server::Plans for PlansApi {
     }
 
     async fn list(&self, request: Request<v1::ListPlansRequest>) -> Result<Response<v1::ListPlansResponse>, Status> {
-        let (_, state) = self.0.read(&request, Method::Look).await?;
+        let (office, state) = self.0.read(&request, Method::Look).await?;
+        let mut runs = last_runs(&state, office.now());
         let current = state.plans.iter().filter_map(|(name, history)| history.current().map(|(number, revision)| (name, number, revision)));
         let wall = self.0.clock.wall();
-        let plans = current.map(|(name, number, revision)| plan_to_wire(&state, name, number, revision, wall, false)).collect();
-        Ok(Response::new(v1::ListPlansResponse { plans }))
+        let plans = current.map(|(name, number, revision)| {
+            let plan = plan_to_wire(&state, name, number, revision, wall, false);
+            v1::Plan { last_run: runs.remove(name), ..plan }
+        });
+        Ok(Response::new(v1::ListPlansResponse { plans: plans.collect() }))
     }
 
     async fn get(&self, request: Request<v1::GetPlanRequest>) -> Result<Response<v1::Plan>, Status> {
-        let (_, state) = self.0.read(&request, Method::Look).await?;
+        let (office, state) = self.0.read(&request, Method::Look).await?;
         let v1::GetPlanRequest { name, revision } = request.into_inner();
         let name: PlanName = parsed("name", &name).map_err(status::invalid)?;
         let found = state.plans.get(&name).and_then(|history| chosen(history, revision));
         let (number, revision) = found.ok_or_else(|| not_found(&name, revision))?;
-        Ok(Response::new(plan_to_wire(&state, &name, number, revision, self.0.clock.wall(), true)))
+        let plan = plan_to_wire(&state, &name, number, revision, self.0.clock.wall(), true);
+        Ok(Response::new(v1::Plan { last_run: last_runs(&state, office.now()).remove(&name), ..plan }))
     }
 
     async fn preview(&self, request: Request<v1::PreviewPlanRequest>) -> Result<Response<v1::Preview>, Status> {
@@ -74,26 +80,35 @@ impl v1::plans_server::Plans for PlansApi {
     async fn suspend(&self, request: Request<v1::SuspendPlanRequest>) -> Result<Response<v1::SuspendPlanResponse>, Status> {
         let (office, by) = self.0.lead(&request, Method::ApplyPlan, Subject::None)?;
         let key = request_key(&request)?;
-        let v1::SuspendPlanRequest { name, reason } = request.into_inner();
+        let v1::SuspendPlanRequest { name, reason, dry_run } = request.into_inner();
         let plan = parsed("name", &name).map_err(status::invalid)?;
-        self.0.propose(&office, by, key, Command::SuspendPlan { plan, reason }).await?;
+        self.change(&office, by, key, Command::SuspendPlan { plan, reason }, dry_run).await?;
         Ok(Response::new(v1::SuspendPlanResponse {}))
     }
 
     async fn resume(&self, request: Request<v1::ResumePlanRequest>) -> Result<Response<v1::ResumePlanResponse>, Status> {
         let (office, by) = self.0.lead(&request, Method::ApplyPlan, Subject::None)?;
         let key = request_key(&request)?;
-        let plan = parsed("name", &request.into_inner().name).map_err(status::invalid)?;
-        self.0.propose(&office, by, key, Command::ResumePlan { plan }).await?;
+        let v1::ResumePlanRequest { name, dry_run } = request.into_inner();
+        let plan = parsed("name", &name).map_err(status::invalid)?;
+        self.change(&office, by, key, Command::ResumePlan { plan }, dry_run).await?;
         Ok(Response::new(v1::ResumePlanResponse {}))
     }
 
     async fn remove(&self, request: Request<v1::RemovePlanRequest>) -> Result<Response<v1::RemovePlanResponse>, Status> {
         let (office, by) = self.0.lead(&request, Method::ApplyPlan, Subject::None)?;
         let key = request_key(&request)?;
-        let plan = parsed("name", &request.into_inner().name).map_err(status::invalid)?;
-        self.0.propose(&office, by, key, Command::RemovePlan { plan }).await?;
+        let v1::RemovePlanRequest { name, dry_run } = request.into_inner();
+        let plan = parsed("name", &name).map_err(status::invalid)?;
+        self.change(&office, by, key, Command::RemovePlan { plan }, dry_run).await?;
         Ok(Response::new(v1::RemovePlanResponse {}))
+    }
+}
+
+impl PlansApi {
+    /// Proposes; or only says whether it would be refused.
+    async fn change(&self, office: &Office, by: Identity, key: Option<RequestKey>, command: Command, dry_run: bool) -> Result<(), Status> {
+        if dry_run { tried(office, by, command).map(drop) } else { self.0.propose(office, by, key, command).await.map(drop) }
     }
 }
 

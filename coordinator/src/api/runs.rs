@@ -1,4 +1,4 @@
-//! Runs: started, listed, watched, aborted, explained.
+//! Runs: started, listed, watched, steered, explained.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use mainstay_core::id::PlanName;
 use mainstay_core::plan::input;
 use mainstay_core::state::approval::Decided;
 use mainstay_core::state::run::Run;
-use mainstay_core::{Actor, Command, Entry, Refusal, Reply, RunId, State, StepName, evaluate};
-use mainstay_proto::convert::{InvalidMessage, parsed, run_summary, run_to_wire, wait_to_wire};
+use mainstay_core::{Actor, Command, Entry, Identity, Refusal, Reply, RequestKey, RunId, State, StepName, evaluate};
+use mainstay_proto::convert::{InvalidMessage, parsed, rollouts_to_wire, run_summary, run_to_wire, wait_to_wire};
 use mainstay_proto::v1;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -17,6 +17,7 @@ use tonic::{Request, Response, Status};
 
 use super::front::{Front, request_key};
 use super::{run_watch, status};
+use crate::leader::Office;
 
 /// Events that may wait for one watcher; more lines are counted as dropped.
 const EVENTS: usize = 64;
@@ -36,10 +37,7 @@ impl v1::runs_server::Runs for RunsApi {
         let without_calendar = (!without_calendar.is_empty()).then_some(without_calendar);
         let command = Command::StartRun { plan, revision, inputs, connections, without_calendar };
         if dry_run {
-            // In a copy: what it would be answered.
-            let mut copy = office.state();
-            let entry = Entry { at: office.now(), wall: office.wall(), by: Actor::Identity(by), key: None, command };
-            status::done(copy.apply(&entry))?;
+            tried(&office, by, command)?;
             return Ok(Response::new(v1::StartRunResponse::default()));
         }
         match self.0.propose(&office, by, key, command).await? {
@@ -77,64 +75,98 @@ impl v1::runs_server::Runs for RunsApi {
     }
 
     async fn abort(&self, request: Request<v1::AbortRunRequest>) -> Result<Response<v1::AbortRunResponse>, Status> {
-        let (office, by) = self.0.lead(&request, Method::AbortRun, Subject::None)?;
-        let key = request_key(&request)?;
-        let v1::AbortRunRequest { run, reason } = request.into_inner();
-        let run: RunId = parsed("run", &run).map_err(status::invalid)?;
-        self.0.propose(&office, by, key, Command::AbortRun { run, reason }).await?;
-        Ok(Response::new(v1::AbortRunResponse {}))
+        let call = self.call(&request, Method::AbortRun)?;
+        let v1::AbortRunRequest { run, reason, dry_run } = request.into_inner();
+        let run = run_id(&run)?;
+        let would_be = self.change(call, run.clone(), Command::AbortRun { run, reason }, dry_run).await?;
+        Ok(Response::new(v1::AbortRunResponse { would_be }))
     }
 
     async fn pause(&self, request: Request<v1::PauseRunRequest>) -> Result<Response<v1::PauseRunResponse>, Status> {
-        let (office, by) = self.0.lead(&request, Method::AbortRun, Subject::None)?;
-        let key = request_key(&request)?;
-        let v1::PauseRunRequest { run, reason } = request.into_inner();
-        self.0.propose(&office, by, key, Command::PauseRun { run: run_id(&run)?, reason }).await?;
-        Ok(Response::new(v1::PauseRunResponse {}))
+        let call = self.call(&request, Method::AbortRun)?;
+        let v1::PauseRunRequest { run, reason, dry_run } = request.into_inner();
+        let run = run_id(&run)?;
+        let would_be = self.change(call, run.clone(), Command::PauseRun { run, reason }, dry_run).await?;
+        Ok(Response::new(v1::PauseRunResponse { would_be }))
     }
 
     async fn resume(&self, request: Request<v1::ResumeRunRequest>) -> Result<Response<v1::ResumeRunResponse>, Status> {
-        let (office, by) = self.0.lead(&request, Method::AbortRun, Subject::None)?;
-        let key = request_key(&request)?;
-        self.0.propose(&office, by, key, Command::ResumeRun { run: run_id(&request.into_inner().run)? }).await?;
-        Ok(Response::new(v1::ResumeRunResponse {}))
+        let call = self.call(&request, Method::AbortRun)?;
+        let v1::ResumeRunRequest { run, dry_run } = request.into_inner();
+        let run = run_id(&run)?;
+        let would_be = self.change(call, run.clone(), Command::ResumeRun { run }, dry_run).await?;
+        Ok(Response::new(v1::ResumeRunResponse { would_be }))
     }
 
     async fn undo(&self, request: Request<v1::UndoRunRequest>) -> Result<Response<v1::UndoRunResponse>, Status> {
-        let (office, by) = self.0.lead(&request, Method::AbortRun, Subject::None)?;
-        let key = request_key(&request)?;
-        let v1::UndoRunRequest { run, reason } = request.into_inner();
-        self.0.propose(&office, by, key, Command::UndoRun { run: run_id(&run)?, reason }).await?;
-        Ok(Response::new(v1::UndoRunResponse {}))
+        let call = self.call(&request, Method::AbortRun)?;
+        let v1::UndoRunRequest { run, reason, dry_run } = request.into_inner();
+        let run = run_id(&run)?;
+        let would_be = self.change(call, run.clone(), Command::UndoRun { run, reason }, dry_run).await?;
+        Ok(Response::new(v1::UndoRunResponse { would_be }))
     }
 
     async fn retry(&self, request: Request<v1::RetryRunRequest>) -> Result<Response<v1::RetryRunResponse>, Status> {
-        let (office, by) = self.0.lead(&request, Method::StartRun, Subject::None)?;
-        let key = request_key(&request)?;
-        let v1::RetryRunRequest { run, step, unknown } = request.into_inner();
+        let call = self.call(&request, Method::StartRun)?;
+        let v1::RetryRunRequest { run, step, unknown, dry_run } = request.into_inner();
         let step = (!step.is_empty()).then(|| parsed("step", &step)).transpose().map_err(status::invalid)?;
-        self.0.propose(&office, by, key, Command::RetryRun { run: run_id(&run)?, step, unknown }).await?;
-        Ok(Response::new(v1::RetryRunResponse {}))
+        let run = run_id(&run)?;
+        let would_be = self.change(call, run.clone(), Command::RetryRun { run, step, unknown }, dry_run).await?;
+        Ok(Response::new(v1::RetryRunResponse { would_be }))
     }
 
     async fn approve(&self, request: Request<v1::ApproveRunRequest>) -> Result<Response<v1::ApproveRunResponse>, Status> {
-        let (office, by) = self.0.lead(&request, Method::ApproveRun, Subject::None)?;
-        let key = request_key(&request)?;
-        let v1::ApproveRunRequest { run, step, wave, seen, deny, reason } = request.into_inner();
+        let call = self.call(&request, Method::ApproveRun)?;
+        let v1::ApproveRunRequest { run, step, wave, seen, deny, reason, dry_run } = request.into_inner();
         let step = (!step.is_empty()).then(|| parsed("step", &step)).transpose().map_err(status::invalid)?;
         let decided = Decided { step, wave: (wave > 0).then_some(wave), seen, deny, reason };
-        self.0.propose(&office, by, key, Command::DecideApproval { run: run_id(&run)?, decided }).await?;
-        Ok(Response::new(v1::ApproveRunResponse {}))
+        let run = run_id(&run)?;
+        let would_be = self.change(call, run.clone(), Command::DecideApproval { run, decided }, dry_run).await?;
+        Ok(Response::new(v1::ApproveRunResponse { would_be }))
     }
 
     async fn why(&self, request: Request<v1::GetRunRequest>) -> Result<Response<v1::WhyResponse>, Status> {
         let (office, state) = self.0.read(&request, Method::Look).await?;
         let id: RunId = parsed("run", &request.get_ref().run).map_err(status::invalid)?;
         let now = office.now();
-        let run = run_to_wire(find(&state, &id)?, &state, now);
+        let found = find(&state, &id)?;
+        let (run, rollouts) = (run_to_wire(found, &state, now), rollouts_to_wire(found));
         let waits = office.waits().of_run(&id).map(|wait| wait_to_wire(wait, &state, now)).collect();
-        Ok(Response::new(v1::WhyResponse { run: Some(run), waits }))
+        Ok(Response::new(v1::WhyResponse { run: Some(run), waits, rollouts }))
     }
+}
+
+/// Who calls the leader, and with which key.
+struct Call {
+    office: Arc<Office>,
+    by: Identity,
+    key: Option<RequestKey>,
+}
+
+impl RunsApi {
+    fn call<T>(&self, request: &Request<T>, method: Method) -> Result<Call, Status> {
+        let (office, by) = self.0.lead(request, method, Subject::None)?;
+        Ok(Call { office, by, key: request_key(request)? })
+    }
+
+    /// Changes a run; or, in a copy of the state, says what the change would make of it. It is refused alike.
+    async fn change(&self, call: Call, run: RunId, command: Command, dry_run: bool) -> Result<Option<v1::Run>, Status> {
+        let Call { office, by, key } = call;
+        if !dry_run {
+            self.0.propose(&office, by, key, command).await?;
+            return Ok(None);
+        }
+        let copy = tried(&office, by, command)?;
+        Ok(Some(run_to_wire(find(&copy, &run)?, &copy, office.now())))
+    }
+}
+
+/// The state as a command would leave it.
+pub(super) fn tried(office: &Office, by: Identity, command: Command) -> Result<State, Status> {
+    let mut copy = office.state();
+    let entry = Entry { at: office.now(), wall: office.wall(), by: Actor::Identity(by), key: None, command };
+    status::done(copy.apply(&entry))?;
+    Ok(copy)
 }
 
 /// Values of inputs, from their JSON.

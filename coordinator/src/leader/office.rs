@@ -145,6 +145,9 @@ impl Office {
 
     /// Has a command agreed on in this tenure.
     pub async fn propose(&self, by: Actor, key: Option<RequestKey>, command: Command) -> Result<Reply, ProposeError> {
+        if let Some(refusal) = self.consensus.state().state.too_early(&command) {
+            return Ok(Reply::Refused(refusal));
+        }
         let entry = Entry { at: self.now(), wall: self.clock.wall(), by, key, command };
         let answer = self.consensus.propose_in(self.tenure, &entry).await;
         self.metrics.count(&answer);

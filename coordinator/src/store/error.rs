@@ -28,6 +28,8 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    #[error("{dir} has been a member's disk: a recovered mesh begins in an empty one", dir = dir.display())]
+    NotEmpty { dir: PathBuf },
     #[error("setting {name} cannot be used: {why}")]
     Setting { name: &'static str, why: String },
     #[error("the member stopped while it started: {0}")]

@@ -33,6 +33,7 @@ mod machine;
 mod membership;
 mod metrics;
 mod network;
+mod plant;
 mod propose;
 mod raft;
 mod settings;

@@ -1,5 +1,6 @@
 //! Approvals: that somebody who may has agreed to what they saw.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -129,6 +130,27 @@ impl Run {
             }
         }
         hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The steps that do not begin without an approval, in the order of the plan: the one that has the gate, all
+    /// where the gate is the plan's, and of a step that is an approval those that need it.
+    #[must_use]
+    pub fn behind(&self, step: Option<&StepName>) -> Vec<&Step> {
+        let Some(asks) = step.and_then(|name| self.plan.step(name)) else { return self.plan.steps.iter().collect() };
+        if of_step(asks).is_none() {
+            return vec![asks];
+        }
+        let mut behind: BTreeSet<&StepName> = BTreeSet::from([&asks.name]);
+        let mut before = 0;
+        while before < behind.len() {
+            before = behind.len();
+            for step in &self.plan.steps {
+                if step.needs.iter().any(|need| behind.contains(need)) {
+                    behind.insert(&step.name);
+                }
+            }
+        }
+        self.plan.steps.iter().filter(|step| step.name != asks.name && behind.contains(&step.name)).collect()
     }
 
     /// The newest word on an approval.

@@ -236,7 +236,7 @@ impl State {
     }
 
     /// Ends an attempt and moves its work item on: done, failed, to be tried again, or unknown.
-    fn settle_attempt(&mut self, id: AttemptId, outcome: Outcome, when: When) {
+    pub(super) fn settle_attempt(&mut self, id: AttemptId, outcome: Outcome, when: When) {
         let Some(before) = self.attempts.get(&id) else { return };
         let repeatable = self.is_idempotent(before) || !(before.has_begun() || matches!(outcome, Outcome::Unknown { .. }));
         let Some(attempt) = self.attempts.get_mut(&id) else { return };

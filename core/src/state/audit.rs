@@ -47,9 +47,13 @@ impl Audit {
             Reply::Applied { revision, changed, .. } => format!("revision {revision}{}", if *changed { "" } else { ", as before" }),
             _ => "done".to_owned(),
         };
-        let (what, outcome) = (shortened(command.to_string()), shortened(outcome));
+        self.note(wall, by, command.to_string(), outcome);
+    }
+
+    /// Records a change that came by no command.
+    pub(super) fn note(&mut self, wall: WallTime, by: &Actor, what: String, outcome: String) {
         let number = self.records.back().map_or(self.dropped, |last| last.number) + 1;
-        let mut record = Record { number, wall, by: by.to_string(), what, outcome, hash: [0; 32] };
+        let mut record = Record { number, wall, by: by.to_string(), what: shortened(what), outcome: shortened(outcome), hash: [0; 32] };
         record.hash = record.digest(&self.head());
         self.records.push_back(record);
         while self.records.len() > bounds::AUDIT {

@@ -95,6 +95,7 @@ impl State {
             }
         }
         run.phase = RunPhase::Undoing;
+        run.pause = None;
         run.ended = None;
         run.moved_at = when.at;
         Reply::Done

@@ -258,6 +258,23 @@ impl State {
         }
     }
 
+    /// Ends every grant and every wait of a lease, and grants all slots to one holder, each with a new token.
+    pub(super) fn hand_all_slots_to(&mut self, name: &LeaseName, holder: &Holder, when: When) {
+        let incarnation = self.incarnation;
+        let Some(lease) = self.leases.get_mut(name) else { return };
+        self.weight = self.weight.saturating_sub(lease.weight());
+        lease.waiting.clear();
+        lease.held.clear();
+        for slot in 0..lease.spec.slots {
+            self.serial += 1;
+            let token = Token(crate::id::Serial { incarnation, counter: self.serial });
+            // One incarnation a slot: a holder is found by its own.
+            let holder = Holder { incarnation: format!("{}-{slot}", holder.incarnation), ..holder.clone() };
+            lease.held.push_back(Held { token, holder, at: when.at, since: when.wall });
+        }
+        self.weight += lease.weight();
+    }
+
     /// Ends the grants that are meant; how many there were.
     fn take_away(&mut self, name: &LeaseName, is_meant: impl Fn(&Held) -> bool) -> usize {
         let Some(lease) = self.leases.get_mut(name) else { return 0 };

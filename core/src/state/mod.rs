@@ -16,6 +16,7 @@ pub mod member;
 pub mod outcome;
 pub mod plan;
 mod progress;
+pub mod recovery;
 pub mod resolution;
 pub mod run;
 mod start;
@@ -126,12 +127,8 @@ impl State {
         if entry.key.as_ref().is_some_and(|key| key.0.is_empty() || key.0.len() > REQUEST_KEY_MAX) {
             return Reply::Refused(Refusal::Invalid(format!("a request key has 1 to {REQUEST_KEY_MAX} bytes")));
         }
-        if entry.command.level() > self.feature_level.max(1) {
-            return Reply::Refused(Refusal::Unsupported(format!(
-                "the mesh is at feature level {}: this needs level {}, which it has when all members run a version that knows it",
-                self.feature_level,
-                entry.command.level()
-            )));
+        if let Some(refusal) = self.too_early(&entry.command) {
+            return Reply::Refused(refusal);
         }
         if let Some(refusal) = self.too_heavy(&entry.command) {
             return Reply::Refused(refusal);
@@ -227,6 +224,17 @@ impl State {
             self.replies.remove(&(actor.clone(), key.clone()));
             self.reply_order.pop_front();
         }
+    }
+
+    /// Why a command must not get into the log of this mesh yet: a member of an older version would stop at it.
+    #[must_use]
+    pub fn too_early(&self, command: &Command) -> Option<Refusal> {
+        let (has, needs) = (self.feature_level.max(1), command.level());
+        (needs > has).then(|| {
+            Refusal::Unsupported(format!(
+                "the mesh is at feature level {has}: this needs level {needs}, which it has when all members run a version that knows it"
+            ))
+        })
     }
 
     /// A command that adds weight to a state that is full is refused; what makes room never is.

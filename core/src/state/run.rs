@@ -14,6 +14,7 @@ use super::approval::Given;
 pub use super::outcome::Outcome;
 use super::resolution::{Resolution, Resolutions};
 pub use super::work::{Work, WorkState};
+use crate::catalogue::{self, ParamType};
 use crate::id::{RunId, StepName, Target};
 use crate::plan::{OnUnknown, Plan, Retry, Step};
 use crate::report::Verdict;
@@ -287,12 +288,18 @@ impl Run {
     }
 
     /// Names who looks, for findings: the same kind with the same parameters on the same target is the
-    /// same check, whichever plan it is in.
+    /// same check, whichever plan it is in. Thresholds count as the plan has them and not as the run's inputs
+    /// fill them in: a run that judges by another limit clears what an earlier one raised.
     #[must_use]
     pub fn source_of(&self, step: &StepName, target: &Target) -> Option<String> {
-        let with = Value::Object(self.with_of(step, target, Direction::Do)?.clone()).to_string();
+        let mut with = self.with_of(step, target, Direction::Do)?.clone();
         let step = self.plan.step(step)?;
-        let digest: String = Sha256::digest(with.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        for param in catalogue::kind(&step.uses).iter().flat_map(|kind| kind.params) {
+            if let (ParamType::Thresholds(_), Some(written)) = (param.ty, step.with.get(param.name)) {
+                with.insert(param.name.to_owned(), written.clone());
+            }
+        }
+        let digest: String = Sha256::digest(Value::Object(with).to_string().as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         Some(format!("{} on {target} ({digest})", step.uses))
     }
 
@@ -305,10 +312,11 @@ impl Run {
             .flat_map(|(step, targets)| targets.iter().map(move |(target, work)| (step, target, work)))
     }
 
-    /// Whether the strategy of a step puts up with what has failed of it so far.
+    /// Whether the strategy of a step puts up with what has failed of it so far. It does not put up with what was
+    /// never begun: that is not a few that failed, but work that was not done.
     #[must_use]
     pub fn is_within_budget(&self, step: &Step) -> bool {
-        Rollout::of_step(self, step).is_some_and(|rollout| !rollout.is_over_budget())
+        Rollout::of_step(self, step).is_some_and(|rollout| !rollout.is_over_budget() && !rollout.has_given_up())
     }
 
     /// Whether the forward direction went wrong: something failed, was stopped, is unknown, or was held back
@@ -330,7 +338,7 @@ impl Run {
     }
 
     /// What an undo of the ended run takes back: all that it did and has an undo, but for what is back already.
-    pub(super) fn to_take_back(&self) -> impl Iterator<Item = (&StepName, &Target)> {
+    pub(crate) fn to_take_back(&self) -> impl Iterator<Item = (&StepName, &Target)> {
         let is_back = |work: &Work| matches!(work.undo, Some(WorkState::Succeeded { .. }));
         self.steps().filter(move |item| has_undo(*item) && !is_back(item.2)).map(|(step, target, _)| (&step.name, target))
     }

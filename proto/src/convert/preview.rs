@@ -3,7 +3,7 @@
 use mainstay_core::State;
 use mainstay_core::calendar::{Cron, local};
 use mainstay_core::catalogue;
-use mainstay_core::plan::Plan;
+use mainstay_core::plan::{Plan, Step};
 use mainstay_core::preview::{GatePreview, GateState, Preview, Severity, StepPreview};
 use mainstay_core::state::plan::{PlanHistory, instants_of};
 use mainstay_core::time::WallTime;
@@ -67,11 +67,6 @@ fn step_to_wire(preview: &StepPreview) -> v1::PreviewStep {
         (Some(_), Some(false)) => "false",
         (Some(_), None) => "known only later",
     };
-    let undo = match (&step.undo, kind) {
-        (Some(undo), _) => format!("by {}", undo.uses),
-        (None, Some(kind)) if kind.undo == catalogue::Undo::Compensated => "none given".to_owned(),
-        (None, kind) => kind.map(|kind| kind.undo.as_str().to_owned()).unwrap_or_default(),
-    };
     v1::PreviewStep {
         name: step.name.to_string(),
         kind: step.uses.clone(),
@@ -89,11 +84,21 @@ fn step_to_wire(preview: &StepPreview) -> v1::PreviewStep {
         waves: preview.waves.iter().map(|wave| count(*wave)).collect(),
         effect: kind.map(|kind| kind.effect.as_str()).unwrap_or_default().to_owned(),
         idempotent: kind.is_some_and(|kind| kind.idempotent),
-        undo,
+        undo: undo_in_words(step),
         protection: kind.map(|kind| kind.protection).unwrap_or_default().to_owned(),
         timeout_ms: step.timeout.0,
         attempts: step.retry.attempts,
         point_of_no_return: preview.point_of_no_return,
+        omitted: preview.omitted.clone().unwrap_or_default(),
+    }
+}
+
+/// How a step is taken back.
+pub(super) fn undo_in_words(step: &Step) -> String {
+    match (&step.undo, catalogue::kind(&step.uses)) {
+        (Some(undo), _) => format!("by {}", undo.uses),
+        (None, Some(kind)) if kind.undo == catalogue::Undo::Compensated => "none given".to_owned(),
+        (None, kind) => kind.map(|kind| kind.undo.as_str().to_owned()).unwrap_or_default(),
     }
 }
 

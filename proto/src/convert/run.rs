@@ -1,16 +1,21 @@
 //! Plans, runs and what they wait for. One way only: a program changes runs by commands, not by messages
 //! that look like runs.
 
+use std::collections::BTreeMap;
+
 use mainstay_core::State;
+use mainstay_core::catalogue;
 use mainstay_core::id::PlanName;
-use mainstay_core::rollout::Rollout;
+use mainstay_core::plan::Step;
+use mainstay_core::rollout::{Progress, Rollout};
 use mainstay_core::state::attempt::{Attempt, Phase};
-use mainstay_core::state::plan::Revision;
+use mainstay_core::state::plan::{PlanHistory, Revision};
+use mainstay_core::state::resolution::Resolution;
 use mainstay_core::state::run::{Direction, Run, RunOutcome, RunPhase, UndoEnd, Work, WorkState};
 use mainstay_core::time::{MeshTime, WallTime};
 use mainstay_core::wait::{Reason, Wait};
 
-use super::preview::schedules_to_wire;
+use super::preview::{schedules_to_wire, undo_in_words};
 use super::report::{outcome_to_wire, verdict_to_wire};
 use crate::v1;
 
@@ -32,7 +37,34 @@ pub fn plan_to_wire(state: &State, name: &PlanName, number: u32, revision: &Revi
         applied_unix_ms: revision.applied.0,
         applied_by: revision.by.clone(),
         source: if with_source { revision.plan.source.clone() } else { String::new() },
+        // Added by whoever has the time of the mesh.
+        last_run: None,
+        revisions: if with_source { history.map(revisions_to_wire).unwrap_or_default() } else { Vec::new() },
     }
+}
+
+fn revisions_to_wire(history: &PlanHistory) -> Vec<v1::PlanRevision> {
+    let wire = |(number, revision): (&u32, &Revision)| v1::PlanRevision {
+        number: *number,
+        applied_unix_ms: revision.applied.0,
+        applied_by: revision.by.clone(),
+        bundled: revision.bundled,
+        steps: count(revision.plan.steps.len()),
+    };
+    history.revisions.iter().map(wire).collect()
+}
+
+/// The newest run of each plan that has one.
+#[must_use]
+pub fn last_runs(state: &State, now: MeshTime) -> BTreeMap<&PlanName, v1::Run> {
+    let mut newest: BTreeMap<&PlanName, &Run> = BTreeMap::new();
+    for run in state.runs.values() {
+        let known = newest.entry(&run.id.plan).or_insert(run);
+        if known.id.number < run.id.number {
+            *known = run;
+        }
+    }
+    newest.into_iter().map(|(plan, run)| (plan, run_summary(run, now))).collect()
 }
 
 /// A run without its work.
@@ -106,6 +138,7 @@ pub fn run_to_wire(run: &Run, state: &State, now: MeshTime) -> v1::Run {
                 undo: work.undo.as_ref().map_or(v1::WorkState::Unspecified, work_state).into(),
                 undo_detail: work.undo.as_ref().map_or_else(String::new, |undo| undo.detail().to_owned()),
                 attempts: work.attempts.iter().filter_map(|id| state.attempts.get(id)).map(attempt_to_wire).collect(),
+                has_undo: step.undo.is_some(),
             });
         }
     }
@@ -159,6 +192,51 @@ pub fn wait_to_wire(wait: &Wait, state: &State, now: MeshTime) -> v1::Wait {
         remaining_ms: remaining.map_or(0, |remaining| remaining.0),
         then: wait.until.map_or_else(String::new, |(_, then)| then.to_owned()),
         approval: approval_to_wire(wait, state),
+        kind: wait_kind(&wait.reason).into(),
+    }
+}
+
+fn wait_kind(reason: &Reason) -> v1::WaitKind {
+    match reason {
+        Reason::NeedsStep { .. } => v1::WaitKind::NeedsStep,
+        Reason::AgentAway { .. } => v1::WaitKind::AgentAway,
+        Reason::NobodyCan { .. } => v1::WaitKind::NobodyCan,
+        Reason::NoConnection { .. } => v1::WaitKind::NoConnection,
+        Reason::AgentBusy { .. } => v1::WaitKind::AgentBusy,
+        Reason::Pause { .. } => v1::WaitKind::Retry,
+        Reason::Offered { .. } => v1::WaitKind::Offered,
+        Reason::Works { .. } => v1::WaitKind::Works,
+        Reason::Stopping { .. } => v1::WaitKind::Stopping,
+        Reason::NotHeardOf { .. } => v1::WaitKind::NotHeardOf,
+        Reason::UndoOf { .. } => v1::WaitKind::UndoOrder,
+        Reason::Paused { .. } => v1::WaitKind::Paused,
+        Reason::Evaluating => v1::WaitKind::Evaluating,
+        Reason::Wave { .. } => v1::WaitKind::Wave,
+        Reason::Soak { .. } => v1::WaitKind::Soak,
+        Reason::Unavailable { .. } => v1::WaitKind::Unavailable,
+        Reason::Gate { .. } => v1::WaitKind::Gate,
+        Reason::LeaseHeld { .. } => v1::WaitKind::Lease,
+        Reason::Approval { .. } => v1::WaitKind::Approval,
+    }
+}
+
+/// Where the rollouts of a run stand: the plan's, then those of steps.
+#[must_use]
+pub fn rollouts_to_wire(run: &Run) -> Vec<v1::RolloutState> {
+    let own = run.plan.steps.iter().filter(|step| step.strategy.is_some()).filter_map(|step| Rollout::of_step(run, step));
+    Rollout::of_plan(run).into_iter().chain(own).map(|rollout| rollout_to_wire(&rollout)).collect()
+}
+
+fn rollout_to_wire(rollout: &Rollout<'_>) -> v1::RolloutState {
+    let all = rollout.targets.len();
+    v1::RolloutState {
+        step: rollout.step.map(ToString::to_string).unwrap_or_default(),
+        wave: count(rollout.current_wave().0),
+        waves: count(rollout.strategy.wave_ends(all).len()),
+        done: count(rollout.targets.iter().filter(|(_, progress)| matches!(progress, Progress::Done { .. })).count()),
+        failed: count(rollout.failed().count()),
+        targets: count(all),
+        given_up: count(rollout.targets.iter().filter(|(_, progress)| *progress == Progress::GivenUp).count()),
     }
 }
 
@@ -166,7 +244,7 @@ pub fn wait_to_wire(wait: &Wait, state: &State, now: MeshTime) -> v1::Wait {
 const TARGETS_NAMED: usize = 100;
 
 fn approval_to_wire(wait: &Wait, state: &State) -> Option<v1::WantedApproval> {
-    let Reason::Approval { run, step, wave, by, not, message, seen, .. } = &wait.reason else { return None };
+    let Reason::Approval { run, step, wave, by, not, message, seen, expired } = &wait.reason else { return None };
     let run = state.runs.get(run)?;
     let about = run.plan.step(&wait.step)?;
     let targets = match (wave, Rollout::of_step(run, about)) {
@@ -181,7 +259,25 @@ fn approval_to_wire(wait: &Wait, state: &State) -> Option<v1::WantedApproval> {
         message: message.clone(),
         seen: seen.clone(),
         targets: targets.into_iter().take(TARGETS_NAMED).collect(),
+        steps: run.behind(step.as_ref()).into_iter().map(|step| awaited_to_wire(run, step)).collect(),
+        expired: expired.clone().unwrap_or_default(),
     })
+}
+
+fn awaited_to_wire(run: &Run, step: &Step) -> v1::AwaitedStep {
+    // Parameters that differ from target to target are shown as the plan has them.
+    let with = match run.resolved.get(&step.name, None, Direction::Do) {
+        Some(Resolution::Go { with: Some(with) }) => with,
+        _ => &step.with,
+    };
+    v1::AwaitedStep {
+        name: step.name.to_string(),
+        kind: step.uses.clone(),
+        with: serde_json::Value::Object(with.clone()).to_string(),
+        effect: catalogue::kind(&step.uses).map(|kind| kind.effect.as_str()).unwrap_or_default().to_owned(),
+        undo: undo_in_words(step),
+        target_count: count(run.work.get(&step.name).into_iter().flat_map(|targets| targets.keys()).count()),
+    }
 }
 
 fn count(n: usize) -> u32 {

@@ -11,15 +11,13 @@ use reqwest::tls::TlsInfo;
 use reqwest::{Client, Url};
 
 use super::endpoint::{Asked, Endpoint};
-use crate::connections::{Connection, Place};
-use crate::execute::credential::Credential;
-use crate::execute::{Context, Outgoing, OutgoingError, dial, trust};
+use super::way::{Filter, Way};
+use crate::execute::{Context, OutgoingError, trust};
 
 /// One client for each number of redirects that some endpoint lets it follow.
 pub(super) struct Clients {
     by_redirects: BTreeMap<usize, Client>,
-    outgoing: Outgoing,
-    credential: Credential,
+    way: Way,
 }
 
 /// What an endpoint answered.
@@ -48,47 +46,27 @@ pub(super) enum NoAnswer {
 pub(super) struct TooManyRedirects(usize);
 
 impl Clients {
-    /// Clients for what is asked, as the connection wants it where there is one.
-    ///
     /// # Errors
-    /// In words, when authorities or a secret cannot be read.
-    pub(super) fn new(asked: &Asked, connection: Option<&Connection>, context: &Context) -> Result<Clients, String> {
-        let mut outgoing = context.outgoing.clone();
-        let mut credential = Credential::None;
-        let mut tls = match connection {
-            Some(connection) => {
-                if let Place::Tcp { host, .. } = &connection.address.place {
-                    outgoing = outgoing.declared(host);
-                }
-                credential = Credential::of(connection, context)?;
-                dial::tls_config(connection, context).map_err(|error| error.to_string())?
-            }
-            None => {
-                let roots = match &asked.ca {
-                    Some(ca) => trust::roots_of_file(&context.host, &ca.to_string_lossy())?,
-                    None => trust::roots(context)?,
-                };
-                trust::client(trust::verifier(roots)?)?
-            }
-        };
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    /// In words, when files of this agent are in the way.
+    pub(super) fn new(asked: &Asked, context: &Context) -> Result<Clients, String> {
+        let way = Way::new(asked, context)?;
         let mut by_redirects = BTreeMap::new();
         for most in asked.endpoints.iter().map(|endpoint| endpoint.rules.follow_redirects) {
             if let Entry::Vacant(entry) = by_redirects.entry(most) {
-                entry.insert(client(&tls, &outgoing, most)?);
+                entry.insert(client(&way, most)?);
             }
         }
-        Ok(Clients { by_redirects, outgoing, credential })
+        Ok(Clients { by_redirects, way })
     }
 
     /// # Errors
     /// Why there is no answer.
     pub(super) async fn ask(&self, endpoint: &Endpoint, context: &Context) -> Result<Answer, NoAnswer> {
-        if let Some(Err(refused)) = literal(&endpoint.url).map(|(host, address)| self.outgoing.judge(&host, address)) {
+        if let Some(Err(refused)) = literal(&endpoint.url).map(|(host, address)| self.way.filter.judge(&host, address)) {
             return Err(NoAnswer::NotAsked(refused));
         }
         let Some(client) = self.by_redirects.get(&endpoint.rules.follow_redirects) else { return Err(NoAnswer::TimedOut) };
-        let answer = answer(client, endpoint, &self.credential, context);
+        let answer = answer(client, endpoint, &self.way, context);
         match tokio::time::timeout(endpoint.rules.timeout.as_duration(), answer).await {
             Err(_) => Err(NoAnswer::TimedOut),
             Ok(answer) => answer.map_err(NoAnswer::Failed),
@@ -96,12 +74,12 @@ impl Clients {
     }
 }
 
-fn client(tls: &rustls::ClientConfig, outgoing: &Outgoing, most: usize) -> Result<Client, String> {
-    let judge = outgoing.clone();
+fn client(way: &Way, most: usize) -> Result<Client, String> {
+    let judge = way.filter.clone();
     let builder = Client::builder()
-        .tls_backend_preconfigured(tls.clone())
+        .tls_backend_preconfigured(way.tls.clone())
         .tls_info(true)
-        .dns_resolver(Arc::new(outgoing.clone()))
+        .dns_resolver(Arc::new(way.filter.clone()))
         .redirect(Redirects::custom(move |attempt| redirect(attempt, &judge, most)))
         .no_proxy()
         .referer(false)
@@ -110,14 +88,14 @@ fn client(tls: &rustls::ClientConfig, outgoing: &Outgoing, most: usize) -> Resul
     builder.build().map_err(|error| trust::root_cause(&error))
 }
 
-fn redirect(attempt: Attempt<'_>, outgoing: &Outgoing, most: usize) -> reqwest::redirect::Action {
+fn redirect(attempt: Attempt<'_>, filter: &Filter, most: usize) -> reqwest::redirect::Action {
     if most == 0 {
         return attempt.stop();
     }
     if attempt.previous().len() > most {
         return attempt.error(TooManyRedirects(most));
     }
-    match literal(attempt.url()).map(|(host, address)| outgoing.judge(&host, address)) {
+    match literal(attempt.url()).map(|(host, address)| filter.judge(&host, address)) {
         Some(Err(refused)) => attempt.error(refused),
         _ => attempt.follow(),
     }
@@ -129,11 +107,11 @@ fn literal(url: &Url) -> Option<(String, IpAddr)> {
     host.trim_matches(['[', ']']).parse().ok().map(|address| (host.to_owned(), address))
 }
 
-async fn answer(client: &Client, endpoint: &Endpoint, credential: &Credential, context: &Context) -> Result<Answer, reqwest::Error> {
-    let Endpoint { url, rules } = endpoint;
+async fn answer(client: &Client, endpoint: &Endpoint, way: &Way, context: &Context) -> Result<Answer, reqwest::Error> {
+    let Endpoint { url, rules, .. } = endpoint;
     let from_ms = context.host.monotonic_ms();
     let request = client.request(rules.method.clone(), url.clone()).headers(rules.request_headers.clone());
-    let mut response = credential.add(request).send().await?;
+    let mut response = way.credential.add(request).send().await?;
     let certificate = response.extensions().get::<TlsInfo>().and_then(TlsInfo::peer_certificate).map(<[u8]>::to_vec);
     let (status, last_url, headers) = (response.status().as_u16(), response.url().clone(), response.headers().clone());
     let mut body = rules.body.begin();

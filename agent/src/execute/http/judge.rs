@@ -1,14 +1,13 @@
 //! From an answer, or from there being none, to checks in words.
 
-use mainstay_core::Millis;
-use mainstay_core::report::{Check, Report, Verdict};
+use mainstay_core::report::{Check, Verdict};
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName};
 
 use super::ask::{Answer, NoAnswer, TooManyRedirects};
 use super::body::quoted;
 use super::endpoint::Endpoint;
-use super::rules::{Rules, is_credential};
+use super::rules::is_credential;
 use crate::connections::Connection;
 use crate::execute::tls::{self, Certificate};
 use crate::execute::{Context, OutgoingError, trust, wording};
@@ -23,21 +22,32 @@ pub(super) struct Seen {
     pub certificate: Option<Check>,
 }
 
-pub(super) fn checks(endpoint: &Endpoint, answer: Result<Answer, NoAnswer>, context: &Context) -> Seen {
-    let (subject, url) = (endpoint.subject(), &endpoint.url);
-    let critical = |message: String| Check::stated(ID, &subject, Verdict::Critical, message).with_hint(curl(url));
+pub(super) fn checks(endpoint: &Endpoint, connection: Option<&Connection>, answer: Result<Answer, NoAnswer>, context: &Context) -> Seen {
+    let (subject, hint) = (endpoint.subject.as_str(), try_it(&endpoint.url, connection));
     let check = match answer {
-        Ok(answer) => return Seen { check: judge(&subject, endpoint, &answer), certificate: certificate(&answer, &endpoint.rules, context) },
-        Err(NoAnswer::NotAsked(refused)) => not_asked(&subject, &refused),
-        Err(NoAnswer::TimedOut) => critical(format!("no answer within {}", endpoint.rules.timeout)),
-        Err(NoAnswer::Failed(error)) => failure(&subject, url, &error, context),
+        Ok(answer) => {
+            let check = judge(endpoint, connection, &answer, hint);
+            return Seen { check, certificate: certificate(&answer, endpoint, connection.is_some(), context) };
+        }
+        Err(NoAnswer::NotAsked(refused)) => not_asked(subject, &refused),
+        Err(NoAnswer::TimedOut) => {
+            Check::stated(ID, subject, Verdict::Critical, format!("no answer within {}", endpoint.rules.timeout)).with_hint(hint)
+        }
+        Err(NoAnswer::Failed(error)) => failure(endpoint, &error, hint, context),
     };
     Seen { check, certificate: None }
 }
 
-fn judge(subject: &str, endpoint: &Endpoint, answer: &Answer) -> Check {
-    let (Endpoint { url, rules }, Answer { status, took_ms, .. }) = (endpoint, answer);
-    let took = wording::span(Millis(*took_ms as u64));
+/// Files of this agent are in the way, so nobody looked.
+pub(super) fn not_made(endpoint: &Endpoint, why: &str, connection: &Connection) -> Seen {
+    let why = format!("not asked: {}", why.strip_prefix("not asked: ").unwrap_or(why));
+    let check = Check::stated(ID, &endpoint.subject, Verdict::Unknown, why).with_hint(format!("see {}", connection.declared_at));
+    Seen { check, certificate: None }
+}
+
+fn judge(endpoint: &Endpoint, connection: Option<&Connection>, answer: &Answer, hint: String) -> Check {
+    let (Endpoint { url, subject, rules }, Answer { status, took_ms, .. }) = (endpoint, answer);
+    let took = wording::milliseconds(*took_ms);
     let redirected = if answer.url == *url { String::new() } else { format!(", redirected to {}", answer.url) };
     let mut problems = Vec::new();
     if !rules.status.admits(*status) {
@@ -53,7 +63,11 @@ fn judge(subject: &str, endpoint: &Endpoint, answer: &Answer) -> Check {
     }
     let check = Check::measured(ID, subject, *took_ms, "ms", rules.latency, message).with_details(problems);
     let check = if first.is_some() { Check { verdict: Verdict::Critical, ..check } } else { check };
-    if check.verdict == Verdict::Ok { check } else { check.with_hint(curl(url)) }
+    match connection.filter(|connection| connection.secret.is_some() && matches!(status, 401 | 403)) {
+        _ if check.verdict == Verdict::Ok => check,
+        Some(connection) => check.with_hint(format!("see {}: does its credential hold?", connection.declared_at)),
+        None => check.with_hint(hint),
+    }
 }
 
 /// What is wrong with a header.
@@ -69,20 +83,25 @@ fn header(headers: &HeaderMap, name: &HeaderName, pattern: &str) -> Option<Strin
     })
 }
 
-fn certificate(answer: &Answer, rules: &Rules, context: &Context) -> Option<Check> {
-    let place = format!("{}:{}", answer.url.host_str()?, answer.url.port_or_known_default()?);
+fn certificate(answer: &Answer, endpoint: &Endpoint, by_connection: bool, context: &Context) -> Option<Check> {
+    let rules = &endpoint.rules;
+    let place_of = |url: &Url| Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?));
+    // The server of a connection is named already.
+    let place = place_of(&answer.url).filter(|place| !by_connection || place_of(&endpoint.url).as_ref() != Some(place));
+    let place = if by_connection { place.unwrap_or_default() } else { place? };
     Some(match Certificate::parse(answer.certificate.as_ref()?) {
         Ok(certificate) => tls::days_left(DAYS, &place, &certificate, rules.days_left, context.host.wall()),
         Err(cause) => Check::stated(DAYS, &place, Verdict::Unknown, format!("its certificate cannot be read: {cause}")),
     })
 }
 
-fn failure(subject: &str, url: &Url, error: &reqwest::Error, context: &Context) -> Check {
+fn failure(endpoint: &Endpoint, error: &reqwest::Error, hint: String, context: &Context) -> Check {
+    let Endpoint { url, subject, .. } = endpoint;
     let critical = |message: String| Check::stated(ID, subject, Verdict::Critical, message);
     if let Some(many) = trust::find::<TooManyRedirects>(error) {
-        return critical(many.to_string()).with_hint(curl(url));
+        return critical(many.to_string()).with_hint(hint);
     }
-    let advice = trust::find::<rustls::Error>(error).and_then(trust::advice).map_or_else(|| curl(url), str::to_owned);
+    let advice = trust::find::<rustls::Error>(error).and_then(trust::advice).map_or(hint, str::to_owned);
     match explain(url, error, context) {
         Ok(message) => critical(message).with_hint(advice),
         Err(refused) => not_asked(subject, &refused),
@@ -112,20 +131,18 @@ pub(in crate::execute) fn explain(url: &Url, error: &reqwest::Error, context: &C
     })
 }
 
-/// What a connection keeps this agent from looking at, by its own settings or files.
-pub(super) fn not_looked_at(endpoints: &[Endpoint], connection: &Connection, why: &str) -> Report {
-    let why = why.strip_prefix("not asked: ").unwrap_or(why);
-    let check = |endpoint: &Endpoint| {
-        Check::stated(ID, &endpoint.subject(), Verdict::Unknown, format!("not asked: {why}")).with_hint(format!("see {}", connection.declared_at))
-    };
-    Report { checks: endpoints.iter().map(check).collect(), ..Report::default() }
-}
-
 /// Nobody looked, so nobody knows.
 fn not_asked(subject: &str, refused: &OutgoingError) -> Check {
     Check::stated(ID, subject, Verdict::Unknown, "not asked: its address is one that this agent does not reach").with_hint(refused.to_string())
 }
 
-fn curl(url: &Url) -> String {
-    format!("curl -sv -o /dev/null {}", wording::quoted(url.as_str()))
+/// How a person asks for the same.
+fn try_it(url: &Url, connection: Option<&Connection>) -> String {
+    let login = match connection {
+        // It asks for the password itself.
+        Some(Connection { user: Some(user), .. }) => format!("-u {} ", wording::quoted(user)),
+        Some(Connection { bearer: true, declared_at, .. }) => return format!("see {declared_at}"),
+        _ => String::new(),
+    };
+    format!("curl -sv -o /dev/null {login}{}", wording::quoted(url.as_str()))
 }

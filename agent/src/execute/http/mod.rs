@@ -14,6 +14,7 @@ mod body;
 mod endpoint;
 mod judge;
 mod rules;
+mod way;
 
 use std::collections::BTreeSet;
 
@@ -26,22 +27,28 @@ use self::endpoint::Endpoint;
 use self::judge::Seen;
 pub(super) use self::judge::explain;
 use super::{Context, StepError};
-use crate::connections::ConnectionKind;
+use crate::connections::Connection;
 
 const KIND: &str = "http.check";
 /// Endpoints asked at once: so many hanging ones as a step may have still end within its timeout.
 const AT_ONCE: usize = 20;
 
 pub(super) async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Report, StepError> {
-    let connection = context.connection_if_named(KIND, &[ConnectionKind::Http], endpoint::connection(with))?;
-    let asked = endpoint::read(with, connection)?;
-    let clients = match (Clients::new(&asked, connection, context), connection) {
+    let asked = endpoint::read(with, context)?;
+    let clients = match (Clients::new(&asked, context), asked.connection) {
         (Ok(clients), _) => clients,
-        (Err(why), Some(connection)) => return Ok(judge::not_looked_at(&asked.endpoints, connection, &why)),
         (Err(why), None) => return Err(StepError::failed(format!("{KIND}: {why}"))),
+        (Err(why), Some(connection)) => {
+            return Ok(report(asked.endpoints.iter().map(|endpoint| judge::not_made(endpoint, &why, connection)).collect()));
+        }
     };
-    let each = asked.endpoints.into_iter().map(|endpoint| look(endpoint, &clients, context));
+    let connection = asked.connection;
+    let each = asked.endpoints.into_iter().map(|endpoint| look(endpoint, connection, &clients, context));
     let all: Vec<Seen> = stream::iter(each).buffered(AT_ONCE).collect().await;
+    Ok(report(all))
+}
+
+fn report(all: Vec<Seen>) -> Report {
     let failed = all.iter().filter(|seen| seen.check.verdict != Verdict::Ok).count();
     // Endpoints of one server show one certificate.
     let mut servers = BTreeSet::new();
@@ -52,12 +59,12 @@ pub(super) async fn execute(with: &Map<String, Value>, context: &Context) -> Res
             std::iter::once(seen.check).chain(certificate)
         })
         .collect();
-    Ok(Report { checks, outputs: [("failed".to_owned(), Value::from(failed))].into(), ..Report::default() })
+    Report { checks, outputs: [("failed".to_owned(), Value::from(failed))].into(), ..Report::default() }
 }
 
-async fn look(endpoint: Endpoint, clients: &Clients, context: &Context) -> Seen {
+async fn look(endpoint: Endpoint, connection: Option<&Connection>, clients: &Clients, context: &Context) -> Seen {
     let answer = clients.ask(&endpoint, context).await;
-    judge::checks(&endpoint, answer, context)
+    judge::checks(&endpoint, connection, answer, context)
 }
 
 /// Refuses the step, naming the kind.

@@ -7,8 +7,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::super::tls::stand::{Authority, Shows, self_signed};
-use super::super::{Ended, ExecuteSettings, Policy, execute};
+use super::super::{Ended, ExecuteSettings, Labels, Policy, execute};
 use super::*;
+use crate::connections::Connections;
 use crate::host::Host;
 use crate::observe::readings::Readings;
 
@@ -138,6 +139,8 @@ async fn wrong_parameters_are_refused() {
         (json!({"url": "http://x/", "verb": "GET"}), "unknown field `verb`"),
         (json!({"endpoints": [{"url": "http://x/", "verb": "GET"}]}), "unknown field `verb`"),
         (json!({"endpoints": [{"status": 200}]}), "has no `url`"),
+        (json!({"url": "http://x/", "paths": ["/a"]}), "there is no `connection`"),
+        (json!({"connection": "shop"}), "this agent has no connection shop"),
         (json!({"url": "http://x/", "method": "HEAD", "contains": "x"}), "has no body"),
         (json!({"url": "http://x/", "json": {"status": "ok"}}), "did you mean `/status`?"),
         (json!({"url": "http://x/", "headers": {"a b": "c"}}), "cannot be the name of a header"),
@@ -275,5 +278,125 @@ async fn certificates_are_judged_and_what_is_wrong_with_them_is_said() {
             report.checks.iter().filter(|check| check.id == "http.daysLeft").map(|check| (check.subject.as_str(), check.verdict)).collect();
         let place = format!("127.0.0.1:{port}");
         assert_eq!(days, if verdict == Verdict::Ok { vec![(place.as_str(), Verdict::Ok)] } else { vec![] }, "once for a server: {message}");
+    }
+}
+
+/// A context for the one connection that is declared, `PORT` in it standing for the server's.
+fn through(dir: &std::path::Path, declared: &str, port: &str, allow: &[&str]) -> Context {
+    let text = format!("[connections.shop]\nkind = \"http\"\n{declared}").replace("PORT", port);
+    let (connections, problems) = Connections::parse(&dir.join("connections.toml"), &text);
+    assert_eq!(problems, Vec::<String>::new());
+    let labels = Labels { connection: Some("shop".parse().unwrap()), ..Labels::default() };
+    Context { labels, ..context(allow).with_connections(connections) }
+}
+
+/// A server that says which credential it was shown, and sends `/away` on to another port.
+async fn guarded(away: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = vec![0; 4_096];
+            let length = stream.read(&mut request).await.unwrap_or(0);
+            let request = String::from_utf8_lossy(&request[..length]).into_owned();
+            let shown = request.lines().find_map(|line| line.strip_prefix("authorization: ")).unwrap_or("nothing");
+            let head = if request.starts_with("GET /away") {
+                format!("302 Found\r\nlocation: {away}")
+            } else {
+                format!("200 OK\r\nx-shown: {}", shown.len())
+            };
+            let answer = format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{shown}", shown.len());
+            drop(stream.write_all(answer.as_bytes()).await);
+        }
+    });
+    port.to_string()
+}
+
+#[tokio::test]
+async fn a_connections_credential_goes_to_its_server_and_nowhere_else() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("secret"), "hunter2\n").unwrap();
+    let other = guarded(String::new()).await;
+    let port = guarded(format!("http://127.0.0.1:{other}/")).await;
+    let basic = "url = \"http://127.0.0.1:PORT/\"\nusername = \"me\"\npassword = { file = \"secret\" }";
+    let bearer = "url = \"http://127.0.0.1:PORT/\"\ntoken = { file = \"secret\" }";
+    let none = "url = \"http://127.0.0.1:PORT/\"";
+    for (declared, path, expected) in [
+        (basic, "/", "Basic bWU6aHVudGVyMg=="),
+        (bearer, "/", "Bearer hunter2"),
+        (none, "/", "nothing"),
+        // The other port is another server.
+        (basic, "/away", "nothing"),
+        (bearer, "/away", "nothing"),
+    ] {
+        let context = through(dir.path(), declared, &port, &["127.0.0.1"]);
+        let check = check(&context, json!({"connection": "*", "paths": [path], "contains": expected})).await;
+        assert_eq!((check.verdict, check.subject.as_str()), (Verdict::Ok, path), "{}", check.message);
+        let wrong = self::check(&context, json!({"connection": "*", "paths": [path], "contains": "something else"})).await;
+        let said = format!("{wrong:?}");
+        assert!(wrong.verdict == Verdict::Critical && !said.contains("hunter2") && !said.contains("aHVudGVy"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_declared_host_is_reached_and_what_it_redirects_to_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = server(ANSWERS).await;
+    let port = base.rsplit(':').next().unwrap();
+    // Nothing is allowed by settings: the loopback address counts where the connection writes it, for its own host only.
+    for (host, path, verdict) in [
+        ("127.0.0.1", "/", Verdict::Ok),
+        ("localhost", "/", Verdict::Ok),
+        ("127.0.0.1", "/moved", Verdict::Ok),
+        ("127.0.0.1", "/metadata", Verdict::Unknown),
+        ("localhost", "/metadata", Verdict::Unknown),
+        ("127.0.0.1", "/name", Verdict::Unknown),
+    ] {
+        let context = through(dir.path(), &format!("url = \"http://{host}:PORT{path}\""), port, &[]);
+        let check = check(&context, json!({"connection": "shop"})).await;
+        assert_eq!((check.verdict, check.subject.as_str()), (verdict, path), "{host}{path}: {}", check.message);
+    }
+    let through = through(dir.path(), "url = \"http://127.0.0.1:PORT/\"", port, &[]);
+    let both = execute("http.check", json!({"connection": "shop", "url": "http://x/"}).as_object().unwrap(), &through).await.unwrap_err();
+    assert!(both.ended == Ended::Refused && both.message.contains("in a step of its own"), "{both}");
+    let plain = check(&context(&[]), json!({"url": format!("{base}/")})).await;
+    assert_eq!(plain.verdict, Verdict::Unknown, "a plan's own URL has no such right");
+}
+
+#[tokio::test]
+async fn what_keeps_this_agent_from_asking_is_unknown_and_says_where_to_look() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = server(&[("/", "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")]).await;
+    let port = base.rsplit(':').next().unwrap();
+    let declared = "url = \"http://127.0.0.1:PORT/\"\ntoken = { file = \"secret\" }";
+    let context = through(dir.path(), declared, port, &[]);
+    let missing = check(&context, json!({"connection": "shop"})).await;
+    assert!(
+        missing.verdict == Verdict::Unknown && missing.message.starts_with("not asked: its secret cannot be read: No such file or directory (file /"),
+        "{missing:?}"
+    );
+    assert!(missing.hint.contains("connections.toml line 1"), "{missing:?}");
+    std::fs::write(dir.path().join("secret"), "a\nb").unwrap();
+    let malformed = check(&context, json!({"connection": "shop"})).await;
+    let path = dir.path().join("secret").display().to_string();
+    assert_eq!(
+        (malformed.verdict, malformed.message.replace(&path, "PATH").as_str()),
+        (Verdict::Unknown, "not asked: the token of its file PATH holds what cannot stand in a header")
+    );
+    std::fs::write(dir.path().join("secret"), "old").unwrap();
+    let refused = check(&context, json!({"connection": "shop"})).await;
+    assert!(refused.verdict == Verdict::Critical && refused.hint.ends_with("does its credential hold?"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn the_name_that_a_connection_gives_is_the_one_that_is_proven() {
+    let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    authority.write(dir.path());
+    let port = authority.server(authority.leaf(&["shop.example"], (2120, 1, 1)), Shows::Chain).await.to_string();
+    for (name, verdict) in [("serverName = \"shop.example\"", Verdict::Ok), ("", Verdict::Critical)] {
+        let context = through(dir.path(), &format!("url = \"https://127.0.0.1:PORT/\"\nca = \"ca.pem\"\n{name}"), &port, &[]);
+        let report = execute("http.check", json!({"connection": "shop"}).as_object().unwrap(), &context).await.unwrap();
+        assert_eq!((report.checks[0].verdict, report.checks[0].subject.as_str()), (verdict, "/"), "{:?}", report.checks);
+        assert!(verdict != Verdict::Ok || (report.checks[1].id == "http.daysLeft" && report.checks[1].subject.is_empty()));
     }
 }

@@ -156,7 +156,7 @@ fn explain(error: &tokio_postgres::Error, connection: &Connection, context: &Con
     if let Some(answer) = error.as_db_error() {
         let hint = (*answer.code() == SqlState::INVALID_PASSWORD || *answer.code() == SqlState::INVALID_AUTHORIZATION_SPECIFICATION).then(|| {
             let with = connection.secret.as_ref().map_or_else(|| "no password".to_owned(), |secret| format!("the password of its {secret}"));
-            format!("{} logs in with {with}: does it hold?", connection.declared_at)
+            format!("does {with} hold? see {}", connection.declared_at)
         });
         return OpenError::Refused { why: format!("{} ({})", answer.message(), answer.code().code()), hint };
     }

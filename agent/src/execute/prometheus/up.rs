@@ -81,9 +81,13 @@ fn target(series: &Series, errors: &BTreeMap<(String, String), String>) -> Check
     match series.value.as_ref().and_then(|sample| sample.value()) {
         Some(value) if value.is_finite() => {
             let check = Check::measured(ID, subject.trim(), value, "", thresholds, if value > 0.0 { "up" } else { "down" });
+            if check.verdict == Verdict::Ok {
+                return check;
+            }
+            let check = check.with_hint("does it run, and does Prometheus reach it? see /targets of Prometheus");
             match errors.get(&(job, instance)) {
-                Some(why) if check.verdict != Verdict::Ok => Check { message: format!("down: {why}"), ..check },
-                _ => check,
+                Some(why) => Check { message: format!("down: {why}"), ..check },
+                None => check,
             }
         }
         _ => Check::stated(ID, subject.trim(), Verdict::Unknown, "not known: its value is no number"),

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
+use mainstay_core::WallTime;
 use mainstay_core::report::{Check, Thresholds, Verdict};
-use mainstay_core::{Millis, WallTime};
 use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::TlsConnector;
@@ -17,7 +18,30 @@ use super::{DAYS, Params, chain, days_left};
 use crate::connections::{Connection, Place};
 use crate::execute::{Context, Outgoing, OutgoingError, dial, trust, wording};
 
-const CHAIN: &str = "tls.chain";
+pub(super) const CHAIN: &str = "tls.chain";
+
+/// Whom a chain must lead to.
+#[derive(Clone)]
+pub(super) enum Trusted {
+    /// An authority that this knows.
+    By(Arc<WebPkiServerVerifier>),
+    /// Whoever it is: that is what the connection says.
+    NotJudged,
+    /// It cannot be said, because the authorities cannot be read.
+    Unknown(String),
+}
+
+/// One server, and what its checks are called.
+struct Server<'a> {
+    host: &'a str,
+    port: u16,
+    /// Name that it must prove.
+    wanted: String,
+    /// Subject of its checks: nothing where the connection is named already.
+    subject: &'a str,
+    outgoing: Outgoing,
+    trusted: Trusted,
+}
 
 /// What a server showed.
 struct Shown {
@@ -25,51 +49,51 @@ struct Shown {
     version: &'static str,
 }
 
-/// How servers are asked and judged: as the step says, or as a connection does.
-pub(super) struct Way {
-    server_name: Option<String>,
-    roots: Result<RootCertStore, String>,
-    outgoing: Outgoing,
-    timeout: Millis,
-}
-
-impl Way {
-    pub fn of(params: &Params, context: &Context) -> Way {
-        let roots = match &params.ca {
-            _ if params.endpoints.is_empty() => Ok(RootCertStore::empty()),
-            Some(path) => trust::roots_of_file(&context.host, path),
-            None => trust::roots(context),
-        };
-        Way { server_name: params.server_name.clone(), roots, outgoing: context.outgoing.clone(), timeout: params.timeout.0 }
-    }
-
-    pub fn through(connection: &Connection, params: &Params, context: &Context) -> Way {
-        let outgoing = match &connection.address.place {
-            Place::Tcp { host, .. } => context.outgoing.declared(host),
-            Place::Socket(_) => context.outgoing.clone(),
-        };
-        let server_name = params.server_name.clone().or_else(|| connection.tls.server_name.clone());
-        Way { server_name, roots: dial::roots(connection, context), outgoing, timeout: params.timeout.0 }
+impl Trusted {
+    pub(super) fn new(roots: Result<RootCertStore, String>) -> Trusted {
+        roots.and_then(trust::verifier).map_or_else(Trusted::Unknown, Trusted::By)
     }
 }
 
 /// Every check of one endpoint, `host:port`.
-pub(super) async fn checks(place: String, way: &Way, thresholds: Thresholds, context: &Context) -> Vec<Check> {
+pub(super) async fn of_place(place: String, params: &Params, trusted: Trusted, thresholds: Thresholds, context: &Context) -> Vec<Check> {
     let place = place.as_str();
-    let hint = format!("openssl s_client -connect {} -showcerts </dev/null", wording::quoted(place));
-    let stated = |verdict, message: String| vec![Check::stated(CHAIN, place, verdict, message).with_hint(hint.clone())];
-    let Some((host, port)) = place.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?))) else {
-        return stated(Verdict::Unknown, "not asked: it is not host:port".to_owned());
+    let Some((host, port)) = place.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?))) else {
+        return vec![Check::stated(CHAIN, place, Verdict::Unknown, "not asked: it is not host:port")];
     };
-    let wanted = way.server_name.as_deref().unwrap_or(host).trim_matches(['[', ']']);
-    let Ok(name) = ServerName::try_from(wanted.to_owned()) else {
+    let wanted = params.server_name.as_deref().unwrap_or(host).trim_matches(['[', ']']).to_owned();
+    let server = Server { host, port, wanted, subject: place, outgoing: context.outgoing.clone(), trusted };
+    checks(&server, params, thresholds, context).await
+}
+
+/// Every check of a connection's server.
+pub(super) async fn of_connection(
+    connection: &Connection,
+    params: &Params,
+    trusted: Trusted,
+    thresholds: Thresholds,
+    context: &Context,
+) -> Vec<Check> {
+    let Place::Tcp { host, port } = &connection.address.place else {
+        return vec![Check::stated(CHAIN, "", Verdict::Unknown, "not asked: its address is a socket")];
+    };
+    let (wanted, outgoing) = (dial::server_name(connection), context.outgoing.declared(host));
+    checks(&Server { host, port: *port, wanted, subject: "", outgoing, trusted }, params, thresholds, context).await
+}
+
+async fn checks(server: &Server<'_>, params: &Params, thresholds: Thresholds, context: &Context) -> Vec<Check> {
+    let Server { host, port, wanted, subject, .. } = server;
+    let place = wording::quoted(&format!("{host}:{port}"));
+    let hint = format!("openssl s_client -connect {place} -servername {} -showcerts </dev/null", wording::quoted(wanted));
+    let stated = |verdict, message: String| vec![Check::stated(CHAIN, subject, verdict, message).with_hint(hint.clone())];
+    let Ok(name) = ServerName::try_from(wanted.clone()) else {
         return stated(Verdict::Unknown, format!("not asked: `{wanted}` cannot be the name of a server"));
     };
-    let shown = match ask(host, port, name.clone(), way, context).await {
+    let shown = match ask(server, name.clone(), params, context).await {
         Ok(shown) => shown,
         Err(Problem::Refused(refused)) => {
             return vec![
-                Check::stated(CHAIN, place, Verdict::Unknown, "not asked: its address is one that this agent does not reach")
+                Check::stated(CHAIN, subject, Verdict::Unknown, "not asked: its address is one that this agent does not reach")
                     .with_hint(refused.to_string()),
             ];
         }
@@ -79,26 +103,28 @@ pub(super) async fn checks(place: String, way: &Way, thresholds: Thresholds, con
     let certificates: Vec<Result<Certificate, String>> = shown.chain.iter().map(|der| Certificate::parse(der)).collect();
     let mut checks = Vec::new();
     for (i, certificate) in certificates.iter().enumerate() {
+        let numbered = |name: &str| format!("{subject} #{} {name}", i + 1).trim().to_owned();
         checks.push(match certificate {
-            Ok(certificate) if i == 0 => days_left(DAYS, place, certificate, thresholds, now),
-            Ok(certificate) => days_left(DAYS, &format!("{place} #{} {}", i + 1, certificate.name), certificate, thresholds, now),
-            Err(cause) => Check::stated(DAYS, &format!("{place} #{}", i + 1), Verdict::Unknown, format!("cannot be read: {cause}")),
+            Ok(certificate) if i == 0 => days_left(DAYS, subject, certificate, thresholds, now),
+            Ok(certificate) => days_left(DAYS, &numbered(&certificate.name), certificate, thresholds, now),
+            Err(cause) => Check::stated(DAYS, &numbered(""), Verdict::Unknown, format!("cannot be read: {cause}")),
         });
     }
     let certificates: Vec<Certificate> = certificates.into_iter().flatten().collect();
-    let (verdict, message, advice) = match judge(&shown, &name, certificates.first(), way, context) {
-        Ok(()) => match chain::disorder(&certificates) {
+    let (verdict, message, advice) = match judge(&shown, &name, certificates.first(), &server.trusted, now) {
+        Ok(true) => match chain::disorder(&certificates) {
             None => (Verdict::Ok, format!("trusted for {wanted}, {}", shown.version), ""),
             Some(what) => (Verdict::Warning, format!("trusted for {wanted}, but {what}"), chain::SHOW_IN_ORDER),
         },
+        Ok(false) => (Verdict::Skipped, "who issued it is not judged: its connection says  tls = \"require\"".to_owned(), ""),
         Err(Judged::Untrusted(error)) => {
             let (why, advice) = chain::explain(&error, &certificates, now);
             (Verdict::Critical, why, advice)
         }
-        Err(Judged::NoAuthorities(why)) => (Verdict::Unknown, why, "mend the file that the step or the agent's settings name"),
+        Err(Judged::NoAuthorities(why)) => (Verdict::Unknown, why, "mend the file that the step, the connection or the agent's settings name"),
     };
-    let check = Check::stated(CHAIN, place, verdict, message);
-    checks.push(if verdict == Verdict::Ok { check } else { check.with_hint(advice).with_details([hint]) });
+    let check = Check::stated(CHAIN, subject, verdict, message);
+    checks.push(if matches!(verdict, Verdict::Ok | Verdict::Skipped) { check } else { check.with_hint(advice).with_details([hint]) });
     checks
 }
 
@@ -107,9 +133,9 @@ enum Problem {
     Other(String),
 }
 
-async fn ask(host: &str, port: u16, name: ServerName<'static>, way: &Way, context: &Context) -> Result<Shown, Problem> {
-    let timeout = way.timeout.as_duration();
-    let stream = way.outgoing.connect(host, port, timeout).await.map_err(|error| match error {
+async fn ask(server: &Server<'_>, name: ServerName<'static>, params: &Params, context: &Context) -> Result<Shown, Problem> {
+    let timeout = params.timeout.0.as_duration();
+    let stream = server.outgoing.connect(server.host, server.port, timeout).await.map_err(|error| match error {
         OutgoingError::Refused { .. } => Problem::Refused(error),
         other => Problem::Other(other.to_string()),
     })?;
@@ -129,7 +155,7 @@ async fn ask(host: &str, port: u16, name: ServerName<'static>, way: &Way, contex
         return Ok(Shown { chain, version });
     }
     Err(Problem::Other(match handshake {
-        Err(_) => format!("connects, and shows no certificate within {}", way.timeout),
+        Err(_) => format!("connects, and shows no certificate within {}", params.timeout.0),
         Ok(Ok(_)) => "shows no certificate".to_owned(),
         Ok(Err(error)) => match trust::find::<rustls::Error>(&error) {
             Some(tls) => format!("no TLS: {}", trust::explain(tls, context.host.wall())),
@@ -143,18 +169,22 @@ enum Judged {
     NoAuthorities(String),
 }
 
-/// Judges name and issuers as if the leaf held now: whether it does has a check of its own.
-fn judge(shown: &Shown, name: &ServerName<'_>, leaf: Option<&Certificate>, way: &Way, context: &Context) -> Result<(), Judged> {
-    let verifier = way.roots.clone().and_then(trust::verifier).map_err(Judged::NoAuthorities)?;
+/// Judges name and issuers as if the leaf held now: whether it does has a check of its own. False where nobody
+/// wants that judged.
+fn judge(shown: &Shown, name: &ServerName<'_>, leaf: Option<&Certificate>, trusted: &Trusted, now: WallTime) -> Result<bool, Judged> {
+    let verifier = match trusted {
+        Trusted::By(verifier) => verifier,
+        Trusted::NotJudged => return Ok(false),
+        Trusted::Unknown(why) => return Err(Judged::NoAuthorities(why.clone())),
+    };
     let none = || Judged::Untrusted(rustls::Error::NoCertificatesPresented);
     let (end_entity, intermediates) = shown.chain.split_first().ok_or_else(none)?;
-    let now = context.host.wall();
     let within = leaf.map_or(now, |leaf| {
         let (from, to) = (leaf.not_before_s.saturating_mul(1_000), leaf.not_after_s.saturating_mul(1_000));
         WallTime(now.0.max(from).min(to.max(from)))
     });
     let verdict = verifier.verify_server_cert(end_entity, intermediates, name, &[], trust::unix_time(within));
-    verdict.map(|_| ()).map_err(Judged::Untrusted)
+    verdict.map(|_| true).map_err(Judged::Untrusted)
 }
 
 #[cfg(test)]
@@ -166,6 +196,8 @@ mod tests {
     use super::super::stand::{Authority, Shows, self_signed};
     use super::super::tests::{context, run};
     use super::*;
+    use crate::connections::Connections;
+    use crate::execute::Labels;
 
     const LONG: (i32, u8, u8) = (2027, 11, 23);
 
@@ -257,6 +289,39 @@ mod tests {
             let says_what_to_do = !check.hint.is_empty() && check.details[0].starts_with("openssl s_client -connect 127.0.0.1:");
             assert!(verdict == Verdict::Ok || says_what_to_do, "{check:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_connection_says_where_and_whom_to_trust() {
+        let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+        authority.write(dir.path());
+        let port = authority.server(authority.leaf(&["shop.example"], LONG), Shows::Chain).await;
+        let seen = async |declared: &str| {
+            let text = format!("[connections.shop]\n{declared}").replace("PORT", &port.to_string());
+            let (connections, problems) = Connections::parse(&dir.path().join("connections.toml"), &text);
+            assert_eq!(problems, Vec::<String>::new());
+            let labels = Labels { connection: Some("shop".parse().unwrap()), ..Labels::default() };
+            let context = Context { labels, ..context(dir.path()).with_connections(connections) };
+            let with = json!({"connection": "*"});
+            let report = crate::execute::execute("tls.check", with.as_object().unwrap(), &context).await.unwrap();
+            report.checks.into_iter().map(|check| (check.id, check.subject, check.verdict, check.message)).collect::<Vec<_>>()
+        };
+        let days = |subject: &str| ("tls.daysLeft".to_owned(), subject.to_owned(), Verdict::Ok);
+        let well = seen("kind = \"tls\"\nurl = \"tls://localhost:PORT\"\nca = \"ca.pem\"\nserverName = \"shop.example\"").await;
+        let first: Vec<_> = well.iter().take(2).map(|(id, subject, verdict, _)| (id.clone(), subject.clone(), *verdict)).collect();
+        assert_eq!(first, [days(""), days("#2 test intermediate")]);
+        let chain = |verdict, message: &str| ("tls.chain".to_owned(), String::new(), verdict, message.to_owned());
+        assert_eq!(well[2], chain(Verdict::Ok, "trusted for shop.example, TLS 1.3"));
+
+        let other = seen("kind = \"http\"\nurl = \"https://127.0.0.1:PORT/health\"\nca = \"ca.pem\"").await;
+        assert_eq!(other[2], chain(Verdict::Critical, "its certificate is for shop.example, and not for 127.0.0.1"));
+        let unjudged = seen("kind = \"http\"\nurl = \"https://127.0.0.1:PORT/health\"\ntls = \"require\"").await;
+        assert_eq!(unjudged[2].2, Verdict::Skipped, "{unjudged:?}");
+        let plain = seen("kind = \"http\"\nurl = \"http://127.0.0.1:PORT/health\"").await;
+        assert_eq!(plain, [chain(Verdict::Skipped, "its URL begins with http: there is no certificate")]);
+        std::fs::remove_file(dir.path().join("ca.pem")).unwrap();
+        let unknown = seen("kind = \"tls\"\nurl = \"tls://127.0.0.1:PORT\"\nca = \"ca.pem\"").await;
+        assert_eq!((unknown[2].2, unknown[0].2), (Verdict::Unknown, Verdict::Ok), "{unknown:?}");
     }
 
     #[tokio::test]

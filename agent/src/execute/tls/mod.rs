@@ -20,12 +20,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 pub(super) use self::certificate::Certificate;
-use self::endpoint::Way;
+use self::endpoint::Trusted;
 use super::params::{self, Limits, Span};
-use super::{Context, StepError};
-use crate::connections::{ConnectionKind, TlsMode};
+use super::{Context, StepError, dial, trust};
+use crate::connections::{Connection, ConnectionKind, TlsMode};
 use crate::host::Host;
 
+const KIND: &str = "tls.check";
 const DAYS: &str = "tls.daysLeft";
 /// Endpoints asked at once.
 const AT_ONCE: usize = 8;
@@ -39,8 +40,8 @@ const FILE_BYTES: u64 = 4 << 20;
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct Params {
-    connection: Option<String>,
     endpoints: Vec<String>,
+    connection: Option<String>,
     files: Vec<String>,
     server_name: Option<String>,
     ca: Option<String>,
@@ -51,8 +52,8 @@ struct Params {
 impl Default for Params {
     fn default() -> Params {
         Params {
-            connection: None,
             endpoints: Vec::new(),
+            connection: None,
             files: Vec::new(),
             server_name: None,
             ca: None,
@@ -63,36 +64,22 @@ impl Default for Params {
 }
 
 pub(super) async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Report, StepError> {
-    let params: Params = params::read("tls.check", with)?;
+    let params: Params = params::read(KIND, with)?;
     if params.endpoints.len() > ENDPOINTS_MAX {
-        return Err(StepError::refused(format!("tls.check has {} endpoints, and {ENDPOINTS_MAX} is the most of one step", params.endpoints.len())));
+        return Err(StepError::refused(format!("{KIND} has {} endpoints, and {ENDPOINTS_MAX} is the most of one step", params.endpoints.len())));
     }
     let thresholds = params.days_left.below(30.0, 7.0);
-    let connection = context.connection_if_named("tls.check", &[ConnectionKind::Tls, ConnectionKind::Http], params.connection.as_deref())?;
-    let (way, endpoints) = match connection {
-        None => (Way::of(&params, context), params.endpoints.clone()),
-        Some(connection) => {
-            if !params.endpoints.is_empty() || !params.files.is_empty() || params.ca.is_some() {
-                return Err(StepError::refused("tls.check has a connection, and `endpoints`, `files` or `ca` besides: make two steps of it"));
-            }
-            if connection.tls.mode == TlsMode::Off {
-                let check = Check::stated("tls.chain", &connection.address.place_in_words(), Verdict::Skipped, "its connection is in plain text");
-                return Ok(Report { checks: vec![check], ..Report::default() });
-            }
-            (Way::through(connection, &params, context), vec![connection.address.place_in_words()])
-        }
-    };
-    let asked = endpoints.into_iter().map(|place| endpoint::checks(place, &way, thresholds, context));
-    let mut checks: Vec<Check> = stream::iter(asked).buffered(AT_ONCE).collect::<Vec<_>>().await.into_iter().flatten().collect();
-
-    if connection.is_some() {
-        return Ok(report(checks));
+    let connection = context.connection_if_named(KIND, &[ConnectionKind::Tls, ConnectionKind::Http], params.connection.as_deref())?;
+    if let Some(connection) = connection {
+        return of_connection(connection, &params, thresholds, context).await.map(report);
     }
+    let mut checks = of_endpoints(&params, thresholds, context).await;
+
     let usual = params.files.is_empty() && params.endpoints.is_empty();
     let globs = if usual { context.settings.certificate_globs() } else { params.files.clone() };
     let (host, now) = (context.host.clone(), context.host.wall());
     let of_files = tokio::task::spawn_blocking(move || file_checks(&host, &globs, usual, thresholds, now)).await;
-    checks.extend(of_files.map_err(|error| StepError::failed(format!("tls.check: reading files ended early: {error}")))??);
+    checks.extend(of_files.map_err(|error| StepError::failed(format!("{KIND}: reading files ended early: {error}")))??);
 
     Ok(report(checks))
 }
@@ -103,10 +90,35 @@ fn report(checks: Vec<Check>) -> Report {
     Report { checks, outputs, ..Report::default() }
 }
 
+async fn of_endpoints(params: &Params, thresholds: Thresholds, context: &Context) -> Vec<Check> {
+    if params.endpoints.is_empty() {
+        return Vec::new();
+    }
+    let roots = match &params.ca {
+        Some(path) => trust::roots_of_file(&context.host, path),
+        None => trust::roots(context),
+    };
+    let trusted = Trusted::new(roots);
+    let asked = params.endpoints.iter().cloned().map(|place| endpoint::of_place(place, params, trusted.clone(), thresholds, context));
+    stream::iter(asked).buffered(AT_ONCE).collect::<Vec<_>>().await.into_iter().flatten().collect()
+}
+
+async fn of_connection(connection: &Connection, params: &Params, thresholds: Thresholds, context: &Context) -> Result<Vec<Check>, StepError> {
+    if !params.endpoints.is_empty() || !params.files.is_empty() || params.ca.is_some() || params.server_name.is_some() {
+        return Err(StepError::refused(format!("{KIND}: a connection says where and whom to trust; ask for others in a step of its own")));
+    }
+    let trusted = match connection.tls.mode {
+        TlsMode::Off => return Ok(vec![Check::stated(endpoint::CHAIN, "", Verdict::Skipped, "its URL begins with http: there is no certificate")]),
+        TlsMode::Require => Trusted::NotJudged,
+        TlsMode::Verify => Trusted::new(dial::roots(connection, context)),
+    };
+    Ok(endpoint::of_connection(connection, params, trusted, thresholds, context).await)
+}
+
 fn file_checks(host: &Host, globs: &[String], usual: bool, thresholds: Thresholds, now: WallTime) -> Result<Vec<Check>, StepError> {
     let (mut checks, mut seen, mut unmatched) = (Vec::new(), BTreeSet::new(), Vec::new());
     for glob in globs {
-        let paths = host.glob(glob).map_err(|error| StepError::refused(format!("tls.check: `{glob}` in `files` is not a pattern: {error}")))?;
+        let paths = host.glob(glob).map_err(|error| StepError::refused(format!("{KIND}: `{glob}` in `files` is not a pattern: {error}")))?;
         if paths.is_empty() {
             unmatched.push(glob.as_str());
         }

@@ -1,11 +1,12 @@
 //! The lines of a report before they are laid out: one for each check, and one for each step that did not
 //! come to a report.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use mainstay_proto::v1::{Attempt, AttemptState, Check, Run, Verdict, Work, WorkState};
 
 use super::super::layout::{harmless, shorten_path};
+use super::super::names::Names;
 use super::super::verdict::{self, Mark};
 use super::subject;
 use super::units;
@@ -28,15 +29,10 @@ pub struct Row<'a> {
 
 /// All lines of a run, in the order of its steps.
 pub fn of(run: &Run) -> Vec<Row<'_>> {
-    let clusters: BTreeSet<&str> = run.work.iter().filter_map(|work| work.target.split_once('/')).map(|(cluster, _)| cluster).collect();
-    let name = |work: &Work| match work.target.split_once('/') {
-        Some((_, node)) if clusters.len() < 2 => node.to_owned(),
-        Some(_) => work.target.clone(),
-        None => String::new(),
-    };
+    let names = Names::of(run.work.iter().map(|work| work.target.as_str()));
     let mut rows = Vec::new();
     for work in &run.work {
-        let node = name(work);
+        let node = names.short(&work.target).to_owned();
         let report = last_report(work);
         if let Some(verdict) = trouble(work) {
             rows.push(Row { node: node.clone(), step: &work.step, verdict, check: None, checks: 1, work });
@@ -63,8 +59,12 @@ fn merged(rows: Vec<Row<'_>>) -> Vec<Row<'_>> {
             }
         }
     }
-    let named = |nodes: Vec<String>| if nodes.len() > NODES_NAMED { format!("{} nodes", nodes.len()) } else { nodes.join(", ") };
-    kept.into_iter().map(|(row, nodes)| Row { checks: nodes.len(), node: named(nodes), ..row }).collect()
+    let named = |row: &Row, nodes: &[String]| match nodes.len() {
+        few if few <= NODES_NAMED => nodes.join(", "),
+        many if row.work.target.starts_with("connection:") => format!("{many} connections"),
+        many => format!("{many} nodes"),
+    };
+    kept.into_iter().map(|(row, nodes)| Row { checks: nodes.len(), node: named(&row, &nodes), ..row }).collect()
 }
 
 /// The newest attempt that ended with a report; attempts that undo do not count.
@@ -97,6 +97,8 @@ impl<'a> Row<'a> {
             None => match self.work.state() {
                 WorkState::Unreachable => verdict::verdict(self.verdict),
                 WorkState::Cancelled => Mark { word: "stopped".to_owned(), ..verdict::verdict(self.verdict) },
+                // To whoever reads a report, what had nothing to do was skipped as any check is.
+                WorkState::Omitted => verdict::verdict(self.verdict),
                 state => verdict::work(state),
             },
         }
@@ -127,6 +129,9 @@ impl<'a> Row<'a> {
     }
 
     pub fn sentence(&self) -> String {
+        if self.is_omitted() {
+            return format!("{}: {}", self.step, self.why());
+        }
         match self.check {
             Some(check) if check.message.is_empty() => format!("{}: {}", self.subject(), self.message()),
             Some(check) => subject::sentence(check),
@@ -139,6 +144,9 @@ impl<'a> Row<'a> {
 
     /// Why a step did not come off: its own detail, else what its last attempt said.
     fn why(&self) -> String {
+        if self.is_omitted() {
+            return self.nothing_to_do().0.to_owned();
+        }
         let last = self.work.attempts.iter().filter(|attempt| !attempt.undo).max_by_key(|attempt| attempt.number);
         let said = last.and_then(|attempt| attempt.outcome.as_ref()).map_or("", |outcome| outcome.message.as_str());
         match (self.work.detail.as_str(), said) {
@@ -163,7 +171,24 @@ impl<'a> Row<'a> {
         lines[lines.len().saturating_sub(LINES)..].to_vec()
     }
 
+    /// Whether the step had nothing to do.
+    pub fn is_omitted(&self) -> bool {
+        self.check.is_none() && self.work.state() == WorkState::Omitted
+    }
+
+    /// Why, and the line to add where that helps.
+    fn nothing_to_do(&self) -> (&'a str, &'a str) {
+        let detail = self.work.detail.as_str();
+        match detail.find(": add ") {
+            Some(at) => (&detail[..at], &detail[at + 2..]),
+            None => (detail, ""),
+        }
+    }
+
     pub fn hint(&self) -> Option<&'a str> {
+        if self.is_omitted() {
+            return Some(self.nothing_to_do().1).filter(|hint| !hint.is_empty());
+        }
         self.check.map(|check| check.hint.as_str()).filter(|hint| !hint.is_empty())
     }
 

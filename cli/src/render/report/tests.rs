@@ -133,3 +133,28 @@ fn what_is_the_same_on_several_nodes_is_said_once() {
     let text = report(&run(&["a1", "a2", "a3", "a4"]), Options { terminal: Terminal::PIPE, all: false });
     assert!(text.contains("usual places  4 nodes\n"), "{text}");
 }
+
+#[test]
+fn what_had_nothing_to_do_says_what_to_add() {
+    let reason = "no connection of kind redis: add to an agent's connections.toml:  [connections.NAME]  kind = \"redis\"  url = …";
+    let cache = Work { detail: reason.into(), attempts: vec![], kind: "redis.check".into(), ..work("cache", "once", WorkState::Omitted, vec![]) };
+    let never = Work { detail: "its `if` is false: inputs.deep".into(), attempts: vec![], ..work("deep", "local/a1", WorkState::Omitted, vec![]) };
+    let text = report(&Run { work: vec![cache, never], ..day() }, Options { terminal: Terminal { width: Some(80), colour: false }, all: false });
+    assert!(
+        text.contains(
+            "  – skipped   cache: no connection of kind redis\n              → add to an agent's connections.toml:  [connections.NAME]  kind =\n              \"redis\"  url = …\n"
+        ),
+        "{text}"
+    );
+    assert!(text.contains("  – skipped   deep: its `if` is false: inputs.deep  a1\n"), "{text}");
+}
+
+#[test]
+fn a_connection_is_named_as_it_is() {
+    let lag = check("postgres.lag", "", Verdict::Critical, "42 s behind");
+    let text = report(
+        &Run { work: vec![work("databases", "connection:orders-db", WorkState::Succeeded, vec![lag])], ..day() },
+        Options { terminal: Terminal::PIPE, all: false },
+    );
+    assert!(text.contains("42 s behind  orders-db\n"), "{text}");
+}

@@ -8,5 +8,6 @@ mod disk;
 mod failover;
 mod group;
 mod mesh;
+mod plant;
 mod space;
 mod suite;

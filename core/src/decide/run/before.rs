@@ -11,9 +11,7 @@ use crate::wait::Reason;
 impl<'s> RunPass<'_, 's, '_> {
     /// Whether nothing is in the way of the item; what is, is said or done.
     pub(super) fn may_begin(&mut self, item: Item<'s>) -> bool {
-        if item.direction == Direction::Do
-            && let Some(pause) = &self.run.pause
-        {
+        if let Some(pause) = &self.run.pause {
             let reason = Reason::Paused { by: pause.by.clone(), reason: pause.reason.clone(), run: self.run.id.clone() };
             self.wait(item, reason, pause.at, None);
             return false;

@@ -45,13 +45,27 @@ impl Pass<'_> {
                 return;
             }
             if run.is_to_undo() {
-                self.command(Command::BeginUndo { run: run.id.clone() });
+                self.begin_undo(run);
             } else if let Some(end) = run.conclusion() {
                 self.command(Command::EndRun { run: run.id.clone(), end });
             } else {
                 let rollouts = Rollouts::of(state, run);
                 RunPass { pass: self, run, open: &mut open, rollouts, looked: Looked::default(), evaluated: BTreeSet::new() }.steps();
             }
+        }
+    }
+}
+
+impl Pass<'_> {
+    /// Also taking back is not begun while somebody holds the run up.
+    fn begin_undo(&mut self, run: &Run) {
+        let Some(pause) = &run.pause else {
+            return self.command(Command::BeginUndo { run: run.id.clone() });
+        };
+        if let Some((step, target)) = run.to_take_back().next() {
+            let reason = Reason::Paused { by: pause.by.clone(), reason: pause.reason.clone(), run: run.id.clone() };
+            let (run, step, target) = (run.id.clone(), step.clone(), target.clone());
+            self.wait(Wait { run, step, target, direction: Direction::Undo, reason, since: pause.at, until: None });
         }
     }
 }

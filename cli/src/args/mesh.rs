@@ -1,0 +1,64 @@
+//! `mainstay mesh`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub enum Mesh {
+    /// Write the mesh's own state into a file
+    Snapshot(Snapshot),
+    /// Begin the mesh again from such a file, when its coordinators are lost
+    Recover(Recover),
+}
+
+const SNAPSHOT: &str = "Examples:
+  mainstay mesh snapshot --to /backup/mesh.snapshot
+  mainstay mesh snapshot --to - | age -r age1… > mesh.snapshot.age
+
+It has plans, runs, leases, findings, operators and the audit log; no key, no
+password and no join token, of which there are digests only. It needs an admin.";
+
+#[derive(Debug, Args)]
+#[command(after_help = SNAPSHOT)]
+pub struct Snapshot {
+    /// File to write; - for standard output  [default: MESH-INCARNATION-ENTRIES.snapshot]
+    #[arg(long, value_name = "FILE")]
+    pub to: Option<String>,
+}
+
+const RECOVER: &str = "Examples:
+  mainstay mesh recover --from mesh.snapshot --dir /var/lib/mainstay --root-key mesh-root.pem --dry-run
+  mainstay mesh recover --from mesh.snapshot --dir /var/lib/mainstay --root-key mesh-root.pem
+  mainstay mesh recover --from mesh.snapshot --dir .mainstay        a mesh of `mainstay up`
+
+Run it on the machine of the new first coordinator, once all old coordinators
+are gone for good. It makes the directory of a mesh of one member with the state
+of the snapshot, and starts nothing. Agents come back by themselves when the new
+coordinator has an address that they know; further members join as usual.";
+
+#[derive(Debug, Args)]
+#[command(after_help = RECOVER)]
+pub struct Recover {
+    /// File of `mainstay mesh snapshot`
+    #[arg(long, value_name = "FILE")]
+    pub from: PathBuf,
+    /// Name of the new first member  [default: c1]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// The mesh's root: its key, and its certificate in the same file or in root.pem beside it
+    #[arg(long, value_name = "FILE", conflicts_with = "issuer")]
+    pub root_key: Option<PathBuf>,
+    /// Instead of the root: directory of an old coordinator with issuer.pem and issuer.key
+    #[arg(long, value_name = "DIR")]
+    pub issuer: Option<PathBuf>,
+    /// An incarnation of the mesh that is known to have been used, as `mainstay status -o json` shows it
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub above: u64,
+    /// Set what an old coordinator has left in the directory aside
+    #[arg(long)]
+    pub replace: bool,
+    /// Say what would be done, and what cannot be known; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}

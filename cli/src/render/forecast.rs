@@ -1,0 +1,244 @@
+//! What a change would come to, for `--dry-run`: from the run as it is and as the mesh says it would be.
+
+use std::collections::BTreeMap;
+
+use mainstay_core::catalogue::{self, Effect};
+use mainstay_proto::v1::{Run, RunState, Work, WorkState};
+use serde::Serialize;
+
+use super::layout::{harmless, pad, width};
+use super::names::Names;
+use super::units;
+
+/// Of many work items so many are named.
+const NAMED: usize = 3;
+
+/// What would happen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Forecast {
+    dry_run: bool,
+    /// `run reboot-7`
+    subject: String,
+    #[serde(skip)]
+    outcome: &'static str,
+    /// Why nothing would change; empty where something would.
+    unchanged: String,
+    would: Vec<Part>,
+    #[serde(skip)]
+    names: Names,
+}
+
+/// One thing that would happen, and to which work items.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Part {
+    what: String,
+    work: Vec<Item>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Item {
+    step: String,
+    target: String,
+}
+
+impl Forecast {
+    /// `outcome` completes "it would …".
+    #[must_use]
+    pub fn new(subject: String, outcome: &'static str) -> Forecast {
+        let names = Names::of(std::iter::empty());
+        Forecast { dry_run: true, subject, outcome, unchanged: String::new(), would: Vec::new(), names }
+    }
+
+    pub fn would(&mut self, what: impl Into<String>) {
+        self.would.push(Part { what: what.into(), work: Vec::new() });
+    }
+
+    pub fn nothing(&mut self, why: impl Into<String>) {
+        self.unchanged = why.into();
+    }
+
+    #[must_use]
+    pub fn text(&self) -> String {
+        if !self.unchanged.is_empty() {
+            return format!("{}: nothing would change: {}\n", self.subject, harmless(&self.unchanged));
+        }
+        let column = self.would.iter().filter(|part| !part.work.is_empty()).map(|part| width(&part.what)).max().unwrap_or(0);
+        let line = |part: &Part| match part.work.as_slice() {
+            [] => format!("  {}\n", harmless(&part.what)),
+            work => format!("  {}  {}\n", pad(&part.what, column), self.words(work)),
+        };
+        format!("{} would {}; nothing was changed\n{}", self.subject, self.outcome, self.would.iter().map(line).collect::<String>())
+    }
+
+    /// `4 steps: drain on a1, drain on a2, smoke and 1 more`
+    fn words(&self, work: &[Item]) -> String {
+        let one = |item: &Item| match self.names.short(&item.target) {
+            "" => item.step.clone(),
+            target => format!("{} on {target}", item.step),
+        };
+        let named = work.iter().take(NAMED).map(one).collect::<Vec<_>>().join(", ");
+        let more = if work.len() > NAMED { format!(" and {} more", work.len() - NAMED) } else { String::new() };
+        harmless(&format!("{}: {named}{more}", units::count(work.len() as u64, "step", "steps")))
+    }
+}
+
+/// Looks at a run before and after.
+struct Look<'a> {
+    before: &'a Run,
+    after: BTreeMap<(&'a str, &'a str), &'a Work>,
+    forecast: Forecast,
+}
+
+impl<'a> Look<'a> {
+    fn new(before: &'a Run, after: &'a Run, outcome: &'static str) -> Look<'a> {
+        let names = Names::of(before.work.iter().map(|work| work.target.as_str()));
+        let after = after.work.iter().map(|work| ((work.step.as_str(), work.target.as_str()), work)).collect();
+        Look { before, after, forecast: Forecast { names, ..Forecast::new(format!("run {}", before.id), outcome) } }
+    }
+
+    fn say(&mut self, what: &str, wanted: impl Fn(&Work, &Work) -> bool) {
+        let after = &self.after;
+        let is_wanted = |work: &&Work| after.get(&(work.step.as_str(), work.target.as_str())).is_some_and(|after| wanted(work, after));
+        let wanted = self.before.work.iter().filter(is_wanted);
+        let work: Vec<Item> = wanted.map(|work| Item { step: work.step.clone(), target: work.target.clone() }).collect();
+        if !work.is_empty() {
+            self.forecast.would.push(Part { what: what.to_owned(), work });
+        }
+    }
+}
+
+fn waits(work: &Work) -> bool {
+    matches!(work.state(), WorkState::Waiting | WorkState::Retrying)
+}
+
+fn changes_something(work: &Work) -> bool {
+    catalogue::kind(&work.kind).is_none_or(|kind| kind.effect != Effect::Read)
+}
+
+/// Of an abort, and of an undo of a run that goes on.
+#[must_use]
+pub fn abort(before: &Run, after: &Run) -> Forecast {
+    let mut look = Look::new(before, after, "be aborted");
+    if before.state() == RunState::Undoing || !before.aborted_by.is_empty() {
+        look.forecast.nothing("it takes back what it did already");
+        return look.forecast;
+    }
+    look.say("told to stop", |before, _| before.state() == WorkState::Active);
+    look.say("not begun any more", |before, after| waits(before) && !waits(after));
+    look.say("taken back", |before, _| before.state() == WorkState::Succeeded && before.has_undo);
+    look.say("stays as it is", |before, _| before.state() == WorkState::Succeeded && !before.has_undo && changes_something(before));
+    look.forecast
+}
+
+#[must_use]
+pub fn pause(before: &Run, after: &Run) -> Forecast {
+    let mut look = Look::new(before, after, "be paused");
+    if !before.paused_by.is_empty() {
+        look.forecast.nothing(format!("it was paused before, by {}", before.paused_by));
+        return look.forecast;
+    }
+    look.say("goes on to its end", |before, _| before.state() == WorkState::Active);
+    look.say("not begun for now", |before, _| waits(before));
+    look.forecast
+}
+
+#[must_use]
+pub fn resume(before: &Run, after: &Run) -> Forecast {
+    let mut look = Look::new(before, after, "go on");
+    if before.paused_by.is_empty() {
+        look.forecast.nothing("it is not paused");
+        return look.forecast;
+    }
+    look.say("may begin again", |before, _| waits(before));
+    look.forecast
+}
+
+#[must_use]
+pub fn undo(before: &Run, after: &Run) -> Forecast {
+    if before.ended_unix_ms == 0 {
+        return abort(before, after);
+    }
+    let mut look = Look::new(before, after, "be taken back, what was done last first");
+    look.say("taken back", |_, after| after.undo() == WorkState::Waiting);
+    look.say("stays as it is", |before, after| {
+        before.state() == WorkState::Succeeded && after.undo() == WorkState::Unspecified && changes_something(before)
+    });
+    look.say("may stay in part", |before, _| matches!(before.state(), WorkState::Unknown | WorkState::Cancelled) && changes_something(before));
+    look.forecast
+}
+
+#[must_use]
+pub fn retry(before: &Run, after: &Run) -> Forecast {
+    let mut look = Look::new(before, after, "go on");
+    look.say("done again", |before, after| !waits(before) && waits(after) && before.state() != WorkState::Unknown);
+    look.say("done again, though it may have been done", |before, after| waits(after) && before.state() == WorkState::Unknown);
+    look.say("left as it is", |before, after| before.state() == WorkState::Unknown && !waits(after));
+    look.forecast
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn work(step: &str, state: WorkState, has_undo: bool) -> Work {
+        Work { step: step.into(), kind: "node.exec".into(), target: "prod/a1".into(), state: state.into(), has_undo, ..Work::default() }
+    }
+
+    fn run(work: Vec<Work>) -> Run {
+        Run { id: "deploy-4".into(), state: RunState::Running.into(), work, ..Run::default() }
+    }
+
+    #[test]
+    fn an_abort_says_what_becomes_of_each_step() {
+        let before = run(vec![
+            work("one", WorkState::Succeeded, true),
+            work("two", WorkState::Succeeded, false),
+            work("three", WorkState::Active, true),
+            work("four", WorkState::Waiting, true),
+        ]);
+        let mut after = before.clone();
+        after.work[3].state = WorkState::Skipped.into();
+        assert_eq!(
+            abort(&before, &after).text(),
+            "run deploy-4 would be aborted; nothing was changed\n  told to stop        1 step: three on a1\n  not begun any more  1 step: four on a1\n  \
+             taken back          1 step: one on a1\n  stays as it is      1 step: two on a1\n"
+        );
+    }
+
+    #[test]
+    fn a_retry_tells_apart_what_may_have_been_done() {
+        let before = Run { ended_unix_ms: 1, ..run(vec![work("one", WorkState::Failed, false), work("two", WorkState::Unknown, false)]) };
+        let mut after = before.clone();
+        after.work[0].state = WorkState::Waiting.into();
+        let text = retry(&before, &after).text();
+        assert!(text.contains("done again     1 step: one on a1\n  left as it is  1 step: two on a1\n"), "{text}");
+        after.work[1].state = WorkState::Waiting.into();
+        assert!(retry(&before, &after).text().contains("done again, though it may have been done  1 step: two on a1"), "{text}");
+    }
+
+    #[test]
+    fn an_undo_of_an_ended_run_says_what_it_takes_back() {
+        let before = Run { ended_unix_ms: 1, ..run(vec![work("one", WorkState::Succeeded, true), work("two", WorkState::Succeeded, false)]) };
+        let mut after = before.clone();
+        after.work[0].undo = WorkState::Waiting.into();
+        assert_eq!(
+            undo(&before, &after).text(),
+            "run deploy-4 would be taken back, what was done last first; nothing was changed\n  taken back      1 step: one on a1\n  \
+             stays as it is  1 step: two on a1\n"
+        );
+    }
+
+    #[test]
+    fn nothing_is_said_to_change_where_nothing_does() {
+        let paused = Run { paused_by: "operator/jo".into(), ..run(vec![]) };
+        assert_eq!(pause(&paused, &paused).text(), "run deploy-4: nothing would change: it was paused before, by operator/jo\n");
+        assert_eq!(resume(&run(vec![]), &run(vec![])).text(), "run deploy-4: nothing would change: it is not paused\n");
+    }
+
+    #[test]
+    fn json_has_all_of_it() {
+        let before = run(vec![work("one", WorkState::Active, false)]);
+        insta::assert_snapshot!(crate::render::json::json(&pause(&before, &before)).unwrap_or_default());
+    }
+}

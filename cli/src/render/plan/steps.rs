@@ -1,0 +1,172 @@
+//! The steps of a preview: a number, what and where; below it with what, behind what, and how it is taken back.
+
+use mainstay_core::catalogue::APPROVAL;
+use mainstay_core::{Millis, StepName, plan};
+use mainstay_proto::v1::PreviewStep;
+
+use super::preview::{gate_mark, gate_words, names};
+use crate::render::layout::{harmless, width};
+use crate::render::names::{Names, is_by_mesh};
+use crate::render::page::{Page, cell, column};
+use crate::render::terminal::{Terminal, Tone};
+use crate::render::values;
+
+/// Columns of a gate's or condition's mark.
+const MARK: usize = 11;
+/// Wider names and kinds move what is beside them.
+const NAME_MOST: usize = 22;
+
+/// All of them, each after what it needs.
+pub(super) fn steps(page: &mut Page, steps: &[PreviewStep], terminal: Terminal) {
+    let ordered = in_order(steps);
+    let shape = Shape {
+        names: names(steps),
+        number: ordered.len().to_string().len().max(2),
+        name: column(ordered.iter().map(|step| step.name.as_str()), NAME_MOST),
+        kind: column(ordered.iter().map(|step| step.kind.as_str()), NAME_MOST),
+        terminal,
+        several: ordered.len() > 1,
+    };
+    for (i, step) in ordered.iter().enumerate() {
+        shape.step(page, i + 1, step);
+    }
+}
+
+/// As they are begun: a step after those that it needs, else as they are written.
+fn in_order(steps: &[PreviewStep]) -> Vec<&PreviewStep> {
+    let named: Option<Vec<(StepName, Vec<StepName>)>> = steps
+        .iter()
+        .map(|step| {
+            let needs = step.needs.iter().map(|need| need.parse().ok()).collect::<Option<_>>()?;
+            Some((step.name.parse().ok()?, needs))
+        })
+        .collect();
+    let all = || steps.iter().collect();
+    let Some(named) = named else { return all() };
+    let graph: Vec<(&StepName, &[StepName])> = named.iter().map(|(name, needs)| (name, needs.as_slice())).collect();
+    let Ok(order) = plan::order(&graph) else { return all() };
+    order.into_iter().filter_map(|name| steps.iter().find(|step| step.name == name.as_str())).collect()
+}
+
+struct Shape {
+    names: Names,
+    number: usize,
+    name: usize,
+    kind: usize,
+    terminal: Terminal,
+    several: bool,
+}
+
+impl Shape {
+    fn step(&self, page: &mut Page, number: usize, step: &PreviewStep) {
+        let margin = 2 + self.number + 2;
+        let front = format!("{number:>0$}  ", self.number);
+        let label = format!("{front}{}{}", cell(&harmless(&step.name), self.name), cell(&harmless(&step.kind), self.kind));
+        let (place, tone) = self.place(step);
+        // On a narrow terminal the place goes below.
+        let beside = self.terminal.width.is_none_or(|columns| 2 + width(&label) + width(&place).min(24) <= columns);
+        if beside {
+            page.labelled(2, width(&label), (&label, Tone::Strong), tone, &place);
+        } else {
+            page.labelled(2, width(&label), (label.trim_end(), Tone::Strong), tone, "");
+            page.line(margin, tone, &place);
+        }
+        if !step.description.is_empty() {
+            page.line(margin, Tone::Quiet, &step.description);
+        }
+        if !step.omitted.is_empty() {
+            page.labelled(margin, MARK, ("– skipped", Tone::Quiet), Tone::Plain, &step.omitted);
+            return;
+        }
+        let parameters = if step.kind == APPROVAL { question(&step.with) } else { values::parameters(&step.with) };
+        if !parameters.is_empty() {
+            page.line(margin, Tone::Plain, &parameters.join(" · "));
+        }
+        self.doors(page, margin, step);
+        page.parts(margin, &self.facts(step).into_iter().map(|words| (words, Tone::Quiet)).collect::<Vec<_>>());
+        if step.point_of_no_return {
+            page.line(2, Tone::Warning, "── point of no return: from here on not everything is taken back");
+        }
+    }
+
+    /// What it must get through before it begins.
+    fn doors(&self, page: &mut Page, margin: usize, step: &PreviewStep) {
+        if !step.condition.is_empty() {
+            let (mark, tone, now) = match step.condition_now.as_str() {
+                "true" => ("✔ if", Tone::Good, "true now"),
+                "false" => ("– if", Tone::Quiet, "false now: it is skipped"),
+                _ => ("? if", Tone::Unknown, "known when the steps before it have ended"),
+            };
+            page.labelled(margin, MARK, (mark, tone), Tone::Plain, &format!("{} ({now})", step.condition));
+        }
+        for gate in &step.gates {
+            let (mark, tone) = gate_mark(gate);
+            page.labelled(margin, MARK, (mark, tone), Tone::Plain, &gate_words(gate));
+        }
+        if !step.lease.is_empty() {
+            page.labelled(margin, MARK, ("lease", Tone::Quiet), Tone::Plain, &format!("{}, held by the run while it goes", step.lease));
+        }
+        if !step.strategy.is_empty() {
+            page.labelled(margin, MARK, ("rollout", Tone::Quiet), Tone::Plain, &step.strategy);
+        }
+        if step.waves.len() > 1 {
+            let waves: Vec<String> = step.waves.iter().map(ToString::to_string).collect();
+            page.labelled(margin, MARK, ("waves", Tone::Quiet), Tone::Plain, &format!("{} targets", waves.join(", then ")));
+        }
+    }
+
+    /// Where, and whether somebody could do it there now.
+    fn place(&self, step: &PreviewStep) -> (String, Tone) {
+        if is_by_mesh(&step.kind) {
+            return ("by the mesh itself, which waits for a person".to_owned(), Tone::Plain);
+        }
+        let (all, reachable) = (step.target_count as usize, step.reachable as usize);
+        let place = self.names.counted(step.targets.iter().map(String::as_str), all);
+        match (step.omitted.is_empty(), all, reachable) {
+            (false, ..) => (String::new(), Tone::Plain),
+            (true, 1, 0) => (format!("{place} · ✖ nobody can do it now"), Tone::Bad),
+            (true, all, reachable) if reachable < all => (format!("{place} · ✖ {reachable} of {all} can do it now"), Tone::Bad),
+            _ => (format!("{place} · ✔ reachable"), Tone::Plain),
+        }
+    }
+
+    fn facts(&self, step: &PreviewStep) -> Vec<String> {
+        let mut facts = Vec::new();
+        if !step.needs.is_empty() {
+            facts.push(format!("begins after {}", step.needs.join(", ")));
+        } else if self.several {
+            facts.push("begins at once".to_owned());
+        }
+        if step.effect != "read" {
+            facts.push(if step.effect == "exec" { "runs a command".to_owned() } else { "changes something".to_owned() });
+            facts.push(undo(&step.undo));
+        }
+        let waits = if is_by_mesh(&step.kind) { "waits" } else { "takes" };
+        facts.push(format!("{waits} at most {}", Millis(step.timeout_ms)));
+        if step.attempts > 1 {
+            facts.push(format!("up to {} tries", step.attempts));
+        }
+        facts
+    }
+}
+
+/// What a step that is an approval asks, and whom.
+fn question(with: &str) -> Vec<String> {
+    let with: serde_json::Map<String, serde_json::Value> = serde_json::from_str(with).unwrap_or_default();
+    let text = |name: &str| with.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
+    let by = if text("by") == "admin" { "an admin" } else { "an operator" };
+    let other = if with.get("notAuthor") == Some(&serde_json::Value::Bool(true)) { " other than who started the run" } else { "" };
+    let asked = (!text("message").is_empty()).then(|| format!("“{}”", text("message")));
+    asked.into_iter().chain([format!("by {by}{other}")]).collect()
+}
+
+/// How a step is taken back, as the mesh words it, in a phrase.
+#[must_use]
+pub fn undo(words: &str) -> String {
+    match words {
+        "none given" => "no undo".to_owned(),
+        "irreversible" => "cannot be undone".to_owned(),
+        "reversible" => "undone to what was there before".to_owned(),
+        by => by.strip_prefix("by ").map_or_else(|| by.to_owned(), |kind| format!("undone by {kind}")),
+    }
+}

@@ -1,0 +1,188 @@
+//! A run that has ended: what did not come off and why, and what it left in place.
+
+use std::collections::BTreeMap;
+
+use mainstay_core::catalogue::{self, Effect};
+use mainstay_proto::v1::{Run, RunState, UndoState, Verdict, Work, WorkState};
+
+use super::MARK;
+use super::groups::some;
+use crate::render::names::Names;
+use crate::render::page::Page;
+use crate::render::terminal::Tone;
+
+pub(super) fn ended(page: &mut Page, run: &Run, names: Names) {
+    if !run.abort_reason.is_empty() || !run.aborted_by.is_empty() {
+        let reason = if run.abort_reason.is_empty() { String::new() } else { format!(": {}", run.abort_reason) };
+        page.labelled(2, MARK, ("✖ aborted", Tone::Warning), Tone::Plain, &format!("by {}{reason}", run.aborted_by));
+    }
+    let failed = groups(run, not_come_off);
+    for group in &failed {
+        group.tell(page, names);
+    }
+    page.gap();
+    let left = if run.state() == RunState::Completed { Vec::new() } else { groups(run, left_in_place) };
+    for group in &left {
+        group.tell(page, names);
+    }
+    match run.undo() {
+        UndoState::Done => page.labelled(2, MARK, ("↺ undone", Tone::Plain), Tone::Plain, "what it did has been taken back"),
+        UndoState::Incomplete if left.is_empty() => {
+            page.labelled(2, MARK, ("✖ in place", Tone::Bad), Tone::Plain, "something that it did may still be in place");
+        }
+        _ => {}
+    }
+    if failed.is_empty() && left.is_empty() && run.state() == RunState::Completed {
+        page.labelled(2, MARK, ("✔ done", Tone::Good), Tone::Plain, "everything came off, and it waits for nothing any more");
+    }
+    page.gap();
+    next(page, run);
+}
+
+/// Commands that have something to do.
+fn next(page: &mut Page, run: &Run) {
+    let has = |wanted: &[WorkState]| run.work.iter().any(|work| wanted.contains(&work.state()));
+    let undone = run.undo() == UndoState::Done || run.work.iter().any(|work| work.undo() != WorkState::Unspecified);
+    if run.state() != RunState::Completed && !undone {
+        let again = [WorkState::Failed, WorkState::Unreachable, WorkState::Cancelled, WorkState::Skipped];
+        if has(&again) {
+            page.command(2, &format!("mainstay run retry {} --dry-run", run.id));
+        } else if has(&[WorkState::Unknown]) {
+            page.command(2, &format!("mainstay run retry {} --unknown --dry-run", run.id));
+        }
+    }
+    if run.undo() == UndoState::Incomplete {
+        page.command(2, &format!("mainstay run undo {} --reason \"…\" --dry-run", run.id));
+    }
+    page.command(2, &format!("mainstay run show {}", run.id));
+}
+
+/// How bad it is; the word in front.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Sort {
+    Failed,
+    Found,
+    Unknown,
+    Missed,
+    Cancelled,
+    Skipped,
+    UndoFailed,
+    MayBeInPlace,
+    InPlace,
+}
+
+impl Sort {
+    fn mark(self) -> (&'static str, Tone) {
+        match self {
+            Sort::Failed => ("✖ failed", Tone::Bad),
+            Sort::Found => ("✖ found", Tone::Bad),
+            Sort::Unknown => ("? unknown", Tone::Unknown),
+            Sort::Missed => ("? not done", Tone::Unknown),
+            Sort::Cancelled => ("– stopped", Tone::Quiet),
+            Sort::Skipped => ("– skipped", Tone::Quiet),
+            Sort::UndoFailed => ("✖ in place", Tone::Bad),
+            Sort::MayBeInPlace => ("? in place", Tone::Unknown),
+            Sort::InPlace => ("▲ in place", Tone::Warning),
+        }
+    }
+}
+
+/// What did not come off, and why.
+fn not_come_off(work: &Work) -> Option<(Sort, String)> {
+    let sort = match work.state() {
+        WorkState::Failed => Sort::Failed,
+        WorkState::Unknown => Sort::Unknown,
+        WorkState::Unreachable => Sort::Missed,
+        WorkState::Cancelled => Sort::Cancelled,
+        WorkState::Skipped => Sort::Skipped,
+        WorkState::Succeeded if matches!(work.verdict(), Verdict::Critical | Verdict::Unknown) => Sort::Found,
+        _ => return None,
+    };
+    Some((sort, said(work)))
+}
+
+/// What the step itself says, and what its last attempt did.
+fn said(work: &Work) -> String {
+    let last = work.attempts.iter().filter(|attempt| !attempt.undo).max_by_key(|attempt| attempt.number);
+    let outcome = last.and_then(|attempt| attempt.outcome.as_ref());
+    if work.state() == WorkState::Succeeded {
+        let bad = |verdict| matches!(verdict, Verdict::Critical | Verdict::Unknown);
+        let checks = outcome.and_then(|outcome| outcome.report.as_ref()).into_iter().flat_map(|report| &report.checks);
+        let found: Vec<String> = checks.filter(|check| bad(check.verdict())).map(crate::render::subject::sentence).collect();
+        return some(&found.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    let message = outcome.map_or("", |outcome| outcome.message.as_str());
+    match (work.detail.as_str(), message) {
+        ("", message) => message.to_owned(),
+        (detail, message) if message.is_empty() || detail.contains(message) => detail.to_owned(),
+        // It was held back between two tries.
+        (detail, message) if work.state() == WorkState::Skipped => format!("{detail}; its last try: {message}"),
+        (detail, message) => format!("{detail}: {message}"),
+    }
+}
+
+/// What is, or may be, still there of what it did.
+fn left_in_place(work: &Work) -> Option<(Sort, String)> {
+    if catalogue::kind(&work.kind).is_some_and(|kind| kind.effect == Effect::Read) {
+        return None;
+    }
+    let because = |what: &str| if work.undo_detail.is_empty() { what.to_owned() } else { format!("{what}: {}", work.undo_detail) };
+    match (work.state(), work.undo()) {
+        (_, WorkState::Succeeded) => None,
+        (_, WorkState::Unknown) => Some((Sort::MayBeInPlace, because("nobody knows whether its undo came off"))),
+        (_, WorkState::Failed) => Some((Sort::UndoFailed, because("its undo failed"))),
+        (_, WorkState::Skipped | WorkState::Cancelled | WorkState::Unreachable) => Some((Sort::UndoFailed, because("its undo was not carried out"))),
+        (WorkState::Succeeded, _) => Some((Sort::InPlace, "it was done, and is not taken back".to_owned())),
+        (WorkState::Unknown | WorkState::Cancelled, _) => Some((Sort::MayBeInPlace, "part of it may have been done".to_owned())),
+        _ => None,
+    }
+}
+
+/// The same of several targets, and of several steps.
+struct Group<'a> {
+    sort: Sort,
+    steps: Vec<&'a str>,
+    targets: Vec<&'a str>,
+    why: String,
+}
+
+impl Group<'_> {
+    fn tell(&self, page: &mut Page, names: Names) {
+        let targets = names.list(self.targets.iter().copied(), self.targets.len());
+        let on = if targets.is_empty() { String::new() } else { format!(" on {targets}") };
+        page.labelled(2, MARK, self.sort.mark(), Tone::Plain, &format!("{}{on}", some(&self.steps)));
+        if !self.why.is_empty() {
+            let several = self.targets.len() > 1 && self.sort != Sort::Skipped;
+            let why = if several { self.why.replace(self.targets.first().copied().unwrap_or_default(), "it") } else { self.why.clone() };
+            page.line(2 + MARK, Tone::Plain, &why);
+        }
+    }
+}
+
+/// The worst first. What is skipped for one reason is one group, whatever the step.
+fn groups(run: &Run, judge: fn(&Work) -> Option<(Sort, String)>) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    for work in &run.work {
+        let Some((sort, why)) = judge(work) else { continue };
+        let step = if matches!(sort, Sort::Failed | Sort::Found | Sort::Unknown) { work.step.as_str() } else { "" };
+        // What was skipped names the target that it was skipped for.
+        let reason = if sort == Sort::Skipped { why.clone() } else { why.replace(&work.target, "\u{1}") };
+        let key = format!("{sort:?}\0{step}\0{reason}");
+        let place = *places.entry(key).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some(group) => {
+                let (step, target) = (work.step.as_str(), work.target.as_str());
+                if !group.steps.contains(&step) {
+                    group.steps.push(step);
+                }
+                if !group.targets.contains(&target) {
+                    group.targets.push(target);
+                }
+            }
+            None => groups.push(Group { sort, steps: vec![&work.step], targets: vec![&work.target], why }),
+        }
+    }
+    groups.sort_by_key(|group| group.sort);
+    groups
+}

@@ -1,0 +1,88 @@
+//! `mainstay why RUN`: for what a run waits, what needs a person first; of one that has ended, what did not come
+//! off and what it left in place.
+
+mod ended;
+mod groups;
+mod waits;
+
+pub use waits::{command, covered, first, who};
+
+use jiff::tz::TimeZone;
+use mainstay_core::WallTime;
+use mainstay_proto::v1::{RolloutState, Run, RunState, WhyResponse};
+
+use super::names::Names;
+use super::page::Page;
+use super::terminal::{Terminal, Tone};
+use super::{time, units, values, verdict};
+
+/// Columns of the mark and the word in front of each group.
+const MARK: usize = 12;
+/// Rollouts of steps that are told in the head, besides the plan's.
+const ROLLOUTS_TOLD: usize = 2;
+
+/// The whole page.
+#[must_use]
+pub fn why(answer: &WhyResponse, terminal: Terminal, now: WallTime, zone: &TimeZone) -> String {
+    let Some(run) = &answer.run else { return "the mesh gave no run\n".to_owned() };
+    let names = Names::of(run.work.iter().map(|work| work.target.as_str()));
+    let mut page = Page::new(terminal);
+    head(&mut page, run, &answer.rollouts, now, zone);
+    page.gap();
+    if is_open(run) {
+        waits::waits(&mut page, answer, run, names, terminal);
+    } else {
+        ended::ended(&mut page, run, names);
+    }
+    page.finish()
+}
+
+fn is_open(run: &Run) -> bool {
+    matches!(run.state(), RunState::Running | RunState::Undoing)
+}
+
+/// What it is and how far; who began it and with what.
+fn head(page: &mut Page, run: &Run, rollouts: &[RolloutState], now: WallTime, zone: &TimeZone) {
+    let mark = verdict::run(run.state());
+    let paused = run.state() == RunState::Running && !run.paused_by.is_empty();
+    let state = if paused { ("‖ paused".to_owned(), Tone::Warning) } else { (mark.text(), mark.tone) };
+    let mut parts = vec![(run.id.clone(), Tone::Strong), state];
+    let of_plan = rollouts.iter().filter(|rollout| rollout.step.is_empty());
+    let goes_on = |rollout: &&RolloutState| !rollout.step.is_empty() && rollout.done + rollout.failed + rollout.given_up < rollout.targets;
+    let of_steps = rollouts.iter().filter(goes_on).take(ROLLOUTS_TOLD);
+    parts.extend(of_plan.chain(of_steps).flat_map(progress).map(|words| (words, Tone::Plain)));
+    parts.push((format!("{} of {} done", run.work_over, units::count(run.work_total.into(), "step", "steps")), Tone::Plain));
+    page.parts(0, &parts);
+    let mut began = vec![format!("started {} by {}", time::local(run.started_unix_ms, now, zone), run.started_by)];
+    began.push(if run.ended_unix_ms == 0 {
+        format!("{} ago", time::since(run.started_unix_ms, now))
+    } else {
+        format!("ended {} after {}", time::local(run.ended_unix_ms, now, zone), units::duration_ms(run.took_ms))
+    });
+    began.push(format!("{} revision {}", run.plan, run.revision));
+    page.parts(0, &began.into_iter().map(|words| (words, Tone::Quiet)).collect::<Vec<_>>());
+    if !run.inputs.is_empty() {
+        let inputs: Vec<String> = run.inputs.iter().map(|(name, value)| format!("{name} = {}", values::short_json(value))).collect();
+        page.labelled(0, 6, ("with", Tone::Quiet), Tone::Quiet, &inputs.join(" · "));
+    }
+    if !run.without_calendar.is_empty() {
+        page.line(0, Tone::Warning, &format!("▲ windows and freezes do not count for it: {}", run.without_calendar));
+    }
+}
+
+/// `wave 2 of 4`, `12 of 40 nodes done`; of a step's own rollout in one part with its name.
+fn progress(rollout: &RolloutState) -> Vec<String> {
+    let (one, many) = if rollout.step.is_empty() { ("node", "nodes") } else { ("target", "targets") };
+    let mut parts = Vec::new();
+    if rollout.waves > 1 {
+        parts.push(format!("wave {} of {}", rollout.wave, rollout.waves));
+    }
+    parts.push(format!("{} of {} done", rollout.done, units::count(rollout.targets.into(), one, many)));
+    if rollout.failed > 0 {
+        parts.push(format!("{} failed", units::count(rollout.failed.into(), one, many)));
+    }
+    if rollout.step.is_empty() { parts } else { vec![format!("{}: {}", rollout.step, parts.join(", "))] }
+}
+
+#[cfg(test)]
+mod tests;

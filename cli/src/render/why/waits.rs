@@ -1,0 +1,170 @@
+//! For what a run that goes on waits.
+
+use mainstay_proto::v1::{Run, WaitKind, WantedApproval, WhyResponse};
+
+use super::MARK;
+use super::groups::{self, Group, some};
+use crate::render::names::Names;
+use crate::render::page::Page;
+use crate::render::terminal::{Terminal, Tone};
+use crate::render::units;
+
+/// Groups told on a terminal; the most urgent come first.
+const GROUPS_SHOWN: usize = 14;
+/// Steps that come later, and what each waits for.
+const LATER_SHOWN: usize = 4;
+
+pub(super) fn waits(page: &mut Page, answer: &WhyResponse, run: &Run, names: Names, terminal: Terminal) {
+    if !run.paused_by.is_empty() {
+        paused(page, run);
+    }
+    // That it is paused has been told, whether something waits for it or not.
+    let (later, groups): (Vec<Group>, Vec<Group>) =
+        groups::of(&answer.waits).into_iter().filter(|group| group.kind != WaitKind::Paused).partition(|group| group.kind == WaitKind::NeedsStep);
+    if groups.is_empty() && later.is_empty() {
+        if run.paused_by.is_empty() {
+            page.line(2, Tone::Plain, "it waits for nothing: its next steps are about to begin");
+        }
+        return;
+    }
+    let shown = if terminal.is_terminal() { GROUPS_SHOWN } else { groups.len() };
+    for group in groups.iter().take(shown) {
+        match group.approval {
+            Some(approval) => asked(page, run, group, approval, names),
+            None => told(page, group, names),
+        }
+    }
+    if groups.len() > shown {
+        page.line(2 + MARK, Tone::Quiet, &format!("… and {} more reasons:  mainstay why {} -o json", groups.len() - shown, run.id));
+    }
+    self::later(page, &later, terminal);
+}
+
+fn paused(page: &mut Page, run: &Run) {
+    let reason = if run.pause_reason.is_empty() { String::new() } else { format!(": {}", run.pause_reason) };
+    page.labelled(2, MARK, ("‖ paused", Tone::Warning), Tone::Plain, &format!("by {}{reason}; nothing further is begun", run.paused_by));
+    page.command(2 + MARK, &format!("mainstay run resume {}", run.id));
+}
+
+/// A person has to agree: to what, who may, and what to type.
+fn asked(page: &mut Page, run: &Run, group: &Group, approval: &WantedApproval, names: Names) {
+    let waited = format!(" · for {}", units::duration_ms(group.waited_ms));
+    page.labelled(2, MARK, group.mark(), Tone::Plain, &(covered(approval, names) + &waited));
+    if !approval.message.is_empty() {
+        page.line(2 + MARK, Tone::Strong, &approval.message);
+    }
+    page.line(2 + MARK, Tone::Plain, &who(approval));
+    page.command(2 + MARK, &command(run, approval));
+    then(page, group);
+}
+
+/// What an approval is about.
+#[must_use]
+pub fn covered(approval: &WantedApproval, names: Names) -> String {
+    let steps: Vec<&str> = approval.steps.iter().map(|step| step.name.as_str()).collect();
+    let targets = names.counted(approval.targets.iter().map(String::as_str), approval.targets.len());
+    match (approval.wave, approval.step.as_str()) {
+        (0, "") => "the whole run".to_owned(),
+        (wave, "") => format!("wave {wave}: {targets}"),
+        // A step that only asks stands for those that come after it.
+        (0, step) if steps.iter().all(|behind| *behind != step) => {
+            format!("{step}{}", if steps.is_empty() { String::new() } else { format!(", before {}", some(&steps)) })
+        }
+        (0, step) => format!("step {step}, {targets}"),
+        (wave, step) => format!("step {step}, wave {wave}: {targets}"),
+    }
+}
+
+/// Who may agree.
+#[must_use]
+pub fn who(approval: &WantedApproval) -> String {
+    let other = if approval.not.is_empty() { String::new() } else { format!(" other than {}", approval.not) };
+    let expired = if approval.expired.is_empty() { String::new() } else { format!("; what {} said has expired", approval.expired) };
+    let article = if approval.by.starts_with(['a', 'o']) { "an" } else { "a" };
+    format!("to be approved by {article} {}{other}{expired}", approval.by)
+}
+
+/// What to type.
+#[must_use]
+pub fn command(run: &Run, approval: &WantedApproval) -> String {
+    let mut command = format!("mainstay run approve {}", run.id);
+    if !approval.step.is_empty() {
+        command += &format!(" --step {}", approval.step);
+    }
+    if approval.wave > 0 {
+        command += &format!(" --wave {}", approval.wave);
+    }
+    command
+}
+
+/// The most urgent reason, in a line; nothing where it waits for nothing.
+#[must_use]
+pub fn first(answer: &WhyResponse) -> Option<String> {
+    let run = answer.run.as_ref()?;
+    let names = Names::of(run.work.iter().map(|work| work.target.as_str()));
+    if !run.paused_by.is_empty() {
+        return Some(format!("paused by {}:  mainstay run resume {}", run.paused_by, run.id));
+    }
+    let groups = groups::of(&answer.waits);
+    let group = groups.first()?;
+    Some(match group.approval {
+        Some(approval) => format!("{}, {}:  {}", covered(approval, names), who(approval), command(run, approval)),
+        None => format!("{}: {}", group.name(names), reason(group)),
+    })
+}
+
+fn told(page: &mut Page, group: &Group, names: Names) {
+    page.labelled(2, MARK, group.mark(), Tone::Plain, &format!("{} · for {}", group.name(names), units::duration_ms(group.waited_ms)));
+    page.line(2 + MARK, Tone::Plain, &reason(group));
+    then(page, group);
+    match group.kind {
+        WaitKind::Lease => {
+            let name = group.reason.strip_prefix("lease ").and_then(|rest| rest.split(' ').next());
+            name.into_iter().for_each(|name| page.command(2 + MARK, &format!("mainstay lease show {name}")));
+        }
+        WaitKind::NotHeardOf | WaitKind::AgentAway | WaitKind::NobodyCan => page.command(2 + MARK, "mainstay node list"),
+        _ => {}
+    }
+}
+
+fn reason(group: &Group) -> String {
+    let reason = group.reason.strip_prefix("gate: ").unwrap_or(&group.reason);
+    reason.replace(": unknown: ", ": nobody knows: ")
+}
+
+/// How much longer, and what happens then.
+fn then(page: &mut Page, group: &Group) {
+    let earliest = if group.varies { ", at the earliest" } else { "" };
+    let words = match (group.remaining_ms, group.then) {
+        (0, "") if group.kind == WaitKind::Gate && group.is_unknown() => {
+            "while nobody knows, it does not begin; this does not end by itself".to_owned()
+        }
+        (0, "") => return,
+        (0, then) => format!("then {then}"),
+        (left, "") => format!("at most {} more{earliest}", units::duration_ms(left)),
+        // What is under way may end well before.
+        (left, then) if matches!(group.kind, WaitKind::Works | WaitKind::Offered | WaitKind::Stopping) => {
+            format!("at most {} more{earliest}, then {then}", units::duration_ms(left))
+        }
+        (left, then) => format!("in {} {then}{earliest}", units::duration_ms(left)),
+    };
+    page.line(2 + MARK, Tone::Quiet, &words);
+}
+
+/// Steps whose turn has not come: they wait for what is told above.
+fn later(page: &mut Page, groups: &[Group], terminal: Terminal) {
+    if groups.is_empty() {
+        return;
+    }
+    let shown = if terminal.is_terminal() { LATER_SHOWN } else { groups.len() };
+    let needs = |group: &Group| {
+        let open = group.reason.strip_prefix("step ").unwrap_or(&group.reason);
+        let (needed, on) = open.split_once(" has not ended").unwrap_or((open, ""));
+        format!("{} after {needed}{}", some(&group.steps), on)
+    };
+    let mut parts: Vec<String> = groups.iter().take(shown).map(needs).collect();
+    if groups.len() > shown {
+        parts.push(format!("{} more", units::count((groups.len() - shown) as u64, "step", "steps")));
+    }
+    page.labelled(2, MARK, ("· later", Tone::Quiet), Tone::Plain, &parts.join(", "));
+}

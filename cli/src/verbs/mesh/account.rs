@@ -1,0 +1,208 @@
+//! What a recovery says: what it did, what it kept, and what nobody can know.
+
+use std::path::PathBuf;
+
+use jiff::tz::TimeZone;
+use mainstay_core::state::recovery::Account;
+use mainstay_core::{MemberId, WallTime};
+use serde_json::{Value, json};
+
+use crate::render::{Sheet, Terminal, time, units};
+
+/// Names of one kind that are listed; the rest is counted.
+const LISTED: usize = 10;
+
+/// A recovery that was done, or would be.
+pub struct Recovered {
+    pub mesh: String,
+    pub from: PathBuf,
+    pub taken: WallTime,
+    pub now: WallTime,
+    /// Incarnation of the snapshot.
+    pub before: u64,
+    pub incarnation: u64,
+    pub applied: u64,
+    pub member: MemberId,
+    pub name: String,
+    pub dir: PathBuf,
+    pub address: Option<String>,
+    pub dry_run: bool,
+    pub account: Account,
+    pub aside: Vec<PathBuf>,
+    pub next: Vec<String>,
+}
+
+impl Recovered {
+    pub fn json(&self) -> Value {
+        json!({
+            "mesh": self.mesh,
+            "dryRun": self.dry_run,
+            "from": self.from,
+            "takenUnixMs": self.taken.0,
+            "ageMs": self.age_ms(),
+            "incarnationBefore": self.before,
+            "incarnation": self.incarnation,
+            "applied": self.applied,
+            "member": { "id": self.member.to_string(), "name": self.name, "address": self.address },
+            "dir": self.dir,
+            "setAside": self.aside,
+            "account": self.account,
+            "unknown": self.unknown(),
+            "next": self.next,
+        })
+    }
+
+    fn age_ms(&self) -> u64 {
+        u64::try_from(self.now.0 - self.taken.0).unwrap_or(0)
+    }
+
+    /// What a snapshot cannot tell.
+    fn unknown(&self) -> Vec<String> {
+        let mut all = vec![
+            "runs that were started after it, and what they did; their numbers may be given out again".to_owned(),
+            "plans that were applied or removed after it: apply them again".to_owned(),
+            "leases and claims that were taken after it under names that it does not have".to_owned(),
+            "who was let in after it: their certificates are still good".to_owned(),
+            "who was revoked, and which operators were changed, after it: do it again".to_owned(),
+        ];
+        if self.account.claims.is_empty() {
+            return all;
+        }
+        all.insert(3, "whether the holders of the claims that were kept are still there: they stay until they release them, or you do".to_owned());
+        all
+    }
+}
+
+/// All of it for a person.
+pub fn render(told: &Recovered, terminal: Terminal, zone: &TimeZone) -> String {
+    let account = &told.account;
+    let (mark, verb) = if told.dry_run { ("·", "would be recovered") } else { ("✔", "recovered") };
+    let taken = time::local(told.taken.0, told.now, zone);
+    let mut sheet = Sheet::new(terminal, 11);
+    sheet.line(&format!(
+        "{mark} mesh {} {verb} from a snapshot of {taken} ({} old) · incarnation {} → {}",
+        told.mesh,
+        units::duration_ms(told.age_ms()),
+        told.before,
+        told.incarnation,
+    ));
+    sheet.line("");
+    sheet.fact("entries", &format!("{} had been applied", units::count(told.applied, "entry", "entries")));
+    let address = told.address.as_ref().map(|address| format!(", at {address}")).unwrap_or_default();
+    sheet.fact("member", &format!("{} ({}), alone, in {}{address}", told.name, told.member, told.dir.display()));
+    if !account.members.is_empty() {
+        let members = account.members.iter().map(|member| format!("{} ({})", member.name, member.id));
+        sheet.fact("left behind", &format!("{}: refused from now on", listed(members)));
+    }
+    sheet.fact("agents", &format!("{}, expected to come back by themselves", account.agents));
+    sheet.fact("runs open", &listed(account.runs_open.iter().map(ToString::to_string)));
+    let attempts = account.attempts.iter().map(|attempt| {
+        let again = if attempt.again { ", done again" } else { "" };
+        format!("{}/{} on {} (attempt {}, agent {}{again})", attempt.run, attempt.step, attempt.target, attempt.id, attempt.agent)
+    });
+    sheet.fact("in flight", &with(listed(attempts), account.attempts.is_empty(), "called unknown"));
+    if !account.runs_paused.is_empty() {
+        let paused = listed(account.runs_paused.iter().map(ToString::to_string));
+        sheet.fact("paused", &format!("{paused}: may have gone on since, so they go on when somebody has looked:  mainstay run resume RUN"));
+    }
+    let leases = listed(account.leases.iter().map(ToString::to_string));
+    let until = format!("nobody's for {} after the start, then given out anew", units::duration_ms(account.longest_ttl_ms));
+    sheet.fact("leases", &with(leases, account.leases.is_empty(), &until));
+    let claims = account.claims.iter().map(|claim| format!("{} (token {}, {})", claim.name, claim.token, claim.holder));
+    sheet.fact("claims", &with(listed(claims), account.claims.is_empty(), "kept"));
+    if account.artifacts > 0 {
+        let files = units::count(account.artifacts, "file that a run made", "files that runs made");
+        sheet.fact("artifacts", &format!("{files}: the copies lay with the members that are left behind"));
+    }
+    if account.join_tokens > 0 {
+        sheet.fact("join tokens", &format!("{} given up: make new ones", account.join_tokens));
+    }
+    for dir in &told.aside {
+        sheet.fact("set aside", &dir.display().to_string());
+    }
+    sheet.heading(&format!("What a snapshot of {taken} cannot know:"));
+    for unknown in told.unknown() {
+        sheet.item(&unknown);
+    }
+    sheet.heading(if told.dry_run { "Nothing was changed. Without --dry-run, then:" } else { "Next:" });
+    for next in &told.next {
+        sheet.command(next);
+    }
+    sheet.finish()
+}
+
+fn with(listed: String, is_none: bool, what: &str) -> String {
+    if is_none { listed } else { format!("{listed}: {what}") }
+}
+
+fn listed(names: impl Iterator<Item = String>) -> String {
+    let all: Vec<String> = names.collect();
+    match all.len() {
+        0 => "none".to_owned(),
+        1..=LISTED => all.join(", "),
+        more => format!("{} and {} more", all[..LISTED].join(", "), more - LISTED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_core::state::recovery::{FormerMember, KeptClaim, UnknownAttempt};
+    use mainstay_core::state::run::Direction;
+
+    use super::*;
+
+    fn example() -> Recovered {
+        Recovered {
+            mesh: "prod".into(),
+            from: "/backup/mesh.snapshot".into(),
+            taken: WallTime(1_764_580_000_000),
+            now: WallTime(1_764_590_400_000),
+            before: 1,
+            incarnation: 1_764_590_400,
+            applied: 20_480,
+            member: MemberId(0xab),
+            name: "c1".into(),
+            dir: "/var/lib/mainstay".into(),
+            address: None,
+            dry_run: false,
+            account: Account {
+                runs_open: vec!["reboot-7".parse().unwrap()],
+                attempts: vec![UnknownAttempt {
+                    id: "1.77".parse().unwrap(),
+                    run: "reboot-7".parse().unwrap(),
+                    step: "reboot".parse().unwrap(),
+                    target: "prod/n17".parse().unwrap(),
+                    direction: Direction::Do,
+                    agent: "prod/n17".parse().unwrap(),
+                    again: false,
+                }],
+                runs_paused: vec!["reboot-7".parse().unwrap()],
+                claims: vec![KeptClaim {
+                    name: "node/prod/n17".parse().unwrap(),
+                    token: "1.20".parse().unwrap(),
+                    holder: "operator/ana (ab12)".into(),
+                }],
+                leases: vec!["deploy/shop".parse().unwrap()],
+                longest_ttl_ms: 30_000,
+                members: vec![FormerMember { id: "0000000000000001".into(), name: "c1".into(), address: "10.0.0.1:7400".into() }],
+                artifacts: 12,
+                join_tokens: 1,
+                agents: 40,
+            },
+            aside: vec!["/var/lib/mainstay/set-aside-1764590400".into()],
+            next: vec!["start it:  systemctl start mainstay-coordinator".into()],
+        }
+    }
+
+    #[test]
+    fn a_recovery_says_what_it_did_and_what_nobody_can_know() {
+        insta::assert_snapshot!(render(&example(), Terminal { width: Some(80), colour: false }, &TimeZone::UTC));
+        insta::assert_snapshot!(crate::render::json::json(&example().json()).unwrap());
+    }
+
+    #[test]
+    fn nothing_in_flight_is_said_too() {
+        let told = Recovered { account: Account::default(), aside: vec![], dry_run: true, ..example() };
+        insta::assert_snapshot!(render(&told, Terminal::PIPE, &TimeZone::UTC));
+    }
+}

@@ -1,0 +1,12 @@
+//! `mainstay mesh`: the mesh's own state, written down and begun again from.
+//!
+//! `snapshot` asks the mesh and writes a file. `recover` asks nobody: it reads such a file and makes the
+//! directory of a new first coordinator.
+
+mod account;
+mod place;
+mod recover;
+mod snapshot;
+
+pub use recover::recover;
+pub use snapshot::snapshot;

@@ -1,0 +1,52 @@
+//! The mesh's own snapshot, read by an admin: encoded whole, sent in pieces.
+
+use std::time::Duration;
+
+use mainstay_client::identity::root_sha256s;
+use mainstay_core::authz::Method;
+use mainstay_core::snapshot::{self, Taken};
+use mainstay_proto::v1;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Status};
+
+use super::front::Front;
+use crate::run::VERSION;
+
+/// Bytes of one piece.
+const PIECE: usize = 256 << 10;
+/// Pieces that are on their way to a reader.
+const AHEAD: usize = 2;
+/// A reader that takes no piece for so long has gone.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The pieces, in order.
+pub type Pieces = ReceiverStream<Result<v1::SnapshotPiece, Status>>;
+
+/// Takes a snapshot of the state with everything in it that was acknowledged before the call.
+pub async fn read<T>(front: &Front, request: &Request<T>) -> Result<Pieces, Status> {
+    let (office, _) = front.read(request, Method::ReadSnapshot).await?;
+    let turn = front.snapshots.clone().try_acquire_owned();
+    let turn = turn.map_err(|_| Status::resource_exhausted("another snapshot is being read: try again when that one is done"))?;
+    let applied = front.consensus.state();
+    let internal = |error: &dyn std::fmt::Display| Status::internal(error.to_string());
+    let roots = root_sha256s(&front.home.roots_pem()).map_err(|error| internal(&error))?;
+    let taken = Taken { applied: applied.index, wall: office.wall(), version: VERSION.to_owned(), roots };
+    let encoded = tokio::task::spawn_blocking(move || snapshot::encode(&applied.state, taken)).await.map_err(|error| internal(&error))?;
+    let [start, state] = encoded.map_err(|error| Status::failed_precondition(error.to_string()))?;
+    let total = (start.len() + state.len()) as u64;
+    tracing::info!(caller = %Front::peer(request)?.identity, applied = applied.index, bytes = total, "a snapshot of the mesh is read");
+
+    let (send, pieces) = mpsc::channel(AHEAD);
+    tokio::spawn(async move {
+        // Given back when the last piece is gone, or the reader.
+        let _turn = turn;
+        for data in std::iter::once(start.as_slice()).chain(state.chunks(PIECE)) {
+            let piece = v1::SnapshotPiece { data: data.to_vec(), total };
+            if send.send_timeout(Ok(piece), PATIENCE).await.is_err() {
+                return tracing::info!("whoever reads a snapshot of the mesh has gone");
+            }
+        }
+    });
+    Ok(ReceiverStream::new(pieces))
+}
