@@ -131,6 +131,21 @@ impl Up {
         }
     }
 
+    /// Ends all of it as a power cut would: `up` first, so that it starts nobody again.
+    pub fn kill_all(&mut self) {
+        let _ = self.supervisor.kill();
+        let _ = self.supervisor.wait();
+        for pid in process::find(&[&self.dir().display().to_string()]) {
+            process::kill(pid);
+        }
+    }
+
+    /// Starts it on the same directory after it has ended.
+    pub async fn start_again(&mut self, options: Options) {
+        self.supervisor = Up::spawn(&self.place, &options);
+        self.ready(options.coordinators, options.agents).await;
+    }
+
     pub fn dir(&self) -> PathBuf {
         self.place.join("mesh")
     }
@@ -189,12 +204,17 @@ impl Up {
         self.try_json(args).unwrap_or_else(|error| panic!("mainstay {args:?}: {error}\n{}", self.log()))
     }
 
-    /// Applies a plan and starts a run of it; the run's id.
-    pub fn start_run(&self, name: &str, plan: &str) -> String {
+    /// Applies a plan.
+    pub fn apply(&self, name: &str, plan: &str) {
         let file = self.scratch().join(format!("{name}.yaml"));
         fs::write(&file, plan).expect("the plan's file");
         let applied = self.cli(&["plan", "apply", "-f", &file.display().to_string()]);
         assert!(applied.status.success(), "plan apply: {}", String::from_utf8_lossy(&applied.stderr));
+    }
+
+    /// Applies a plan and starts a run of it; the run's id.
+    pub fn start_run(&self, name: &str, plan: &str) -> String {
+        self.apply(name, plan);
         self.json(&["run", "start", name])["run"].as_str().expect("a run's id").to_owned()
     }
 

@@ -80,6 +80,7 @@ fn settings(options: &NginxOptions<'_>, http: u16, tls: u16) -> String {
     listen 127.0.0.1:{tls} ssl http2;
     ssl_certificate chain.pem;
     ssl_certificate_key key.pem;
+    ssl_protocols TLSv1.2 TLSv1.3;
     default_type application/json;
     location = /health {{ add_header X-Version 7; return 200 '{{"status":"ok","database":{{"connected":true}}}}'; }}
     location = /500 {{ return 500; }}

@@ -131,7 +131,9 @@ impl Postgres {
 
     async fn streams(&self, wanted: bool) {
         crate::eventually(&format!("a standby streams: {wanted}"), || async {
-            let count = self.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'").await?;
+            // One that streams and has not said yet how far it is would be found half there.
+            let said = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND replay_lsn IS NOT NULL";
+            let count = self.sql(said).await?;
             if (count == "1") == wanted { Ok(()) } else { Err(format!("{count} stream")) }
         })
         .await;

@@ -6,6 +6,7 @@
 mod postgres;
 mod prometheus;
 mod redis;
+mod traps;
 mod web;
 
 use std::path::Path;
