@@ -20,6 +20,6 @@ mod tests {
     fn every_bundled_plan_is_sound() {
         let plans = super::bundled().unwrap();
         let names: Vec<&str> = plans.iter().map(|plan| plan.name.as_str()).collect();
-        assert_eq!(names, ["daily", "health"]);
+        assert_eq!(names, ["connection-test", "daily", "health"]);
     }
 }
