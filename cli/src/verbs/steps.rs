@@ -1,6 +1,6 @@
 //! `mainstay steps`: the catalogue, as it is compiled into this program.
 
-use mainstay_core::catalogue::{KINDS, Kind, kind, nearest};
+use mainstay_core::catalogue::{Connections, KINDS, Kind, kind, nearest};
 use serde_json::{Value, json};
 
 use super::Screen;
@@ -31,9 +31,10 @@ fn unknown(name: &str) -> CliError {
 }
 
 fn list(terminal: Terminal) -> String {
-    let mut table = Table::new(terminal, &["kind", "effect", "runs on", "what it does"]).wrapping(&[3]);
+    let mut table = Table::new(terminal, &["kind", "effect", "scope", "connections", "what it does"]).wrapping(&[4]);
     for kind in KINDS {
-        table.row(vec![kind.name.into(), kind.effect.as_str().into(), kind.scope.as_str().into(), kind.summary.into()]);
+        let connections = kind.connection.kinds().join(", ");
+        table.row(vec![kind.name.into(), kind.effect.as_str().into(), kind.scope.as_str().into(), connections.into(), kind.summary.into()]);
     }
     table.render() + "\nparameters of one:  mainstay steps KIND\n"
 }
@@ -41,12 +42,14 @@ fn list(terminal: Terminal) -> String {
 fn page(kind: &Kind, terminal: Terminal) -> String {
     let mut text = format!("{} · {}\n\n", terminal.paint(Tone::Strong, kind.name), kind.summary);
     let facts = [
-        ("effect", kind.effect.as_str().to_owned()),
-        ("runs on", kind.scope.as_str().to_owned()),
+        ("effect", format!("{}: {}", kind.effect.as_str(), kind.effect.describe())),
+        ("scope", format!("{}: {}", kind.scope.as_str(), kind.scope.describe())),
         ("repeatable", if kind.idempotent { "yes: doing it twice is doing it once" } else { "no: it is never begun again by itself" }.to_owned()),
         ("undo", kind.undo.as_str().to_owned()),
         ("protected by", kind.protection.to_owned()),
-        ("timeout", kind.default_timeout.to_string()),
+        ("connections", kind.connection.describe()),
+        ("needs", if kind.needs.is_empty() { "nothing" } else { kind.needs }.to_owned()),
+        ("timeout", format!("{}, unless the step says otherwise", kind.default_timeout)),
     ];
     let mut table = Table::new(terminal, &["", ""]).wrapping(&[1]).indented(2);
     facts.into_iter().for_each(|(name, value)| table.row(vec![name.into(), value.into()]));
@@ -76,7 +79,13 @@ fn described(kind: &Kind) -> Value {
         .map(|param| json!({ "name": param.name, "type": param.ty.describe(), "required": param.required, "default": param.default, "description": param.doc }))
         .collect();
     let outputs: Vec<Value> = kind.outputs.iter().map(|(name, ty, doc)| json!({ "name": name, "type": ty, "description": doc })).collect();
+    let when = match kind.connection {
+        Connections::None => "none",
+        Connections::Always(_) => "always",
+        Connections::WhenNamed(_) => "whenNamed",
+    };
     json!({
+        "connections": { "kinds": kind.connection.kinds(), "when": when }, "needs": kind.needs,
         "name": kind.name, "summary": kind.summary, "scope": kind.scope.as_str(), "effect": kind.effect.as_str(), "idempotent": kind.idempotent,
         "undo": kind.undo.as_str(), "protection": kind.protection, "params": params, "outputs": outputs,
         "defaultTimeout": kind.default_timeout.to_string(), "example": kind.example,

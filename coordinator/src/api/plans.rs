@@ -15,6 +15,9 @@ use super::runs::{inputs_of, tried};
 use super::status;
 use crate::leader::Office;
 
+/// What is said of a plan that is wrong travels in a header, of which clients take 16 KiB, and grows by escapes.
+const PROBLEM_BYTES: usize = 4 << 10;
+
 pub struct PlansApi(pub Arc<Front>);
 
 #[tonic::async_trait]

@@ -8,6 +8,8 @@ pub use kinds::KINDS;
 use param::Stage;
 pub use param::{Param, ParamType};
 
+use std::collections::BTreeMap;
+
 use crate::time::Millis;
 
 /// What a step kind does to the world.
@@ -70,6 +72,16 @@ impl Connections {
             Connections::None => None,
             Connections::Always(_) => Some(named.unwrap_or("*")),
             Connections::WhenNamed(_) => named,
+        }
+    }
+
+    /// In words, for the reference.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Connections::None => "none".to_owned(),
+            Connections::Always(kinds) => format!("always through one of kind {}; `connection` says which, else each of them", kinds.join(" or ")),
+            Connections::WhenNamed(kinds) => format!("through one of kind {} where `connection` names it", kinds.join(" or ")),
         }
     }
 
@@ -153,6 +165,16 @@ impl Effect {
             Effect::Exec => "exec",
         }
     }
+
+    /// What it means, for the reference.
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        match self {
+            Effect::Read => "it looks, and changes nothing",
+            Effect::Write => "it changes something that Mainstay knows how to describe",
+            Effect::Exec => "it runs something that Mainstay cannot look into",
+        }
+    }
 }
 
 impl Undo {
@@ -177,12 +199,36 @@ impl Scope {
             Scope::Mesh => "mesh",
         }
     }
+
+    /// What it means, for the reference.
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        match self {
+            Scope::Host => "done to each node, by its own agent",
+            Scope::View => "done once by any agent, or on each node with `runOn: node`",
+            Scope::Any => "done once by any agent, or to each node with `runOn: node`",
+            Scope::Mesh => "done by the mesh itself, once; no agent sees it",
+        }
+    }
 }
 
 impl Kind {
     #[must_use]
     pub fn param(&self, name: &str) -> Option<&'static Param> {
         self.params.iter().find(|param| param.name == name)
+    }
+
+    /// The outputs that are declared and are of their type. What a node says is held against this before an
+    /// expression reads it, so that a node cannot put something else in a number's place.
+    #[must_use]
+    pub fn sound_outputs(&self, outputs: &BTreeMap<String, serde_json::Value>) -> serde_json::Map<String, serde_json::Value> {
+        let sound = |name: &str, value: &serde_json::Value| match self.outputs.iter().find(|(known, ..)| *known == name)?.1 {
+            "number" => value.as_f64().filter(|number| number.is_finite()).map(|_| ()),
+            "text" => value.as_str().map(|_| ()),
+            "boolean" => value.as_bool().map(|_| ()),
+            _ => None,
+        };
+        outputs.iter().filter(|(name, value)| sound(name, value).is_some()).map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
     /// Checks a `with` block: every problem with the path of its key, in the order of the block. At
@@ -250,6 +296,13 @@ mod tests {
     }
 
     #[test]
+    fn an_output_of_another_type_is_none() {
+        let said = [("cpuPercent", json!("12; rm -rf /")), ("memoryPercent", json!(12.5)), ("unheard", json!(1))];
+        let said = said.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        assert_eq!(serde_json::Value::Object(kind("node.resources").unwrap().sound_outputs(&said)), json!({ "memoryPercent": 12.5 }));
+    }
+
+    #[test]
     fn a_pattern_stands_for_any_text_where_it_has_a_star() {
         for (pattern, name, fit) in [
             ("*", "a", true),
@@ -274,6 +327,8 @@ mod tests {
             assert!(kind.default_timeout.0 > 0, "{} has a default timeout", kind.name);
             assert!(kind.effect != Effect::Read || kind.idempotent, "{}: looking twice is looking once", kind.name);
             assert!(kind.effect != Effect::Read || kind.undo == Undo::Nothing, "{}: looking leaves nothing to undo", kind.name);
+            let wrong = kind.outputs.iter().find(|(_, ty, _)| !["number", "text", "boolean"].contains(ty));
+            assert!(wrong.is_none(), "{}: {wrong:?} has a type that nothing is held against", kind.name);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use crate::catalogue;
 use crate::expr::{Expression, References, template};
 use crate::id::Target;
 use crate::plan::{RunOn, Step};
@@ -101,7 +102,7 @@ fn of_step(state: &State, run: &Run, step: &Step, target: Option<&Target>) -> Va
                 "target": of_target(target)["name"],
                 "state": work.forward.word(),
                 "verdict": work.forward.verdict().as_str(),
-                "outputs": outputs(state, work),
+                "outputs": outputs(state, step, work),
             })
         })
         .collect();
@@ -109,18 +110,19 @@ fn of_step(state: &State, run: &Run, step: &Step, target: Option<&Target>) -> Va
     fields.insert("verdict".into(), here.map_or(worst, |work| work.forward.verdict()).as_str().into());
     if let Some(work) = here {
         fields.insert("state".into(), work.forward.word().into());
-        fields.insert("outputs".into(), outputs(state, work));
+        fields.insert("outputs".into(), outputs(state, step, work));
     }
     fields.insert("targets".into(), Value::Array(targets));
     Value::Object(fields)
 }
 
-/// Outputs of the newest forward attempt that succeeded.
-fn outputs(state: &State, work: &Work) -> Value {
+/// Outputs of the newest forward attempt that succeeded, as far as they are declared and of their type.
+fn outputs(state: &State, step: &Step, work: &Work) -> Value {
     let attempts = work.attempts.iter().rev().filter_map(|id| state.attempts.get(id));
     let done = attempts.filter(|attempt| attempt.direction == Direction::Do).find_map(|attempt| match &attempt.phase {
         Phase::Ended(Outcome::Succeeded(report)) => Some(report),
         _ => None,
     });
-    done.map_or_else(|| json!({}), |report| json!(report.outputs))
+    let sound = done.zip(catalogue::kind(&step.uses)).map(|(report, kind)| kind.sound_outputs(&report.outputs));
+    Value::Object(sound.unwrap_or_default())
 }

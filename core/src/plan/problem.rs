@@ -25,6 +25,21 @@ pub struct PlanError {
 }
 
 impl PlanError {
+    /// The problems as text of about so many bytes; of those that do not fit, how many they are.
+    #[must_use]
+    pub fn brief(&self, most: usize) -> String {
+        let mut text = String::new();
+        for (i, problem) in self.problems.iter().enumerate() {
+            let line = problem.to_string();
+            if i > 0 && text.len() + line.len() > most {
+                return text + &format!("\n… and {} more", self.problems.len() - i);
+            }
+            text += if i > 0 { "\n" } else { "" };
+            text.extend(line.chars().take(most));
+        }
+        text
+    }
+
     pub(super) fn whole(message: impl Into<String>) -> PlanError {
         PlanError { problems: vec![Problem { line: 0, column: 0, message: message.into() }] }
     }
@@ -43,3 +58,18 @@ impl fmt::Display for PlanError {
 }
 
 impl std::error::Error for PlanError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_of_problems_is_cut_short_and_says_so() {
+        let problem = |line| Problem { line, column: 1, message: "x".repeat(20) };
+        let error = PlanError { problems: (1..=9).map(problem).collect() };
+        assert_eq!(error.brief(1_000), error.to_string());
+        let brief = error.brief(60);
+        assert!(brief.starts_with("1:1: xxx") && brief.ends_with("\n… and 7 more"), "{brief}");
+        assert_eq!(PlanError::whole("y".repeat(100)).brief(10).len(), 10);
+    }
+}

@@ -124,8 +124,9 @@ impl<'a> Scope<'a> {
             let hint = meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
             return Some((2, format!("a step has outputs, verdict, state and targets, and no `{}`{hint}", shortened(field))));
         }
-        let here = self.steps.get(reader.step)?.as_ref()?.targets;
-        if matches!(field.as_str(), "outputs" | "state") && step.targets != Targets::One && step.targets != here {
+        // On nodes one reads what the step came to on the same node.
+        let same = step.targets == Targets::Nodes && self.steps.get(reader.step)?.as_ref()?.targets == Targets::Nodes;
+        if matches!(field.as_str(), "outputs" | "state") && step.targets != Targets::One && !same {
             return Some((2, several(path, field, step.targets)));
         }
         if field == "outputs" { wrong_output(path, step.kind) } else { wrong_end(path, field) }

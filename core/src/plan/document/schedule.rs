@@ -62,7 +62,7 @@ pub(super) const HISTORY: Object = Object {
 
 pub(super) const NOTIFY: Object = Object {
     name: "notice",
-    doc: "Whom to tell of what. Nothing is sent in this version; `mainstay plan preview` shows what would be.",
+    doc: "Whom to tell of what. Nothing is sent in this version; a preview of the plan shows what would be.",
     fields: &[
         Field::needed("when", Shape::List(&Shape::Words(EVENTS), 1, EVENTS.len()), "Of what"),
         Field::needed("route", Shape::Form(&ROUTE), "Name of a route of the notifier"),
