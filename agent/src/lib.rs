@@ -5,8 +5,9 @@
 //! [`host`] is the seam to this machine's clock and files.
 //!
 //! [`run`] puts the process together: [`enrolment`] gives it an identity, [`link`] brings what the mesh wants,
-//! [`attempts`] carries that out by the [`ledger`], and [`http`] shows metrics and health.
+//! [`attempts`] carries that out by the [`ledger`], [`artifacts`] takes what a step leaves to the mesh, and [`http`] shows metrics and health.
 
+pub mod artifacts;
 pub mod attempts;
 mod complaint;
 pub mod connections;

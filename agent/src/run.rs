@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::artifacts::ArtifactStore;
 use crate::attempts::{AttemptMetrics, AttemptSettings, Attempts, Leave, Steps, kinds};
 use crate::enrolment::{self, Enrolment, EnrolmentError};
 use crate::execute::{Context, OutgoingError};
@@ -79,6 +80,7 @@ struct Watched {
 pub async fn run(settings: Settings, leave: Leave) -> Result<(), AgentError> {
     // Held until this function ends, after everything that uses the directory.
     let (_lock, ledger) = open(&settings.dir).await?;
+    let (dir, ledger_id) = (settings.dir.clone(), ledger.id().clone());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let watched = watch_over(&settings).await?;
     let identity = Identity::Node(settings.agent.clone());
@@ -101,7 +103,11 @@ pub async fn run(settings: Settings, leave: Leave) -> Result<(), AgentError> {
     let (link, handle) = Link::new(mesh.clone(), hello, ledger.clone(), clock, watched.link.clone());
     let _ready = AbortOnDropHandle::new(tokio::spawn(follow(handle.up.clone(), watched.ready)));
     let attempt_settings = AttemptSettings { drain: settings.drain, ..AttemptSettings::default() };
-    let steps = Arc::new(Steps::new(context, mesh.clone()));
+    let depot = Arc::new(mesh.clone());
+    let opened = tokio::task::spawn_blocking(move || {
+        ArtifactStore::open(&dir, depot, ledger_id).map_err(|source| AgentError::StateDir { path: dir.join("spool"), source })
+    });
+    let steps = Arc::new(Steps::new(context, mesh.clone(), Arc::new(opened.await??)));
     let attempts = Attempts::new(attempt_settings, ledger, Arc::new(mesh), steps, handle, watched.attempts.clone(), leave);
     tokio::select! {
         biased;

@@ -60,7 +60,7 @@ pub fn is_free(port: u16) -> bool {
 
 /// Prints to standard output. A reader that has gone away is no error: it has seen enough.
 pub fn print(text: &str) -> io::Result<()> {
-    written(io::stdout().lock(), text)
+    written(io::stdout().lock(), text.as_bytes())
 }
 
 /// Writes bytes to standard output, all of them: what reads them may not have seen enough.
@@ -82,7 +82,7 @@ pub fn give_to_owner_of(like: &Path, path: &Path) -> io::Result<()> {
 
 /// Prints to standard error.
 pub fn print_error(text: &str) -> io::Result<()> {
-    written(io::stderr().lock(), text)
+    written(io::stderr().lock(), text.as_bytes())
 }
 
 /// Asks a question on standard error; a line of standard input answers it, at most so long.
@@ -94,8 +94,8 @@ pub fn ask(question: &str) -> io::Result<String> {
     Ok(answer)
 }
 
-fn written(mut stream: impl Write, text: &str) -> io::Result<()> {
-    match stream.write_all(text.as_bytes()).and_then(|()| stream.flush()) {
+fn written(mut stream: impl Write, bytes: &[u8]) -> io::Result<()> {
+    match stream.write_all(bytes).and_then(|()| stream.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }

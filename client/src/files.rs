@@ -1,6 +1,7 @@
 //! The file-system seam for settings and identity: bounded reads, atomic writes, locks.
 #![allow(clippy::disallowed_methods, reason = "this module is the seam")]
 
+mod room;
 mod stream;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock, statvfs};
 
+pub use room::{Room, RoomError, RoomTaken};
 pub use stream::{Content, FileError, PIECE_BYTES, Reading, Writing};
 
 /// Reads a whole file of at most `max` bytes; a larger one is an error, not cut.

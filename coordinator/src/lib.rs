@@ -4,12 +4,14 @@
 //!  settings ─▶ run ─▶ store (consensus, disk) ◀─▶ peers (other members)
 //!                 ├─▶ api    gRPC in: authorize, propose, read, watch
 //!                 ├─▶ leader what runs only while leading
+//!                 ├─▶ artifacts files of steps, on the members' disks
 //!                 ├─▶ ca     certificates, its own and those it signs
 //!                 ├─▶ http   metrics and health
 //!                 └─▶ formation: forming a mesh, or joining one
 //! ```
 
 pub mod api;
+pub mod artifacts;
 pub mod ca;
 pub mod formation;
 pub mod http;

@@ -1,6 +1,6 @@
 //! Connections to other members, and the store's calls over them.
 //!
-//! Large messages have a connection of their own, so that a snapshot on a slow network does not hold up
+//! Large messages have a connection of their own, and files another, so that neither on a slow network holds up
 //! heartbeats. A connection on which a call failed is given up: the next call makes a new one, with the
 //! newest certificate.
 
@@ -45,6 +45,7 @@ type Lines = BTreeMap<(String, Lane), Arc<Line>>;
 enum Lane {
     Small,
     Large,
+    Files,
 }
 
 struct Line {
@@ -81,6 +82,16 @@ impl Peers {
         Fut: Future<Output = Result<tonic::Response<R>, Status>>,
     {
         let line = self.line(address, Lane::Small);
+        self.over(&line, deadline, send).await
+    }
+
+    /// Makes a call that a file goes over. `deadline` is for its opening; what comes after that has its own.
+    pub async fn open<R, F, Fut>(&self, address: &str, deadline: Duration, send: F) -> Result<R, TransportError>
+    where
+        F: FnOnce(Channel) -> Fut,
+        Fut: Future<Output = Result<tonic::Response<R>, Status>>,
+    {
+        let line = self.line(address, Lane::Files);
         self.over(&line, deadline, send).await
     }
 

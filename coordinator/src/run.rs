@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, ApiError, Front, Listeners, Seen};
+use crate::artifacts::{ArtifactMetrics, Artifacts, ShelfError};
 use crate::ca::{self, Home, HomeError, MemberRecord, RecordError};
 use crate::formation::{self, Formation};
 use crate::http::{self, Metrics};
@@ -39,6 +40,8 @@ pub enum RunError {
     Seed(#[from] SeedError),
     #[error(transparent)]
     Store(#[from] StartError),
+    #[error("the files of steps: {0}")]
+    Artifacts(#[from] ShelfError),
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error(transparent)]
@@ -74,10 +77,12 @@ pub async fn run(settings: Settings, asked_to_end: impl Future<Output = ()>) -> 
     if let Some(seed) = seed {
         seed.plant(&disk, &member)?;
     }
+    let files = disk.dir().join("artifacts");
     let consensus = Consensus::start(disk, store::Settings::default(), Arc::new(peers.clone())).await?;
     tracing::info!(member = %member.id, name = member.name, address = member.address, version = VERSION, "coordinator starts");
 
-    let leader_metrics = LeaderMetrics::default();
+    let (leader_metrics, artifact_metrics) = (LeaderMetrics::default(), ArtifactMetrics::default());
+    let artifacts = Artifacts::open(&files, settings.artifacts.clone(), consensus.clone(), peers.clone(), clock.clone(), artifact_metrics.clone())?;
     let leader = Leader::new(consensus.clone(), clock.clone(), leader_metrics.clone());
     let connections = Connections::default();
     let founding = Founding { mesh: home.mesh(), admins: settings.admins.clone(), grants: settings.grants.clone(), plans: plans::bundled()? };
@@ -86,7 +91,8 @@ pub async fn run(settings: Settings, asked_to_end: impl Future<Output = ()>) -> 
         leader: leader.clone(),
         home: home.clone(),
         peers: peers.clone(),
-        clock,
+        artifacts: artifacts.clone(),
+        clock: clock.clone(),
         member: member.clone(),
         seen: Seen::default(),
         snapshots: Arc::new(Semaphore::new(api::SNAPSHOTS)),
@@ -106,6 +112,7 @@ pub async fn run(settings: Settings, asked_to_end: impl Future<Output = ()>) -> 
     let (end, end_of_api) = (CancellationToken::new(), CancellationToken::new());
     let mut aside = JoinSet::new();
     aside.spawn(ca::keep_renewed(home.clone(), peers, end.clone()));
+    aside.spawn(artifacts.keeper().run(clock, end.clone()));
     aside.spawn(watchers::close_revoked(consensus.clone(), connections.clone(), end.clone()));
     #[cfg(debug_assertions)]
     aside.spawn(watchers::check_invariants(consensus.clone(), end.clone()));
@@ -120,7 +127,7 @@ pub async fn run(settings: Settings, asked_to_end: impl Future<Output = ()>) -> 
         async move { leader.run(&founding, end).await }
     });
     if let Some(listener) = http {
-        let metrics = Arc::new(Metrics::new(consensus.clone(), &leader_metrics, VERSION));
+        let metrics = Arc::new(Metrics::new(consensus.clone(), &leader_metrics, &artifact_metrics, VERSION));
         let end = end.clone();
         aside.spawn(async move {
             if let Err(error) = http::serve(listener, metrics, end).await {

@@ -9,6 +9,7 @@ use mainstay_core::report::Report;
 use tokio_util::sync::CancellationToken;
 
 use super::coordination::Executor;
+use crate::artifacts::ArtifactStore;
 use crate::execute::{self, Context, Labels, Output, Policy, StepError};
 use crate::hold;
 
@@ -16,12 +17,13 @@ use crate::hold;
 pub struct Steps {
     context: Context,
     mesh: Mesh,
+    artifacts: Arc<ArtifactStore>,
 }
 
 impl Steps {
     #[must_use]
-    pub fn new(context: Context, mesh: Mesh) -> Steps {
-        Steps { context, mesh }
+    pub fn new(context: Context, mesh: Mesh, artifacts: Arc<ArtifactStore>) -> Steps {
+        Steps { context, mesh, artifacts }
     }
 }
 
@@ -49,7 +51,9 @@ impl Executor for Steps {
             policy.allows_kind(hold::KIND)?;
             return hold::execute(&attempt.with, attempt.timeout, &labels, &self.mesh, &cancel).await;
         }
-        execute::execute(&attempt.kind, &attempt.with, &self.context.for_attempt(labels, output, cancel)).await
+        let files = self.artifacts.of(&attempt, cancel.clone());
+        let context = self.context.for_attempt(labels, output, cancel).with_artifacts(files);
+        execute::execute(&attempt.kind, &attempt.with, &context).await
     }
 }
 

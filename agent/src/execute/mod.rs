@@ -38,6 +38,7 @@ pub use output::{Output, OutputLine, Stream};
 pub use policy::{Denied, Policy, PolicyError};
 pub use settings::ExecuteSettings;
 
+use crate::artifacts::Artifacts;
 use crate::connections::{Connection, ConnectionKind, Connections, Memory, Secrets};
 use crate::host::Host;
 use crate::observe::disk::Prober;
@@ -71,6 +72,8 @@ pub struct Context {
     /// What this attempt has read of secrets.
     pub secrets: Secrets,
     pub output: Output,
+    /// Where files of the attempt go.
+    pub artifacts: Artifacts,
     pub labels: Labels,
     pub cancel: CancellationToken,
 }
@@ -132,9 +135,10 @@ impl Context {
     pub fn new(host: Arc<Host>, readings: Readings, settings: Arc<ExecuteSettings>, policy: Arc<Policy>) -> Result<Context, OutgoingError> {
         let outgoing = Outgoing::new(&settings.allow_addresses)?;
         let prober = Prober::new(Arc::clone(&host));
-        let (output, labels, cancel) = (Output::unwatched(), Labels::default(), CancellationToken::new());
+        let (output, artifacts) = (Output::unwatched(), Artifacts::default());
+        let (labels, cancel) = (Labels::default(), CancellationToken::new());
         let (connections, memory, secrets) = (Arc::default(), Memory::default(), Secrets::default());
-        Ok(Context { host, readings, prober, settings, policy, outgoing, connections, memory, secrets, output, labels, cancel })
+        Ok(Context { host, readings, prober, settings, policy, outgoing, connections, memory, secrets, output, artifacts, labels, cancel })
     }
 
     /// With ways to outside systems.
@@ -180,6 +184,12 @@ impl Context {
             connection.allows(plan).map_err(|error| refused(error.to_string()))?;
         }
         Ok(connection)
+    }
+
+    /// The same context, with somewhere for the attempt's files to go.
+    #[must_use]
+    pub fn with_artifacts(self, artifacts: Artifacts) -> Context {
+        Context { artifacts, ..self }
     }
 }
 

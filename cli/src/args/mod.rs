@@ -1,6 +1,7 @@
 //! The command line: verbs, nouns and flags, as clap sees them. Values are checked for their form here, and
 //! for their meaning by the mesh.
 
+pub mod artifact;
 pub mod connection;
 pub mod context;
 pub mod identity;

@@ -58,6 +58,7 @@ pub enum Run {
         #[arg(long)]
         dry_run: bool,
     },
+    Artifacts(super::artifact::Artifacts),
     /// Stop a run and undo what it did
     #[command(
         after_help = "Examples:\n  mainstay run abort reboot-7 --reason \"wrong cluster\"\n  mainstay run abort reboot-7 --reason test --dry-run"

@@ -14,11 +14,12 @@ pub fn json(message: &impl Serialize) -> Result<String, CliError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use mainstay_proto::v1::{
-        ApplyPlanResponse, AuditRecord, AwaitedStep, Finding, Lease, LeaseHolder, LeaseKind, LeaseSpec, LinkState, ListAuditResponse, Node, Plan,
+        ApplyPlanResponse, AuditRecord, AwaitedStep, Finding, Lease, LeaseHolder, LeaseKind, LeaseSpec, LinkState, ListArtifactsResponse, ListAuditResponse, Node, Plan,
         StartRunResponse, Verdict, Wait, WaitKind, WantedApproval, WhyResponse,
     };
     use serde_json::{Value, json};
 
+    use super::super::artifact::tests::artifact;
     use super::super::plan::preview::tests::deploy;
     use super::super::report::tests::day;
     use super::*;
@@ -47,6 +48,7 @@ mod tests {
             "audit": value(&ListAuditResponse { records: vec![AuditRecord { number: 1, ..AuditRecord::default() }], intact: true }),
             "start": value(&StartRunResponse { run: "daily-1".into() }),
             "why": value(&WhyResponse { waits: vec![Wait { step: "logs".into(), kind: WaitKind::Approval.into(), approval: Some(approval), ..Wait::default() }], ..WhyResponse::default() }),
+            "artifacts": value(&ListArtifactsResponse { artifacts: vec![artifact("vacuum", "prod/db-1", 1, "output.log")] }),
             "run": value(&run),
             "preview": value(&deploy()),
             "applied": value(&ApplyPlanResponse { name: "daily".into(), revision: 2, changed: true }),

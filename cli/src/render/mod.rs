@@ -2,6 +2,7 @@
 //! connects or reads a clock.
 
 pub mod approval;
+pub mod artifact;
 pub mod forecast;
 pub mod json;
 pub mod layout;

@@ -1,5 +1,6 @@
 //! The verbs: each asks the mesh and prints what it says. One file for each noun.
 
+pub mod artifact;
 pub mod audit;
 pub mod connection;
 pub mod context;

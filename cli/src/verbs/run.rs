@@ -29,6 +29,7 @@ pub async fn run(verb: &args::run::Run, mesh: &Mesh, screen: Screen) -> Result<E
             screen.show(&run, |run| show(run, *all, screen))?;
         }
         Verb::Watch { run } => return follow(mesh, run, Follow { screen, quiet: false }).await,
+        Verb::Artifacts(args) => return super::artifact::artifacts(args, mesh, screen).await,
         Verb::Approve(args) => return approve::approve(args, mesh, screen).await,
         Verb::Pause { run, reason, dry_run } => control::pause(run, reason, *dry_run, mesh, screen).await?,
         Verb::Resume { run, dry_run } => control::resume(run, *dry_run, mesh, screen).await?,

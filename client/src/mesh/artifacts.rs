@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mainstay_core::artifact::FileDigest;
-use mainstay_proto::v1;
 use mainstay_proto::v1::artifact_part::Part as GetPart;
 use mainstay_proto::v1::artifacts_client::ArtifactsClient;
 use mainstay_proto::v1::put_artifact_request::Part as PutPart;
 use mainstay_proto::v1::put_artifact_response::Answer;
+use mainstay_proto::{LEADER_HEADER, v1};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -189,7 +189,7 @@ async fn timely<T>(message: impl Future<Output = Result<Option<T>, Status>>) -> 
 /// A status in the middle of a transfer: the connection or the leader is gone, or the answer is no.
 fn broken_off(status: &Status) -> CallError {
     match status.code() {
-        Code::Unavailable => CallError::NoLeader { message: status.message().to_owned() },
+        Code::Unavailable if status.metadata().contains_key(LEADER_HEADER) => CallError::NoLeader { message: status.message().to_owned() },
         _ if is_broken_connection(status) => CallError::NoLeader { message: format!("the connection broke: {}", status.message()) },
         code => CallError::Refused { code, message: status.message().to_owned() },
     }

@@ -90,14 +90,14 @@ impl AgentsApi {
 }
 
 /// The agent that the caller is. Whoever is none is told so by the table, under a name that is nobody's own.
-fn own<T>(request: &Request<T>) -> Result<AgentId, Status> {
+pub(super) fn own<T>(request: &Request<T>) -> Result<AgentId, Status> {
     match &Front::peer(request)?.identity {
         Identity::Node(agent) => Ok(agent.clone()),
         other => Err(Status::permission_denied(format!("only a node agent does that, and this is {other}"))),
     }
 }
 
-fn belongs(office: &Office, attempt: AttemptId, agent: &AgentId) -> Result<(), Status> {
+pub(super) fn belongs(office: &Office, attempt: AttemptId, agent: &AgentId) -> Result<(), Status> {
     match office.state().attempts.get(&attempt) {
         Some(found) if found.agent == *agent => Ok(()),
         Some(_) => Err(Status::permission_denied(format!("attempt {attempt} is not one of agent {agent}'s"))),

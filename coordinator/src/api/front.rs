@@ -15,6 +15,7 @@ use tonic::{Request, Status};
 use super::identities::not_issued;
 use super::seen::Seen;
 use super::status;
+use crate::artifacts::Artifacts;
 use crate::ca::Home;
 use crate::leader::{Leader, Office};
 use crate::peers::Peers;
@@ -31,6 +32,7 @@ pub struct Front {
     pub leader: Leader,
     pub home: Arc<Home>,
     pub peers: Peers,
+    pub artifacts: Artifacts,
     pub clock: Arc<dyn Clock>,
     /// How this member describes itself.
     pub member: Member,

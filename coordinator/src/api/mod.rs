@@ -6,6 +6,8 @@
 
 mod admission;
 mod agents;
+mod artifacts;
+mod copies;
 mod enrolment;
 mod front;
 mod identities;

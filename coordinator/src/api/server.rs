@@ -6,6 +6,8 @@ use std::time::Duration;
 use mainstay_client::identity::ClientIdentity;
 use mainstay_client::tls::{self, Connections, Limits};
 use mainstay_proto::v1::agents_server::AgentsServer;
+use mainstay_proto::v1::artifacts_server::ArtifactsServer;
+use mainstay_proto::v1::copies_server::CopiesServer;
 use mainstay_proto::v1::enrolment_server::EnrolmentServer;
 use mainstay_proto::v1::identities_server::IdentitiesServer;
 use mainstay_proto::v1::leases_server::LeasesServer;
@@ -22,6 +24,8 @@ use tonic_health::server::HealthReporter;
 
 use super::admission::Admission;
 use super::agents::AgentsApi;
+use super::artifacts::ArtifactsApi;
+use super::copies::CopiesApi;
 use super::enrolment::EnrolmentApi;
 use super::front::Front;
 use super::identities::IdentitiesApi;
@@ -116,6 +120,8 @@ async fn main_listener(
         .add_service(RunsServer::new(RunsApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
         .add_service(LeasesServer::new(LeasesApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
         .add_service(AgentsServer::new(AgentsApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
+        .add_service(ArtifactsServer::new(ArtifactsApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
+        .add_service(CopiesServer::new(CopiesApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
         .add_service(
             IdentitiesServer::new(IdentitiesApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX),
         )

@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::artifacts::ArtifactMetrics;
 use crate::leader::LeaderMetrics;
 use crate::store::{Consensus, StopReason};
 
@@ -49,7 +50,7 @@ struct Severity {
 
 impl Metrics {
     #[must_use]
-    pub fn new(consensus: Consensus, leader: &LeaderMetrics, version: &'static str) -> Metrics {
+    pub fn new(consensus: Consensus, leader: &LeaderMetrics, artifacts: &ArtifactMetrics, version: &'static str) -> Metrics {
         let mut registry = Registry::with_prefix("mainstay");
         let gauges = Gauges::default();
         registry.register("build", "What runs here", Info::new([("version", version)]));
@@ -69,6 +70,7 @@ impl Metrics {
         registry.register("findings", "Open findings by severity", gauges.findings.clone());
         consensus.metrics().register(&mut registry);
         leader.register(&mut registry);
+        artifacts.register(&mut registry);
         Metrics { registry, consensus, gauges }
     }
 

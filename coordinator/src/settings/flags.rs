@@ -47,6 +47,12 @@ pub struct Flags {
     /// Join tokens of a mesh that is formed; lines of SCOPE TOKEN_ID EXPIRES_UNIX_MS USES
     #[arg(long = "join-grants", value_name = "FILE")]
     pub join_grants: Option<String>,
+    /// Most that all files of steps together may take, on each member's disk [default: 2Gi]
+    #[arg(long, value_name = "SIZE")]
+    pub artifacts_max: Option<String>,
+    /// Free space of the disk that no file of a step takes [default: 256Mi]
+    #[arg(long, value_name = "SIZE")]
+    pub artifacts_reserve: Option<String>,
     /// End when the process that started this one ends
     #[arg(long)]
     pub die_with_parent: bool,
@@ -73,6 +79,8 @@ impl Flags {
             join: self.join,
             admins: self.admins,
             join_grants: self.join_grants,
+            artifacts_max: self.artifacts_max,
+            artifacts_reserve: self.artifacts_reserve,
             die_with_parent: self.die_with_parent.then(|| "true".to_owned()),
             log: self.log,
             log_format: self.log_format,

@@ -46,6 +46,8 @@ fragment!(
     join,
     admins,
     join_grants,
+    artifacts_max,
+    artifacts_reserve,
     die_with_parent,
     log,
     log_format

@@ -11,6 +11,7 @@ use mainstay_core::MemberId;
 use mainstay_core::id::PrincipalName;
 use mainstay_core::state::enrolment::JoinGrant;
 
+use crate::artifacts::ArtifactSettings;
 pub use flags::Flags;
 pub use fragment::Fragment;
 pub use validate::validate;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub admins: Vec<PrincipalName>,
     /// Join tokens of a mesh that is formed.
     pub grants: Vec<JoinGrant>,
+    /// How files of steps are kept.
+    pub artifacts: ArtifactSettings,
     pub die_with_parent: bool,
     pub log: Log,
 }

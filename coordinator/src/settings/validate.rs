@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use mainstay_client::files;
 use mainstay_core::id::PrincipalName;
+use mainstay_core::plan::input::size;
 use mainstay_core::state::enrolment::{JoinGrant, JoinScope, TokenId};
 use mainstay_core::{MemberId, WallTime};
 
-use super::{Fragment, Log, Settings, SettingsError};
+use super::{ArtifactSettings, Fragment, Log, Settings, SettingsError};
 
 /// Largest file of join grants.
 const GRANTS_MAX: u64 = 256 << 10;
@@ -30,6 +31,12 @@ pub fn validate(found: Fragment) -> Result<Settings, SettingsError> {
     let join = list(&found.join.unwrap_or_default()).map(|address| problems.address("join", address.to_owned())).collect();
     let admins = list(&found.admins.unwrap_or_default()).filter_map(|name| problems.parsed::<PrincipalName>("admins", name)).collect();
     let grants = found.join_grants.map_or_else(Vec::new, |path| problems.grants(Path::new(&path)));
+    let usual = ArtifactSettings::default();
+    let artifacts = ArtifactSettings {
+        max_bytes: found.artifacts_max.map_or(usual.max_bytes, |size| problems.size("artifacts_max", &size)),
+        reserve_bytes: found.artifacts_reserve.map_or(usual.reserve_bytes, |size| problems.size("artifacts_reserve", &size)),
+        ..usual
+    };
     let die_with_parent = found.die_with_parent.is_some_and(|value| problems.boolean("die_with_parent", &value));
     let filter = found.log.unwrap_or_else(|| "info,openraft=error".into());
     if let Err(error) = filter.parse::<tracing_subscriber::EnvFilter>() {
@@ -55,6 +62,7 @@ pub fn validate(found: Fragment) -> Result<Settings, SettingsError> {
         join,
         admins,
         grants,
+        artifacts,
         die_with_parent,
         log: Log { filter, json },
     };
@@ -118,6 +126,13 @@ impl Problems {
 
     fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(&mut self, setting: &str, text: &str) -> Option<T> {
         text.parse().map_err(|error: T::Err| self.say(setting, error)).ok()
+    }
+
+    fn size(&mut self, setting: &str, text: &str) -> u64 {
+        size(text).unwrap_or_else(|| {
+            self.say(setting, format!("`{text}` is not a size such as 512Mi or 2Gi"));
+            0
+        })
     }
 
     fn boolean(&mut self, setting: &str, text: &str) -> bool {
@@ -190,6 +205,8 @@ mod tests {
         assert_eq!(problems, ["setting advertise: is needed: others cannot call 0.0.0.0:7400; say for example --advertise 10.0.0.5:7400"]);
         let settings = validate(Fragment { advertise: text("c1:7400"), ..Fragment::default() }).unwrap();
         assert_eq!((settings.http_listen.as_deref(), settings.enrol_listen.as_str()), (Some("127.0.0.1:7402"), "0.0.0.0:7401"));
+        let roomy = Fragment { artifacts_max: text("5Gi"), ..Fragment { advertise: text("c1:7400"), ..Fragment::default() } };
+        assert_eq!(validate(roomy).unwrap().artifacts, ArtifactSettings { max_bytes: 5 << 30, ..settings.artifacts });
         assert_eq!(validate(Fragment { listen: text("127.0.0.1:0"), http_listen: text("none"), ..Fragment::default() }).unwrap().http_listen, None);
     }
 
@@ -202,12 +219,16 @@ mod tests {
             join: text("nowhere"),
             admins: text("Ana"),
             log_format: text("xml"),
+            artifacts_max: text("2 GB"),
+            artifacts_reserve: text("much"),
             die_with_parent: text("maybe"),
             join_grants: text("/nonexistent/grants"),
             ..Fragment::default()
         };
         let problems = validate(bad).unwrap_err().problems;
-        for setting in ["listen", "advertise", "form", "join", "admins", "log_format", "die_with_parent", "join_grants"] {
+        for setting in
+            ["listen", "advertise", "form", "join", "admins", "log_format", "die_with_parent", "join_grants", "artifacts_max", "artifacts_reserve"]
+        {
             assert!(problems.iter().any(|problem| problem.starts_with(&format!("setting {setting}: "))), "{setting}: {problems:?}");
         }
         assert!(problems.iter().any(|problem| problem.contains("named twice")));

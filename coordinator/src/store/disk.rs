@@ -6,6 +6,7 @@
 //! log.redb          log, vote, how far it is committed
 //! snapshots/        TERM-INDEX.snap
 //! reserve           bytes to give up when the disk is full
+//! artifacts/        files of steps: not the store's, but they come and go with the disk
 //! distrusted        left by a member that found its own disk wrong: at the next start all the above is set aside
 //! ```
 

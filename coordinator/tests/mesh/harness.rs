@@ -9,6 +9,7 @@ use mainstay_client::clock::{Clock, SystemClock};
 use mainstay_client::files;
 use mainstay_client::identity::{Bundle, ClientIdentity, Issuer, JoinToken, LEAF_LIFE, NewKey, Root, root_sha256};
 use mainstay_client::{enrol, tls};
+use mainstay_coordinator::artifacts::ArtifactSettings;
 use mainstay_coordinator::run::{RunError, run};
 use mainstay_coordinator::settings::{Log, Settings};
 use mainstay_core::id::MeshName;
@@ -20,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 /// For anything that should happen at all.
-const PATIENCE: Duration = Duration::from_secs(40);
+pub const PATIENCE: Duration = Duration::from_secs(40);
 
 pub struct Mesh {
     root: TempDir,
@@ -68,6 +69,11 @@ async fn free_port() -> u16 {
 impl Mesh {
     /// A mesh of so many members, all started.
     pub async fn of(count: u64) -> Mesh {
+        Mesh::with(count, |_, _| {}).await
+    }
+
+    /// The same, each with settings of its own; members are counted from 0.
+    pub async fn with(count: u64, change: impl Fn(usize, &mut Settings)) -> Mesh {
         tls::install_provider();
         let _ = tracing_subscriber::fmt().with_env_filter(std::env::var("MAINSTAY_TEST_LOG").unwrap_or_default()).with_test_writer().try_init();
         let name: MeshName = "local".parse().unwrap();
@@ -85,6 +91,7 @@ impl Mesh {
             mesh.add(number, form.clone()).await;
         }
         for index in 0..mesh.members.len() {
+            change(index, &mut mesh.members[index].settings);
             mesh.start(index).await;
         }
         mesh
@@ -112,6 +119,7 @@ impl Mesh {
             join: Vec::new(),
             admins: vec!["ana".parse().unwrap()],
             grants: vec![grant],
+            artifacts: ArtifactSettings::default(),
             die_with_parent: false,
             log: Log { filter: "off".into(), json: false },
         };

@@ -1,6 +1,7 @@
 //! Whole coordinators in one process, over real sockets and certificates.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod artifacts;
 mod harness;
 mod operators;
 mod rules;

@@ -4,17 +4,18 @@ use mainstay_core::WallTime;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::task::JoinHandle;
 
+use crate::artifacts::OutputLog;
 use crate::execute::Context;
 use crate::execute::output::{Output, OutputLine, Stream};
 use crate::redact::{LINE_MAX, Redactor};
 
-/// Reads a pipe to its end and passes its lines on. A line of any length costs no more than the longest that
+/// Reads a pipe to its end and passes its lines on, to whoever watches and to the log of all of them. A line of any length costs no more than the longest that
 /// is passed on.
-pub(super) fn forward(pipe: impl AsyncRead + Unpin + Send + 'static, stream: Stream, context: &Context) -> JoinHandle<()> {
+pub(super) fn forward(pipe: impl AsyncRead + Unpin + Send + 'static, stream: Stream, context: &Context, log: OutputLog) -> JoinHandle<()> {
     let (output, host) = (context.output.clone(), context.host.clone());
     tokio::spawn(async move {
         let mut reader = BufReader::new(pipe);
-        let mut lines = Lines { output, stream, redactor: Redactor::default(), line: Vec::new() };
+        let mut lines = Lines { output, stream, redactor: Redactor::default(), line: Vec::new(), seen: Vec::new() };
         loop {
             let length = match reader.fill_buf().await {
                 Ok([]) | Err(_) => break,
@@ -24,8 +25,10 @@ pub(super) fn forward(pipe: impl AsyncRead + Unpin + Send + 'static, stream: Str
                 }
             };
             reader.consume(length);
+            log.write(std::mem::take(&mut lines.seen)).await;
         }
         lines.finish(host.wall());
+        log.write(std::mem::take(&mut lines.seen)).await;
     })
 }
 
@@ -34,6 +37,8 @@ struct Lines {
     stream: Stream,
     redactor: Redactor,
     line: Vec<u8>,
+    /// Lines that were passed on and are not in the log yet.
+    seen: Vec<u8>,
 }
 
 impl Lines {
@@ -51,6 +56,8 @@ impl Lines {
     fn emit(&mut self, at: WallTime) {
         let text = String::from_utf8_lossy(&self.line);
         if let Some(text) = self.redactor.line(text.trim_end_matches('\r')) {
+            self.seen.extend_from_slice(text.as_bytes());
+            self.seen.push(b'\n');
             self.output.line(OutputLine { stream: self.stream, at, text });
         }
         self.line.clear();
@@ -65,12 +72,13 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
     fn lines_are_put_together_from_pieces_and_cut() {
         let (output, mut seen) = Output::channel(10);
-        let mut lines = Lines { output, stream: Stream::Stdout, redactor: Redactor::default(), line: Vec::new() };
+        let mut lines = Lines { output, stream: Stream::Stdout, redactor: Redactor::default(), line: Vec::new(), seen: Vec::new() };
         for piece in [b"one\r\ntw".as_slice(), b"o\n", &vec![b'x'; 3 * LINE_MAX], b"\nlast"] {
             lines.push(piece, WallTime(0));
         }
@@ -78,5 +86,6 @@ mod tests {
         let texts: Vec<String> = std::iter::from_fn(|| seen.try_recv().ok()).map(|line| line.text).collect();
         assert_eq!((texts.len(), texts[0].as_str(), texts[1].as_str(), texts[3].as_str()), (4, "one", "two", "last"));
         assert!(texts[2].len() <= LINE_MAX && texts[2].ends_with('…'));
+        assert_eq!(String::from_utf8(lines.seen).unwrap(), texts.join("\n") + "\n");
     }
 }

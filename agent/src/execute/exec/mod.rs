@@ -1,7 +1,8 @@
 //! `node.exec`: runs a command that the agent's own policy allows.
 //!
 //! In: an argument list, never a shell string. Out: its status and the last lines of what it printed; every
-//! line also goes to whoever watches, as it comes. The command runs in a process group of its own, with
+//! line also goes to whoever watches, as it comes; and when it printed more than a report holds, all of it is
+//! stored as an artifact. The command runs in a process group of its own, with
 //! nothing of the agent's environment but PATH, HOME and LANG, and no process of its group outlives the attempt.
 
 mod group;
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::Duration;
 
-use mainstay_core::report::Report;
+use mainstay_core::report::{Check, Report};
 use rustix::process::Signal;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -71,9 +72,10 @@ pub(super) async fn execute(with: &Map<String, Value>, context: &Context) -> Res
     // Declared after the child, so that it is dropped before it: while the child has not been collected, its
     // id stands for its group and for nothing else.
     let group = Group::of(&child).map_err(|error| StepError::failed(format!("node.exec: {error}")))?;
+    let log = context.artifacts.output_log();
     let readers = [
-        child.stdout.take().map(|pipe| lines::forward(pipe, Stream::Stdout, context)),
-        child.stderr.take().map(|pipe| lines::forward(pipe, Stream::Stderr, context)),
+        child.stdout.take().map(|pipe| lines::forward(pipe, Stream::Stdout, context, log.clone())),
+        child.stderr.take().map(|pipe| lines::forward(pipe, Stream::Stderr, context, log.clone())),
     ];
 
     let end = tokio::select! {
@@ -88,7 +90,8 @@ pub(super) async fn execute(with: &Map<String, Value>, context: &Context) -> Res
     for reader in readers.into_iter().flatten() {
         finish(reader).await;
     }
-    report(&params, context, &end, status)
+    let not_stored = context.artifacts.put_output(log).await;
+    report(&params, context, &end, status, not_stored)
 }
 
 fn check(params: &Params) -> Result<(), StepError> {
@@ -133,9 +136,9 @@ async fn finish(mut reader: JoinHandle<()>) {
     }
 }
 
-fn report(params: &Params, context: &Context, end: &End, status: std::process::ExitStatus) -> Result<Report, StepError> {
+fn report(params: &Params, context: &Context, end: &End, status: std::process::ExitStatus, not_stored: Option<Check>) -> Result<Report, StepError> {
     let tail = context.output.tail();
-    let mut report = Report { output_tail: tail.clone(), ..Report::default() };
+    let mut report = Report { checks: not_stored.into_iter().collect(), output_tail: tail.clone(), ..Report::default() };
     if let Some(code) = status.code() {
         report.outputs.insert("exitCode".into(), code.into());
     }

@@ -1,0 +1,266 @@
+//! The files on this member's own disk.
+//!
+//! ```text
+//! artifacts/AB/AB12…        a file, named by its SHA-256
+//! artifacts/incoming/       what is on its way; emptied at the start
+//! artifacts/damaged/AB12…   what was found to be something else; there as long as a record names it
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use mainstay_client::clock::Clock;
+use mainstay_client::files::{self, Content, FileError, Reading, Room, RoomError, RoomTaken, Writing};
+use mainstay_client::random;
+use mainstay_core::artifact::FileDigest;
+use tokio::sync::{Notify, RwLock};
+
+use super::metrics::ArtifactMetrics;
+
+const INCOMING: &str = "incoming";
+const DAMAGED: &str = "damaged";
+
+/// Files by their content.
+pub struct Shelf {
+    dir: PathBuf,
+    room: Room,
+    clock: Arc<dyn Clock>,
+    held: Mutex<BTreeMap<FileDigest, Held>>,
+    changed: Notify,
+    /// Files come to their places together, and leave them alone: what has just come is not removed for what was
+    /// there before it.
+    places: RwLock<()>,
+    /// When a file was last read only to see whether it is still good.
+    verified: Mutex<Duration>,
+    metrics: ArtifactMetrics,
+}
+
+/// One file.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    bytes: u64,
+    /// When somebody last had to do with it, or a record named it.
+    touched: Duration,
+    /// When it was last read whole.
+    verified: Duration,
+}
+
+/// Why a file is not taken, or not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ShelfError {
+    /// More is kept free than there is: the setting `artifacts_reserve`.
+    #[error(transparent)]
+    Room(#[from] RoomError),
+    #[error("it is not here")]
+    Missing,
+    #[error("it is damaged here: {0}")]
+    Damaged(FileError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("cannot read {}: {source}", dir.display())]
+    Dir {
+        dir: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A file that is on its way here. Dropped before it is finished, it leaves nothing.
+pub struct Receiving {
+    writing: Writing,
+    content: Content,
+    shelf: Arc<Shelf>,
+    _room: RoomTaken,
+}
+
+impl Shelf {
+    pub fn open(dir: &Path, reserve: u64, clock: Arc<dyn Clock>, metrics: ArtifactMetrics) -> Result<Shelf, ShelfError> {
+        let at = |dir: &Path| {
+            let dir = dir.to_owned();
+            move |source| ShelfError::Dir { dir, source }
+        };
+        for sub in [INCOMING, DAMAGED] {
+            files::create_private_dir(&dir.join(sub)).map_err(at(&dir.join(sub)))?;
+        }
+        for (leftover, _) in files::list(&dir.join(INCOMING)).map_err(at(&dir.join(INCOMING)))? {
+            files::remove(&leftover).map_err(at(&leftover))?;
+        }
+        let now = clock.monotonic();
+        let mut held = BTreeMap::new();
+        for (sub, _) in files::list(dir).map_err(at(dir))? {
+            if sub.file_name().is_none_or(|name| name == DAMAGED || name == INCOMING) {
+                continue;
+            }
+            for (file, bytes) in files::list(&sub).map_err(at(&sub))? {
+                let digest = file.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<FileDigest>().ok());
+                if let Some(digest) = digest {
+                    held.insert(digest, Held { bytes, touched: now, verified: Duration::ZERO });
+                }
+            }
+        }
+        let shelf = Shelf {
+            dir: dir.to_owned(),
+            room: Room::new(dir, reserve),
+            clock,
+            held: Mutex::new(held),
+            changed: Notify::new(),
+            places: RwLock::new(()),
+            verified: Mutex::new(now),
+            metrics,
+        };
+        shelf.count();
+        Ok(shelf)
+    }
+
+    /// Whether the file is here, as far as is known without reading it.
+    #[must_use]
+    pub fn holds(&self, content: &Content) -> bool {
+        let now = self.clock.monotonic();
+        let mut held = self.held();
+        let found = held.get_mut(&content.sha256).filter(|held| held.bytes == content.bytes);
+        found.map(|held| held.touched = now).is_some()
+    }
+
+    /// Begins to take a file in.
+    pub fn receive(self: &Arc<Self>, content: Content) -> Result<Receiving, ShelfError> {
+        let room = self.room.take(content.bytes)?;
+        let temporary = self.dir.join(INCOMING).join(format!("{}.tmp", random::token(8)));
+        Ok(Receiving { writing: Writing::begin(temporary, content.bytes), content, shelf: Arc::clone(self), _room: room })
+    }
+
+    /// The file, verified whole before its first byte is given out. One that is damaged is set aside.
+    pub async fn read(&self, content: Content) -> Result<Reading, ShelfError> {
+        if !self.holds(&content) {
+            return Err(ShelfError::Missing);
+        }
+        match Reading::open_verified(self.path(&content.sha256), content).await {
+            Ok(reading) => {
+                let now = self.clock.monotonic();
+                if let Some(held) = self.held().get_mut(&content.sha256) {
+                    held.verified = now;
+                }
+                Ok(reading)
+            }
+            Err(error) if error.is_missing() => {
+                tracing::error!(sha256 = %content.sha256, "a file is not on the disk any more, though nobody here removed it");
+                self.drop_from_list(&content.sha256);
+                Err(ShelfError::Missing)
+            }
+            Err(error @ FileError::Differs { .. }) => {
+                self.set_aside(&content.sha256, &error).await;
+                Err(ShelfError::Damaged(error))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The file that was not read for the longest time, if none was asked for here since `before`: reading all of
+    /// them again is to take days, not minutes.
+    #[must_use]
+    pub fn next_to_verify(&self, before: Duration) -> Option<Content> {
+        let mut last = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last > before {
+            return None;
+        }
+        *last = self.clock.monotonic();
+        let held = self.held();
+        let (digest, oldest) = held.iter().min_by_key(|(_, held)| held.verified)?;
+        Some(Content { bytes: oldest.bytes, sha256: *digest })
+    }
+
+    /// Waits until a file has come or gone.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    async fn set_aside(&self, digest: &FileDigest, error: &FileError) {
+        let (from, to) = (self.path(digest), self.dir.join(DAMAGED).join(digest.to_string()));
+        tracing::error!(file = %from.display(), aside = %to.display(), %error, "a file is damaged: it is set aside and fetched anew from another member");
+        self.metrics.damaged.inc();
+        let _alone = self.places.write().await;
+        self.drop_from_list(digest);
+        let moved = blocking(move || files::rename(&from, &to)).await;
+        if let Err(error) = moved {
+            tracing::warn!(%error, "the damaged file cannot be moved: a good copy takes its place");
+        }
+    }
+
+    /// Removes what no record names and nobody has touched for so long; damaged files that are not named go at once.
+    pub async fn remove_unnamed(&self, named: impl Fn(&FileDigest) -> bool, keep: Duration) {
+        let now = self.clock.monotonic();
+        let _alone = self.places.write().await;
+        let unnamed: BTreeSet<FileDigest> = {
+            let mut held = self.held();
+            held.iter_mut().filter(|(digest, _)| named(digest)).for_each(|(_, held)| held.touched = now);
+            let old: BTreeSet<FileDigest> = held.iter().filter(|(_, held)| held.touched + keep <= now).map(|(digest, _)| *digest).collect();
+            // From here on it is not here: an upload of the same content comes again.
+            held.retain(|digest, _| !old.contains(digest));
+            old
+        };
+        let damaged = self.dir.join(DAMAGED);
+        let aside = blocking(move || files::list(&damaged)).await.unwrap_or_default();
+        let is_named = |path: &Path| path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok()).is_some_and(|d| named(&d));
+        let aside = aside.into_iter().map(|(path, _)| path).filter(|path| !is_named(path));
+        for path in unnamed.iter().map(|digest| self.path(digest)).chain(aside) {
+            let file = path.clone();
+            match blocking(move || files::remove(&file)).await {
+                Ok(()) => {
+                    self.metrics.removed.inc();
+                }
+                Err(error) => tracing::warn!(file = %path.display(), %error, "a file that no record names cannot be removed"),
+            }
+        }
+        if !unnamed.is_empty() {
+            self.count();
+        }
+    }
+
+    fn path(&self, digest: &FileDigest) -> PathBuf {
+        let name = digest.to_string();
+        self.dir.join(&name[..2]).join(name)
+    }
+
+    fn drop_from_list(&self, digest: &FileDigest) {
+        self.held().remove(digest);
+        self.count();
+        self.changed.notify_one();
+    }
+
+    fn count(&self) {
+        let held = self.held();
+        let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.metrics.files.set(whole(held.len() as u64));
+        self.metrics.bytes.set(whole(held.values().map(|held| held.bytes).sum()));
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<FileDigest, Held>> {
+        // Each operation leaves it whole.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Receiving {
+    pub async fn write(&mut self, piece: Bytes) -> Result<(), ShelfError> {
+        Ok(self.writing.write(piece).await?)
+    }
+
+    /// The file is on disk under its name afterwards, or there is nothing.
+    pub async fn finish(self) -> Result<(), ShelfError> {
+        let Receiving { writing, content, shelf, _room } = self;
+        let _together = shelf.places.read().await;
+        writing.finish_as(shelf.path(&content.sha256), content).await?;
+        let now = shelf.clock.monotonic();
+        shelf.held().insert(content.sha256, Held { bytes: content.bytes, touched: now, verified: now });
+        shelf.count();
+        shelf.changed.notify_one();
+        Ok(())
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|ended| Err(io::Error::other(ended)))
+}
