@@ -20,7 +20,8 @@ pub mod ledger;
 pub mod link;
 pub mod log;
 pub mod observe;
-pub mod redact;
 pub mod run;
 pub mod settings;
 pub mod signals;
+
+pub use mainstay_core::redact;

@@ -83,6 +83,12 @@ impl Authority {
         self.root.cert_pem()
     }
 
+    /// Certificate and key in one text, for [`Authority::from_file`]. Whoever has it can be anybody in the mesh.
+    #[must_use]
+    pub fn root_file(&self) -> String {
+        format!("{}\n{}\n", self.root.cert_pem().trim_end(), self.root.key_pem().trim_end())
+    }
+
     /// Puts a coordinator's identity, and what it signs with, into its directory, where it is missing. An
     /// identity that is there is the coordinator's own to renew. Says which member lives there.
     pub fn provision(&self, dir: &Path, name: &str, member: MemberId) -> Result<MemberId, CliError> {
@@ -174,11 +180,16 @@ fn block(text: &str, kind: &str) -> Option<String> {
     Some(format!("{}\n", &text[start..end]))
 }
 
+/// When a certificate ends.
+pub fn end_of(cert_pem: &str) -> Result<WallTime, CliError> {
+    let as_chain = Bundle { key_pem: String::new(), chain_pem: cert_pem.to_owned(), roots_pem: String::new() };
+    as_chain.validity().map(|(_, end)| end).map_err(|error| failed("a certificate", &error))
+}
+
 /// Less than a third of its life is left.
 fn is_near_its_end(issuer: &Issuer) -> bool {
     let third = i64::try_from(ISSUER_LIFE.0 / 3).unwrap_or(i64::MAX);
-    let as_chain = Bundle { key_pem: String::new(), chain_pem: issuer.cert_pem().to_owned(), roots_pem: String::new() };
-    as_chain.validity().map_or(true, |(_, end)| WallTime(end.0 - third) < SystemClock.wall())
+    end_of(issuer.cert_pem()).map_or(true, |end| WallTime(end.0 - third) < SystemClock.wall())
 }
 
 /// A small file of certificates or keys; none is no error.
@@ -250,7 +261,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::open(&dir.path().join("ca"), &mesh()).unwrap();
         let file = dir.path().join("kept.pem");
-        write(&file, &format!("{}{}", authority.root_pem(), authority.root.key_pem()), 0o600).unwrap();
+        write(&file, &authority.root_file(), 0o600).unwrap();
         for path in [file, dir.path().join("ca/root.key")] {
             assert_eq!(Authority::from_file(&path, &mesh()).unwrap().root_pem(), authority.root_pem(), "{}", path.display());
         }

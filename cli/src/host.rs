@@ -34,6 +34,16 @@ pub fn remove_file(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Permission bits of a file.
+pub fn mode(path: &Path) -> io::Result<u32> {
+    Ok(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path)?.permissions()) & 0o7777)
+}
+
+/// Makes a directory that everybody may look into, and those above it.
+pub fn create_dir(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)
+}
+
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)
 }

@@ -7,6 +7,7 @@ mod args;
 mod authority;
 mod connection;
 mod contexts;
+mod doctor;
 mod error;
 mod exit;
 mod host;
@@ -48,11 +49,14 @@ async fn run(cli: &Cli) -> Result<Exit, CliError> {
     let (global, screen) = (&cli.global, Screen::new(&cli.global));
     match &cli.verb {
         Verb::Up(args) => return up::up(args, global, screen).await,
+        Verb::Doctor => return verbs::doctor::doctor(global, screen).await,
+        Verb::Init(args) => return verbs::init::init(args, global, screen),
         Verb::Steps { kind } => return verbs::steps::steps(kind.as_deref(), screen),
         Verb::Login(login) => return verbs::login::login(login, global, screen).await,
         Verb::Context(verb) => return verbs::context::context(verb, screen).await,
         Verb::Plan(args::plan::Plan::Validate { files }) => return verbs::validate::validate(files, screen),
         Verb::Plan(args::plan::Plan::Schema) => return verbs::validate::print_schema(),
+        Verb::Member(args::node::Member::Issuer(args)) => return verbs::issuer::issuer(args, global, screen),
         Verb::Mesh(args::mesh::Mesh::Recover(recover)) => return verbs::mesh::recover(recover, global, screen),
         Verb::Completion { shell } => return completion(*shell),
         Verb::Version => {
@@ -79,6 +83,8 @@ async fn run(cli: &Cli) -> Result<Exit, CliError> {
         Verb::Revoke(revoke) => verbs::token::revoke(revoke, &mesh, screen).await,
         Verb::Mesh(args::mesh::Mesh::Recover(_))
         | Verb::Up(_)
+        | Verb::Init(_)
+        | Verb::Doctor
         | Verb::Steps { .. }
         | Verb::Context(_)
         | Verb::Login(_)

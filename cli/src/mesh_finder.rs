@@ -26,6 +26,8 @@ pub struct Found {
     pub identity: PathBuf,
     /// The state directory, where it is a mesh on this machine.
     pub local: Option<PathBuf>,
+    /// What says that it is this one.
+    pub by: String,
 }
 
 /// What the choice depends on.
@@ -56,19 +58,19 @@ pub fn find(global: &Global) -> Result<Found, CliError> {
 impl Choice<'_> {
     pub fn find(&self) -> Result<Found, CliError> {
         if let Some(dir) = self.dir {
-            return local(dir);
+            return local(dir, "--dir");
         }
         if let Some(name) = self.context {
-            return self.context(name);
+            return self.context(name, &format!("--context {name}"));
         }
         if let Some(name) = self.context_variable {
-            return self.context(name).map_err(|error| error.while_doing("MAINSTAY_CONTEXT"));
+            return self.context(name, &format!("MAINSTAY_CONTEXT={name}")).map_err(|error| error.while_doing("MAINSTAY_CONTEXT"));
         }
         if let Some(dir) = self.folder.into_iter().flat_map(Path::ancestors).map(|folder| folder.join(DIR)).find(|dir| Layout::new(dir).is_alive()) {
-            return local(&dir);
+            return local(&dir, &format!("the folder {}", dir.display()));
         }
         match self.contexts()?.current {
-            Some(name) => self.context(&name),
+            Some(name) => self.context(&name, &format!("the context in use, {name},")),
             None => Err(self.none()),
         }
     }
@@ -90,21 +92,21 @@ impl Choice<'_> {
         self.config_dir.map_or_else(|| Ok(Contexts::default()), Contexts::load)
     }
 
-    fn context(&self, name: &str) -> Result<Found, CliError> {
+    fn context(&self, name: &str, by: &str) -> Result<Found, CliError> {
         let contexts = self.contexts()?;
         let context = contexts.named(name)?;
-        Ok(Found { members: context.members.clone(), identity: context.identity.clone(), local: None })
+        Ok(Found { members: context.members.clone(), identity: context.identity.clone(), local: None, by: by.to_owned() })
     }
 }
 
 /// The mesh of a state directory.
-fn local(dir: &Path) -> Result<Found, CliError> {
+fn local(dir: &Path, by: &str) -> Result<Found, CliError> {
     let layout = Layout::new(dir);
     let Some(record) = Record::load(&layout)? else {
         return Err(CliError::usage(format!("{} is not the directory of a mesh: it has no up.toml", dir.display()))
             .with_next(format!("start one there:  mainstay up --dir {}", dir.display())));
     };
-    Ok(Found { members: record.member_addresses(), identity: layout.operator(), local: Some(dir.to_owned()) })
+    Ok(Found { members: record.member_addresses(), identity: layout.operator(), local: Some(dir.to_owned()), by: by.to_owned() })
 }
 
 #[cfg(test)]
@@ -167,7 +169,7 @@ mod tests {
         let dir = Choice { dir: Some(&named), ..context };
         assert_eq!(
             dir.find().unwrap(),
-            Found { members: vec!["127.0.0.1:21001".into()], identity: named.join("operator"), local: Some(named.clone()) }
+            Found { members: vec!["127.0.0.1:21001".into()], identity: named.join("operator"), local: Some(named.clone()), by: "--dir".into() }
         );
         drop(living);
         assert_eq!(members(&base), ["lab:7400"]);

@@ -112,6 +112,8 @@ calls! {
     check(mesh_client::MeshClient.check): CheckRequest => CheckResponse, LOOK;
     /// The coordinators.
     list_members(members_client::MembersClient.list): ListMembersRequest => ListMembersResponse, LOOK;
+    /// How the member that answers describes itself; of use with the address of one member.
+    describe_member(members_client::MembersClient.describe): DescribeMemberRequest => MemberDescription, LOOK;
     /// Takes a coordinator in, as a learner at first.
     join_member(members_client::MembersClient.join): JoinMemberRequest => JoinMemberResponse, CHANGE;
     /// Takes a coordinator out.

@@ -13,6 +13,7 @@
 pub mod api;
 pub mod artifacts;
 pub mod ca;
+mod enrolment;
 pub mod formation;
 pub mod http;
 pub mod leader;

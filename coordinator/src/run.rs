@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, ApiError, Front, Listeners, Seen};
 use crate::artifacts::{ArtifactMetrics, Artifacts, ShelfError};
-use crate::ca::{self, Home, HomeError, MemberRecord, RecordError};
+use crate::ca::{self, Home, HomeError, MemberRecord, RecordError, Renewal, Signing};
+use crate::enrolment::{self, EnrolmentError};
 use crate::formation::{self, Formation};
 use crate::http::{self, Metrics};
 use crate::leader::{Founding, Leader, LeaderMetrics};
@@ -36,6 +37,8 @@ pub enum RunError {
     Home(#[from] HomeError),
     #[error(transparent)]
     Record(#[from] RecordError),
+    #[error(transparent)]
+    Enrolment(#[from] EnrolmentError),
     #[error(transparent)]
     Seed(#[from] SeedError),
     #[error(transparent)]
@@ -61,6 +64,11 @@ pub enum RunError {
 /// Runs until it is asked to end, or something makes going on impossible.
 pub async fn run(settings: Settings, asked_to_end: impl Future<Output = ()>) -> Result<(), RunError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    tokio::pin!(asked_to_end);
+    tokio::select! {
+        obtained = enrolment::obtain(&settings) => obtained?,
+        () = &mut asked_to_end => return Ok(()),
+    }
     let home = Arc::new(Home::open(&settings.dir, clock.clone())?);
     let peers = Peers::new(home.identity().clone());
     let seed = Seed::find(&settings.dir, &home)?;
@@ -86,10 +94,12 @@ pub async fn run(settings: Settings, asked_to_end: impl Future<Output = ()>) -> 
     let leader = Leader::new(consensus.clone(), clock.clone(), leader_metrics.clone());
     let connections = Connections::default();
     let founding = Founding { mesh: home.mesh(), admins: settings.admins.clone(), grants: settings.grants.clone(), plans: plans::bundled()? };
+    let signing = Signing::new(home.clone(), peers.clone(), consensus.clone());
     let front = Arc::new(Front {
         consensus: consensus.clone(),
         leader: leader.clone(),
         home: home.clone(),
+        signing: signing.clone(),
         peers: peers.clone(),
         artifacts: artifacts.clone(),
         clock: clock.clone(),
@@ -97,6 +107,7 @@ pub async fn run(settings: Settings, asked_to_end: impl Future<Output = ()>) -> 
         seen: Seen::default(),
         snapshots: Arc::new(Semaphore::new(api::SNAPSHOTS)),
     });
+    let by_mesh = !settings.enrol.is_empty();
     let formation = Formation {
         consensus: consensus.clone(),
         peers: peers.clone(),
@@ -111,8 +122,8 @@ pub async fn run(settings: Settings, asked_to_end: impl Future<Output = ()>) -> 
     // The API outlives the rest: others vote through it while leadership moves away.
     let (end, end_of_api) = (CancellationToken::new(), CancellationToken::new());
     let mut aside = JoinSet::new();
-    aside.spawn(ca::keep_renewed(home.clone(), peers, end.clone()));
     aside.spawn(artifacts.keeper().run(clock, end.clone()));
+    aside.spawn(ca::keep_renewed(Renewal { home: home.clone(), peers, signing, by_mesh }, end.clone()));
     aside.spawn(watchers::close_revoked(consensus.clone(), connections.clone(), end.clone()));
     #[cfg(debug_assertions)]
     aside.spawn(watchers::check_invariants(consensus.clone(), end.clone()));
@@ -139,7 +150,7 @@ pub async fn run(settings: Settings, asked_to_end: impl Future<Output = ()>) -> 
 
     let mut stopped = consensus.stopped();
     let outcome = tokio::select! {
-        () = asked_to_end => Ok(()),
+        () = &mut asked_to_end => Ok(()),
         reason = stopped.wait_for(Option::is_some) => Err(RunError::Stopped(reason.ok().and_then(|reason| reason.clone()).unwrap_or(StopReason::Asked))),
         served = &mut serving => Err(ended_early(served)),
         error = first_failure(&mut aside) => Err(error),

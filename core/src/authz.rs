@@ -33,6 +33,8 @@ pub enum Method {
     ChangeOperator,
     Revoke,
     JoinMember,
+    /// Having another member sign a certificate.
+    Sign,
     RemoveMember,
     TransferLeadership,
     Raft,
@@ -46,7 +48,7 @@ pub enum Method {
 }
 
 impl Method {
-    pub const ALL: [Method; 26] = [
+    pub const ALL: [Method; 27] = [
         Method::Look,
         Method::ReadAudit,
         Method::ReadSnapshot,
@@ -66,6 +68,7 @@ impl Method {
         Method::ChangeOperator,
         Method::Revoke,
         Method::JoinMember,
+        Method::Sign,
         Method::RemoveMember,
         Method::TransferLeadership,
         Method::Raft,
@@ -149,7 +152,7 @@ pub fn authorize(caller: &Caller<'_>, method: Method, subject: Subject<'_>) -> R
             Some(role) => operator(role, method, subject).map_err(|reason| Denial { reason: format!("operator {name} is {role}: {reason}") }),
         },
         Identity::Coordinator(_) => match method {
-            Method::Raft | Method::JoinMember | Method::Look => Ok(Permit { by: "being a member" }),
+            Method::Raft | Method::JoinMember | Method::Sign | Method::Look => Ok(Permit { by: "being a member" }),
             _ => deny(format!("a coordinator does not call {method:?}")),
         },
         Identity::Node(own) => node(own, method, subject),
@@ -189,7 +192,7 @@ fn operator(role: OperatorRole, method: Method, subject: Subject<'_>) -> Result<
         | Method::TransferLeadership => OperatorRole::Admin,
         Method::LinkAgent | Method::ReportAttempt | Method::PutArtifact => return Err("only an agent does that, as itself".into()),
         Method::ReadUndoData => return Err("undo data may hold secrets of the node: only the agent that made it reads it".into()),
-        Method::JoinMember | Method::Raft => return Err("only a coordinator does that".into()),
+        Method::JoinMember | Method::Sign | Method::Raft => return Err("only a coordinator does that".into()),
         Method::RenewCertificate => OperatorRole::Viewer,
     };
     if role < needs {

@@ -30,6 +30,7 @@ pub mod invariant;
 pub mod plan;
 pub mod preview;
 pub mod reconcile;
+pub mod redact;
 pub mod reply;
 pub mod report;
 pub mod rollout;

@@ -5,6 +5,7 @@ pub mod artifact;
 pub mod connection;
 pub mod context;
 pub mod identity;
+pub mod init;
 pub mod inputs;
 pub mod lease;
 pub mod mesh;
@@ -68,6 +69,8 @@ pub enum Output {
 pub enum Verb {
     /// Run a whole mesh on this machine
     Up(up::Up),
+    /// Lay out a mesh on servers: its first coordinator, its root key, its first operator
+    Init(init::Init),
     /// The mesh at a glance: members, agents, runs, findings
     #[command(after_help = "Example:\n  mainstay status -o json | jq .agentsUp")]
     Status,
@@ -127,12 +130,23 @@ pub enum Verb {
     /// Meshes that this user knows
     #[command(subcommand)]
     Context(context::Context),
+    /// What is wrong here and in the mesh, and what to do about it
+    #[command(after_help = DOCTOR)]
+    Doctor,
     /// Completions for a shell
     #[command(after_help = "Example:\n  mainstay completion bash > ~/.local/share/bash-completion/completions/mainstay")]
     Completion { shell: clap_complete::Shell },
     /// Version of this program
     Version,
 }
+
+const DOCTOR: &str = "Examples:
+  mainstay doctor
+  mainstay doctor -o json | jq '.diagnoses[] | select(.verdict != \"ok\")'
+
+It changes nothing. Exit status: 0 nothing is wrong (warnings do not count);
+1 something is, or is not known; 3 no coordinator could be reached, and what this
+machine shows is told all the same";
 
 /// A length of time on the command line.
 pub fn duration(text: &str) -> Result<Millis, String> {

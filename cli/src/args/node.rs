@@ -1,6 +1,8 @@
 //! `mainstay node`, `mainstay member` and `mainstay finding`.
 
-use clap::Subcommand;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
 
 #[derive(Debug, Subcommand)]
 pub enum Node {
@@ -36,6 +38,28 @@ pub enum Member {
         /// Member that is to lead, by id or name; any voter that has caught up if left out
         to: Option<String>,
     },
+    /// Give the coordinator on this machine what it signs with, or the next one
+    Issuer(Issuer),
+}
+
+const ISSUER: &str = "Example:
+  mainstay member issuer --dir /var/lib/mainstay --name c2 --root-key prod-root.pem
+
+On the coordinator's own machine, as root. A coordinator that joined with a token
+has no issuer and asks another member to sign; each issuer ends after a year.";
+
+#[derive(Debug, Args)]
+#[command(after_help = ISSUER)]
+pub struct Issuer {
+    /// Name of the member, for whoever reads the certificate  [default: its id]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// The mesh's root: its key, and its certificate in the same file or in root.pem beside it
+    #[arg(long, value_name = "FILE")]
+    pub root_key: PathBuf,
+    /// Say what would be made; make nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]

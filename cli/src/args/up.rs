@@ -33,7 +33,8 @@ pub struct Up {
     pub once: Option<String>,
 }
 
-fn members(text: &str) -> Result<usize, String> {
+/// An odd number of members.
+pub fn members(text: &str) -> Result<usize, String> {
     match text {
         "1" => Ok(1),
         "3" => Ok(3),

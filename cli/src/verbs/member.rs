@@ -21,6 +21,8 @@ pub async fn member(verb: &args::node::Member, mesh: &Mesh, screen: Screen) -> R
             let answer = mesh.remove_member(RemoveMemberRequest { id }).await?;
             screen.done(&answer, &format!("✔ {member} is no longer a member"))?;
         }
+        // It asks no mesh, and does not come here.
+        Verb::Issuer(_) => {}
         Verb::Transfer { to } => {
             let members = mesh.list_members(ListMembersRequest {}).await?.members;
             let to = to.as_deref().map_or_else(|| Ok(String::new()), |to| id_of(&members, to))?;

@@ -92,6 +92,12 @@ impl Issuer {
         &self.cert_pem
     }
 
+    /// When it ends: what it signs ends by then.
+    #[must_use]
+    pub fn not_after(&self) -> WallTime {
+        self.not_after
+    }
+
     /// The issuer's private key. Whoever has it can be anybody until the issuer ends.
     #[must_use]
     pub fn key_pem(&self) -> String {

@@ -70,7 +70,7 @@ impl v1::enrolment_server::Enrolment for EnrolmentApi {
             return Err(Status::already_exists(format!("there is a member {id} already: an id is random and used for one disk only")));
         }
         // Signed before the token is used: a request that cannot be signed costs nothing.
-        let certificate = self.front.certificate(&csr_pem, &identity)?;
+        let certificate = self.front.certificate(&csr_pem, &identity).await?;
         office.remember_enrolment(key.clone());
         let command = Command::Enrol { id, identity: identity.clone() };
         let answer = office.propose(Actor::Identity(identity.clone()), Some(RequestKey(key)), command).await;

@@ -16,7 +16,7 @@ use super::identities::not_issued;
 use super::seen::Seen;
 use super::status;
 use crate::artifacts::Artifacts;
-use crate::ca::Home;
+use crate::ca::{Home, Signing};
 use crate::leader::{Leader, Office};
 use crate::peers::Peers;
 use crate::store::Consensus;
@@ -31,6 +31,7 @@ pub struct Front {
     pub consensus: Consensus,
     pub leader: Leader,
     pub home: Arc<Home>,
+    pub signing: Signing,
     pub peers: Peers,
     pub artifacts: Artifacts,
     pub clock: Arc<dyn Clock>,
@@ -132,9 +133,9 @@ impl Front {
         if dry_run { self.rehearse(office, by, command) } else { self.propose(office, by, key, command).await }
     }
 
-    /// Signs a request, and says where the mesh is found.
-    pub fn certificate(&self, csr_pem: &str, identity: &Identity) -> Result<v1::Certificate, Status> {
-        let certificate = self.home.issue(csr_pem, identity).map_err(not_issued)?;
+    /// Has a request signed, and says where the mesh is found.
+    pub async fn certificate(&self, csr_pem: &str, identity: &Identity) -> Result<v1::Certificate, Status> {
+        let certificate = self.signing.sign(csr_pem, identity).await.map_err(not_issued)?;
         let members = self.consensus.state().state.members.values().map(|member| member.address.clone()).collect();
         Ok(v1::Certificate { members, ..certificate })
     }

@@ -33,6 +33,11 @@ impl v1::members_server::Members for MembersApi {
         Ok(Response::new(v1::ListMembersResponse { members: overview::members(&self.0, &caller).await }))
     }
 
+    async fn describe(&self, request: Request<v1::DescribeMemberRequest>) -> Result<Response<v1::MemberDescription>, Status> {
+        self.0.permit_here(&request, Method::Look, Subject::None)?;
+        Ok(Response::new(overview::description(&self.0)))
+    }
+
     async fn join(&self, request: Request<v1::JoinMemberRequest>) -> Result<Response<v1::JoinMemberResponse>, Status> {
         let (office, by) = self.0.lead(&request, Method::JoinMember, Subject::None)?;
         let wanted = request.into_inner();

@@ -6,7 +6,7 @@ use mainstay_core::authz::{Method, Subject};
 use mainstay_core::id::ClusterName;
 use mainstay_core::state::finding::Finding;
 use mainstay_core::{AgentId, Command, invariant};
-use mainstay_proto::convert::{audit_to_wire, connections_to_wire, finding_to_wire, node_to_wire, parsed};
+use mainstay_proto::convert::{audit_to_wire, connections_to_wire, finding_to_wire, missing_connection_to_wire, node_to_wire, parsed};
 use mainstay_proto::v1;
 use tonic::{Request, Response, Status};
 
@@ -79,12 +79,13 @@ impl v1::mesh_server::Mesh for MeshApi {
         let (_, state) = self.0.read(&request, Method::Look).await?;
         let applied = self.0.consensus.state().index;
         // All of the state is walked.
-        let broken = tokio::task::spawn_blocking(move || invariant::broken(&state)).await.map_err(|error| Status::internal(error.to_string()))?;
+        let looked = tokio::task::spawn_blocking(move || (invariant::broken(&state), state.missing_connections()));
+        let (broken, missing) = looked.await.map_err(|error| Status::internal(error.to_string()))?;
         let told = |known: &invariant::Invariant| v1::Invariant {
             name: known.name.to_owned(),
             says: known.says.to_owned(),
             broken: broken.iter().find(|(name, _)| *name == known.name).map(|(_, what)| what.clone()).unwrap_or_default(),
         };
-        Ok(Response::new(v1::CheckResponse { applied, invariants: invariant::INVARIANTS.iter().map(told).collect() }))
+        Ok(Response::new(v1::CheckResponse { applied, invariants: invariant::INVARIANTS.iter().map(told).collect(), missing_connections: missing.into_iter().map(missing_connection_to_wire).collect() }))
     }
 }

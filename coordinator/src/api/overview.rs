@@ -61,6 +61,28 @@ fn leader_to_ask(front: &Front, caller: &Identity) -> Option<String> {
     (leader.id != front.consensus.member()).then(|| leader.peer.map(|peer| peer.address)).flatten()
 }
 
+/// This member, by its own knowledge alone.
+pub fn description(front: &Front) -> v1::MemberDescription {
+    let gauges = front.consensus.gauges();
+    let applied = front.consensus.state();
+    let leader = front.consensus.leadership().borrow().leader.as_ref().map(|leader| leader.id.to_string());
+    v1::MemberDescription {
+        id: front.member.id.to_string(),
+        name: front.member.name.clone(),
+        version: front.member.version.clone(),
+        feature_level: front.member.feature_level,
+        wall_unix_ms: front.clock.wall().0,
+        // A certificate that is in use can be read.
+        leaf_not_after_unix_ms: front.home.identity().bundle().validity().map_or(0, |(_, end)| end.0),
+        issuer_not_after_unix_ms: front.home.issuer_end().map_or(0, |end| end.0),
+        free_bytes: gauges.free_bytes,
+        disk_full: gauges.disk_full,
+        applied: applied.index,
+        incarnation: applied.state.incarnation,
+        leader: leader.unwrap_or_default(),
+    }
+}
+
 fn own_status(front: &Front) -> v1::Status {
     let applied = front.consensus.state();
     let state = &applied.state;

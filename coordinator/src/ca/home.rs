@@ -11,6 +11,8 @@ use mainstay_core::id::MeshName;
 use mainstay_core::{Identity, MemberId, WallTime};
 use mainstay_proto::v1;
 
+use super::Signing;
+
 /// Largest file of certificates.
 const FILE_MAX: u64 = 256 << 10;
 
@@ -26,7 +28,7 @@ pub struct Home {
 /// Why a coordinator has no usable identity.
 #[derive(Debug, thiserror::Error)]
 pub enum HomeError {
-    #[error("{0}; the installer makes an identity: `mainstay up` does on one machine")]
+    #[error("{0}; `mainstay init` makes the identity of a mesh's first coordinator, and a join token (join_token_file, enrol) that of another")]
     Identity(#[from] IdentityError),
     #[error("cannot read {path}: {source}")]
     Read {
@@ -48,6 +50,10 @@ pub enum HomeError {
 pub enum IssueError {
     #[error("member {0} has no issuer: ask another member, or whoever makes the certificates of this mesh")]
     NoIssuer(MemberId),
+    #[error("member {member} has no issuer, and no other member signed ({asked}): give one of them an issuer with `mainstay member issuer`")]
+    Nobody { member: MemberId, asked: String },
+    #[error("the renewal ended early: {0}")]
+    Broken(String),
     #[error(transparent)]
     Identity(#[from] IdentityError),
 }
@@ -105,6 +111,12 @@ impl Home {
         self.issuer.is_some()
     }
 
+    /// When what it signs with ends.
+    #[must_use]
+    pub fn issuer_end(&self) -> Option<WallTime> {
+        self.issuer.as_ref().map(Issuer::not_after)
+    }
+
     /// Signs a request for an identity of this mesh.
     pub fn issue(&self, csr_pem: &str, identity: &Identity) -> Result<v1::Certificate, IssueError> {
         let issuer = self.issuer.as_ref().ok_or_else(|| IssueError::NoIssuer(self.member()))?;
@@ -128,6 +140,16 @@ impl Home {
         Ok(self.identity.replace(bundle)?)
     }
 
+    /// Takes a new key and leaf for the member that lives here, which another member has signed.
+    pub async fn renew_by(&self, signing: &Signing) -> Result<(), IssueError> {
+        let key = NewKey::generate()?;
+        let certificate = signing.sign(&key.csr_pem()?, &Identity::Coordinator(self.member())).await?;
+        let bundle = key.into_bundle(certificate.chain_pem, certificate.roots_pem);
+        // First whether it works, then the disk: a file that does not work would be found at the next start only.
+        self.identity.replace(bundle.clone())?;
+        Ok(bundle.store(&self.dir)?)
+    }
+
     /// Makes sure that the certificate is `member`'s and in force, as far as this member can.
     pub fn become_member(&self, member: MemberId) -> Result<(), HomeError> {
         let (_, not_after) = self.identity.bundle().validity()?;
@@ -137,7 +159,7 @@ impl Home {
         }
         match self.renew_as(member) {
             Ok(()) => Ok(()),
-            Err(IssueError::NoIssuer(_)) => Err(HomeError::NoIssuer { dir: self.dir.clone(), id: member }),
+            Err(IssueError::NoIssuer(_) | IssueError::Nobody { .. }) => Err(HomeError::NoIssuer { dir: self.dir.clone(), id: member }),
             Err(IssueError::Identity(error)) => Err(error.into()),
         }
     }

@@ -8,12 +8,15 @@
 //! DIR/member.toml    which member lives here, and whose place it is to take
 //! DIR/state/         the store's
 //! ```
-//! Without an issuer, certificates come from elsewhere: `identity.pem` is then read again when it changes.
+//! Without an issuer, other members sign for this one, or certificates come from elsewhere: `identity.pem` is then
+//! read again when it changes.
 
 mod home;
 mod record;
 mod renewal;
+mod signing;
 
 pub use home::{Home, HomeError, IssueError};
 pub use record::{MemberRecord, RecordError};
-pub use renewal::keep_renewed;
+pub use renewal::{Renewal, keep_renewed};
+pub use signing::Signing;

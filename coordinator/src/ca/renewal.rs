@@ -6,37 +6,64 @@ use std::time::Duration;
 use mainstay_client::random;
 use tokio_util::sync::CancellationToken;
 
-use super::Home;
+use super::{Home, IssueError, Signing};
 use crate::peers::Peers;
 
 /// Longest pause between two looks: clocks jump, and files are replaced.
 const LOOK: Duration = Duration::from_secs(60);
 
+/// Keeps the certificate of one member young.
+pub struct Renewal {
+    pub home: Arc<Home>,
+    pub peers: Peers,
+    pub signing: Signing,
+    /// The mesh gave this member its certificate, and so renews it where it cannot do so itself.
+    pub by_mesh: bool,
+}
+
 /// Renews at a third of the leaf's life, or takes what somebody else has put in place; until `end`.
-pub async fn keep_renewed(home: Arc<Home>, peers: Peers, end: CancellationToken) {
+pub async fn keep_renewed(renewal: Renewal, end: CancellationToken) {
     // Chosen once, so that members do not renew at one time.
     let spread = (random::number() % 1_000) as f64 / 1_000.0;
     while end.run_until_cancelled(tokio::time::sleep(random::jitter(LOOK / 2, 1.0))).await.is_some() {
-        let looked = home.clone();
-        let renewed = tokio::task::spawn_blocking(move || look(&looked, spread)).await;
-        match renewed {
-            Ok(Ok(false)) => {}
-            Ok(Ok(true)) => {
+        match renewal.look(spread).await {
+            Ok(false) => {}
+            Ok(true) => {
                 tracing::info!("the certificate of this member is renewed");
-                peers.reconnect();
+                renewal.peers.reconnect();
             }
-            Ok(Err(error)) => tracing::error!(%error, "the certificate of this member is not renewed: it will be tried again"),
-            Err(error) => tracing::error!(%error, "the renewal ended early: it will be tried again"),
+            Err(error) => tracing::error!(%error, "the certificate of this member is not renewed: it will be tried again"),
         }
     }
 }
 
-fn look(home: &Home, spread: f64) -> Result<bool, super::IssueError> {
-    if !home.has_issuer() {
-        return Ok(home.reload()?);
+impl Renewal {
+    /// Says whether there is another certificate now.
+    async fn look(&self, spread: f64) -> Result<bool, IssueError> {
+        let has_issuer = self.home.has_issuer();
+        if !has_issuer && self.aside(Home::reload).await? {
+            return Ok(true);
+        }
+        if self.home.clock().wall() < self.home.renew_at(spread)? {
+            return Ok(false);
+        }
+        match (has_issuer, self.by_mesh) {
+            (true, _) => self.aside(|home| home.renew_as(home.member())).await?,
+            (false, true) => self.home.renew_by(&self.signing).await?,
+            // Whoever makes the certificates of this mesh puts the next one in place.
+            (false, false) => return Ok(false),
+        }
+        Ok(true)
     }
-    if home.clock().wall() < home.renew_at(spread)? {
-        return Ok(false);
+
+    /// Keys and disks take their time, on a thread of their own.
+    async fn aside<T, E>(&self, what: impl FnOnce(&Home) -> Result<T, E> + Send + 'static) -> Result<T, IssueError>
+    where
+        T: Send + 'static,
+        E: Into<IssueError> + Send + 'static,
+    {
+        let home = self.home.clone();
+        let done = tokio::task::spawn_blocking(move || what(&home)).await;
+        done.map_err(|error| IssueError::Broken(error.to_string()))?.map_err(Into::into)
     }
-    home.renew_as(home.member()).map(|()| true)
 }

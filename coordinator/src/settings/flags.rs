@@ -41,6 +41,12 @@ pub struct Flags {
     /// Members of a mesh to join
     #[arg(long, value_name = "HOST:PORT,…")]
     pub join: Option<String>,
+    /// Enrolment addresses of members, for the first start of one that joins with a token
+    #[arg(long, value_name = "HOST:PORT,…")]
+    pub enrol: Option<String>,
+    /// File with the join token, for that start; MAINSTAY_JOIN_TOKEN has the token itself
+    #[arg(long, value_name = "FILE")]
+    pub join_token_file: Option<String>,
     /// First admins of a mesh that is formed
     #[arg(long = "admin", value_name = "NAME,…")]
     pub admins: Option<String>,
@@ -77,6 +83,10 @@ impl Flags {
             http_listen: self.http_listen,
             form: self.form,
             join: self.join,
+            enrol: self.enrol,
+            // From the environment only: arguments are read by everybody on the machine.
+            join_token: None,
+            join_token_file: self.join_token_file,
             admins: self.admins,
             join_grants: self.join_grants,
             artifacts_max: self.artifacts_max,

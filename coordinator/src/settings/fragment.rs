@@ -44,6 +44,9 @@ fragment!(
     http_listen,
     form,
     join,
+    enrol,
+    join_token,
+    join_token_file,
     admins,
     join_grants,
     artifacts_max,
@@ -57,7 +60,12 @@ impl Fragment {
     /// Reads a settings file; an error is a sentence about it.
     pub fn from_file(path: &Path) -> Result<Fragment, String> {
         let text = files::read_text(path, FILE_MAX).map_err(|error| format!("cannot read the settings file {}: {error}", path.display()))?;
-        toml::from_str(&text).map_err(|error| format!("{}: {}", path.display(), error.to_string().trim_end()))
+        let fragment: Fragment = toml::from_str(&text).map_err(|error| format!("{}: {}", path.display(), error.to_string().trim_end()))?;
+        match fragment.join_token {
+            // A settings file is read by more eyes than a secret should be.
+            Some(_) => Err(format!("{}: join_token is a secret: put it into a file of its own, and that into join_token_file", path.display())),
+            None => Ok(fragment),
+        }
     }
 }
 

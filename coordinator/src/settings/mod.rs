@@ -5,6 +5,7 @@ mod flags;
 mod fragment;
 mod validate;
 
+use std::fmt;
 use std::path::PathBuf;
 
 use mainstay_core::MemberId;
@@ -36,6 +37,9 @@ pub struct Settings {
     pub form: Vec<(MemberId, String)>,
     /// Members of a mesh to join.
     pub join: Vec<String>,
+    /// Enrolment listeners of members, for one that joins with a token.
+    pub enrol: Vec<String>,
+    pub join_token: Option<JoinTokenSource>,
     /// First operators, admins, of a mesh that is formed.
     pub admins: Vec<PrincipalName>,
     /// Join tokens of a mesh that is formed.
@@ -44,6 +48,22 @@ pub struct Settings {
     pub artifacts: ArtifactSettings,
     pub die_with_parent: bool,
     pub log: Log,
+}
+
+/// Where a join token is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum JoinTokenSource {
+    File(PathBuf),
+    Text(String),
+}
+
+impl fmt::Debug for JoinTokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            JoinTokenSource::File(path) => write!(f, "{}", path.display()),
+            JoinTokenSource::Text(_) => f.write_str("a join token"),
+        }
+    }
 }
 
 /// How the program logs, to standard error.

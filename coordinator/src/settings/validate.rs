@@ -8,7 +8,7 @@ use mainstay_core::plan::input::size;
 use mainstay_core::state::enrolment::{JoinGrant, JoinScope, TokenId};
 use mainstay_core::{MemberId, WallTime};
 
-use super::{ArtifactSettings, Fragment, Log, Settings, SettingsError};
+use super::{ArtifactSettings, Fragment, JoinTokenSource, Log, Settings, SettingsError};
 
 /// Largest file of join grants.
 const GRANTS_MAX: u64 = 256 << 10;
@@ -28,7 +28,15 @@ pub fn validate(found: Fragment) -> Result<Settings, SettingsError> {
     }
     let enrol_advertise = found.enrol_advertise.map(|address| problems.address("enrol_advertise", address));
     let form = problems.members("form", &found.form.unwrap_or_default());
-    let join = list(&found.join.unwrap_or_default()).map(|address| problems.address("join", address.to_owned())).collect();
+    let join: Vec<String> = list(&found.join.unwrap_or_default()).map(|address| problems.address("join", address.to_owned())).collect();
+    let enrol: Vec<String> = list(&found.enrol.unwrap_or_default()).map(|address| problems.address("enrol", address.to_owned())).collect();
+    let join_token = found.join_token.map(JoinTokenSource::Text).or(found.join_token_file.map(|path| JoinTokenSource::File(path.into())));
+    if join_token.is_some() && join.is_empty() {
+        problems.say("join", "is needed with a join token: the address of a member, for example 10.0.0.5:7400");
+    }
+    if join_token.is_some() && enrol.is_empty() {
+        problems.say("enrol", "is needed with a join token: the enrolment address of a member, for example 10.0.0.5:7401");
+    }
     let admins = list(&found.admins.unwrap_or_default()).filter_map(|name| problems.parsed::<PrincipalName>("admins", name)).collect();
     let grants = found.join_grants.map_or_else(Vec::new, |path| problems.grants(Path::new(&path)));
     let usual = ArtifactSettings::default();
@@ -60,6 +68,8 @@ pub fn validate(found: Fragment) -> Result<Settings, SettingsError> {
         http_listen,
         form,
         join,
+        enrol,
+        join_token,
         admins,
         grants,
         artifacts,

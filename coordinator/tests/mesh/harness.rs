@@ -117,6 +117,8 @@ impl Mesh {
             http_listen: Some(format!("127.0.0.1:{}", free_port().await)),
             form,
             join: Vec::new(),
+            enrol: Vec::new(),
+            join_token: None,
             admins: vec!["ana".parse().unwrap()],
             grants: vec![grant],
             artifacts: ArtifactSettings::default(),

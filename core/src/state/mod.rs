@@ -19,6 +19,7 @@ mod progress;
 pub mod recovery;
 pub mod resolution;
 pub mod run;
+pub mod shortage;
 mod start;
 pub mod work;
 

@@ -7,6 +7,7 @@ use mainstay_core::id::AgentId;
 use mainstay_core::state::agent::{Agent, Link};
 use mainstay_core::state::audit::Record;
 use mainstay_core::state::finding::Finding;
+use mainstay_core::state::shortage::MissingConnection;
 
 use super::report::verdict_to_wire;
 use crate::v1;
@@ -73,6 +74,16 @@ pub fn finding_to_wire(finding: &Finding) -> v1::Finding {
         seen: finding.seen,
         cleared_unix_ms: finding.cleared.map_or(0, |at| at.0),
         run: finding.run.clone(),
+    }
+}
+
+#[must_use]
+pub fn missing_connection_to_wire(missing: MissingConnection) -> v1::MissingConnection {
+    v1::MissingConnection {
+        plan: missing.plan.to_string(),
+        step: missing.step.to_string(),
+        connection: missing.connection,
+        kinds: missing.kinds.iter().map(|kind| (*kind).to_owned()).collect(),
     }
 }
 

@@ -22,8 +22,21 @@ impl v1::identities_server::Identities for IdentitiesApi {
     /// Any member renews: its issuer is its own, and who is revoked is known to all.
     async fn renew(&self, request: Request<v1::RenewCertificateRequest>) -> Result<Response<v1::Certificate>, Status> {
         let identity = self.0.permit_here(&request, Method::RenewCertificate, Subject::None)?;
-        let certificate = self.0.certificate(&request.get_ref().csr_pem, &identity)?;
+        let certificate = self.0.certificate(&request.get_ref().csr_pem, &identity).await?;
         tracing::info!(%identity, "certificate renewed");
+        Ok(Response::new(certificate))
+    }
+
+    /// For a member that has no issuer. By this one's own: two without one do not ask each other in turn.
+    async fn sign(&self, request: Request<v1::SignRequest>) -> Result<Response<v1::Certificate>, Status> {
+        let by = self.0.permit_here(&request, Method::Sign, Subject::None)?;
+        let v1::SignRequest { identity, csr_pem } = request.into_inner();
+        let identity: Identity = parsed("identity", &identity).map_err(status::invalid)?;
+        if self.0.consensus.state().state.revoked.contains_key(&identity) {
+            return Err(Status::permission_denied(format!("{identity} is revoked")));
+        }
+        let certificate = self.0.home.issue(&csr_pem, &identity).map_err(not_issued)?;
+        tracing::info!(%identity, %by, "certificate signed for another member");
         Ok(Response::new(certificate))
     }
 
@@ -75,7 +88,8 @@ impl v1::identities_server::Identities for IdentitiesApi {
 
 pub fn not_issued(error: IssueError) -> Status {
     match error {
-        IssueError::NoIssuer(_) => Status::failed_precondition(error.to_string()),
+        IssueError::NoIssuer(_) | IssueError::Nobody { .. } => Status::failed_precondition(error.to_string()),
         IssueError::Identity(_) => Status::invalid_argument(error.to_string()),
+        IssueError::Broken(_) => Status::internal(error.to_string()),
     }
 }

@@ -1,4 +1,4 @@
-//! Takes credentials out of text before it leaves the agent.
+//! Takes credentials out of text before it leaves the process that has it.
 //!
 //! In: output lines, errors, log examples, report fields. Out: the same text with every known shape of a
 //! credential replaced by `[redacted]` and the rest untouched, at most [`LINE_MAX`] bytes a line. It knows
@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use mainstay_core::report::{Check, Report};
+use crate::report::{Check, Report};
 use regex::{Regex, RegexBuilder};
 
 /// What a credential becomes.

@@ -5,7 +5,7 @@
 //! that no program that looks for leaked ones finds any in this file.
 #![allow(clippy::unwrap_used)]
 
-use mainstay_agent::redact::{MARK, Redactor, redact, redact_line};
+use mainstay_core::redact::{MARK, Redactor, redact, redact_line};
 
 /// Before the secret, the secret, after it.
 type Row = (&'static str, String, &'static str);
