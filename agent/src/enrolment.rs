@@ -10,12 +10,11 @@ use std::time::Duration;
 
 use mainstay_client::clock::Clock;
 use mainstay_client::enrol::{EnrolError, enrol};
-use mainstay_client::identity::{IdentityError, NewKey};
+use mainstay_client::identity::{IdentityError, IdentityFiles};
 use mainstay_client::random::{self, Backoff};
-use mainstay_client::{Bundle, CallError, ClientIdentity, JoinToken, Mesh};
+use mainstay_client::{Bundle, ClientIdentity, JoinToken, Mesh, renewal};
 use mainstay_core::Identity;
 use mainstay_core::time::{Millis, WallTime};
-use mainstay_proto::v1;
 use tokio::task::{JoinError, spawn_blocking};
 
 use crate::complaint::Complaint;
@@ -130,6 +129,15 @@ impl Enrolment {
     }
 }
 
+/// The identity that somebody else issues and renews, from its files.
+///
+/// # Errors
+/// When they cannot be read, do not fit together or are somebody else's.
+pub async fn from_files(files: IdentityFiles, wanted: Identity, clock: Arc<dyn Clock>) -> Result<ClientIdentity, EnrolmentError> {
+    let bundle = spawn_blocking(move || files.load_as(&wanted)).await??;
+    Ok(ClientIdentity::with_clock(bundle, clock)?)
+}
+
 /// Keeps the certificate young. Ends with the task that runs it.
 pub async fn keep_renewed(dir: PathBuf, mesh: Mesh) {
     // Where in its window this process renews, so that a fleet that was enrolled at once does not renew at once.
@@ -140,7 +148,7 @@ pub async fn keep_renewed(dir: PathBuf, mesh: Mesh) {
             Ok(due) => sleep_until(due, &**mesh.clock()).await,
             Err(error) => tracing::error!(%error, "the certificate in use cannot be read; asking for another"),
         }
-        match renew(&dir, &mesh).await {
+        match renewal::renew(&mesh, &dir).await {
             Ok(()) => {
                 backoff.reset();
                 tracing::info!("renewed the certificate");
@@ -152,27 +160,6 @@ pub async fn keep_renewed(dir: PathBuf, mesh: Mesh) {
             }
         }
     }
-}
-
-/// Why a certificate was not renewed this time.
-#[derive(Debug, thiserror::Error)]
-enum RenewError {
-    #[error(transparent)]
-    Call(#[from] CallError),
-    #[error(transparent)]
-    Enrolment(#[from] EnrolmentError),
-}
-
-async fn renew(dir: &Path, mesh: &Mesh) -> Result<(), RenewError> {
-    let key = NewKey::generate().map_err(EnrolmentError::from)?;
-    let request = v1::RenewCertificateRequest { csr_pem: key.csr_pem().map_err(EnrolmentError::from)? };
-    let certificate = mesh.renew_certificate(request).await?;
-    let bundle = key.into_bundle(certificate.chain_pem, certificate.roots_pem);
-    // First whether it works, then the disk: a file that does not work would be found at the next start only.
-    mesh.identity().replace(bundle.clone()).map_err(EnrolmentError::from)?;
-    store(dir, bundle).await?;
-    mesh.reconnect();
-    Ok(())
 }
 
 async fn store(dir: &Path, bundle: Bundle) -> Result<(), EnrolmentError> {
@@ -194,7 +181,7 @@ async fn sleep_until(due: WallTime, clock: &dyn Clock) {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use mainstay_client::clock::SystemClock;
-    use mainstay_client::identity::{ISSUER_LIFE, LEAF_LIFE, Root};
+    use mainstay_client::identity::{ISSUER_LIFE, LEAF_LIFE, NewKey, Root};
     use mainstay_core::id::MeshName;
 
     use super::*;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mainstay_client::clock::{Clock, SystemClock};
+use mainstay_client::identity::{IdentityFiles, keep_reloaded};
 use mainstay_client::{Mesh, files, random};
 use mainstay_core::Identity;
 use mainstay_core::id::LedgerId;
@@ -84,15 +85,19 @@ pub async fn run(settings: Settings, leave: Leave) -> Result<(), AgentError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let watched = watch_over(&settings).await?;
     let identity = Identity::Node(settings.agent.clone());
-    let enrolment =
-        Enrolment { dir: settings.dir.clone(), identity: identity.clone(), addresses: settings.enrol.clone(), token: settings.join_token.clone() };
+    let obtained = async {
+        match settings.identity.clone() {
+            Some(files) => enrolment::from_files(files, identity.clone(), Arc::clone(&clock)).await,
+            None => enrolment_of(&settings, &identity).obtain(Arc::clone(&clock)).await,
+        }
+    };
     let identity = tokio::select! {
         biased;
         () = leave.soon.cancelled() => return Ok(()),
-        identity = enrolment.obtain(Arc::clone(&clock)) => identity?,
+        identity = obtained => identity?,
     };
     let mesh = Mesh::new(settings.coordinators.clone(), identity);
-    let _renewal = AbortOnDropHandle::new(tokio::spawn(enrolment::keep_renewed(settings.dir.clone(), mesh.clone())));
+    let _renewal = AbortOnDropHandle::new(tokio::spawn(keep_in_force(settings.identity.clone(), settings.dir.clone(), mesh.clone())));
 
     let (host, readings) = (Arc::new(Host::default()), Readings::default());
     let hello = hello(&settings, &ledger, &host);
@@ -113,6 +118,18 @@ pub async fn run(settings: Settings, leave: Leave) -> Result<(), AgentError> {
         biased;
         ended = attempts.run() => ended.map_err(AgentError::from),
         error = link.run() => Err(error.into()),
+    }
+}
+
+fn enrolment_of(settings: &Settings, identity: &Identity) -> Enrolment {
+    Enrolment { dir: settings.dir.clone(), identity: identity.clone(), addresses: settings.enrol.clone(), token: settings.join_token.clone() }
+}
+
+/// Renews the certificate, or takes what somebody else has renewed.
+async fn keep_in_force(files: Option<IdentityFiles>, dir: PathBuf, mesh: Mesh) {
+    match files {
+        Some(files) => keep_reloaded(files, mesh.identity().clone(), || mesh.reconnect()).await,
+        None => enrolment::keep_renewed(dir, mesh).await,
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use mainstay_client::identity::{Age, Bundle, ClientIdentity, IdentityError, NewKey};
+use mainstay_client::identity::{Age, ClientIdentity, IdentityError};
+use mainstay_client::renewal::{self, RenewError};
 use mainstay_client::{CallError, Mesh};
 use mainstay_core::{Identity, WallTime};
-use mainstay_proto::v1::RenewCertificateRequest;
 
 use crate::args::Global;
 use crate::error::CliError;
@@ -22,6 +22,9 @@ pub async fn connect(global: &Global) -> Result<Mesh, CliError> {
     let (mesh, found) = open(global)?;
     let bundle = mesh.identity().bundle();
     let age = bundle.age(mesh.clock().wall()).map_err(|error| unusable(&found, &error))?;
+    if found.identity.dir().is_none() {
+        return if matches!(age, Age::Fresh | Age::Due) { Ok(mesh) } else { Err(not_renewed(&mesh, &found)) };
+    }
     if let Age::TooOld { end } = age {
         return Err(too_old(&mesh, end));
     }
@@ -41,9 +44,10 @@ pub async fn connect(global: &Global) -> Result<Mesh, CliError> {
 /// The same with the certificate as it is.
 pub fn open(global: &Global) -> Result<(Mesh, Found), CliError> {
     let found = mesh_finder::find(global)?;
-    let bundle = Bundle::load(&found.identity).map_err(|error| {
+    let bundle = found.identity.load().map_err(|error| {
         CliError::new(Exit::Unreachable, format!("no identity to show to the mesh: {error}")).with_next(match &found.local {
             Some(dir) => format!("start the mesh, which makes one:  mainstay up --dir {}", dir.display()),
+            None if found.identity.dir().is_none() => "it is issued elsewhere: see to it that these files are there and can be read".to_owned(),
             None => "get one from an admin (mainstay operator add NAME --role ROLE), and then:  mainstay login TOKEN".to_owned(),
         })
     })?;
@@ -52,7 +56,7 @@ pub fn open(global: &Global) -> Result<(Mesh, Found), CliError> {
 }
 
 fn unusable(found: &Found, error: &IdentityError) -> CliError {
-    CliError::usage(format!("the identity in {}: {error}", found.identity.display()))
+    CliError::usage(format!("the identity in {}: {error}", found.identity))
 }
 
 /// The mesh would end the connection without words that help.
@@ -68,18 +72,21 @@ fn too_old(mesh: &Mesh, end: WallTime) -> CliError {
     }
 }
 
+/// Whoever issues it should have renewed it.
+fn not_renewed(mesh: &Mesh, found: &Found) -> CliError {
+    CliError::new(Exit::Unreachable, format!("the certificate of {} in {} has ended", mesh.identity().identity(), found.identity))
+        .with_next("it is renewed by whoever issues it, not by the mesh: look there")
+}
+
 /// Puts a new certificate in the place of the present one.
 pub async fn renew(mesh: &Mesh, found: &Found) -> Result<(), CliError> {
-    let failed = |error: IdentityError| CliError::failed(error.to_string());
-    let key = NewKey::generate().map_err(failed)?;
-    let request = RenewCertificateRequest { csr_pem: key.csr_pem().map_err(failed)? };
-    let certificate = mesh.renew_certificate(request).await?;
-    let bundle = key.into_bundle(certificate.chain_pem, certificate.roots_pem);
-    // First whether it works, then the disk: the next call would find a file that does not.
-    mesh.identity().replace(bundle.clone()).map_err(failed)?;
-    bundle.store(&found.identity).map_err(failed)?;
-    mesh.reconnect();
-    Ok(())
+    let Some(dir) = found.identity.dir() else {
+        return Err(CliError::usage(format!("the certificate in {} is renewed by whoever issues it, not by the mesh", found.identity)));
+    };
+    renewal::renew(mesh, dir).await.map_err(|error| match error {
+        RenewError::Call(error) => error.into(),
+        error => CliError::failed(error.to_string()),
+    })
 }
 
 /// Adds to an error what the surroundings know: a mesh of this machine that does not run can be started.

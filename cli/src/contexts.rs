@@ -6,13 +6,19 @@
 //! [contexts.prod]
 //! members = ["mesh.example:7400"]
 //! identity = "/home/ana/.config/mainstay/prod"   # a directory with identity.pem
+//!
+//! [contexts.lab]                                 # certificates issued elsewhere
+//! members = ["10.0.0.1:7400"]
+//! identity = { chain = "/run/spire/svid.pem", key = "/run/spire/svid.key", roots = "/run/spire/bundle.pem" }
 //! ```
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use mainstay_client::files;
+use mainstay_client::identity::{Bundle, IdentityError, IdentityFiles};
 use serde::{Deserialize, Serialize};
 
 use crate::error::CliError;
@@ -38,8 +44,44 @@ pub struct Contexts {
 pub struct Context {
     /// gRPC addresses of coordinators; one that answers is enough.
     pub members: Vec<String>,
-    /// Directory with `identity.pem`.
-    pub identity: PathBuf,
+    pub identity: Source,
+}
+
+/// Where an identity lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Source {
+    /// A directory with `identity.pem`, which the mesh renews.
+    Dir(PathBuf),
+    /// Files that somebody else renews.
+    Files(IdentityFiles),
+}
+
+impl Source {
+    pub fn load(&self) -> Result<Bundle, IdentityError> {
+        match self {
+            Source::Dir(dir) => Bundle::load(dir),
+            Source::Files(files) => files.load(),
+        }
+    }
+
+    /// The directory, where there is one.
+    #[must_use]
+    pub fn dir(&self) -> Option<&Path> {
+        match self {
+            Source::Dir(dir) => Some(dir),
+            Source::Files(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Dir(dir) => dir.display().fmt(f),
+            Source::Files(files) => write!(f, "{} (issued elsewhere)", files.chain.display()),
+        }
+    }
 }
 
 /// The directory of this user's settings of Mainstay.
@@ -102,8 +144,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("mainstay");
         assert_eq!(Contexts::load(&config).unwrap(), Contexts::default());
-        let context = Context { members: vec!["mesh.example:7400".into()], identity: "/tmp/x".into() };
-        let contexts = Contexts { current: Some("prod".into()), contexts: [("prod".to_owned(), context)].into() };
+        let context = Context { members: vec!["mesh.example:7400".into()], identity: Source::Dir("/tmp/x".into()) };
+        let files = IdentityFiles { chain: "/c".into(), key: "/k".into(), roots: "/r".into() };
+        let elsewhere = Context { identity: Source::Files(files), ..context.clone() };
+        let contexts = Contexts { current: Some("prod".into()), contexts: [("prod".to_owned(), context), ("lab".to_owned(), elsewhere)].into() };
         contexts.store(&config).unwrap();
         assert_eq!(Contexts::load(&config).unwrap(), contexts);
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use mainstay_client::files;
 
 use crate::args::Global;
-use crate::contexts::{self, Contexts};
+use crate::contexts::{self, Contexts, Source};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::host;
@@ -22,8 +22,7 @@ pub const DIR: &str = ".mainstay";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     pub members: Vec<String>,
-    /// Directory with `identity.pem`.
-    pub identity: PathBuf,
+    pub identity: Source,
     /// The state directory, where it is a mesh on this machine.
     pub local: Option<PathBuf>,
     /// What says that it is this one.
@@ -106,7 +105,7 @@ fn local(dir: &Path, by: &str) -> Result<Found, CliError> {
         return Err(CliError::usage(format!("{} is not the directory of a mesh: it has no up.toml", dir.display()))
             .with_next(format!("start one there:  mainstay up --dir {}", dir.display())));
     };
-    Ok(Found { members: record.member_addresses(), identity: layout.operator(), local: Some(dir.to_owned()), by: by.to_owned() })
+    Ok(Found { members: record.member_addresses(), identity: Source::Dir(layout.operator()), local: Some(dir.to_owned()), by: by.to_owned() })
 }
 
 #[cfg(test)]
@@ -125,7 +124,7 @@ mod tests {
         /// A settings directory with the contexts `prod` and `lab`, of which `lab` is current.
         fn new() -> Surroundings {
             let root = tempfile::tempdir().unwrap();
-            let context = |name: &str| (name.to_owned(), Context { members: vec![format!("{name}:7400")], identity: format!("/{name}").into() });
+            let context = |name: &str| (name.to_owned(), Context { members: vec![format!("{name}:7400")], identity: Source::Dir(format!("/{name}").into()) });
             let contexts = Contexts { current: Some("lab".into()), contexts: ["prod", "lab"].map(context).into() };
             contexts.store(&root.path().join("config")).unwrap();
             files::create_private_dir(&root.path().join("work/deep")).unwrap();
@@ -169,7 +168,7 @@ mod tests {
         let dir = Choice { dir: Some(&named), ..context };
         assert_eq!(
             dir.find().unwrap(),
-            Found { members: vec!["127.0.0.1:21001".into()], identity: named.join("operator"), local: Some(named.clone()), by: "--dir".into() }
+            Found { members: vec!["127.0.0.1:21001".into()], identity: Source::Dir(named.join("operator")), local: Some(named.clone()), by: "--dir".into() }
         );
         drop(living);
         assert_eq!(members(&base), ["lab:7400"]);

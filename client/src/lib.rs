@@ -15,6 +15,7 @@ pub mod identity;
 pub mod lease;
 pub mod mesh;
 pub mod random;
+pub mod renewal;
 pub mod tls;
 
 pub use error::CallError;

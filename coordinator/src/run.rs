@@ -69,7 +69,7 @@ pub async fn run(settings: Settings, asked_to_end: impl Future<Output = ()>) -> 
         obtained = enrolment::obtain(&settings) => obtained?,
         () = &mut asked_to_end => return Ok(()),
     }
-    let home = Arc::new(Home::open(&settings.dir, clock.clone())?);
+    let home = Arc::new(Home::open(&settings.dir, settings.identity.clone(), clock.clone())?);
     let peers = Peers::new(home.identity().clone());
     let seed = Seed::find(&settings.dir, &home)?;
     let (disk, record) = take_disk(&settings, &home, &peers, seed.is_some()).await?;
@@ -107,7 +107,6 @@ pub async fn run(settings: Settings, asked_to_end: impl Future<Output = ()>) -> 
         seen: Seen::default(),
         snapshots: Arc::new(Semaphore::new(api::SNAPSHOTS)),
     });
-    let by_mesh = !settings.enrol.is_empty();
     let formation = Formation {
         consensus: consensus.clone(),
         peers: peers.clone(),
@@ -123,7 +122,7 @@ pub async fn run(settings: Settings, asked_to_end: impl Future<Output = ()>) -> 
     let (end, end_of_api) = (CancellationToken::new(), CancellationToken::new());
     let mut aside = JoinSet::new();
     aside.spawn(artifacts.keeper().run(clock, end.clone()));
-    aside.spawn(ca::keep_renewed(Renewal { home: home.clone(), peers, signing, by_mesh }, end.clone()));
+    aside.spawn(ca::keep_renewed(Renewal { home: home.clone(), peers, signing }, end.clone()));
     aside.spawn(watchers::close_revoked(consensus.clone(), connections.clone(), end.clone()));
     #[cfg(debug_assertions)]
     aside.spawn(watchers::check_invariants(consensus.clone(), end.clone()));

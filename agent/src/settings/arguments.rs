@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use super::Fragment;
+use super::identity::IdentityFragment;
 
 /// Agent of a Mainstay mesh: observes a node and carries out maintenance steps on it.
 ///
@@ -35,6 +36,15 @@ pub struct Arguments {
     /// File with the join token, for the first start
     #[arg(long, value_name = "FILE")]
     pub join_token_file: Option<PathBuf>,
+    /// Certificate that somebody else issues and renews, and what signed it; then nobody enrols
+    #[arg(long, value_name = "FILE", requires_all = ["identity_key", "identity_roots"])]
+    pub identity_chain: Option<PathBuf>,
+    /// Key of that certificate
+    #[arg(long, value_name = "FILE", requires = "identity_chain")]
+    pub identity_key: Option<PathBuf>,
+    /// Roots that this agent trusts then
+    #[arg(long, value_name = "FILE", requires = "identity_chain")]
+    pub identity_roots: Option<PathBuf>,
     /// Speak for the machine that this agent runs on
     #[arg(long)]
     pub host: bool,
@@ -83,6 +93,7 @@ impl Arguments {
             enrol: self.enrol,
             join_token_file: self.join_token_file,
             join_token: None,
+            identity: IdentityFragment::of(self.identity_chain, self.identity_key, self.identity_roots),
             host: self.host.then_some(true),
             services: None,
             logs: self.logs,

@@ -76,6 +76,7 @@ pub(super) fn check(merged: Fragment, earlier: Vec<String>) -> Result<Settings, 
     let policy =
         merged.policy_file.as_deref().map(|path| policy(path).map_err(|problem| problems.add(problem))).and_then(Result::ok).unwrap_or_default();
     let connections = connections(merged.connections, merged.connections_file, &mut problems);
+    let identity = merged.identity.map(|identity| identity.checked(|problem| problems.add(problem)));
     match (cluster, node, merged.dir) {
         (Some(cluster), Some(node), Some(dir)) if problems.0.is_empty() => Ok(Settings {
             agent: AgentId { cluster, node },
@@ -83,6 +84,7 @@ pub(super) fn check(merged: Fragment, earlier: Vec<String>) -> Result<Settings, 
             coordinators,
             enrol,
             join_token: merged.join_token.map(JoinTokenSource::Text).or(merged.join_token_file.map(JoinTokenSource::File)),
+            identity: identity.flatten(),
             host: merged.host.unwrap_or(false),
             execute,
             policy,

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use super::Fragment;
+use super::identity::IdentityFragment;
 
 /// What the environment says. Values that cannot be read go to `problems`; empty ones count as not there.
 pub(super) fn fragment(variable: &dyn Fn(&str) -> Option<String>, problems: &mut Vec<String>) -> Fragment {
@@ -17,6 +18,11 @@ pub(super) fn fragment(variable: &dyn Fn(&str) -> Option<String>, problems: &mut
         enrol: list("MAINSTAY_ENROL"),
         join_token_file: text("MAINSTAY_JOIN_TOKEN_FILE").map(Into::into),
         join_token: text("MAINSTAY_JOIN_TOKEN"),
+        identity: IdentityFragment::of(
+            text("MAINSTAY_IDENTITY_CHAIN").map(Into::into),
+            text("MAINSTAY_IDENTITY_KEY").map(Into::into),
+            text("MAINSTAY_IDENTITY_ROOTS").map(Into::into),
+        ),
         host: parsed(&text, "MAINSTAY_HOST", "true or false", problems),
         services: None,
         logs: list("MAINSTAY_LOGS"),

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
 use super::FILE_MAX;
+use super::identity::IdentityFragment;
 use crate::connections::Connections;
 use crate::observe::service::Service;
 
@@ -23,6 +24,8 @@ pub struct Fragment {
     /// From the environment only: a settings file is read by more eyes than a secret should be.
     #[serde(skip)]
     pub join_token: Option<String>,
+    /// Certificates issued elsewhere; one source says all of it.
+    pub identity: Option<IdentityFragment>,
     pub host: Option<bool>,
     pub services: Option<Vec<Service>>,
     pub logs: Option<Vec<String>>,
@@ -59,6 +62,7 @@ impl Fragment {
             Ok(mut fragment) => {
                 // A path is meant as it stands beside the file that names it.
                 let folder = path.parent().unwrap_or(Path::new(""));
+                fragment.identity = fragment.identity.map(|identity| identity.below(folder));
                 fragment.connections_file = fragment.connections_file.map(|file| folder.join(file));
                 if fragment.connections_file.is_none() {
                     let (connections, wrong) = Connections::parse(path, &text);
@@ -90,6 +94,7 @@ impl Fragment {
             enrol: self.enrol.or(weaker.enrol),
             join_token_file,
             join_token,
+            identity: self.identity.or(weaker.identity),
             host: self.host.or(weaker.host),
             services: self.services.or(weaker.services),
             logs: self.logs.or(weaker.logs),

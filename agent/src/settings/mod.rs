@@ -12,6 +12,7 @@ mod arguments;
 mod check;
 mod environment;
 mod fragment;
+mod identity;
 
 use std::fmt;
 use std::io;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mainstay_client::files;
+use mainstay_client::identity::IdentityFiles;
 use mainstay_core::AgentId;
 
 pub use arguments::Arguments;
@@ -46,6 +48,8 @@ pub struct Settings {
     pub enrol: Vec<String>,
     /// Needed at the first start only.
     pub join_token: Option<JoinTokenSource>,
+    /// Certificates issued elsewhere, in place of enrolment.
+    pub identity: Option<IdentityFiles>,
     /// Whether this agent speaks for the machine it runs on.
     pub host: bool,
     pub execute: ExecuteSettings,
@@ -261,6 +265,18 @@ mod tests {
         assert_eq!(settings.join_token.unwrap().read().unwrap(), "mst1.x.y");
         let missing = load(&[&ENOUGH[..], &["--join-token-file", "/no/such/token"]].concat(), &[]).unwrap();
         assert!(missing.join_token.unwrap().read().unwrap_err().to_string().contains("/no/such/token"));
+    }
+
+    #[test]
+    fn certificates_from_elsewhere_are_three_files_of_one_source() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.toml");
+        std::fs::write(&path, "[identity]\nchain = \"/t/tls.crt\"\nkey = \"/t/tls.key\"\nroots = \"/t/ca.crt\"\n").unwrap();
+        let settings = load(&[&ENOUGH[..], &["--config", path.to_str().unwrap()]].concat(), &[]).unwrap();
+        assert_eq!(settings.identity, Some(IdentityFiles { chain: "/t/tls.crt".into(), key: "/t/tls.key".into(), roots: "/t/ca.crt".into() }));
+        let problems = load(&ENOUGH, &[("MAINSTAY_IDENTITY_CHAIN", "/t/tls.crt")]).unwrap_err().problems;
+        assert_eq!(problems, ["identity: key and roots are missing: a certificate issued elsewhere is three files, chain, key and roots"]);
+        assert_eq!(load(&ENOUGH, &[]).unwrap().identity, None);
     }
 
     #[test]

@@ -93,6 +93,9 @@ that others do not read. The same again makes a line for another machine.")]
         /// How long the line may be used, at most 30d
         #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1h")]
         valid: Millis,
+        /// Only give the role: the certificate is issued elsewhere
+        #[arg(long, conflicts_with = "valid")]
+        no_login: bool,
         /// Only ask the mesh whether it would
         #[arg(long)]
         dry_run: bool,

@@ -1,6 +1,8 @@
 //! `mainstay context`
 
-use mainstay_client::identity::Bundle;
+use std::path::Path;
+
+use mainstay_client::identity::{Bundle, ClientIdentity, IdentityFiles};
 use mainstay_client::{enrol, files};
 use mainstay_core::Identity;
 use serde_json::json;
@@ -8,7 +10,7 @@ use serde_json::json;
 use super::Screen;
 use super::login::{not_enrolled, token_from};
 use crate::args;
-use crate::contexts::{Context, Contexts, config_dir, directory_name};
+use crate::contexts::{Context, Contexts, Source, config_dir, directory_name};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::render::{Entry, Table, Tone};
@@ -25,18 +27,7 @@ pub async fn context(verb: &args::context::Context, screen: Screen) -> Result<Ex
             screen.done(&json!({ "current": name }), &format!("✔ {name} is the mesh that is meant from now on"))?;
         }
         args::context::Context::Add(add) => {
-            let identity = match (&add.identity, &add.enrol, &add.identity_name) {
-                (Some(given), _, _) => {
-                    Bundle::load(given).map_err(|error| CliError::usage(format!("--identity: {error}")))?;
-                    std::path::absolute(given).map_err(|error| CliError::usage(format!("{}: {error}", given.display())))?
-                }
-                (None, Some(address), Some(name)) => {
-                    let own = dir.join(directory_name(&add.name)?);
-                    enrolled(address, name, add.token_file.as_deref()).await?.store_in(&own)?;
-                    own
-                }
-                _ => return Err(CliError::usage("an identity is needed: --identity DIR, or --enrol HOST:PORT with --as IDENTITY")),
-            };
+            let identity = source(add, &dir).await?;
             contexts.contexts.insert(add.name.clone(), Context { members: add.members.clone(), identity });
             contexts.current.get_or_insert_with(|| add.name.clone());
             contexts.store(&dir)?;
@@ -49,11 +40,32 @@ pub async fn context(verb: &args::context::Context, screen: Screen) -> Result<Ex
     Ok(Exit::Success)
 }
 
+/// Where the identity of a new context lies; by a join token, it is made first.
+async fn source(add: &args::context::Add, config: &Path) -> Result<Source, CliError> {
+    let absolute = |path: &Path| std::path::absolute(path).map_err(|error| CliError::usage(format!("{}: {error}", path.display())));
+    if let Some(given) = &add.identity {
+        Bundle::load(given).map_err(|error| CliError::usage(format!("--identity: {error}")))?;
+        return Ok(Source::Dir(absolute(given)?));
+    }
+    if let (Some(chain), Some(key), Some(roots)) = (&add.chain, &add.key, &add.roots) {
+        let files = IdentityFiles { chain: absolute(chain)?, key: absolute(key)?, roots: absolute(roots)? };
+        // Proves that they fit together before a verb stumbles over them.
+        files.load().and_then(ClientIdentity::new).map_err(|error| CliError::usage(format!("--chain, --key and --roots: {error}")))?;
+        return Ok(Source::Files(files));
+    }
+    let (Some(address), Some(name)) = (&add.enrol, &add.identity_name) else {
+        return Err(CliError::usage("an identity is needed: --identity DIR, --chain with --key and --roots, or --enrol HOST:PORT with --as IDENTITY"));
+    };
+    let own = config.join(directory_name(&add.name)?);
+    enrolled(address, name, add.token_file.as_deref()).await?.store_in(&own)?;
+    Ok(Source::Dir(own))
+}
+
 /// An identity fresh from the mesh, not on disk yet.
 struct Enrolled(Bundle);
 
 impl Enrolled {
-    fn store_in(self, dir: &std::path::Path) -> Result<(), CliError> {
+    fn store_in(self, dir: &Path) -> Result<(), CliError> {
         files::create_private_dir(dir).map_err(|error| CliError::failed(format!("{}: {error}", dir.display())))?;
         self.0.store(dir).map_err(|error| CliError::failed(error.to_string()))
     }
@@ -73,7 +85,7 @@ fn render(contexts: &Contexts, screen: Screen) -> String {
     let mut table = Table::new(screen.terminal, &["in use", "context", "members", "identity"]).wrapping(&[2, 3]);
     for (name, context) in &contexts.contexts {
         let used: Entry = if contexts.current.as_deref() == Some(name) { Entry::toned("✔", Tone::Good) } else { "".into() };
-        table.row(vec![used, name.as_str().into(), context.members.join(", ").into(), context.identity.display().to_string().into()]);
+        table.row(vec![used, name.as_str().into(), context.members.join(", ").into(), context.identity.to_string().into()]);
     }
     table.render()
 }

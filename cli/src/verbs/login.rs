@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use mainstay_client::enrol::{self, EnrolError};
-use mainstay_client::identity::{Bundle, IdentityError, Invitation, JoinToken};
+use mainstay_client::identity::{IdentityError, Invitation, JoinToken};
 use mainstay_client::{ClientIdentity, files};
 use mainstay_core::Identity;
 use mainstay_core::id::MeshName;
@@ -13,7 +13,7 @@ use super::{Screen, now, zone};
 use crate::args::Global;
 use crate::args::identity::Login;
 use crate::connection;
-use crate::contexts::{Context, Contexts, config_dir, directory_name};
+use crate::contexts::{Context, Contexts, Source, config_dir, directory_name};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::host;
@@ -103,7 +103,7 @@ async fn enrolled(token: &JoinToken, login: &Login, screen: Screen) -> Result<Ex
     };
     files::create_private_dir(&dir).map_err(|error| CliError::failed(format!("{}: {error}", dir.display())))?;
     enrolled.bundle.store(&dir).map_err(|error| CliError::failed(error.to_string()))?;
-    contexts.contexts.insert(name.clone(), Context { members: enrolled.members.clone(), identity: dir });
+    contexts.contexts.insert(name.clone(), Context { members: enrolled.members.clone(), identity: Source::Dir(dir) });
     contexts.current = Some(name.clone());
     contexts.store(&config)?;
     let words = format!("✔ logged in to {mesh} as {identity}; context {name} is in use\n  mainstay status");
@@ -123,8 +123,8 @@ async fn enrolled(token: &JoinToken, login: &Login, screen: Screen) -> Result<Ex
 fn place(contexts: &Contexts, config: &Path, name: &str, root: &str, identity: &Identity) -> Result<PathBuf, CliError> {
     let own = config.join(directory_name(name)?);
     let Some(present) = contexts.contexts.get(name) else { return Ok(own) };
-    let taken = match Bundle::load(&present.identity).and_then(|bundle| Ok((bundle.identity()?, bundle))) {
-        Ok(((_, who), bundle)) if who == *identity && present.identity == own && bundle.trusts(root) => return Ok(own),
+    let taken = match present.identity.load().and_then(|bundle| Ok((bundle.identity()?, bundle))) {
+        Ok(((_, who), bundle)) if who == *identity && present.identity.dir() == Some(own.as_path()) && bundle.trusts(root) => return Ok(own),
         Ok(((mesh, who), _)) => format!("there is a context {name} already: {who} of mesh {mesh}"),
         Err(_) => format!("there is a context {name} already, and its identity cannot be read"),
     };
@@ -185,7 +185,7 @@ mod tests {
         let dir = |name: &str| config.path().join(name);
         let root = store(&dir("prod"), "prod", "operator/ana");
         let mut contexts = Contexts::default();
-        contexts.contexts.insert("prod".into(), Context { members: Vec::new(), identity: dir("prod") });
+        contexts.contexts.insert("prod".into(), Context { members: Vec::new(), identity: Source::Dir(dir("prod")) });
         let (ana, ben): (Identity, Identity) = ("operator/ana".parse().unwrap(), "operator/ben".parse().unwrap());
         let (prod, lab): (MeshName, MeshName) = ("prod".parse().unwrap(), "lab".parse().unwrap());
 

@@ -16,7 +16,8 @@ use crate::render::{Entry, Table, Terminal, Tone, time};
 
 pub async fn operator(verb: &Verb, mesh: &Mesh, screen: Screen) -> Result<Exit, CliError> {
     match verb {
-        Verb::Add { name, role, valid, dry_run } => add(&Invited { name, role: *role, valid: *valid, dry_run: *dry_run }, mesh, screen).await?,
+        Verb::Add { name, role, no_login: true, dry_run, .. } => give(name, *role, *dry_run, mesh, screen).await?,
+        Verb::Add { name, role, valid, dry_run, no_login: false } => add(&Invited { name, role: *role, valid: *valid, dry_run: *dry_run }, mesh, screen).await?,
         Verb::List => {
             let operators = mesh.list_operators(ListOperatorsRequest {}).await?;
             screen.show(&operators, |operators| render(&operators.operators, screen.terminal, now()))?;
@@ -100,6 +101,19 @@ async fn add(invited: &Invited<'_>, mesh: &Mesh, screen: Screen) -> Result<(), C
     print(&format!("{login}\n"))?;
     note(screen.notes, &format!("✔ {name} is {}: hand this line over; it is good once, until {until}", role.as_str()));
     Ok(())
+}
+
+/// Gives a new operator its role and no more.
+async fn give(name: &str, role: Role, dry_run: bool, mesh: &Mesh, screen: Screen) -> Result<(), CliError> {
+    let request = |dry_run| SetOperatorRequest { name: name.to_owned(), role: role.as_str().into(), dry_run };
+    let present = mesh.set_operator(request(true)).await?.before;
+    if !present.is_empty() && present != role.as_str() {
+        return Err(CliError::failed(format!("{name} is {present} already"))
+            .with_next(format!("change that:  mainstay operator role {name} {}", role.as_str())));
+    }
+    let answer = mesh.set_operator(request(dry_run)).await?;
+    let words = if dry_run { format!("✔ {name} would be {}; nothing was changed", answer.role) } else { format!("✔ {name} is {}", answer.role) };
+    screen.done(&answer, &words)
 }
 
 /// Addresses of IPv6 have brackets, which shells take for patterns.

@@ -9,12 +9,14 @@
 mod authority;
 mod bundle;
 mod client_identity;
+mod elsewhere;
 mod join;
 mod peer;
 
 pub use authority::{ISSUER_LIFE, Issuer, LEAF_LIFE, Root};
 pub use bundle::{Age, Bundle, NewKey};
 pub use client_identity::ClientIdentity;
+pub use elsewhere::{IdentityFiles, keep_reloaded};
 pub use join::{Invitation, JoinToken};
 pub use peer::{PeerIdentity, root_sha256, root_sha256s};
 

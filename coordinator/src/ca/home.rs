@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use mainstay_client::clock::Clock;
 use mainstay_client::files;
-use mainstay_client::identity::{Bundle, ClientIdentity, IdentityError, Issuer, LEAF_LIFE, NewKey};
+use mainstay_client::identity::{Bundle, ClientIdentity, IdentityError, IdentityFiles, Issuer, LEAF_LIFE, NewKey};
 use mainstay_core::id::MeshName;
 use mainstay_core::{Identity, MemberId, WallTime};
 use mainstay_proto::v1;
@@ -20,6 +20,8 @@ const FILE_MAX: u64 = 256 << 10;
 pub struct Home {
     dir: PathBuf,
     identity: ClientIdentity,
+    /// Where its certificate comes from, when that is not the mesh's own authority.
+    files: Option<IdentityFiles>,
     issuer: Option<Issuer>,
     roots_pem: String,
     clock: Arc<dyn Clock>,
@@ -43,6 +45,11 @@ pub enum HomeError {
         dir = dir.display()
     )]
     NoIssuer { dir: PathBuf, id: MemberId },
+    #[error(
+        "this member lost its disk, and its former id is not used again: have a certificate issued for its new id, spiffe://{mesh}/coordinator/{id}, into {chain}",
+        chain = chain.display()
+    )]
+    Elsewhere { mesh: MeshName, id: MemberId, chain: PathBuf },
 }
 
 /// Why no certificate was signed.
@@ -54,21 +61,27 @@ pub enum IssueError {
     Nobody { member: MemberId, asked: String },
     #[error("the renewal ended early: {0}")]
     Broken(String),
+    #[error("the certificates of this mesh are issued elsewhere: have one issued there, for spiffe://{0}/IDENTITY; an operator also needs a role: `mainstay operator add NAME --role ROLE --no-login`")]
+    Elsewhere(MeshName),
     #[error(transparent)]
     Identity(#[from] IdentityError),
 }
 
 impl Home {
-    /// Reads what is there. An own leaf that has expired is no error: it can be renewed.
-    pub fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<Home, HomeError> {
-        let bundle = Bundle::load(dir)?;
+    /// Reads what is there, or `files` where somebody else issues the certificates. An own leaf that has expired
+    /// is no error: it can be renewed.
+    pub fn open(dir: &Path, files: Option<IdentityFiles>, clock: Arc<dyn Clock>) -> Result<Home, HomeError> {
+        let bundle = match &files {
+            Some(files) => files.load()?,
+            None => Bundle::load(dir)?,
+        };
         let identity = ClientIdentity::with_clock(bundle.clone(), clock.clone())?;
         let issuer = match (text(&dir.join("issuer.pem"))?, text(&dir.join("issuer.key"))?) {
-            (Some(cert), Some(key)) => Some(Issuer::from_pem(&cert, &key)?),
+            (Some(cert), Some(key)) if files.is_none() => Some(Issuer::from_pem(&cert, &key)?),
             _ => None,
         };
-        let roots_pem = text(&dir.join("roots.pem"))?.unwrap_or(bundle.roots_pem);
-        let home = Home { dir: dir.to_owned(), identity, issuer, roots_pem, clock };
+        let roots_pem = text(&dir.join("roots.pem"))?.filter(|_| files.is_none()).unwrap_or(bundle.roots_pem);
+        let home = Home { dir: dir.to_owned(), identity, files, issuer, roots_pem, clock };
         match home.identity.identity() {
             Identity::Coordinator(_) => Ok(home),
             identity => Err(HomeError::NotACoordinator { dir: home.dir, identity }),
@@ -117,9 +130,24 @@ impl Home {
         self.issuer.as_ref().map(Issuer::not_after)
     }
 
+    /// Where certificates come from, when somebody else issues them.
+    #[must_use]
+    pub fn files(&self) -> Option<&IdentityFiles> {
+        self.files.as_ref()
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Signs a request for an identity of this mesh.
     pub fn issue(&self, csr_pem: &str, identity: &Identity) -> Result<v1::Certificate, IssueError> {
-        let issuer = self.issuer.as_ref().ok_or_else(|| IssueError::NoIssuer(self.member()))?;
+        let issuer = self.issuer.as_ref().ok_or_else(|| match self.files {
+            Some(_) => IssueError::Elsewhere(self.mesh()),
+            None => IssueError::NoIssuer(self.member()),
+        })?;
         let chain_pem = issuer.issue(csr_pem, &self.mesh(), identity, self.clock.wall(), LEAF_LIFE)?;
         let bundle = Bundle { key_pem: String::new(), chain_pem, roots_pem: self.roots_pem.clone() };
         let (_, not_after) = bundle.validity()?;
@@ -159,18 +187,13 @@ impl Home {
         }
         match self.renew_as(member) {
             Ok(()) => Ok(()),
-            Err(IssueError::NoIssuer(_) | IssueError::Nobody { .. }) => Err(HomeError::NoIssuer { dir: self.dir.clone(), id: member }),
+            Err(IssueError::NoIssuer(_) | IssueError::Nobody { .. } | IssueError::Broken(_)) => Err(HomeError::NoIssuer { dir: self.dir.clone(), id: member }),
+            Err(IssueError::Elsewhere(mesh)) => {
+                let chain = self.files.as_ref().map(|files| files.chain.clone()).unwrap_or_default();
+                Err(HomeError::Elsewhere { mesh, id: member, chain })
+            }
             Err(IssueError::Identity(error)) => Err(error.into()),
         }
-    }
-
-    /// Takes what somebody else has put into `identity.pem`. Says whether it was new.
-    pub fn reload(&self) -> Result<bool, IdentityError> {
-        let bundle = Bundle::load(&self.dir)?;
-        if bundle == self.identity.bundle() || bundle.identity()?.1 != self.identity.identity() {
-            return Ok(false);
-        }
-        self.identity.replace(bundle).map(|()| true)
     }
 }
 
@@ -215,7 +238,7 @@ mod tests {
         key.into_bundle(chain, root.cert_pem().to_owned()).store(dir.path()).unwrap();
         files::write_atomic(&dir.path().join("issuer.pem"), issuer.cert_pem().as_bytes(), 0o600).unwrap();
         files::write_atomic(&dir.path().join("issuer.key"), issuer.key_pem().as_bytes(), 0o600).unwrap();
-        let home = Home::open(dir.path(), Arc::new(At(at)));
+        let home = Home::open(dir.path(), None, Arc::new(At(at)));
         (dir, home)
     }
 
@@ -236,7 +259,7 @@ mod tests {
         let home = home.unwrap();
         home.become_member(MemberId(0xbb)).unwrap();
         assert_eq!(home.member(), MemberId(0xbb));
-        assert_eq!(Home::open(dir.path(), Arc::new(At(NOW))).unwrap().member(), MemberId(0xbb));
+        assert_eq!(Home::open(dir.path(), None, Arc::new(At(NOW))).unwrap().member(), MemberId(0xbb));
     }
 
     #[test]

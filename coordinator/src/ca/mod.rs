@@ -8,8 +8,8 @@
 //! DIR/member.toml    which member lives here, and whose place it is to take
 //! DIR/state/         the store's
 //! ```
-//! Without an issuer, other members sign for this one, or certificates come from elsewhere: `identity.pem` is then
-//! read again when it changes.
+//! Without an issuer, a member has its own certificate renewed by the others. Where certificates are issued
+//! elsewhere, by cert-manager or SPIRE for example, nothing of this is read: the settings name the files.
 
 mod home;
 mod record;

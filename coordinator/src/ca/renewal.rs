@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay_client::identity::keep_reloaded;
 use mainstay_client::random;
 use tokio_util::sync::CancellationToken;
 
 use super::{Home, IssueError, Signing};
 use crate::peers::Peers;
 
-/// Longest pause between two looks: clocks jump, and files are replaced.
+/// Longest pause between two looks: clocks jump.
 const LOOK: Duration = Duration::from_secs(60);
 
 /// Keeps the certificate of one member young.
@@ -17,12 +18,15 @@ pub struct Renewal {
     pub home: Arc<Home>,
     pub peers: Peers,
     pub signing: Signing,
-    /// The mesh gave this member its certificate, and so renews it where it cannot do so itself.
-    pub by_mesh: bool,
 }
 
-/// Renews at a third of the leaf's life, or takes what somebody else has put in place; until `end`.
+/// Renews at a third of the leaf's life, or takes what somebody else has renewed; until `end`.
 pub async fn keep_renewed(renewal: Renewal, end: CancellationToken) {
+    if let Some(files) = renewal.home.files() {
+        let reloaded = keep_reloaded(files.clone(), renewal.home.identity().clone(), || renewal.peers.reconnect());
+        end.run_until_cancelled(reloaded).await;
+        return;
+    }
     // Chosen once, so that members do not renew at one time.
     let spread = (random::number() % 1_000) as f64 / 1_000.0;
     while end.run_until_cancelled(tokio::time::sleep(random::jitter(LOOK / 2, 1.0))).await.is_some() {
@@ -38,20 +42,15 @@ pub async fn keep_renewed(renewal: Renewal, end: CancellationToken) {
 }
 
 impl Renewal {
-    /// Says whether there is another certificate now.
+    /// Renews when it is time. Says whether it did.
     async fn look(&self, spread: f64) -> Result<bool, IssueError> {
-        let has_issuer = self.home.has_issuer();
-        if !has_issuer && self.aside(Home::reload).await? {
-            return Ok(true);
-        }
         if self.home.clock().wall() < self.home.renew_at(spread)? {
             return Ok(false);
         }
-        match (has_issuer, self.by_mesh) {
-            (true, _) => self.aside(|home| home.renew_as(home.member())).await?,
-            (false, true) => self.home.renew_by(&self.signing).await?,
-            // Whoever makes the certificates of this mesh puts the next one in place.
-            (false, false) => return Ok(false),
+        if self.home.has_issuer() {
+            self.aside(|home| home.renew_as(home.member())).await?;
+        } else {
+            self.home.renew_by(&self.signing).await?;
         }
         Ok(true)
     }

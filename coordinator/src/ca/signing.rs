@@ -33,7 +33,8 @@ impl Signing {
 
     /// A certificate for an identity of this mesh. Whether it may have one has been decided.
     pub async fn sign(&self, csr_pem: &str, identity: &Identity) -> Result<v1::Certificate, IssueError> {
-        if self.home.has_issuer() {
+        // Where somebody else issues, no member does, and the refusal says so.
+        if self.home.has_issuer() || self.home.files().is_some() {
             return self.home.issue(csr_pem, identity);
         }
         let group = self.consensus.group();

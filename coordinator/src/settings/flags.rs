@@ -59,6 +59,15 @@ pub struct Flags {
     /// Free space of the disk that no file of a step takes [default: 256Mi]
     #[arg(long, value_name = "SIZE")]
     pub artifacts_reserve: Option<String>,
+    /// Certificate that somebody else issues and renews, and what signed it; this member then signs nothing
+    #[arg(long, value_name = "FILE")]
+    pub identity_chain: Option<String>,
+    /// Key of that certificate
+    #[arg(long, value_name = "FILE")]
+    pub identity_key: Option<String>,
+    /// Roots that are trusted then
+    #[arg(long, value_name = "FILE")]
+    pub identity_roots: Option<String>,
     /// End when the process that started this one ends
     #[arg(long)]
     pub die_with_parent: bool,
@@ -91,6 +100,9 @@ impl Flags {
             join_grants: self.join_grants,
             artifacts_max: self.artifacts_max,
             artifacts_reserve: self.artifacts_reserve,
+            identity_chain: self.identity_chain,
+            identity_key: self.identity_key,
+            identity_roots: self.identity_roots,
             die_with_parent: self.die_with_parent.then(|| "true".to_owned()),
             log: self.log,
             log_format: self.log_format,

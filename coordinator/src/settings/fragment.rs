@@ -51,6 +51,9 @@ fragment!(
     join_grants,
     artifacts_max,
     artifacts_reserve,
+    identity_chain,
+    identity_key,
+    identity_roots,
     die_with_parent,
     log,
     log_format
@@ -60,13 +63,42 @@ impl Fragment {
     /// Reads a settings file; an error is a sentence about it.
     pub fn from_file(path: &Path) -> Result<Fragment, String> {
         let text = files::read_text(path, FILE_MAX).map_err(|error| format!("cannot read the settings file {}: {error}", path.display()))?;
-        let fragment: Fragment = toml::from_str(&text).map_err(|error| format!("{}: {}", path.display(), error.to_string().trim_end()))?;
+        let fragment = Fragment::from_toml(&text).map_err(|error| format!("{}: {}", path.display(), error.to_string().trim_end()))?;
         match fragment.join_token {
             // A settings file is read by more eyes than a secret should be.
             Some(_) => Err(format!("{}: join_token is a secret: put it into a file of its own, and that into join_token_file", path.display())),
             None => Ok(fragment),
         }
     }
+
+    fn from_toml(text: &str) -> Result<Fragment, toml::de::Error> {
+        // A first look for the table, which has flat names everywhere else; errors have their lines from the second.
+        let nested = toml::from_str::<WithIdentity>(text).ok().and_then(|found| found.identity);
+        match nested {
+            None => toml::from_str(text),
+            Some(identity) => {
+                let mut table: toml::Table = toml::from_str(text)?;
+                table.remove("identity");
+                let said: Fragment = table.try_into()?;
+                let IdentityTable { chain, key, roots } = identity;
+                Ok(said.or(Fragment { identity_chain: chain, identity_key: key, identity_roots: roots, ..Fragment::default() }))
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct WithIdentity {
+    identity: Option<IdentityTable>,
+}
+
+/// `identity = { chain, key, roots }`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct IdentityTable {
+    chain: Option<String>,
+    key: Option<String>,
+    roots: Option<String>,
 }
 
 /// Takes what people write in TOML: text, numbers, booleans, lists of text.
@@ -102,6 +134,16 @@ mod tests {
         assert_eq!((fragment.join.as_deref(), fragment.die_with_parent.as_deref()), (Some("x:1,y:2"), Some("true")));
         assert!(toml::from_str::<Fragment>("lisen = 'a:1'").unwrap_err().to_string().contains("lisen"));
         assert!(toml::from_str::<Fragment>("listen = 1.5").is_err());
+    }
+
+    #[test]
+    fn an_identity_from_elsewhere_is_a_table() {
+        let fragment = Fragment::from_toml("listen = 'a:1'\nidentity = { chain = 'c', key = 'k', roots = 'r' }").unwrap();
+        let said = (fragment.listen.as_deref(), fragment.identity_chain.as_deref(), fragment.identity_key.as_deref(), fragment.identity_roots.as_deref());
+        assert_eq!(said, (Some("a:1"), Some("c"), Some("k"), Some("r")));
+        for wrong in ["identity = { chain = 'c', keys = 'k' }", "identity = 'c'"] {
+            assert!(Fragment::from_toml(wrong).unwrap_err().to_string().contains("identity"), "{wrong}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod validate;
 use std::fmt;
 use std::path::PathBuf;
 
+use mainstay_client::identity::IdentityFiles;
 use mainstay_core::MemberId;
 use mainstay_core::id::PrincipalName;
 use mainstay_core::state::enrolment::JoinGrant;
@@ -22,6 +23,8 @@ pub use validate::validate;
 pub struct Settings {
     /// Certificates and state.
     pub dir: PathBuf,
+    /// Certificates issued elsewhere, in place of those in the directory.
+    pub identity: Option<IdentityFiles>,
     /// For people: `c1`.
     pub name: String,
     /// gRPC with mutual TLS.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use mainstay_client::files;
+use mainstay_client::identity::IdentityFiles;
 use mainstay_core::id::PrincipalName;
 use mainstay_core::plan::input::size;
 use mainstay_core::state::enrolment::{JoinGrant, JoinScope, TokenId};
@@ -58,7 +59,16 @@ pub fn validate(found: Fragment) -> Result<Settings, SettingsError> {
             false
         }
     };
+    let identity = match (found.identity_chain, found.identity_key, found.identity_roots) {
+        (Some(chain), Some(key), Some(roots)) => Some(IdentityFiles { chain: chain.into(), key: key.into(), roots: roots.into() }),
+        (None, None, None) => None,
+        _ => {
+            problems.say("identity", "a certificate issued elsewhere is three files: chain, key and roots");
+            None
+        }
+    };
     let settings = Settings {
+        identity,
         dir: PathBuf::from(found.dir.unwrap_or_else(|| "/var/lib/mainstay".into())),
         name: found.name.unwrap_or_default(),
         listen,

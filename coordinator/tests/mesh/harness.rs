@@ -109,6 +109,7 @@ impl Mesh {
         let grant = JoinGrant { id: self.token.id(), scope: JoinScope::Nodes("local".parse().unwrap()), expires: WallTime(i64::MAX), uses: 100 };
         let settings = Settings {
             dir,
+            identity: None,
             name: format!("c{number}"),
             listen,
             advertise: None,

@@ -88,7 +88,7 @@ impl v1::identities_server::Identities for IdentitiesApi {
 
 pub fn not_issued(error: IssueError) -> Status {
     match error {
-        IssueError::NoIssuer(_) | IssueError::Nobody { .. } => Status::failed_precondition(error.to_string()),
+        IssueError::NoIssuer(_) | IssueError::Nobody { .. } | IssueError::Elsewhere(_) => Status::failed_precondition(error.to_string()),
         IssueError::Identity(_) => Status::invalid_argument(error.to_string()),
         IssueError::Broken(_) => Status::internal(error.to_string()),
     }

@@ -10,6 +10,8 @@ use tonic::Status;
 
 use super::super::front::Front;
 use super::super::status;
+use super::not_issued;
+use crate::ca::IssueError;
 use crate::leader::Office;
 
 /// How long a join token is good, unless said otherwise, and at most.
@@ -24,6 +26,9 @@ pub async fn create(front: &Front, office: &Office, by: Identity, request: v1::C
     let v1::CreateJoinTokenRequest { scope, valid_ms, uses, role, dry_run } = request;
     let scope = scope_of(scope)?;
     let role = role_of(&scope, &role)?;
+    if front.home.files().is_some() {
+        return Err(not_issued(IssueError::Elsewhere(front.home.mesh())));
+    }
     let valid = if valid_ms == 0 { VALID } else { Millis(valid_ms) };
     let uses = uses.max(1);
     if valid > VALID_MAX || uses > USES_MAX {
