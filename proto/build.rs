@@ -4,13 +4,14 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "mainstay/v1/report.proto",
     "mainstay/v1/lease.proto",
     "mainstay/v1/run.proto",
     "mainstay/v1/mesh.proto",
     "mainstay/v1/agent.proto",
     "mainstay/v1/identity.proto",
+    "mainstay/v1/root.proto",
     "mainstay/v1/artifact.proto",
 ];
 

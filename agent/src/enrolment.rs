@@ -24,6 +24,10 @@ use crate::settings::JoinTokenSource;
 const ENROL_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// Pauses between tries to renew: there are hours left at the first, and the mesh has other things to do.
 const RENEW_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// Within how long the agents renew that the mesh asks to, and how long one that has leaves it at that: the
+/// member that it renewed with may not have heard yet of what the one that asked knows.
+const ASKED_SPREAD: Duration = Duration::from_secs(4);
+const ASKED_PAUSE: Duration = Duration::from_secs(5);
 /// Longest sleep before a renewal is due: a wall clock can jump.
 const LOOK_AGAIN: Duration = Duration::from_secs(600);
 /// The mesh renews a certificate that ended no longer ago than this.
@@ -144,14 +148,27 @@ pub async fn keep_renewed(dir: PathBuf, mesh: Mesh) {
     let spread = random::number() as f64 / u64::MAX as f64;
     let mut backoff = Backoff::new(RENEW_PAUSES.0, RENEW_PAUSES.1);
     loop {
-        match mesh.identity().bundle().renew_at(spread) {
-            Ok(due) => sleep_until(due, &**mesh.clock()).await,
-            Err(error) => tracing::error!(%error, "the certificate in use cannot be read; asking for another"),
+        let asked = match mesh.identity().bundle().renew_at(spread) {
+            Ok(due) => tokio::select! {
+                () = sleep_until(due, &**mesh.clock()) => false,
+                () = mesh.renewal_asked() => true,
+            },
+            Err(error) => {
+                tracing::error!(%error, "the certificate in use cannot be read; asking for another");
+                false
+            }
+        };
+        if asked {
+            // The whole fleet is asked at once.
+            tokio::time::sleep(ASKED_SPREAD.mul_f64(random::number() as f64 / u64::MAX as f64)).await;
         }
         match renewal::renew(&mesh, &dir).await {
             Ok(()) => {
                 backoff.reset();
                 tracing::info!("renewed the certificate");
+                if asked {
+                    tokio::time::sleep(ASKED_PAUSE).await;
+                }
             }
             Err(error) => {
                 let pause = backoff.pause();

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use mainstay_client::clock::{Clock, SystemClock};
 use mainstay_client::files;
-use mainstay_client::identity::{Bundle, ISSUER_LIFE, IdentityError, Issuer, LEAF_LIFE, NewKey, Root};
+use mainstay_client::identity::{Bundle, ISSUER_LIFE, IdentityError, Issuer, LEAF_LIFE, NewKey, Root, Roots};
 use mainstay_core::id::MeshName;
 use mainstay_core::time::WallTime;
 use mainstay_core::{Identity, MemberId};
@@ -93,7 +93,7 @@ impl Authority {
     /// identity that is there is the coordinator's own to renew. Says which member lives there.
     pub fn provision(&self, dir: &Path, name: &str, member: MemberId) -> Result<MemberId, CliError> {
         let issuer = match issuer_in(dir)? {
-            Some(issuer) if !is_near_its_end(&issuer) => issuer,
+            Some(issuer) if !issuer.is_near_its_end(SystemClock.wall()) => issuer,
             _ => self.new_issuer(dir, name)?,
         };
         if read(&dir.join("roots.pem"))?.is_none() {
@@ -131,17 +131,20 @@ impl Authority {
     pub fn operator(&self, name: &str, dir: &Path, issuer_dir: &Path) -> Result<Bundle, CliError> {
         let doing = "the operator's certificate";
         let now = SystemClock.wall();
+        // What the member trusts, which is what the mesh does: roots may have changed since it was made.
+        let roots_pem = read(&issuer_dir.join("roots.pem"))?.unwrap_or_else(|| self.root.cert_pem().to_owned());
         if Bundle::is_in(dir) {
             let bundle = Bundle::load(dir).map_err(|error| failed(doing, &error))?;
             let fresh = bundle.renew_at(0.0).map_err(|error| failed(doing, &error))? > now;
-            if fresh && bundle.roots_pem.contains(self.root.cert_pem().trim()) {
+            let ids = |pem: &str| Roots::of(pem).map(|roots| roots.ids()).map_err(|error| failed(doing, &error));
+            if fresh && ids(&bundle.roots_pem)? == ids(&roots_pem)? {
                 return Ok(bundle);
             }
         }
         let issuer = issuer_in(issuer_dir)?.ok_or_else(|| CliError::failed(format!("{} has no issuer", issuer_dir.display())))?;
         let identity: Identity =
             format!("operator/{name}").parse().map_err(|error: mainstay_core::id::NameError| CliError::usage(error.to_string()))?;
-        let bundle = self.issue(&issuer, &identity)?;
+        let bundle = issue(&issuer, &self.mesh, &roots_pem, &identity)?;
         make_dir(dir)?;
         bundle.store(dir).map_err(|error| failed(doing, &error))?;
         Ok(bundle)
@@ -184,12 +187,6 @@ fn block(text: &str, kind: &str) -> Option<String> {
 pub fn end_of(cert_pem: &str) -> Result<WallTime, CliError> {
     let as_chain = Bundle { key_pem: String::new(), chain_pem: cert_pem.to_owned(), roots_pem: String::new() };
     as_chain.validity().map(|(_, end)| end).map_err(|error| failed("a certificate", &error))
-}
-
-/// Less than a third of its life is left.
-fn is_near_its_end(issuer: &Issuer) -> bool {
-    let third = i64::try_from(ISSUER_LIFE.0 / 3).unwrap_or(i64::MAX);
-    end_of(issuer.cert_pem()).map_or(true, |end| WallTime(end.0 - third) < SystemClock.wall())
 }
 
 /// A small file of certificates or keys; none is no error.

@@ -72,6 +72,21 @@ fn too_old(mesh: &Mesh, end: WallTime) -> CliError {
     }
 }
 
+/// After a verb: renews where the mesh has asked for it with an answer, so that this identity learns of other roots
+/// in time. Not worth a word: the next verb tries again.
+pub async fn renew_if_asked(mesh: &Mesh, global: &Global) {
+    if !mesh.is_renewal_asked() {
+        return;
+    }
+    let renewed = match mesh_finder::find(global) {
+        Ok(found) if found.identity.dir().is_some() => renew(mesh, &found).await,
+        _ => return,
+    };
+    if let Err(error) = renewed {
+        tracing::debug!(error = error.message, "the certificate was not renewed");
+    }
+}
+
 /// Whoever issues it should have renewed it.
 fn not_renewed(mesh: &Mesh, found: &Found) -> CliError {
     CliError::new(Exit::Unreachable, format!("the certificate of {} in {} has ended", mesh.identity().identity(), found.identity))

@@ -23,6 +23,7 @@ use args::{Cli, Verb};
 use clap::{CommandFactory, Parser};
 use error::CliError;
 use exit::Exit;
+use mainstay_client::Mesh;
 use verbs::Screen;
 
 fn main() -> ExitCode {
@@ -58,6 +59,7 @@ async fn run(cli: &Cli) -> Result<Exit, CliError> {
         Verb::Plan(args::plan::Plan::Schema) => return verbs::validate::print_schema(),
         Verb::Member(args::node::Member::Issuer(args)) => return verbs::issuer::issuer(args, global, screen),
         Verb::Mesh(args::mesh::Mesh::Recover(recover)) => return verbs::mesh::recover(recover, global, screen),
+        Verb::Mesh(args::mesh::Mesh::Root(args::root::Root::New(new))) => return verbs::root::new(new, screen),
         Verb::Completion { shell } => return completion(*shell),
         Verb::Version => {
             screen.done(&serde_json::json!({ "version": env!("CARGO_PKG_VERSION") }), concat!("mainstay ", env!("CARGO_PKG_VERSION")))?;
@@ -66,30 +68,30 @@ async fn run(cli: &Cli) -> Result<Exit, CliError> {
         _ => {}
     }
     let mesh = connection::connect(global).await?;
-    match &cli.verb {
-        Verb::Status => verbs::status::status(&mesh, screen).await,
-        Verb::Node(verb) => verbs::node::node(verb, &mesh, screen).await,
-        Verb::Member(verb) => verbs::member::member(verb, &mesh, screen).await,
-        Verb::Mesh(args::mesh::Mesh::Snapshot(snapshot)) => verbs::mesh::snapshot(snapshot, &mesh, screen).await,
-        Verb::Run(verb) => verbs::run::run(verb, &mesh, screen).await,
-        Verb::Why { run } => verbs::run::why(run, &mesh, screen).await,
-        Verb::Finding(verb) => verbs::finding::finding(verb, &mesh, screen).await,
-        Verb::Lease(verb) => verbs::lease::lease(verb, &mesh, screen).await,
-        Verb::Connection(verb) => verbs::connection::connection(verb, &mesh, screen).await,
-        Verb::Plan(verb) => verbs::plan::plan(verb, &mesh, screen).await,
-        Verb::Audit { limit } => verbs::audit::audit(*limit, &mesh, screen).await,
-        Verb::Operator(verb) => verbs::operator::operator(verb, &mesh, screen).await,
-        Verb::Token(verb) => verbs::token::token(verb, &mesh, screen).await,
-        Verb::Revoke(revoke) => verbs::token::revoke(revoke, &mesh, screen).await,
+    let exit = with_mesh(&cli.verb, &mesh, screen).await;
+    connection::renew_if_asked(&mesh, global).await;
+    exit
+}
+
+async fn with_mesh(verb: &Verb, mesh: &Mesh, screen: Screen) -> Result<Exit, CliError> {
+    match verb {
+        Verb::Status => verbs::status::status(mesh, screen).await,
+        Verb::Node(verb) => verbs::node::node(verb, mesh, screen).await,
+        Verb::Member(verb) => verbs::member::member(verb, mesh, screen).await,
+        Verb::Mesh(args::mesh::Mesh::Snapshot(snapshot)) => verbs::mesh::snapshot(snapshot, mesh, screen).await,
+        Verb::Mesh(args::mesh::Mesh::Root(verb)) => verbs::root::root(verb, mesh, screen).await,
+        Verb::Run(verb) => verbs::run::run(verb, mesh, screen).await,
+        Verb::Why { run } => verbs::run::why(run, mesh, screen).await,
+        Verb::Finding(verb) => verbs::finding::finding(verb, mesh, screen).await,
+        Verb::Lease(verb) => verbs::lease::lease(verb, mesh, screen).await,
+        Verb::Connection(verb) => verbs::connection::connection(verb, mesh, screen).await,
+        Verb::Plan(verb) => verbs::plan::plan(verb, mesh, screen).await,
+        Verb::Audit { limit } => verbs::audit::audit(*limit, mesh, screen).await,
+        Verb::Operator(verb) => verbs::operator::operator(verb, mesh, screen).await,
+        Verb::Token(verb) => verbs::token::token(verb, mesh, screen).await,
+        Verb::Revoke(revoke) => verbs::token::revoke(revoke, mesh, screen).await,
         Verb::Mesh(args::mesh::Mesh::Recover(_))
-        | Verb::Up(_)
-        | Verb::Init(_)
-        | Verb::Doctor
-        | Verb::Steps { .. }
-        | Verb::Context(_)
-        | Verb::Login(_)
-        | Verb::Completion { .. }
-        | Verb::Version => Ok(Exit::Success),
+        | Verb::Up(_) | Verb::Init(_) | Verb::Doctor | Verb::Steps { .. } | Verb::Context(_) | Verb::Login(_) | Verb::Completion { .. } | Verb::Version => Ok(Exit::Success),
     }
 }
 

@@ -26,19 +26,21 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from
 /// Connects to a coordinator as `identity`. Each new connection takes the identity's newest certificate.
 pub async fn connect(address: &str, identity: &ClientIdentity) -> Result<Channel, ConnectError> {
     let identity = identity.clone();
-    open(address, move || identity.client_config()).await
+    // Sent as SNI only; the verifier goes by SPIFFE ids.
+    open(address, "mesh.mainstay.invalid", move || identity.client_config()).await
 }
 
 /// Connects to an enrolment listener, knowing only its root's digest.
 pub async fn connect_pinned(address: &str, root_sha256: &str) -> Result<Channel, ConnectError> {
     let config = tls::pinned_config(root_sha256).map_err(|error| ConnectError::new(address, &error))?;
     let config = Arc::new(config);
-    open(address, move || config.clone()).await
+    open(address, &tls::name_of_root(root_sha256), move || config.clone()).await
 }
 
 /// `config` is asked for each time the channel dials, which it does again by itself after a connection broke.
-async fn open(address: &str, config: impl Fn() -> Arc<ClientConfig> + Send + Sync + 'static) -> Result<Channel, ConnectError> {
+async fn open(address: &str, name: &str, config: impl Fn() -> Arc<ClientConfig> + Send + Sync + 'static) -> Result<Channel, ConnectError> {
     let target: Arc<str> = address.into();
+    let name = ServerName::try_from(name.to_owned()).map_err(|error| ConnectError::new(address, &error))?;
     // The scheme is plain because TLS is done by the connector below; the name is not looked up.
     let endpoint = Endpoint::from_static("http://mesh.mainstay.invalid")
         .connect_timeout(CONNECT)
@@ -46,8 +48,8 @@ async fn open(address: &str, config: impl Fn() -> Arc<ClientConfig> + Send + Syn
         .keep_alive_timeout(KEEPALIVE.1)
         .keep_alive_while_idle(true);
     let connector = service_fn(move |_: Uri| {
-        let (target, config) = (target.clone(), config());
-        async move { dial(&target, config).await.map(TokioIo::new) }
+        let (target, name, config) = (target.clone(), name.clone(), config());
+        async move { dial(&target, name, config).await.map(TokioIo::new) }
     });
     match tokio::time::timeout(CONNECT, endpoint.connect_with_connector(connector)).await {
         Ok(channel) => channel.map_err(|error| ConnectError::new(address, &error)),
@@ -55,10 +57,8 @@ async fn open(address: &str, config: impl Fn() -> Arc<ClientConfig> + Send + Syn
     }
 }
 
-async fn dial(address: &str, config: Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
+async fn dial(address: &str, name: ServerName<'static>, config: Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
     let socket = TcpStream::connect(address).await?;
     socket.set_nodelay(true)?;
-    // Sent as SNI only; the verifier goes by SPIFFE ids.
-    let name = ServerName::try_from("mesh.mainstay.invalid").map_err(io::Error::other)?;
     TlsConnector::from(config).connect(name, socket).await
 }

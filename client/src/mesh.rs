@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use futures::Stream;
 use mainstay_proto::v1;
-use mainstay_proto::{LEADER_HEADER, REQUEST_KEY_HEADER};
-use tokio::sync::OnceCell;
+use mainstay_proto::{LEADER_HEADER, RENEW_HEADER, REQUEST_KEY_HEADER, TRUSTS_HEADER};
+use tokio::sync::{OnceCell, watch};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming, TimeoutExpired};
 
@@ -53,6 +53,8 @@ struct Shared {
     endpoints: Vec<String>,
     identity: ClientIdentity,
     routes: Mutex<Routes>,
+    /// Whether the mesh has asked for a renewal before its time.
+    renewal: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -176,6 +178,14 @@ calls! {
     renew_certificate(identities_client::IdentitiesClient.renew): RenewCertificateRequest => Certificate, LOOK;
     /// Makes a join token, which is shown this once.
     create_join_token(identities_client::IdentitiesClient.create_join_token): CreateJoinTokenRequest => JoinToken, CHANGE;
+    /// Roots that the mesh trusts, and who depends on which.
+    list_roots(roots_client::RootsClient.list): ListRootsRequest => ListRootsResponse, LOOK;
+    /// Has the mesh trust another root.
+    add_root(roots_client::RootsClient.add): AddRootRequest => AddRootResponse, CHANGE;
+    /// Gives members what the holder of a root's key has signed for them.
+    grant_issuers(roots_client::RootsClient.grant_issuers): GrantIssuersRequest => GrantIssuersResponse, CHANGE;
+    /// Has the mesh trust a root no longer.
+    retire_root(roots_client::RootsClient.retire): RetireRootRequest => RetireRootResponse, CHANGE;
     /// Join tokens that can still be used.
     list_join_tokens(identities_client::IdentitiesClient.list_join_tokens): ListJoinTokensRequest => ListJoinTokensResponse, LOOK;
     /// Makes a join token useless.
@@ -197,7 +207,7 @@ impl Mesh {
         // A fleet that starts at once does not ask the same member first.
         let next = usize::try_from(random::number() >> 33).unwrap_or(0);
         let routes = Mutex::new(Routes { next, ..Routes::default() });
-        Mesh { shared: Arc::new(Shared { endpoints, identity, routes }), deadline: DEADLINE }
+        Mesh { shared: Arc::new(Shared { endpoints, identity, routes, renewal: watch::Sender::new(false) }), deadline: DEADLINE }
     }
 
     /// The same client with another deadline for each call.
@@ -253,7 +263,8 @@ impl Mesh {
         let line = self.line(&address);
         let opened = tokio::time::timeout(self.deadline, async {
             let channel = self.channel(&line, &address).await?;
-            Ok(v1::agents_client::AgentsClient::new(channel).max_decoding_message_size(MESSAGE_MAX).link(outgoing).await)
+            let request = self.says_trust(Request::new(outgoing));
+            Ok(v1::agents_client::AgentsClient::new(channel).max_decoding_message_size(MESSAGE_MAX).link(request).await)
         });
         match self.judge(&address, opened.await, self.deadline) {
             Ok(answer) => answer,
@@ -296,7 +307,7 @@ impl Mesh {
             let answer = tokio::time::timeout(patience, async {
                 let channel = self.channel(&line, &address).await?;
                 let timeout = (!manner.streams).then_some(patience);
-                Ok(send(channel, prepared(request.clone(), key.as_deref(), timeout)).await)
+                Ok(send(channel, self.says_trust(prepared(request.clone(), key.as_deref(), timeout))).await)
             });
             let miss = match self.judge(&address, answer.await, patience) {
                 Ok(answer) => return answer,
@@ -321,6 +332,9 @@ impl Mesh {
             Ok(Err(error)) => return Err(Miss::Broken(error)),
             Ok(Ok(Ok(response))) => {
                 self.routes().leader = Some(address.to_owned());
+                if response.metadata().contains_key(RENEW_HEADER) {
+                    self.ask_renewal();
+                }
                 return Ok(Ok(response.into_inner()));
             }
             Ok(Ok(Err(status))) => status,
@@ -384,6 +398,36 @@ impl Mesh {
 
     async fn channel(&self, line: &Line, address: &str) -> Result<Channel, ConnectError> {
         line.get_or_try_init(|| channel::connect(address, &self.shared.identity)).await.cloned()
+    }
+
+    /// Says with a request which roots this end trusts, so that the mesh knows when all have heard of a new one.
+    fn says_trust<T>(&self, mut request: Request<T>) -> Request<T> {
+        if let Ok(trusts) = self.shared.identity.trusts().parse() {
+            request.metadata_mut().insert(TRUSTS_HEADER, trusts);
+        }
+        request
+    }
+
+    /// Notes that the mesh wants this identity's certificate renewed before its time.
+    pub fn ask_renewal(&self) {
+        self.shared.renewal.send_if_modified(|asked| !std::mem::replace(asked, true));
+    }
+
+    /// Whether it does, and nobody has renewed since.
+    #[must_use]
+    pub fn is_renewal_asked(&self) -> bool {
+        *self.shared.renewal.borrow()
+    }
+
+    /// Returns when it does.
+    pub async fn renewal_asked(&self) {
+        let mut asked = self.shared.renewal.subscribe();
+        // The sender lives as long as this client.
+        let _ = asked.wait_for(|asked| *asked).await;
+    }
+
+    pub(crate) fn renewal_done(&self) {
+        self.shared.renewal.send_replace(false);
     }
 
     /// Forgets every connection, so that the next call shows the newest certificate.

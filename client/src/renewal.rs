@@ -30,5 +30,6 @@ pub async fn renew(mesh: &Mesh, dir: &Path) -> Result<(), RenewError> {
     let dir = dir.to_owned();
     spawn_blocking(move || bundle.store(&dir)).await??;
     mesh.reconnect();
+    mesh.renewal_done();
     Ok(())
 }

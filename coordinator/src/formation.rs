@@ -10,18 +10,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use mainstay_client::Mesh;
-use mainstay_client::identity::ClientIdentity;
 use mainstay_client::random::{self, Backoff};
 use mainstay_core::MemberId;
 use mainstay_core::state::member::Member;
+use mainstay_core::state::trust::RootId;
 use mainstay_proto::v1;
 use mainstay_proto::v1::mesh_client::MeshClient;
 
-use crate::ca::MemberRecord;
+use crate::ca::{Home, MemberRecord, Standing};
 use crate::peers::Peers;
 use crate::store::{Consensus, FormError, Peer};
 
@@ -33,6 +34,8 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 const JOIN: Duration = Duration::from_secs(12);
 /// How long to wait for word of a leader before one is looked for.
 const LEADER: Duration = Duration::from_secs(1);
+/// A member that has its place says so again this often, with the certificate that it has by then.
+const TELL_AGAIN: Duration = Duration::from_secs(600);
 /// Between two tries.
 const JOIN_EVERY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
@@ -40,7 +43,7 @@ const JOIN_EVERY: (Duration, Duration) = (Duration::from_millis(250), Duration::
 pub struct Formation {
     pub consensus: Consensus,
     pub peers: Peers,
-    pub identity: ClientIdentity,
+    pub home: Arc<Home>,
     pub member: Member,
     pub form: Vec<(MemberId, String)>,
     pub join: Vec<String>,
@@ -74,10 +77,16 @@ async fn status(peers: &Peers, address: &str) -> Option<v1::Status> {
 }
 
 impl Formation {
-    /// Returns when the member has its place.
+    /// Takes the member's place, and tells the mesh from then on when its certificates are others.
     pub async fn run(mut self) {
+        let mut changes = self.home.changes();
         self.form_if_told().await;
-        self.take_place().await;
+        loop {
+            changes.borrow_and_update();
+            self.take_place().await;
+            // The sender lives as long as this member's home.
+            let _ = tokio::time::timeout(random::jitter(TELL_AGAIN, 0.2), changes.changed()).await;
+        }
     }
 
     /// Whether this member is one of the first of a mesh that is to be formed.
@@ -115,7 +124,7 @@ impl Formation {
         let mut complaints = 0_u32;
         loop {
             self.await_leader().await;
-            let mesh = Mesh::new(self.endpoints(), self.identity.clone()).with_deadline(JOIN);
+            let mesh = Mesh::new(self.endpoints(), self.home.identity().clone()).with_deadline(JOIN);
             match self.join(&mesh).await {
                 Ok(true) => break,
                 Ok(false) => pauses.reset(),
@@ -129,7 +138,7 @@ impl Formation {
             }
             tokio::time::sleep(pauses.pause()).await;
         }
-        tracing::info!(member = %self.member.id, "this member has its place in the mesh");
+        tracing::debug!(member = %self.member.id, "this member has its place in the mesh");
         if !self.record.replaces.is_empty() {
             self.record.replaces.clear();
             if let Err(error) = self.record.store(&self.dir) {
@@ -147,7 +156,14 @@ impl Formation {
     }
 
     async fn join(&self, mesh: &Mesh) -> Result<bool, mainstay_client::CallError> {
+        let Standing { trusts, issuers, request } = self.home.standing();
+        let words = |roots: Vec<RootId>| roots.iter().map(ToString::to_string).collect();
+        let (issuer_root, issuer_csr_pem) = request.map(|request| (request.root.to_string(), request.csr_pem)).unwrap_or_default();
         let request = v1::JoinMemberRequest {
+            trusts: words(trusts),
+            issuers: words(issuers),
+            issuer_root,
+            issuer_csr_pem,
             id: self.member.id.to_string(),
             name: self.member.name.clone(),
             address: self.member.address.clone(),

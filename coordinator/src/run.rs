@@ -13,10 +13,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, ApiError, Front, Listeners, Seen};
 use crate::artifacts::{ArtifactMetrics, Artifacts, ShelfError};
 use crate::ca::{self, Home, HomeError, MemberRecord, RecordError, Renewal, Signing};
 use crate::enrolment::{self, EnrolmentError};
+use crate::api::{self, ApiError, Credentials, Front, Listeners, Seen};
 use crate::formation::{self, Formation};
 use crate::http::{self, Metrics};
 use crate::leader::{Founding, Leader, LeaderMetrics};
@@ -95,6 +95,7 @@ pub async fn run(settings: Settings, asked_to_end: impl Future<Output = ()>) -> 
     let connections = Connections::default();
     let founding = Founding { mesh: home.mesh(), admins: settings.admins.clone(), grants: settings.grants.clone(), plans: plans::bundled()? };
     let signing = Signing::new(home.clone(), peers.clone(), consensus.clone());
+    let credentials = Credentials::default();
     let front = Arc::new(Front {
         consensus: consensus.clone(),
         leader: leader.clone(),
@@ -106,11 +107,12 @@ pub async fn run(settings: Settings, asked_to_end: impl Future<Output = ()>) -> 
         member: member.clone(),
         seen: Seen::default(),
         snapshots: Arc::new(Semaphore::new(api::SNAPSHOTS)),
+        credentials: credentials.clone(),
     });
     let formation = Formation {
         consensus: consensus.clone(),
         peers: peers.clone(),
-        identity: home.identity().clone(),
+        home: home.clone(),
         member,
         form: settings.form,
         join: settings.join,
@@ -122,7 +124,10 @@ pub async fn run(settings: Settings, asked_to_end: impl Future<Output = ()>) -> 
     let (end, end_of_api) = (CancellationToken::new(), CancellationToken::new());
     let mut aside = JoinSet::new();
     aside.spawn(artifacts.keeper().run(clock, end.clone()));
-    aside.spawn(ca::keep_renewed(Renewal { home: home.clone(), peers, signing }, end.clone()));
+    aside.spawn(ca::keep_renewed(Renewal { home: home.clone(), peers: peers.clone(), signing }, end.clone()));
+    aside.spawn(ca::keep_following(home.clone(), peers.clone(), consensus.clone(), end.clone()));
+    aside.spawn(credentials.keep(leader.clone(), consensus.clone(), peers, end.clone()));
+    aside.spawn(api::found_roots(leader.clone(), home.clone(), consensus.clone(), end.clone()));
     aside.spawn(watchers::close_revoked(consensus.clone(), connections.clone(), end.clone()));
     #[cfg(debug_assertions)]
     aside.spawn(watchers::check_invariants(consensus.clone(), end.clone()));
@@ -226,5 +231,5 @@ fn describe(settings: &Settings, id: MemberId, listeners: &Listeners) -> Result<
     let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
     let enrol_address = settings.enrol_advertise.clone().unwrap_or_else(|| format!("{host}:{}", enrolment.port()));
     let name = if settings.name.is_empty() { id.to_string() } else { settings.name.clone() };
-    Ok(Member { id, name, address, enrol_address, version: VERSION.to_owned(), feature_level: FEATURE_LEVEL })
+    Ok(Member { id, name, address, enrol_address, version: VERSION.to_owned(), feature_level: FEATURE_LEVEL, ..Member::default() })
 }

@@ -31,6 +31,8 @@ pub enum Method {
     RevokeJoinToken,
     /// Give, change and take away an operator's role.
     ChangeOperator,
+    /// Add and retire roots, grant members their issuers.
+    ChangeRoots,
     Revoke,
     JoinMember,
     /// Having another member sign a certificate.
@@ -48,7 +50,7 @@ pub enum Method {
 }
 
 impl Method {
-    pub const ALL: [Method; 27] = [
+    pub const ALL: [Method; 28] = [
         Method::Look,
         Method::ReadAudit,
         Method::ReadSnapshot,
@@ -66,6 +68,7 @@ impl Method {
         Method::CreateJoinToken,
         Method::RevokeJoinToken,
         Method::ChangeOperator,
+        Method::ChangeRoots,
         Method::Revoke,
         Method::JoinMember,
         Method::Sign,
@@ -187,6 +190,7 @@ fn operator(role: OperatorRole, method: Method, subject: Subject<'_>) -> Result<
         | Method::CreateJoinToken
         | Method::RevokeJoinToken
         | Method::ChangeOperator
+        | Method::ChangeRoots
         | Method::Revoke
         | Method::RemoveMember
         | Method::TransferLeadership => OperatorRole::Admin,

@@ -80,6 +80,12 @@ pub const AUDIT: usize = 5_000;
 pub const OPERATORS: usize = 1_000;
 /// Why somebody did something, in words.
 pub const REASON_BYTES: usize = 512;
+/// Roots that are trusted at one time: the old and the new one, and room for a change of mind.
+pub const ROOTS: usize = 4;
+/// One root or issuer certificate, PEM.
+pub const ROOT_BYTES: usize = 8 << 10;
+/// A member's request for an issuer, PEM.
+pub const CSR_BYTES: usize = 8 << 10;
 /// Identities that are remembered: agents, operators, and room for programs.
 pub const IDENTITIES: usize = 30_000;
 /// Revoked identities.

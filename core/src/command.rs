@@ -19,6 +19,7 @@ use crate::state::enrolment::{JoinGrant, OperatorRole, TokenId};
 use crate::state::lease::{Holder, LeaseSpec};
 use crate::state::member::Member;
 use crate::state::resolution::Resolution;
+use crate::state::trust::{IssuerGrant, RootId, Shown};
 use crate::state::run::{Direction, Outcome, RunEnd, WorkState};
 use crate::time::{MeshTime, WallTime};
 
@@ -107,6 +108,28 @@ pub enum Command {
     },
     RemoveOperator {
         name: crate::id::PrincipalName,
+    },
+
+    /// Certificates under this root are taken from now on. What is said of it was read from the certificate.
+    AddRoot {
+        id: RootId,
+        pem: String,
+        ends: WallTime,
+    },
+    /// Certificates under this root are no longer taken. `cut_off`: also where identities depend on it.
+    RetireRoot {
+        id: RootId,
+        cut_off: bool,
+    },
+    /// What the holder of a root's key has signed for a member that asked for it.
+    GrantIssuer {
+        member: MemberId,
+        grant: IssuerGrant,
+    },
+    /// An identity has shown another certificate, or says that it trusts other roots.
+    RecordCertificate {
+        identity: Identity,
+        shown: Shown,
     },
 
     /// An agent's link came up. `epoch` is assigned by `apply` and answered.
@@ -357,7 +380,11 @@ impl Command {
             | Command::SettleStep { .. }
             | Command::RecordArtifact { .. }
             | Command::ForgetArtifact { .. }
-            | Command::NoteArtifactCopies { .. } => 2,
+            | Command::NoteArtifactCopies { .. }
+            | Command::AddRoot { .. }
+            | Command::RetireRoot { .. }
+            | Command::GrantIssuer { .. }
+            | Command::RecordCertificate { .. } => 2,
             _ => 1,
         }
     }
@@ -383,6 +410,7 @@ impl Command {
                 | Command::SkipStep { .. }
                 | Command::ResolveStep { .. }
                 | Command::SettleStep { .. }
+                | Command::RecordCertificate { .. }
                 | Command::RecordArtifact { .. }
                 | Command::NoteArtifactCopies { .. }
         )
@@ -404,6 +432,10 @@ impl fmt::Display for Command {
             Command::Revoke { identity, reason } => write!(f, "revoke {identity}: {reason}"),
             Command::PutOperator { name, role } => write!(f, "operator {name} is {role}"),
             Command::RemoveOperator { name } => write!(f, "remove operator {name}"),
+            Command::AddRoot { id, .. } => write!(f, "trust root {id}"),
+            Command::RetireRoot { id, cut_off } => write!(f, "retire root {id}{}", if *cut_off { ", cutting off who depends on it" } else { "" }),
+            Command::GrantIssuer { member, grant } => write!(f, "grant member {member} an issuer under root {}", grant.root),
+            Command::RecordCertificate { identity, shown } => write!(f, "{identity} has a certificate of root {}", shown.root),
             Command::ConnectAgent { agent, .. } => write!(f, "agent {agent} connected"),
             Command::LoseAgent { agent, epoch } => write!(f, "agent {agent} lost, epoch {epoch}"),
             Command::ForgetAgent { agent } => write!(f, "forget agent {agent}"),

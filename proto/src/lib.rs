@@ -18,3 +18,7 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descrip
 pub const LEADER_HEADER: &str = "mainstay-leader";
 /// Metadata key of a caller's idempotency key.
 pub const REQUEST_KEY_HEADER: &str = "mainstay-request-key";
+/// Metadata key under which a caller says which roots it trusts: their ids, commas between.
+pub const TRUSTS_HEADER: &str = "mainstay-trusts";
+/// Metadata key of an answer to a caller who is to renew its certificate before its time.
+pub const RENEW_HEADER: &str = "mainstay-renew";

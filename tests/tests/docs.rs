@@ -55,7 +55,7 @@ fn every_verb_in_the_documents_exists() {
                 .take(2)
                 .collect();
             let Some(first) = verbs.first() else { continue };
-            let nested = ["node", "member", "run", "finding", "lease", "plan", "token", "operator", "context"].contains(first);
+            let nested = ["node", "member", "run", "finding", "lease", "plan", "token", "operator", "mesh", "context"].contains(first);
             let words: Vec<&str> = if nested { verbs.clone() } else { vec![*first] };
             let output = mainstay(&[words.as_slice(), &["--help"]].concat());
             assert!(output.status.success(), "{}: `mainstay {command}`: {}", document.display(), String::from_utf8_lossy(&output.stderr));

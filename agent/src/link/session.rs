@@ -73,13 +73,17 @@ impl<C: Connector> Session<'_, C> {
         let opened = tokio::time::timeout(OPEN, self.connector.open(ReceiverStream::new(receiver))).await;
         let mut incoming = opened.map_err(|_| lost(format!("no link within {OPEN:?}")))?.map_err(|error| lost(error.to_string()))?;
         let every = self.welcomed(&mut incoming).await?;
+        let mut renewing = false;
+        let replaced = self.connector.replaced();
+        tokio::pin!(replaced);
         let mut heartbeats = tokio::time::interval(every);
         heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut without_room = 0;
         loop {
             tokio::select! {
                 biased;
-                message = incoming.next() => self.take(message).await?,
+                message = incoming.next() => renewing |= self.take(message).await?,
+                () = &mut replaced, if renewing => return Err(lost("the certificate was renewed for the mesh: a link with it follows")),
                 _ = heartbeats.tick() => match outgoing.try_send(say(ToMesh::Heartbeat(v1::Heartbeat {}))) {
                     Ok(()) => without_room = 0,
                     Err(mpsc::error::TrySendError::Closed(_)) => return Err(lost("the connection was closed")),
@@ -111,15 +115,20 @@ impl<C: Connector> Session<'_, C> {
                 self.up.send_replace(true);
                 Ok(asked.clamp(HEARTBEAT_BOUNDS.0, HEARTBEAT_BOUNDS.1))
             }
-            Some(FromMesh::Superseded(_) | FromMesh::Desired(_)) => Err(lost("the mesh did not begin with a welcome")),
+            Some(FromMesh::Superseded(_) | FromMesh::Desired(_) | FromMesh::RenewNow(_)) => Err(lost("the mesh did not begin with a welcome")),
         }
     }
 
-    async fn take(&self, next: Option<Result<v1::MeshMessage, tonic::Status>>) -> Result<(), Ended> {
+    /// Says whether the mesh wants the certificate renewed before its time.
+    async fn take(&self, next: Option<Result<v1::MeshMessage, tonic::Status>>) -> Result<bool, Ended> {
         match self.message(next)? {
-            Some(FromMesh::Desired(desired)) => self.desired(desired).await,
+            Some(FromMesh::Desired(desired)) => self.desired(desired).await.map(|()| false),
+            Some(FromMesh::RenewNow(_)) => {
+                self.connector.ask_renewal();
+                Ok(true)
+            }
             // A second welcome changes nothing that is in use, and what a later version says goes past this one.
-            Some(FromMesh::Welcome(_) | FromMesh::Superseded(_)) | None => Ok(()),
+            Some(FromMesh::Welcome(_) | FromMesh::Superseded(_)) | None => Ok(false),
         }
     }
 

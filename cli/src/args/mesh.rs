@@ -10,6 +10,9 @@ pub enum Mesh {
     Snapshot(Snapshot),
     /// Begin the mesh again from such a file, when its coordinators are lost
     Recover(Recover),
+    /// Roots of trust: another one takes the place of the present one while the mesh runs
+    #[command(subcommand)]
+    Root(super::root::Root),
 }
 
 const SNAPSHOT: &str = "Examples:

@@ -11,6 +11,7 @@ pub mod lease;
 pub mod mesh;
 pub mod node;
 pub mod plan;
+pub mod root;
 pub mod run;
 pub mod up;
 
@@ -77,6 +78,9 @@ pub enum Verb {
     /// Nodes and their agents
     #[command(subcommand)]
     Node(node::Node),
+    /// The mesh as a whole: its roots of trust
+    #[command(subcommand)]
+    Mesh(mesh::Mesh),
     /// Members of the coordinator group
     #[command(subcommand)]
     Member(node::Member),

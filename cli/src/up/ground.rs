@@ -8,8 +8,9 @@ use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mainstay_client::identity::{Bundle, ClientIdentity};
-use mainstay_client::{Mesh, files};
+use mainstay_client::clock::{Clock, SystemClock};
+use mainstay_client::identity::{Age, Bundle, ClientIdentity};
+use mainstay_client::{Mesh, files, renewal};
 use mainstay_core::{MemberId, Millis};
 use mainstay_proto::v1;
 use tokio::process::Command;
@@ -231,10 +232,27 @@ impl Ground {
             role: String::new(),
             dry_run: false,
         };
+        self.keep_in_force().await;
         let made = self.mesh.clone().with_deadline(TOKEN_PATIENCE).create_join_token(request).await;
         let token = made.map_err(|error| CliError::from(error).while_doing(&format!("a join token for {agent}")))?.token;
         let path = self.layout.join_token(agent);
         files::write_atomic(&path, token.as_bytes(), 0o600).map_err(|error| CliError::failed(format!("{}: {error}", path.display())))
+    }
+
+    /// `up` lives longer than its operator's certificate. What the CLI beside it has renewed counts, too.
+    async fn keep_in_force(&self) {
+        let (identity, dir) = (self.mesh.identity(), self.layout.operator());
+        let is_fresh = |bundle: &Bundle| bundle.age(SystemClock.wall()).is_ok_and(|age| age == Age::Fresh);
+        if is_fresh(&identity.bundle()) && !self.mesh.is_renewal_asked() {
+            return;
+        }
+        let replaced = Bundle::load(&dir).ok().filter(|bundle| is_fresh(bundle) && *bundle != identity.bundle()).map(|bundle| identity.replace(bundle));
+        if let Some(Ok(())) = replaced {
+            self.mesh.reconnect();
+        } else if let Err(error) = renewal::renew(&self.mesh, &dir).await {
+            // The call that it is for says what does not work.
+            tracing::warn!(%error, "the certificate of this program was not renewed");
+        }
     }
 
     /// A token that has been used is worth nothing, and is better not lying about.

@@ -16,6 +16,7 @@ pub mod mesh;
 pub mod node;
 pub mod operator;
 pub mod plan;
+pub mod root;
 pub mod run;
 pub mod status;
 pub mod steps;

@@ -5,7 +5,7 @@ use mainstay_core::id::MeshName;
 use mainstay_core::time::{Millis, WallTime};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, SanType, SerialNumber,
+    KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 use time::OffsetDateTime;
 
@@ -65,17 +65,35 @@ impl Root {
 
     /// A new issuer, which ends with its root at the latest; `name` tells its subject apart from other issuers'.
     pub fn issuer(&self, name: &str, now: WallTime) -> Result<Issuer, IdentityError> {
+        let key = KeyPair::generate()?;
+        let (cert_pem, not_after) = self.issuer_certificate(&key, name, now)?;
+        Ok(Issuer { cert_pem, key, not_after })
+    }
+
+    /// The certificate of an issuer whose key stays where it was made: what its request asks for by name is
+    /// left out.
+    pub fn certify(&self, csr_pem: &str, name: &str, now: WallTime) -> Result<String, IdentityError> {
+        let request =
+            CertificateSigningRequestParams::from_pem(csr_pem).map_err(|error| IdentityError::malformed("the issuer's request", error))?;
+        Ok(self.issuer_certificate(&request.public_key, name, now)?.0)
+    }
+
+    /// Whether this is the key of that certificate.
+    #[must_use]
+    pub fn is_key_of(key_pem: &str, cert_pem: &str) -> bool {
+        KeyPair::from_pem(key_pem).is_ok_and(|key| super::peer::public_key(cert_pem).is_ok_and(|public| public == key.public_key_raw()))
+    }
+
+    fn issuer_certificate(&self, key: &impl PublicKeyData, name: &str, now: WallTime) -> Result<(String, WallTime), IdentityError> {
         // Nobody who verifies a chain looks at the end of the root it trusts: it is kept here.
         let not_after = WallTime(now.0.saturating_add(ISSUER_LIFE.0 as i64)).min(self.not_after);
         if not_after <= now {
             return Err(IdentityError::malformed("the mesh's root", "it has expired: make a new one and rotate to it"));
         }
         let life = Millis(not_after.0.abs_diff(now.0));
-        let key = KeyPair::generate()?;
         let params = authority_params(&format!("Mainstay issuer {name} {}", random::token(4)), now, life, BasicConstraints::Constrained(0));
         let signer = rcgen::Issuer::from_ca_cert_pem(&self.cert_pem, &self.key)?;
-        let cert_pem = params.signed_by(&key, &signer)?.pem();
-        Ok(Issuer { cert_pem, key, not_after })
+        Ok((params.signed_by(key, &signer)?.pem(), not_after))
     }
 }
 
@@ -96,6 +114,18 @@ impl Issuer {
     #[must_use]
     pub fn not_after(&self) -> WallTime {
         self.not_after
+    }
+
+    /// Whether this is its private key.
+    #[must_use]
+    pub fn has_key(&self, key_pem: &str) -> bool {
+        KeyPair::from_pem(key_pem).is_ok_and(|key| key.public_key_raw() == self.key.public_key_raw())
+    }
+
+    /// Whether less than a third of its life is left: time to have the next one signed.
+    #[must_use]
+    pub fn is_near_its_end(&self, now: WallTime) -> bool {
+        now.0.saturating_add_unsigned(ISSUER_LIFE.0 / 3) > self.not_after.0
     }
 
     /// The issuer's private key. Whoever has it can be anybody until the issuer ends.

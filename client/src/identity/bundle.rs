@@ -145,6 +145,17 @@ impl NewKey {
         Ok(NewKey { key: KeyPair::generate()? })
     }
 
+    /// A key that was made earlier.
+    pub fn from_pem(key_pem: &str) -> Result<NewKey, IdentityError> {
+        Ok(NewKey { key: KeyPair::from_pem(key_pem)? })
+    }
+
+    /// The private key, to be kept until there is a certificate for it.
+    #[must_use]
+    pub fn key_pem(&self) -> String {
+        self.key.serialize_pem()
+    }
+
     /// A request that proves possession of the key and asks for no name.
     pub fn csr_pem(&self) -> Result<String, IdentityError> {
         Ok(CertificateParams::default().serialize_request(&self.key)?.pem()?)

@@ -12,6 +12,7 @@ mod client_identity;
 mod elsewhere;
 mod join;
 mod peer;
+mod roots;
 
 pub use authority::{ISSUER_LIFE, Issuer, LEAF_LIFE, Root};
 pub use bundle::{Age, Bundle, NewKey};
@@ -19,6 +20,7 @@ pub use client_identity::ClientIdentity;
 pub use elsewhere::{IdentityFiles, keep_reloaded};
 pub use join::{Invitation, JoinToken};
 pub use peer::{PeerIdentity, root_sha256, root_sha256s};
+pub use roots::{RootCertificate, Roots, ids_of};
 
 use std::path::PathBuf;
 

@@ -2,6 +2,7 @@
 
 use mainstay_core::Identity;
 use mainstay_core::id::MeshName;
+use mainstay_core::state::trust::RootId;
 use mainstay_core::time::{Millis, WallTime};
 use rustls_pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
@@ -23,6 +24,8 @@ pub struct PeerIdentity {
     pub not_after: WallTime,
     /// Past its end when the connection was made; such a peer may only renew.
     pub expired: bool,
+    /// The root that its chain leads to, where that has been looked up.
+    pub root: Option<RootId>,
 }
 
 impl PeerIdentity {
@@ -43,7 +46,7 @@ impl PeerIdentity {
         };
         let (mesh, identity) = Identity::from_uri(uri)?;
         let not_after = WallTime(certificate.validity().not_after.timestamp().saturating_mul(1_000));
-        Ok(PeerIdentity { mesh, identity, not_after, expired: now > not_after })
+        Ok(PeerIdentity { mesh, identity, not_after, expired: now > not_after, root: None })
     }
 }
 

@@ -11,9 +11,10 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
+use super::by_trust::ByTrust;
 use super::verify::{CoordinatorVerifier, MeshClientVerifier, PinnedVerifier};
 use crate::clock::{Clock, SystemClock};
-use crate::identity::{Bundle, IdentityError};
+use crate::identity::{Bundle, IdentityError, Roots};
 
 /// For the caller's side within a mesh: shows its certificate, expects a coordinator's.
 pub fn client_config(bundle: &Bundle, mesh: &MeshName, clock: &Arc<dyn Clock>) -> Result<ClientConfig, IdentityError> {
@@ -42,11 +43,13 @@ pub fn pinned_config(root_sha256: &str) -> Result<ClientConfig, IdentityError> {
     Ok(config)
 }
 
-/// For a coordinator's main listener: a certificate of this mesh is demanded.
-pub fn server_config(bundle: &Bundle, mesh: &MeshName, clock: &Arc<dyn Clock>) -> Result<ServerConfig, IdentityError> {
-    let verifier = Arc::new(MeshClientVerifier::new(roots(bundle)?, mesh.clone())?);
+/// For a coordinator's main listener: a certificate of this mesh is demanded. `leaves` are the listener's own.
+pub fn server_config(leaves: &[&Bundle], roots: &Roots, mesh: &MeshName, clock: &Arc<dyn Clock>) -> Result<ServerConfig, IdentityError> {
+    let trusted = store(leaves)?;
+    let verifier = Arc::new(MeshClientVerifier::new(trusted, mesh.clone())?);
     let builder = ServerConfig::builder_with_details(provider(), Arc::new(MeshTimeProvider(clock.clone())));
-    let mut config = builder.with_protocol_versions(&[&TLS13])?.with_client_cert_verifier(verifier).with_single_cert(chain(bundle)?, key(bundle)?)?;
+    let resolver = Arc::new(ByTrust::new(leaves, roots, false)?);
+    let mut config = builder.with_protocol_versions(&[&TLS13])?.with_client_cert_verifier(verifier).with_cert_resolver(resolver);
     config.send_tls13_tickets = 0;
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)
@@ -54,20 +57,22 @@ pub fn server_config(bundle: &Bundle, mesh: &MeshName, clock: &Arc<dyn Clock>) -
 
 /// For the enrolment listener: no certificate is asked for, and the root is shown, so that a newcomer who
 /// knows its digest can check it.
-pub fn enrolment_config(bundle: &Bundle) -> Result<ServerConfig, IdentityError> {
-    let mut shown = chain(bundle)?;
-    shown.extend(super::verify::certificates(&bundle.roots_pem)?);
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&TLS13])?
-        .with_no_client_auth()
-        .with_single_cert(shown, key(bundle)?)?;
+pub fn enrolment_config(leaves: &[&Bundle], roots: &Roots) -> Result<ServerConfig, IdentityError> {
+    let resolver = Arc::new(ByTrust::new(leaves, roots, true)?);
+    let mut config =
+        ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13])?.with_no_client_auth().with_cert_resolver(resolver);
     config.send_tls13_tickets = 0;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+pub(super) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// The roots of the first leaf: all leaves have one holder.
+fn store(leaves: &[&Bundle]) -> Result<RootCertStore, IdentityError> {
+    leaves.first().map_or_else(|| Ok(RootCertStore::empty()), |bundle| roots(bundle))
 }
 
 fn roots(bundle: &Bundle) -> Result<RootCertStore, IdentityError> {
@@ -78,11 +83,11 @@ fn roots(bundle: &Bundle) -> Result<RootCertStore, IdentityError> {
     Ok(store)
 }
 
-fn chain(bundle: &Bundle) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+pub(super) fn chain(bundle: &Bundle) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
     super::verify::certificates(&bundle.chain_pem)
 }
 
-fn key(bundle: &Bundle) -> Result<PrivateKeyDer<'static>, IdentityError> {
+pub(super) fn key(bundle: &Bundle) -> Result<PrivateKeyDer<'static>, IdentityError> {
     PrivateKeyDer::from_pem_slice(bundle.key_pem.as_bytes())
         .map_err(|error| IdentityError::Malformed { what: "the private key", problem: error.to_string() })
 }

@@ -138,8 +138,10 @@ async fn handshake(
     let Some(connections) = connections else {
         return Ok(TlsConnection { stream, info: PeerInfo { peer: None, remote }, ended: None, _entry: None });
     };
-    let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).ok_or_else(|| io::Error::other("the caller showed no certificate"))?;
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let leaf = chain.first().ok_or_else(|| io::Error::other("the caller showed no certificate"))?;
     let peer = PeerIdentity::of(leaf, identity.clock().wall()).map_err(io::Error::other)?;
+    let peer = PeerIdentity { root: identity.root_of(chain), ..peer };
     let Some(entry) = connections.enter(&peer.identity, limits.connections_per_identity) else {
         let mut stream = stream;
         see_off(&mut stream).await;

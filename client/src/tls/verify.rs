@@ -13,7 +13,7 @@ use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use crate::identity::{IdentityError, PeerIdentity};
+use crate::identity::{Bundle, IdentityError, PeerIdentity};
 use crate::identity::{certificates_of, renewable_for, sha256_of};
 
 /// All certificates of a PEM text.
@@ -36,6 +36,19 @@ pub struct Refused(pub String);
 
 fn refused(words: impl Into<String>) -> Error {
     Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Refused(words.into())))))
+}
+
+/// Whether a coordinator's chain holds under its own roots: what others will ask of it.
+pub fn holds(bundle: &Bundle, now: WallTime) -> Result<(), IdentityError> {
+    let mut roots = RootCertStore::empty();
+    for root in certificates(&bundle.roots_pem)? {
+        roots.add(root)?;
+    }
+    let chain = certificates(&bundle.chain_pem)?;
+    let seconds = u64::try_from(now.0.div_euclid(1_000)).unwrap_or(0);
+    let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+    let leaf = ParsedCertificate::try_from(&chain[0])?;
+    Ok(verify_server_cert_signed_by_trust_anchor(&leaf, &roots, &chain[1..], at, algorithms().all)?)
 }
 
 fn judged(leaf: &CertificateDer<'_>, now: UnixTime, mesh: &MeshName) -> Result<PeerIdentity, Error> {
@@ -76,13 +89,15 @@ macro_rules! handshake_signatures {
 /// members are found by address.
 #[derive(Debug)]
 pub struct CoordinatorVerifier {
+    /// Told to the other end, which may have certificates of several roots.
+    subjects: Vec<DistinguishedName>,
     roots: RootCertStore,
     mesh: MeshName,
 }
 
 impl CoordinatorVerifier {
     pub fn new(roots: RootCertStore, mesh: MeshName) -> CoordinatorVerifier {
-        CoordinatorVerifier { roots, mesh }
+        CoordinatorVerifier { subjects: roots.subjects(), roots, mesh }
     }
 }
 
@@ -100,6 +115,10 @@ impl ServerCertVerifier for CoordinatorVerifier {
             Identity::Coordinator(_) => Ok(ServerCertVerified::assertion()),
             other => Err(refused(format!("the other end is not a coordinator, it is {other}: check the address"))),
         }
+    }
+
+    fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
+        Some(&self.subjects)
     }
 
     handshake_signatures!();

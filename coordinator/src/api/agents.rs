@@ -6,14 +6,14 @@ use std::time::Duration;
 use mainstay_core::authz::{Method, Subject};
 use mainstay_core::{Actor, AgentId, AttemptId, Command, Identity, LedgerId, Reply};
 use mainstay_proto::convert::{InvalidMessage, hello_from_wire, outcome_from_wire, parsed};
-use mainstay_proto::v1;
+use mainstay_proto::{TRUSTS_HEADER, v1};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::front::Front;
 use super::link::LinkTask;
-use super::status;
+use super::{credentials, status};
 use crate::leader::Office;
 
 /// How long an agent may take to say hello.
@@ -30,7 +30,8 @@ impl v1::agents_server::Agents for AgentsApi {
     async fn link(&self, request: Request<Streaming<v1::AgentMessage>>) -> Result<Response<Self::LinkStream>, Status> {
         let agent = own(&request)?;
         let (office, identity) = self.0.lead(&request, Method::LinkAgent, Subject::Agent(&agent))?;
-        let not_after = Front::peer(&request)?.not_after;
+        let peer = Front::peer(&request)?;
+        let (not_after, shown) = (peer.not_after, credentials::shown(peer, trusts(&request)));
         let mut incoming = request.into_inner();
         let first = tokio::time::timeout(HELLO, incoming.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded(format!("no hello within {HELLO:?}")))??;
@@ -42,7 +43,7 @@ impl v1::agents_server::Agents for AgentsApi {
         let epoch = self.connect(&office, identity, &agent, hello).await?;
         let link = office.links().open(&agent, epoch, &incarnation).map_err(|_| Status::aborted(format!("a newer link of agent {agent} is open")))?;
         let (outgoing, stream) = mpsc::channel(OUTGOING);
-        tokio::spawn(LinkTask { office, clock: self.0.clock.clone(), link, not_after, outgoing }.run(incoming));
+        tokio::spawn(LinkTask { office, clock: self.0.clock.clone(), link, not_after, shown, outgoing }.run(incoming));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
@@ -87,6 +88,11 @@ impl AgentsApi {
             other => Err(status::unexpected(&other)),
         }
     }
+}
+
+/// The roots that the caller says it trusts.
+fn trusts<T>(request: &Request<T>) -> Option<&str> {
+    request.metadata().get(TRUSTS_HEADER).and_then(|value| value.to_str().ok())
 }
 
 /// The agent that the caller is. Whoever is none is told so by the table, under a name that is nobody's own.

@@ -12,6 +12,7 @@ use mainstay_proto::{REQUEST_KEY_HEADER, v1};
 use tokio::sync::Semaphore;
 use tonic::{Request, Status};
 
+use super::credentials::Credentials;
 use super::identities::not_issued;
 use super::seen::Seen;
 use super::status;
@@ -41,6 +42,8 @@ pub struct Front {
     pub seen: Seen,
     /// Snapshots that are being read: each costs as much memory as the state.
     pub snapshots: Arc<Semaphore>,
+    /// Which certificates callers show.
+    pub credentials: Credentials,
 }
 
 impl Front {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use mainstay_client::clock::Clock;
 use mainstay_core::decide::LINK_SILENCE;
 use mainstay_core::reconcile::Desired;
+use mainstay_core::state::trust::Shown;
 use mainstay_core::{AttemptId, WallTime};
 use mainstay_proto::convert::desired_to_wire;
 use mainstay_proto::v1;
@@ -37,6 +38,8 @@ pub struct LinkTask {
     pub link: Link,
     /// End of the certificate that the link was opened with.
     pub not_after: WallTime,
+    /// The certificate that it was opened with, and what its holder trusts; nothing where that is not known.
+    pub shown: Option<Shown>,
     pub outgoing: mpsc::Sender<Result<v1::MeshMessage, Status>>,
 }
 
@@ -92,8 +95,15 @@ impl LinkTask {
         let certificate_ends = tokio::time::sleep(self.certificate_left());
         tokio::pin!(certificate_ends);
         let mut told: Option<Desired> = None;
+        let mut told_to_renew = false;
         loop {
-            let wanted = self.office.state().desired(self.link.agent());
+            let state = self.office.state();
+            let renews = self.shown.as_ref().is_some_and(|shown| state.wants_renewal(shown));
+            if renews && !told_to_renew && !self.say(MeshSays::RenewNow(v1::RenewNow {})).await {
+                return;
+            }
+            told_to_renew = renews;
+            let wanted = state.desired(self.link.agent());
             // The generation alone is no change.
             if told.as_ref().is_none_or(|told| (told.incarnation, &told.attempts) != (wanted.incarnation, &wanted.attempts)) {
                 if !self.say(MeshSays::Desired(desired_to_wire(&wanted))).await {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use mainstay_core::authz::{Method, Subject};
 use mainstay_core::state::member::Member;
-use mainstay_core::{Command, Identity, MemberId};
+use mainstay_core::state::trust::{IssuerRequest, RootId};
+use mainstay_core::{Command, Identity, MemberId, bounds};
 use mainstay_proto::convert::parsed;
 use mainstay_proto::v1;
 use tonic::{Request, Response, Status};
@@ -46,7 +47,7 @@ impl v1::members_server::Members for MembersApi {
         for id in wanted.replaces.iter().take(REPLACES_MAX) {
             replaces.push(parsed("replaces", id).map_err(status::invalid)?);
         }
-        let member = described(wanted)?;
+        let member = described(wanted, office.state().feature_level)?;
         if by != Identity::Coordinator(member.id) {
             return Err(Status::permission_denied(format!("{by} joins as itself only, not as member {}", member.id)));
         }
@@ -90,14 +91,35 @@ impl v1::members_server::Members for MembersApi {
     }
 }
 
-fn described(wanted: v1::JoinMemberRequest) -> Result<Member, Status> {
-    let v1::JoinMemberRequest { id, name, address, enrol_address, replaces: _, version, feature_level, incarnation: _ } = wanted;
-    let id = parsed("id", &id).map_err(status::invalid)?;
-    let long = [&name, &address, &enrol_address, &version].into_iter().any(|text| text.len() > TEXT_MAX);
-    if long || address.is_empty() {
+fn described(wanted: v1::JoinMemberRequest, feature_level: u32) -> Result<Member, Status> {
+    let id = parsed("id", &wanted.id).map_err(status::invalid)?;
+    let long = [&wanted.name, &wanted.address, &wanted.enrol_address, &wanted.version].into_iter().any(|text| text.len() > TEXT_MAX);
+    if long || wanted.address.is_empty() {
         return Err(Status::invalid_argument(format!("a member needs an address, and each text has at most {TEXT_MAX} bytes")));
     }
-    Ok(Member { id, name, address, enrol_address, version, feature_level })
+    let roots = |field, ids: &[String]| -> Result<Vec<RootId>, Status> {
+        ids.iter().take(bounds::ROOTS).map(|id| parsed(field, id).map_err(status::invalid)).collect()
+    };
+    let member = Member {
+        trusts: roots("trusts", &wanted.trusts)?,
+        issuers: roots("issuers", &wanted.issuers)?,
+        issuer_request: issuer_request(wanted.issuer_root, wanted.issuer_csr_pem)?,
+        id,
+        name: wanted.name,
+        address: wanted.address,
+        enrol_address: wanted.enrol_address,
+        version: wanted.version,
+        feature_level: wanted.feature_level,
+    };
+    // Members of before would forget what they do not know.
+    Ok(if feature_level < 2 { Member { trusts: Vec::new(), issuers: Vec::new(), issuer_request: None, ..member } } else { member })
+}
+
+fn issuer_request(root: String, csr_pem: String) -> Result<Option<IssuerRequest>, Status> {
+    if root.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(IssuerRequest { root: parsed("issuer_root", &root).map_err(status::invalid)?, csr_pem }))
 }
 
 /// A disk of this mesh as it was before it was recovered, or of one that was recovered elsewhere, is another

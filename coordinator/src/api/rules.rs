@@ -64,6 +64,11 @@ pub const RULES: &[(&str, Method)] = &[
     ("mainstay.v1.Identities/SetOperator", Method::ChangeOperator),
     ("mainstay.v1.Identities/RemoveOperator", Method::ChangeOperator),
     ("mainstay.v1.Identities/Revoke", Method::Revoke),
+    ("mainstay.v1.Roots/List", Method::Look),
+    ("mainstay.v1.Roots/Add", Method::ChangeRoots),
+    ("mainstay.v1.Roots/GrantIssuers", Method::ChangeRoots),
+    ("mainstay.v1.Roots/Retire", Method::ChangeRoots),
+    ("mainstay.v1.Roots/Note", Method::Raft),
 ];
 
 /// Services that tell nothing that is secret, to whoever is of the mesh.

@@ -15,6 +15,7 @@ use mainstay_proto::v1::members_server::MembersServer;
 use mainstay_proto::v1::mesh_server::MeshServer;
 use mainstay_proto::v1::plans_server::PlansServer;
 use mainstay_proto::v1::raft_server::RaftServer;
+use mainstay_proto::v1::roots_server::RootsServer;
 use mainstay_proto::v1::runs_server::RunsServer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +35,7 @@ use super::members::MembersApi;
 use super::mesh::MeshApi;
 use super::plans::PlansApi;
 use super::raft::RaftApi;
+use super::roots::RootsApi;
 use super::runs::RunsApi;
 use crate::peers;
 
@@ -125,6 +127,7 @@ async fn main_listener(
         .add_service(
             IdentitiesServer::new(IdentitiesApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX),
         )
+        .add_service(RootsServer::new(RootsApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
         .add_service(health_service)
         .add_service(reflection);
     let incoming = tls::incoming(listener, identity.clone(), connections, Limits::default());

@@ -2,14 +2,18 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mainstay_client::clock::Clock;
-use mainstay_client::files;
-use mainstay_client::identity::{Bundle, ClientIdentity, IdentityError, IdentityFiles, Issuer, LEAF_LIFE, NewKey};
+use mainstay_client::identity::{Bundle, ClientIdentity, IdentityError, IdentityFiles, Issuer, LEAF_LIFE, NewKey, Roots};
+use mainstay_client::{files, tls};
 use mainstay_core::id::MeshName;
-use mainstay_core::{Identity, MemberId, WallTime};
+use mainstay_core::state::trust::{IssuerRequest, RootId};
+use mainstay_core::{Identity, MemberId, State, WallTime};
 use mainstay_proto::v1;
+use tokio::sync::watch;
+
+use super::issuers::Issuers;
 
 use super::Signing;
 
@@ -22,9 +26,38 @@ pub struct Home {
     identity: ClientIdentity,
     /// Where its certificate comes from, when that is not the mesh's own authority.
     files: Option<IdentityFiles>,
-    issuer: Option<Issuer>,
-    roots_pem: String,
+    authority: Mutex<Authority>,
+    /// Counts changes of what others are told of it.
+    changed: watch::Sender<u64>,
     clock: Arc<dyn Clock>,
+}
+
+struct Authority {
+    issuers: Issuers,
+    /// Trusted by this member, and by whoever it gives a certificate; the oldest first.
+    roots: Roots,
+    /// Under which new leaves are to be.
+    issuing: Option<RootId>,
+    /// Roots of the own leaves that callers are shown, the first one's first.
+    shown: Vec<RootId>,
+}
+
+impl Authority {
+    /// Of which roots the own leaves are to be: first the one under which leaves are issued, then newer before
+    /// older ones.
+    fn to_show(&self) -> Vec<RootId> {
+        let Some((first, _)) = self.issuers.best(self.issuing) else { return Vec::new() };
+        let others = self.roots.iter().rev().map(|root| root.id).filter(|id| *id != first && self.issuers.under(*id).is_some());
+        std::iter::once(first).chain(others).collect()
+    }
+}
+
+/// What others are told of a member's certificates.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Standing {
+    pub trusts: Vec<RootId>,
+    pub issuers: Vec<RootId>,
+    pub request: Option<IssuerRequest>,
 }
 
 /// Why a coordinator has no usable identity.
@@ -76,12 +109,12 @@ impl Home {
             None => Bundle::load(dir)?,
         };
         let identity = ClientIdentity::with_clock(bundle.clone(), clock.clone())?;
-        let issuer = match (text(&dir.join("issuer.pem"))?, text(&dir.join("issuer.key"))?) {
-            (Some(cert), Some(key)) if files.is_none() => Some(Issuer::from_pem(&cert, &key)?),
-            _ => None,
-        };
-        let roots_pem = text(&dir.join("roots.pem"))?.filter(|_| files.is_none()).unwrap_or(bundle.roots_pem);
-        let home = Home { dir: dir.to_owned(), identity, files, issuer, roots_pem, clock };
+        let roots_pem = text(&dir.join("roots.pem"))?.filter(|_| files.is_none()).unwrap_or_else(|| bundle.roots_pem.clone());
+        let roots = Roots::of(&roots_pem)?;
+        let issuers = if files.is_some() { Issuers::none(dir) } else { Issuers::open(dir, &roots)? };
+        let shown = roots.of_chain_pem(&bundle.chain_pem).map(|root| root.id).into_iter().collect();
+        let authority = Mutex::new(Authority { issuers, roots, issuing: None, shown });
+        let home = Home { dir: dir.to_owned(), identity, files, authority, changed: watch::Sender::new(0), clock };
         match home.identity.identity() {
             Identity::Coordinator(_) => Ok(home),
             identity => Err(HomeError::NotACoordinator { dir: home.dir, identity }),
@@ -115,13 +148,37 @@ impl Home {
 
     /// Roots that whoever gets a certificate is to trust.
     #[must_use]
-    pub fn roots_pem(&self) -> String {
-        self.roots_pem.clone()
+    pub fn roots(&self) -> Roots {
+        self.authority().roots.clone()
     }
 
     #[must_use]
     pub fn has_issuer(&self) -> bool {
-        self.issuer.is_some()
+        !self.authority().issuers.is_empty()
+    }
+
+    /// What others are to know of its certificates.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let authority = self.authority();
+        // What is in use counts, not what is meant to be.
+        Standing { trusts: self.identity.roots().ids(), issuers: authority.issuers.roots(), request: authority.issuers.request().cloned() }
+    }
+
+    /// Changes with that.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Has it told again.
+    pub fn tell_again(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    fn authority(&self) -> MutexGuard<'_, Authority> {
+        // Each part is replaced whole, so a panic elsewhere does not spoil it.
+        self.authority.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When what it signs with ends.
@@ -142,14 +199,12 @@ impl Home {
         &self.dir
     }
 
-    /// Signs a request for an identity of this mesh.
+    /// Signs a request for an identity of this mesh, under the root under which leaves are to be now.
     pub fn issue(&self, csr_pem: &str, identity: &Identity) -> Result<v1::Certificate, IssueError> {
-        let issuer = self.issuer.as_ref().ok_or_else(|| match self.files {
-            Some(_) => IssueError::Elsewhere(self.mesh()),
-            None => IssueError::NoIssuer(self.member()),
-        })?;
+        let authority = self.authority();
+        let (_, issuer) = authority.issuers.best(authority.issuing).ok_or_else(|| self.cannot_sign())?;
         let chain_pem = issuer.issue(csr_pem, &self.mesh(), identity, self.clock.wall(), LEAF_LIFE)?;
-        let bundle = Bundle { key_pem: String::new(), chain_pem, roots_pem: self.roots_pem.clone() };
+        let bundle = Bundle { key_pem: String::new(), chain_pem, roots_pem: authority.roots.pem() };
         let (_, not_after) = bundle.validity()?;
         Ok(v1::Certificate { chain_pem: bundle.chain_pem, roots_pem: bundle.roots_pem, not_after_unix_ms: not_after.0, members: Vec::new() })
     }
@@ -159,13 +214,83 @@ impl Home {
         self.identity.bundle().renew_at(spread)
     }
 
-    /// Takes a new key and leaf for `member`, from the own issuer, and has it on disk before it is used.
+    /// Takes a new key and leaf for `member` from the own issuer, and one more under each other root that it
+    /// can sign under, for callers who trust only that. The first is on disk before it is used.
     pub fn renew_as(&self, member: MemberId) -> Result<(), IssueError> {
-        let key = NewKey::generate()?;
-        let certificate = self.issue(&key.csr_pem()?, &Identity::Coordinator(member))?;
-        let bundle = key.into_bundle(certificate.chain_pem, certificate.roots_pem);
+        let mut authority = self.authority();
+        let to_show = authority.to_show();
+        let issuers = to_show.iter().filter_map(|root| authority.issuers.under(*root));
+        let leaves = issuers.map(|issuer| self.own_leaf(issuer, member, &authority.roots.pem())).collect::<Result<Vec<_>, _>>()?;
+        let Some((first, beside)) = leaves.split_first() else { return Err(self.cannot_sign()) };
+        first.store(&self.dir)?;
+        self.identity.replace_all(first.clone(), beside)?;
+        authority.shown = to_show;
+        Ok(())
+    }
+
+    fn cannot_sign(&self) -> IssueError {
+        match self.files {
+            Some(_) => IssueError::Elsewhere(self.mesh()),
+            None => IssueError::NoIssuer(self.member()),
+        }
+    }
+
+    fn own_leaf(&self, issuer: &Issuer, member: MemberId, roots_pem: &str) -> Result<Bundle, IdentityError> {
+        let (key, now) = (NewKey::generate()?, self.clock.wall());
+        let chain = issuer.issue(&key.csr_pem()?, &self.mesh(), &Identity::Coordinator(member), now, LEAF_LIFE)?;
+        Ok(key.into_bundle(chain, roots_pem.to_owned()))
+    }
+
+    /// Goes along with what the mesh has agreed on about roots. Says whether the own certificates are others
+    /// now, so that connections are to be made anew.
+    pub fn follow(&self, state: &State) -> Result<bool, IssueError> {
+        let Some(newest) = state.newest_root().filter(|_| self.files.is_none()) else { return Ok(false) };
+        let mut authority = self.authority();
+        let trusts_others = self.trust(&mut authority, state)?;
+        let roots = authority.roots.clone();
+        let mut told = trusts_others | authority.issuers.keep_only(&roots)?;
+        if let Some(grant) = state.issuers.get(&self.member()) {
+            let proves = |issuer: &Issuer| tls::holds(&self.own_leaf(issuer, self.member(), &roots.pem())?, self.clock.wall());
+            told |= authority.issuers.take(grant, &roots, proves)?;
+        }
+        told |= authority.issuers.want(newest, self.clock.wall())?;
+        authority.issuing = state.issuing_root();
+        let shows_others = trusts_others || authority.to_show() != authority.shown;
+        let signs = !authority.issuers.is_empty();
+        drop(authority);
+        if shows_others && signs {
+            self.renew_as(self.member())?;
+        }
+        if told {
+            self.tell_again();
+        }
+        Ok(shows_others)
+    }
+
+    /// Trusts what the mesh trusts. The root of the own certificate stays for as long as there is no other one.
+    fn trust(&self, authority: &mut Authority, state: &State) -> Result<bool, IdentityError> {
+        let mut wanted: Vec<_> = state.roots.iter().collect();
+        wanted.sort_by_key(|(_, root)| root.number);
+        let mut pem: String = wanted.iter().map(|(_, root)| with_newline(&root.pem)).collect();
+        let own = authority.roots.of_chain_pem(&self.identity.bundle().chain_pem).filter(|own| !state.roots.contains_key(&own.id)).cloned();
+        if let Some(own) = own
+            && !authority.issuers.roots().iter().any(|root| state.roots.contains_key(root))
+        {
+            tracing::error!(root = %own.id, "the root of this member's certificate is none that the mesh trusts: it needs another certificate");
+            pem.push_str(&with_newline(&own.pem));
+        }
+        let roots = Roots::of(&pem)?;
+        if roots == authority.roots && self.identity.roots().ids() == roots.ids() {
+            return Ok(false);
+        }
+        let path = self.dir.join("roots.pem");
+        files::write_atomic(&path, roots.pem().as_bytes(), 0o644).map_err(|source| IdentityError::Write { path, source })?;
+        let bundle = Bundle { roots_pem: roots.pem(), ..self.identity.bundle() };
         bundle.store(&self.dir)?;
-        Ok(self.identity.replace(bundle)?)
+        self.identity.replace(bundle)?;
+        tracing::info!(roots = roots.words(), "the roots that this member trusts have changed");
+        authority.roots = roots;
+        Ok(true)
     }
 
     /// Takes a new key and leaf for the member that lives here, which another member has signed.
@@ -182,7 +307,8 @@ impl Home {
     pub fn become_member(&self, member: MemberId) -> Result<(), HomeError> {
         let (_, not_after) = self.identity.bundle().validity()?;
         let expired = self.clock.wall() >= not_after;
-        if self.member() == member && (!expired || self.issuer.is_none()) {
+        let single = self.authority().issuers.roots().len() <= 1;
+        if self.member() == member && (!expired || !self.has_issuer()) && single {
             return Ok(());
         }
         match self.renew_as(member) {
@@ -195,6 +321,10 @@ impl Home {
             Err(IssueError::Identity(error)) => Err(error.into()),
         }
     }
+}
+
+fn with_newline(text: &str) -> String {
+    format!("{}\n", text.trim_end())
 }
 
 fn text(path: &Path) -> Result<Option<String>, HomeError> {

@@ -60,8 +60,14 @@ impl Links {
         Ok(Link { agent, epoch, incarnation, changed, successor: told, open: self.open.clone() })
     }
 
-    /// Wakes the links of agents of which something else is wanted in `after` than in `before`.
+    /// Wakes the links of agents of which something else is wanted in `after` than in `before`: another attempt,
+    /// or, of all of them, other certificates.
     pub fn wake(&self, before: &State, after: &State) {
+        if !before.roots.ptr_eq(&after.roots) || (!before.members.ptr_eq(&after.members) && before.issuing_root() != after.issuing_root()) {
+            let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            open.values().for_each(|entry| entry.changed.notify_one());
+            return;
+        }
         let mut agents = BTreeSet::new();
         for item in before.open_attempts.diff(&after.open_attempts) {
             agents.insert(match item {

@@ -208,7 +208,7 @@ fn grant(line: &str) -> Option<JoinGrant> {
     };
     let is_digest = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     let uses: u32 = uses.parse().ok()?;
-    (is_digest && uses > 0).then_some(JoinGrant { id: TokenId(id.to_owned()), scope, expires: WallTime(expires.parse().ok()?), uses })
+    (is_digest && uses > 0).then_some(JoinGrant { id: TokenId(id.to_owned()), scope, expires: WallTime(expires.parse().ok()?), uses, root: None })
 }
 
 #[cfg(test)]
@@ -260,7 +260,7 @@ mod tests {
         let parsed = grant(&format!("nodes/local {id} 1790000000000 3")).unwrap();
         assert_eq!(
             parsed,
-            JoinGrant { id: TokenId(id.clone()), scope: JoinScope::Nodes("local".parse().unwrap()), expires: WallTime(1_790_000_000_000), uses: 3 }
+            JoinGrant { id: TokenId(id.clone()), scope: JoinScope::Nodes("local".parse().unwrap()), expires: WallTime(1_790_000_000_000), uses: 3, root: None }
         );
         assert_eq!(grant(&format!("coordinator {id} 1 1")).unwrap().scope, JoinScope::Coordinator);
         for bad in [format!("nodes/local {id} 1 0"), format!("nodes/local {id} 1"), "nodes/local ab 1 1".into(), format!("mesh/x {id} 1 1")] {

@@ -106,7 +106,7 @@ impl Mesh {
         files::write_atomic(&dir.join("issuer.pem"), issuer.cert_pem().as_bytes(), 0o600).unwrap();
         files::write_atomic(&dir.join("issuer.key"), issuer.key_pem().as_bytes(), 0o600).unwrap();
         let enrol = format!("127.0.0.1:{}", free_port().await);
-        let grant = JoinGrant { id: self.token.id(), scope: JoinScope::Nodes("local".parse().unwrap()), expires: WallTime(i64::MAX), uses: 100 };
+        let grant = JoinGrant { id: self.token.id(), scope: JoinScope::Nodes("local".parse().unwrap()), expires: WallTime(i64::MAX), uses: 100, root: None };
         let settings = Settings {
             dir,
             identity: None,
@@ -261,6 +261,13 @@ impl Mesh {
         let dir = self.root.path().join(identity.replace('/', "-"));
         files::create_private_dir(&dir).unwrap();
         self.bundle(&self.issuer, identity).store(&dir).unwrap();
+        dir
+    }
+
+    /// An empty directory.
+    pub fn empty_dir(&self, name: &str) -> PathBuf {
+        let dir = self.root.path().join(name);
+        files::create_private_dir(&dir).unwrap();
         dir
     }
 

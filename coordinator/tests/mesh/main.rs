@@ -4,6 +4,7 @@
 mod artifacts;
 mod harness;
 mod operators;
+mod roots;
 mod rules;
 
 use std::time::Duration;

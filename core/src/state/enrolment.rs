@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::trust::{RootId, Shown};
 use super::{State, When};
 use crate::bounds;
 use crate::id::{ClusterName, PrincipalName};
@@ -29,6 +30,9 @@ pub struct JoinGrant {
     /// By the coordinators' wall clock.
     pub expires: WallTime,
     pub uses: u32,
+    /// The root that it pins; whoever uses it takes no other.
+    #[serde(default)]
+    pub root: Option<RootId>,
 }
 
 /// Which identities a join token may become.
@@ -112,6 +116,8 @@ pub struct Revocation {
 pub struct Known {
     /// The last time that a join token was used for it.
     pub enrolled: Option<WallTime>,
+    /// Its certificate, as it was shown last.
+    pub shown: Option<Shown>,
 }
 
 /// From this level on the mesh remembers whom it let in, and a name that was revoked is not given again.
@@ -175,7 +181,8 @@ impl State {
         let is_new = !self.identities.contains_key(identity);
         // One that is not remembered works all the same: only what is told about it is less.
         if self.feature_level >= REMEMBERS && (!is_new || self.identities.len() < bounds::IDENTITIES) {
-            self.identities.insert(identity.clone(), Known { enrolled: Some(when.wall) });
+            let known = self.identities.get(identity).cloned().unwrap_or_default();
+            self.identities.insert(identity.clone(), Known { enrolled: Some(when.wall), ..known });
         }
     }
 
@@ -277,7 +284,7 @@ mod tests {
     }
 
     fn grant(id: &str, scope: JoinScope) -> Command {
-        Command::GrantJoin { grant: JoinGrant { id: TokenId(id.into()), scope, expires: WallTime(2_000), uses: 1 } }
+        Command::GrantJoin { grant: JoinGrant { id: TokenId(id.into()), scope, expires: WallTime(2_000), uses: 1, root: None } }
     }
 
     fn ben() -> Identity {
@@ -292,7 +299,7 @@ mod tests {
         apply(&mut state, grant("a", scope.clone()));
         apply(&mut state, grant("b", scope.clone()));
         assert_eq!(apply(&mut state, Command::Enrol { id: TokenId("a".into()), identity: ben() }), Reply::Done);
-        assert_eq!(state.identities.get(&ben()), Some(&Known { enrolled: Some(WallTime(1_000)) }));
+        assert_eq!(state.identities.get(&ben()), Some(&Known { enrolled: Some(WallTime(1_000)), shown: None }));
         assert_eq!(apply(&mut state, Command::Revoke { identity: ben(), reason: "left".into() }), Reply::Done);
         assert!(state.operators.len() == 1 && state.joins.is_empty() && state.identities.is_empty());
         for command in [put("ben", OperatorRole::Viewer), grant("c", scope)] {

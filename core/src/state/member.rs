@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::State;
+use super::trust::{IssuerRequest, RootId};
 use crate::bounds;
 use crate::id::MemberId;
 use crate::reply::{Refusal, Reply};
@@ -20,6 +21,12 @@ pub struct Member {
     pub enrol_address: String,
     pub version: String,
     pub feature_level: u32,
+    /// Roots that it trusts.
+    pub trusts: Vec<RootId>,
+    /// Roots under which it signs.
+    pub issuers: Vec<RootId>,
+    /// What it would have signed by the holder of a root's key.
+    pub issuer_request: Option<IssuerRequest>,
 }
 
 impl State {
@@ -27,12 +34,20 @@ impl State {
         if !self.members.contains_key(&member.id) && self.members.len() >= bounds::MEMBERS {
             return Reply::Refused(Refusal::Bound { what: "members".into(), limit: bounds::MEMBERS as u64 });
         }
+        if member.issuer_request.as_ref().is_some_and(|request| request.csr_pem.len() > bounds::CSR_BYTES) || member.trusts.len() > bounds::ROOTS {
+            return Reply::Refused(Refusal::Invalid(format!("what member {} says of its certificates is too long", member.id)));
+        }
+        // Taken, or turned down and asked for anew.
+        if self.members.get(&member.id).is_none_or(|before| before.issuer_request != member.issuer_request) {
+            self.issuers.remove(&member.id);
+        }
         self.members.insert(member.id, member.clone());
         Reply::Done
     }
 
     pub(super) fn remove_member(&mut self, id: MemberId) -> Reply {
         self.members.remove(&id);
+        self.issuers.remove(&id);
         self.artifacts.forget_member(id);
         Reply::Done
     }

@@ -21,6 +21,7 @@ pub mod resolution;
 pub mod run;
 pub mod shortage;
 mod start;
+pub mod trust;
 pub mod work;
 
 use imbl::{OrdMap, OrdSet, Vector};
@@ -43,6 +44,7 @@ use lease::Lease;
 use member::Member;
 use plan::PlanHistory;
 use run::Run;
+use trust::{IssuerGrant, RootId, TrustedRoot};
 
 /// Behaviour that this program knows. Raised in the state only when all members report it.
 pub const FEATURE_LEVEL: u32 = 2;
@@ -74,6 +76,10 @@ pub struct State {
     pub revoked: OrdMap<Identity, Revocation>,
     /// Whom the mesh has let in.
     pub identities: OrdMap<Identity, Known>,
+    /// Whose certificates are taken: a chain has to lead to one of these. Empty as long as nobody has said.
+    pub roots: OrdMap<RootId, TrustedRoot>,
+    /// What was signed for members and not taken by them yet.
+    pub issuers: OrdMap<MemberId, IssuerGrant>,
     pub agents: OrdMap<AgentId, Agent>,
     pub leases: OrdMap<LeaseName, Lease>,
     pub plans: OrdMap<PlanName, PlanHistory>,
@@ -146,6 +152,10 @@ impl State {
             Command::Revoke { identity, reason } => self.revoke(identity, reason, when),
             Command::PutOperator { name, role } => self.put_operator(name, *role),
             Command::RemoveOperator { name } => self.remove_operator(name),
+            Command::AddRoot { id, pem, ends } => self.add_root(*id, pem, *ends, when),
+            Command::RetireRoot { id, cut_off } => self.retire_root(*id, *cut_off, when),
+            Command::GrantIssuer { member, grant } => self.grant_issuer(*member, grant),
+            Command::RecordCertificate { identity, shown } => self.record_certificate(identity, shown),
             Command::ConnectAgent { agent, hello } => self.connect_agent(agent, hello, when),
             Command::LoseAgent { agent, epoch } => self.lose_agent(agent, *epoch, when),
             Command::ForgetAgent { agent } => self.forget_agent(agent, when),

@@ -92,8 +92,8 @@ mod tests {
         let mut state = State::default();
         state.operators.insert(name("ben"), OperatorRole::Viewer);
         state.operators.insert(name("ana"), OperatorRole::Admin);
-        state.identities.insert(Identity::Operator(name("ana")), Known { enrolled: Some(WallTime(5)) });
-        let grant = JoinGrant { id: TokenId("t".into()), scope: JoinScope::Operator(name("ben")), expires: WallTime(100), uses: 1 };
+        state.identities.insert(Identity::Operator(name("ana")), Known { enrolled: Some(WallTime(5)), shown: None });
+        let grant = JoinGrant { id: TokenId("t".into()), scope: JoinScope::Operator(name("ben")), expires: WallTime(100), uses: 1, root: None };
         state.joins.insert(grant.id.clone(), grant);
         state.revoked.insert(Identity::Operator(name("eve")), Revocation { at: WallTime(7), reason: "left".into() });
         state.revoked.insert(Identity::Client(name("ci")), Revocation { at: WallTime(7), reason: String::new() });

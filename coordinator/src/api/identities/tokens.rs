@@ -1,6 +1,6 @@
 //! Join tokens: made, listed, taken back.
 
-use mainstay_client::identity::{JoinToken, root_sha256};
+use mainstay_client::identity::{JoinToken, RootCertificate};
 use mainstay_core::state::enrolment::{JoinGrant, JoinScope, OperatorRole, TokenId};
 use mainstay_core::{Command, Identity, Millis, State, WallTime};
 use mainstay_proto::convert::{InvalidMessage, join_grant_to_wire, parsed, role_from_wire};
@@ -41,13 +41,13 @@ pub async fn create(front: &Front, office: &Office, by: Identity, request: v1::C
             None => drop(front.change(office, by.clone(), None, Command::PutOperator { name: name.clone(), role }, dry_run).await?),
         }
     }
-    let root = root_sha256(&front.home.roots_pem()).map_err(|error| Status::internal(error.to_string()))?;
+    let root = pinned_root(front, &office.state()).ok_or_else(|| Status::internal("this member has no root that a token could pin"))?;
     let token = match scope.single() {
-        Some(identity) => JoinToken::create(&root).inviting(identity, enrolment_addresses(&office.state())),
-        None => JoinToken::create(&root),
+        Some(identity) => JoinToken::create(&root.sha256).inviting(identity, enrolment_addresses(&office.state())),
+        None => JoinToken::create(&root.sha256),
     };
     let expires = WallTime(office.wall().0.saturating_add_unsigned(valid.0));
-    let grant = JoinGrant { id: token.id(), scope, expires, uses };
+    let grant = JoinGrant { id: token.id(), scope, expires, uses, root: Some(root.id) };
     // Without the caller's key: each call makes a secret of its own, and one that was lost expires.
     front.change(office, by, None, Command::GrantJoin { grant }, dry_run).await?;
     if dry_run {
@@ -90,6 +90,12 @@ fn find(state: &State, id: &str) -> Result<JoinGrant, Status> {
         (None, _) => Err(Status::not_found(format!("there is no join token {id}: it was used up, revoked or never made; see `mainstay token list`"))),
         (Some(_), Some(_)) => Err(Status::invalid_argument(format!("several join tokens begin with {id}: say more of it"))),
     }
+}
+
+/// The root under which every member can show itself to newcomers.
+fn pinned_root(front: &Front, state: &State) -> Option<RootCertificate> {
+    let (roots, issuing) = (front.home.roots(), state.issuing_root());
+    roots.iter().find(|root| Some(root.id) == issuing).or(roots.iter().next()).cloned()
 }
 
 fn enrolment_addresses(state: &State) -> Vec<String> {
@@ -137,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_token_is_found_by_as_much_of_its_id_as_no_other_has() {
-        let grant = |id: &str| JoinGrant { id: TokenId(id.into()), scope: JoinScope::Coordinator, expires: WallTime(10), uses: 1 };
+        let grant = |id: &str| JoinGrant { id: TokenId(id.into()), scope: JoinScope::Coordinator, expires: WallTime(10), uses: 1, root: None };
         let mut state = State::default();
         for id in ["aaaaaaaa11", "aaaaaaaa22", "bbbbbbbb33"] {
             state.joins.insert(TokenId(id.into()), grant(id));
