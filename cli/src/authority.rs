@@ -9,7 +9,7 @@ use std::path::Path;
 
 use mainstay_client::clock::{Clock, SystemClock};
 use mainstay_client::files;
-use mainstay_client::identity::{Bundle, ISSUER_LIFE, IdentityError, Issuer, LEAF_LIFE, NewKey, Root, Roots};
+use mainstay_client::identity::{Bundle, IdentityError, Issuer, LEAF_LIFE, NewKey, Root, Roots};
 use mainstay_core::id::MeshName;
 use mainstay_core::time::WallTime;
 use mainstay_core::{Identity, MemberId};

@@ -91,7 +91,14 @@ async fn with_mesh(verb: &Verb, mesh: &Mesh, screen: Screen) -> Result<Exit, Cli
         Verb::Token(verb) => verbs::token::token(verb, mesh, screen).await,
         Verb::Revoke(revoke) => verbs::token::revoke(revoke, mesh, screen).await,
         Verb::Mesh(args::mesh::Mesh::Recover(_))
-        | Verb::Up(_) | Verb::Init(_) | Verb::Doctor | Verb::Steps { .. } | Verb::Context(_) | Verb::Login(_) | Verb::Completion { .. } | Verb::Version => Ok(Exit::Success),
+        | Verb::Up(_)
+        | Verb::Init(_)
+        | Verb::Doctor
+        | Verb::Steps { .. }
+        | Verb::Context(_)
+        | Verb::Login(_)
+        | Verb::Completion { .. }
+        | Verb::Version => Ok(Exit::Success),
     }
 }
 

@@ -124,7 +124,8 @@ mod tests {
         /// A settings directory with the contexts `prod` and `lab`, of which `lab` is current.
         fn new() -> Surroundings {
             let root = tempfile::tempdir().unwrap();
-            let context = |name: &str| (name.to_owned(), Context { members: vec![format!("{name}:7400")], identity: Source::Dir(format!("/{name}").into()) });
+            let context =
+                |name: &str| (name.to_owned(), Context { members: vec![format!("{name}:7400")], identity: Source::Dir(format!("/{name}").into()) });
             let contexts = Contexts { current: Some("lab".into()), contexts: ["prod", "lab"].map(context).into() };
             contexts.store(&root.path().join("config")).unwrap();
             files::create_private_dir(&root.path().join("work/deep")).unwrap();
@@ -168,7 +169,12 @@ mod tests {
         let dir = Choice { dir: Some(&named), ..context };
         assert_eq!(
             dir.find().unwrap(),
-            Found { members: vec!["127.0.0.1:21001".into()], identity: Source::Dir(named.join("operator")), local: Some(named.clone()), by: "--dir".into() }
+            Found {
+                members: vec!["127.0.0.1:21001".into()],
+                identity: Source::Dir(named.join("operator")),
+                local: Some(named.clone()),
+                by: "--dir".into()
+            }
         );
         drop(living);
         assert_eq!(members(&base), ["lab:7400"]);

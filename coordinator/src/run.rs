@@ -13,10 +13,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::{self, ApiError, Credentials, Front, Listeners, Seen};
 use crate::artifacts::{ArtifactMetrics, Artifacts, ShelfError};
 use crate::ca::{self, Home, HomeError, MemberRecord, RecordError, Renewal, Signing};
 use crate::enrolment::{self, EnrolmentError};
-use crate::api::{self, ApiError, Credentials, Front, Listeners, Seen};
 use crate::formation::{self, Formation};
 use crate::http::{self, Metrics};
 use crate::leader::{Founding, Leader, LeaderMetrics};

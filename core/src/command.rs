@@ -19,8 +19,8 @@ use crate::state::enrolment::{JoinGrant, OperatorRole, TokenId};
 use crate::state::lease::{Holder, LeaseSpec};
 use crate::state::member::Member;
 use crate::state::resolution::Resolution;
-use crate::state::trust::{IssuerGrant, RootId, Shown};
 use crate::state::run::{Direction, Outcome, RunEnd, WorkState};
+use crate::state::trust::{IssuerGrant, RootId, Shown};
 use crate::time::{MeshTime, WallTime};
 
 /// One entry of the log: a command, who sent it and when.

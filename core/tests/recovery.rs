@@ -233,7 +233,7 @@ fn members_links_and_join_tokens_are_left_behind_and_the_audit_goes_on() {
     let mut rig = running();
     let member = Member { id: MemberId(1), name: "c1".into(), feature_level: 1, ..Member::default() };
     rig.mesh(Command::PutMember { member });
-    let grant = JoinGrant { id: TokenId("ab".into()), scope: JoinScope::Coordinator, expires: WallTime(i64::MAX), uses: 1 };
+    let grant = JoinGrant { id: TokenId("ab".into()), scope: JoinScope::Coordinator, expires: WallTime(i64::MAX), uses: 1, root: None };
     rig.operator(Command::GrantJoin { grant });
     let records = rig.state.audit.records.len();
     let generation = rig.state.generation;

@@ -64,7 +64,7 @@ fn page(kind: &Kind) -> String {
         text += &format!("\n{}", params_table(kind.params));
     }
     for param in kind.params {
-        if let ParamType::List(ParamType::Fields(fields)) | ParamType::Fields(fields) = param.ty {
+        if let ParamType::List(&ParamType::Fields(fields)) | ParamType::Fields(fields) = param.ty {
             let own: Vec<Param> =
                 fields.iter().filter(|field| kind.param(field.name).is_none_or(|same| same.doc != field.doc || field.required)).copied().collect();
             text += &format!("\nOf each entry of `{}`, besides what is said above for all:\n\n{}", param.name, params_table(&own));

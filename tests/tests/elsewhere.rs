@@ -10,9 +10,7 @@ use std::time::{Duration, SystemTime};
 use mainstay_tests::servers::free_port;
 use mainstay_tests::up::binaries;
 use mainstay_tests::{eventually, process};
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
-};
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, date_time_ymd};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -175,7 +173,8 @@ async fn a_mesh_lives_on_certificates_issued_elsewhere_and_follows_them() {
     let mut parts: Vec<Part> = (0..3)
         .map(|n| {
             let files = &member_files[n];
-            let (chain, key, roots, enrol) = (files.path("tls.crt"), files.path("tls.key"), files.path("ca.crt"), format!("127.0.0.1:{}", free_port()));
+            let (chain, key, roots, enrol) =
+                (files.path("tls.crt"), files.path("tls.key"), files.path("ca.crt"), format!("127.0.0.1:{}", free_port()));
             let args = ["--listen", &addresses[n], "--enrol-listen", &enrol, "--form", &form, "--admin", "ana", "--name"];
             let identity = ["--identity-chain", &chain, "--identity-key", &key, "--identity-roots", &roots];
             let name = format!("c{}", n + 1);

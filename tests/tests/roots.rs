@@ -80,7 +80,8 @@ async fn the_root_of_a_running_mesh_is_replaced() {
     // The agents learn of it by themselves; ben is away.
     let agents = ["a1", "a2"].map(|name| up.dir().join(name));
     eventually("the agents trust it", || async {
-        let trust = agents.iter().all(|dir| fs::read_to_string(dir.join("identity.pem")).is_ok_and(|text| text.matches("BEGIN CERTIFICATE").count() == 4));
+        let trust =
+            agents.iter().all(|dir| fs::read_to_string(dir.join("identity.pem")).is_ok_and(|text| text.matches("BEGIN CERTIFICATE").count() == 4));
         if trust { Ok(()) } else { Err("not yet".to_owned()) }
     })
     .await;

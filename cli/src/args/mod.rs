@@ -78,13 +78,10 @@ pub enum Verb {
     /// Nodes and their agents
     #[command(subcommand)]
     Node(node::Node),
-    /// The mesh as a whole: its roots of trust
-    #[command(subcommand)]
-    Mesh(mesh::Mesh),
     /// Members of the coordinator group
     #[command(subcommand)]
     Member(node::Member),
-    /// The mesh's own state: a snapshot of it, and beginning again from one
+    /// The mesh as a whole: a snapshot of its state, beginning again from one, its roots of trust
     #[command(subcommand)]
     Mesh(mesh::Mesh),
     /// Runs: start them, watch them, steer them, read their reports

@@ -32,9 +32,8 @@ pub fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     if let Some(chosen) = &facts.chosen {
         let place = chosen.members.join(", ");
         all.push(match &chosen.asleep {
-            Some(dir) => {
-                Diagnosis::new(Verdict::Critical, "context", dir, format!("the mesh that {} means does not run", chosen.by)).then(format!("mainstay up --dir {dir}"))
-            }
+            Some(dir) => Diagnosis::new(Verdict::Critical, "context", dir, format!("the mesh that {} means does not run", chosen.by))
+                .then(format!("mainstay up --dir {dir}")),
             None => Diagnosis::new(Verdict::Ok, "context", place, format!("the mesh that {} means", chosen.by)),
         });
     }
@@ -69,8 +68,10 @@ fn identity(file: &IdentityFile, now: WallTime) -> Vec<Diagnosis> {
         late if late >= 30 * DAY => {
             Diagnosis::new(Verdict::Critical, "identity", &file.path, format!("the certificate of {who} ended {}", when(file.ends, now))).then(again)
         }
-        late if late >= 0 => Diagnosis::new(Verdict::Warning, "identity", &file.path, format!("the certificate of {who} ended {}", when(file.ends, now)))
-            .then("the next verb that reaches the mesh renews it: mainstay login"),
+        late if late >= 0 => {
+            Diagnosis::new(Verdict::Warning, "identity", &file.path, format!("the certificate of {who} ended {}", when(file.ends, now)))
+                .then("the next verb that reaches the mesh renews it: mainstay login")
+        }
         _ => Diagnosis::new(Verdict::Ok, "identity", &file.path, format!("{who}, whose certificate ends {} and renews itself", when(file.ends, now))),
     });
     all
@@ -90,7 +91,9 @@ fn reach(member: &MemberFacts, facts: &Facts) -> Option<Diagnosis> {
             Diagnosis::new(Verdict::Critical, "reach", place, format!("somebody is there, and certificates are not taken: {why}"))
                 .then("it is of another mesh, or this identity is too old or revoked: mainstay context list, mainstay login TOKEN"),
         ),
-        Answer::Refused(why) => Some(Diagnosis::new(Verdict::Critical, "reach", place, format!("answers, and refuses: {why}")).then("an admin can change that")),
+        Answer::Refused(why) => {
+            Some(Diagnosis::new(Verdict::Critical, "reach", place, format!("answers, and refuses: {why}")).then("an admin can change that"))
+        }
         Answer::Described(..) => {
             let took = units::duration_ms(member.answered_in_ms);
             Some(Diagnosis::new(Verdict::Ok, "reach", place, format!("answers within {took}")))
@@ -120,7 +123,10 @@ fn certificates(member: &MemberDescription, now: WallTime) -> Vec<Diagnosis> {
     if left < LEAF_LATE {
         let verdict = if left < LEAF_FATAL { Verdict::Critical } else { Verdict::Warning };
         let what = format!("its certificate ends {}, and was not renewed in time", when(WallTime(member.leaf_not_after_unix_ms), now));
-        all.push(Diagnosis::new(verdict, "certificate", &member.name, what).then("its log says why; without an issuer it needs another member that has one"));
+        all.push(
+            Diagnosis::new(verdict, "certificate", &member.name, what)
+                .then("its log says why; without an issuer it needs another member that has one"),
+        );
     }
     let left = member.issuer_not_after_unix_ms - now.0;
     if member.issuer_not_after_unix_ms != 0 && left < ISSUER_SOON {
@@ -142,14 +148,18 @@ fn disk(member: &MemberDescription) -> Option<Diagnosis> {
         return Some(Diagnosis::new(Verdict::Critical, "disk", &member.name, what).then("make room; it goes on by itself"));
     }
     (member.free_bytes < DISK_SHORT).then(|| {
-        Diagnosis::new(Verdict::Warning, "disk", &member.name, format!("{free} left on the disk of its state")).then("make room before it refuses proposals")
+        Diagnosis::new(Verdict::Warning, "disk", &member.name, format!("{free} left on the disk of its state"))
+            .then("make room before it refuses proposals")
     })
 }
 
 /// A mesh in which nobody signs, or only one does.
 fn issuers(facts: &Facts) -> Option<Diagnosis> {
-    let known: Vec<&MemberDescription> =
-        facts.members.iter().filter_map(|member| if let Answer::Described(described, _) = &member.answer { Some(&**described) } else { None }).collect();
+    let known: Vec<&MemberDescription> = facts
+        .members
+        .iter()
+        .filter_map(|member| if let Answer::Described(described, _) = &member.answer { Some(&**described) } else { None })
+        .collect();
     let without: Vec<&str> = known.iter().filter(|member| member.issuer_not_after_unix_ms == 0).map(|member| member.name.as_str()).collect();
     if without.is_empty() {
         return None;
@@ -181,11 +191,20 @@ fn versions(facts: &Facts) -> Vec<Diagnosis> {
         let what = format!("this program is {}, the members are {version}", facts.version);
         all.push(Diagnosis::new(Verdict::Warning, "version", "this machine", what).then("use the version of the mesh, or a newer one"));
     }
-    let agents: BTreeSet<&str> =
-        facts.mesh.nodes.iter().filter(|node| !node.version.is_empty() && !members.contains(node.version.as_str())).map(|node| node.version.as_str()).collect();
+    let agents: BTreeSet<&str> = facts
+        .mesh
+        .nodes
+        .iter()
+        .filter(|node| !node.version.is_empty() && !members.contains(node.version.as_str()))
+        .map(|node| node.version.as_str())
+        .collect();
     if !agents.is_empty() && !members.is_empty() {
         let count = facts.mesh.nodes.iter().filter(|node| agents.contains(node.version.as_str())).count();
-        let what = format!("{} of another version than the members: {}", units::count(count as u64, "agent is", "agents are"), agents.into_iter().collect::<Vec<_>>().join(", "));
+        let what = format!(
+            "{} of another version than the members: {}",
+            units::count(count as u64, "agent is", "agents are"),
+            agents.into_iter().collect::<Vec<_>>().join(", ")
+        );
         all.push(Diagnosis::new(Verdict::Warning, "version", "agents", what).then("upgrade agents after members: docs/upgrade.md"));
     }
     all

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use mainstay_client::clock::{Clock, SystemClock};
-use mainstay_client::identity::{Bundle, ClientIdentity};
+use mainstay_client::identity::ClientIdentity;
 use mainstay_client::{CallError, Mesh};
 use mainstay_core::WallTime;
 use mainstay_proto::v1::{
@@ -14,6 +14,7 @@ use mainstay_proto::v1::{
 
 use super::facts::{Answer, Chosen, Facts, IdentityFile, MemberFacts, MeshFacts, Trouble, WaitingRun};
 use crate::args::Global;
+use crate::contexts::Source;
 use crate::error::CliError;
 use crate::host;
 use crate::mesh_finder::{self, Found};
@@ -72,7 +73,10 @@ fn trouble(error: &CliError) -> Trouble {
 }
 
 fn identity(found: &Found) -> (IdentityFile, Option<ClientIdentity>) {
-    let path = found.identity.join("identity.pem");
+    let path = match &found.identity {
+        Source::Dir(dir) => dir.join("identity.pem"),
+        Source::Files(files) => files.key.clone(),
+    };
     let file = |unusable| IdentityFile {
         path: path.display().to_string(),
         unusable,
@@ -80,7 +84,7 @@ fn identity(found: &Found) -> (IdentityFile, Option<ClientIdentity>) {
         identity: None,
         ends: WallTime(0),
     };
-    let bundle = match Bundle::load(&found.identity) {
+    let bundle = match found.identity.load() {
         Ok(bundle) => bundle,
         Err(error) => return (file(Some(error.to_string())), None),
     };
@@ -117,7 +121,11 @@ async fn member(address: &str, identity: &ClientIdentity) -> MemberFacts {
         }
         Err(CallError::Unreachable { tried }) => {
             let why = tried.first().map(|tried| tried.reason.to_string()).unwrap_or_default();
-            if tried.iter().any(mainstay_client::error::ConnectError::is_about_certificates) { Answer::Certificate(why) } else { Answer::Unreachable(why) }
+            if tried.iter().any(mainstay_client::error::ConnectError::is_about_certificates) {
+                Answer::Certificate(why)
+            } else {
+                Answer::Unreachable(why)
+            }
         }
         Err(CallError::Refused { message, .. }) => Answer::Refused(message),
         Err(error) => Answer::Unreachable(error.to_string()),

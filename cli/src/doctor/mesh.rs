@@ -45,31 +45,43 @@ fn members(status: &Status) -> Vec<Diagnosis> {
     let mut all = Vec::new();
     if !status.members.iter().any(|member| member.leader) {
         all.push(
-            Diagnosis::new(Verdict::Critical, "quorum", "members", "nobody leads: nothing can be decided").then("start the members that are down: mainstay member list"),
+            Diagnosis::new(Verdict::Critical, "quorum", "members", "nobody leads: nothing can be decided")
+                .then("start the members that are down: mainstay member list"),
         );
     }
     let spare = up.saturating_sub(quorum);
     all.push(match (voters.len(), up) {
         (total, up) if up < quorum => {
-            Diagnosis::new(Verdict::Critical, "quorum", "members", format!("{up} of {total} are up, and {quorum} are needed")).then("start the others; when they are gone for good: docs/backup.md")
+            Diagnosis::new(Verdict::Critical, "quorum", "members", format!("{up} of {total} are up, and {quorum} are needed"))
+                .then("start the others; when they are gone for good: docs/backup.md")
         }
         (total, up) if up < total => Diagnosis::new(
             Verdict::Warning,
             "quorum",
             "members",
-            format!("{up} of {total} are up: {}", if spare == 0 { "the loss of one more stops the mesh".to_owned() } else { format!("{spare} more can be lost") }),
+            format!(
+                "{up} of {total} are up: {}",
+                if spare == 0 { "the loss of one more stops the mesh".to_owned() } else { format!("{spare} more can be lost") }
+            ),
         )
         .then("start the ones that are silent"),
-        (2, _) => Diagnosis::new(Verdict::Warning, "quorum", "members", "two vote: the loss of either stops the mesh").then("let a third join: mainstay token create --coordinator"),
+        (2, _) => Diagnosis::new(Verdict::Warning, "quorum", "members", "two vote: the loss of either stops the mesh")
+            .then("let a third join: mainstay token create --coordinator"),
         (1, _) => Diagnosis::new(Verdict::Ok, "quorum", "members", "one, and it is up: its loss stops the mesh"),
         (total, _) => Diagnosis::new(Verdict::Ok, "quorum", "members", format!("{total} of {total} are up: {spare} can be lost")),
     });
     for member in &status.members {
         if !member.reachable {
-            all.push(Diagnosis::new(Verdict::Warning, "member", &member.name, format!("silent, at {}", member.address)).then("on its machine: systemctl status mainstay-coordinator"));
+            all.push(
+                Diagnosis::new(Verdict::Warning, "member", &member.name, format!("silent, at {}", member.address))
+                    .then("on its machine: systemctl status mainstay-coordinator"),
+            );
         } else if member.role() == MemberRole::Learner {
             let what = format!("does not vote yet: {} behind", units::count(member.behind, "entry", "entries"));
-            all.push(Diagnosis::new(Verdict::Warning, "member", &member.name, what).then("it votes when it has caught up; if it does not, its log says why"));
+            all.push(
+                Diagnosis::new(Verdict::Warning, "member", &member.name, what)
+                    .then("it votes when it has caught up; if it does not, its log says why"),
+            );
         } else if member.behind > BEHIND {
             let what = format!("{} behind the leader", units::count(member.behind, "entry", "entries"));
             all.push(Diagnosis::new(Verdict::Warning, "member", &member.name, what).then("its disk or its network is slow"));
@@ -106,7 +118,11 @@ fn level(facts: &Facts, status: &Status) -> Option<Diagnosis> {
 
 fn findings(status: &Status) -> Diagnosis {
     let open = status.critical + status.unknown + status.warning;
-    let what = if open == 0 { "no open findings".to_owned() } else { format!("{} about the fleet: mainstay finding list", units::count(open.into(), "open finding", "open findings")) };
+    let what = if open == 0 {
+        "no open findings".to_owned()
+    } else {
+        format!("{} about the fleet: mainstay finding list", units::count(open.into(), "open finding", "open findings"))
+    };
     Diagnosis::new(Verdict::Ok, "findings", "mesh", what)
 }
 
@@ -120,18 +136,24 @@ fn agents(facts: &Facts) -> Vec<Diagnosis> {
     let mut all = Vec::new();
     if lost.len() == nodes.len() {
         let what = format!("none of {} is connected", units::count(nodes.len() as u64, "agent", "agents"));
-        all.push(Diagnosis::new(Verdict::Critical, "agents", "mesh", what).then("can they reach the coordinators' port 7400? On a node: systemctl status mainstay-agent"));
+        all.push(
+            Diagnosis::new(Verdict::Critical, "agents", "mesh", what)
+                .then("can they reach the coordinators' port 7400? On a node: systemctl status mainstay-agent"),
+        );
         return all;
     }
     for node in lost.iter().take(LISTED) {
         let what = format!("its agent was lost {}", time::ago(node.since_unix_ms, facts.now));
-        let steps = if node.steps_open > 0 { format!(", with {} open", units::count(node.steps_open.into(), "step", "steps")) } else { String::new() };
+        let steps =
+            if node.steps_open > 0 { format!(", with {} open", units::count(node.steps_open.into(), "step", "steps")) } else { String::new() };
         let place = format!("{}/{}", node.cluster, node.name);
         let then = format!("on the node: systemctl status mainstay-agent; if it is gone for good: mainstay node forget {place}");
         all.push(Diagnosis::new(Verdict::Warning, "agents", &place, what + &steps).then(then));
     }
     if lost.len() > LISTED {
-        all.push(Diagnosis::new(Verdict::Warning, "agents", "mesh", format!("{} more agents are lost", lost.len() - LISTED)).then("mainstay node list"));
+        all.push(
+            Diagnosis::new(Verdict::Warning, "agents", "mesh", format!("{} more agents are lost", lost.len() - LISTED)).then("mainstay node list"),
+        );
     }
     if !never.is_empty() {
         let names: Vec<String> = never.iter().take(LISTED).map(|node| format!("{}/{}", node.cluster, node.name)).collect();
@@ -173,7 +195,11 @@ fn connections(mesh: &MeshFacts) -> Vec<Diagnosis> {
         .take(LISTED)
         .map(|missing| {
             let what = format!("step {} names connection {}, which no agent has", missing.step, missing.connection);
-            let then = format!("add to an agent's connections:  [connections.{}]  kind = \"{}\"  url = …", missing.connection, missing.kinds.join("\" or \""));
+            let then = format!(
+                "add to an agent's connections:  [connections.{}]  kind = \"{}\"  url = …",
+                missing.connection,
+                missing.kinds.join("\" or \"")
+            );
             Diagnosis::new(Verdict::Warning, "connection", format!("plan {}", missing.plan), what).then(then)
         })
         .collect()
@@ -195,7 +221,10 @@ fn runs(mesh: &MeshFacts) -> Vec<Diagnosis> {
     for run in &mesh.runs {
         if !run.paused_by.is_empty() {
             let what = format!("held up by {}: {}", run.paused_by, run.reason);
-            all.push(Diagnosis::new(Verdict::Warning, "run", format!("run {}", run.id), what).then(format!("mainstay run resume {id}, or mainstay run abort {id}", id = run.id)));
+            all.push(
+                Diagnosis::new(Verdict::Warning, "run", format!("run {}", run.id), what)
+                    .then(format!("mainstay run resume {id}, or mainstay run abort {id}", id = run.id)),
+            );
         } else if run.longest_ms >= WAITS_LONG_MS {
             let what = format!("step {} on {} has waited for {}: {}", run.step, run.target, units::duration_ms(run.longest_ms), run.reason);
             all.push(Diagnosis::new(Verdict::Warning, "run", format!("run {}", run.id), what).then(format!("mainstay why {}", run.id)));

@@ -10,5 +10,3 @@ pub mod facts;
 mod local;
 pub mod look;
 mod mesh;
-#[cfg(test)]
-mod tests;

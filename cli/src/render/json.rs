@@ -14,8 +14,8 @@ pub fn json(message: &impl Serialize) -> Result<String, CliError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use mainstay_proto::v1::{
-        ApplyPlanResponse, AuditRecord, AwaitedStep, Finding, Lease, LeaseHolder, LeaseKind, LeaseSpec, LinkState, ListArtifactsResponse, ListAuditResponse, Node, Plan,
-        StartRunResponse, Verdict, Wait, WaitKind, WantedApproval, WhyResponse,
+        ApplyPlanResponse, AuditRecord, AwaitedStep, Finding, Lease, LeaseHolder, LeaseKind, LeaseSpec, LinkState, ListArtifactsResponse,
+        ListAuditResponse, Node, Plan, StartRunResponse, Verdict, Wait, WaitKind, WantedApproval, WhyResponse,
     };
     use serde_json::{Value, json};
 

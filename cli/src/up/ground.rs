@@ -246,7 +246,8 @@ impl Ground {
         if is_fresh(&identity.bundle()) && !self.mesh.is_renewal_asked() {
             return;
         }
-        let replaced = Bundle::load(&dir).ok().filter(|bundle| is_fresh(bundle) && *bundle != identity.bundle()).map(|bundle| identity.replace(bundle));
+        let replaced =
+            Bundle::load(&dir).ok().filter(|bundle| is_fresh(bundle) && *bundle != identity.bundle()).map(|bundle| identity.replace(bundle));
         if let Some(Ok(())) = replaced {
             self.mesh.reconnect();
         } else if let Err(error) = renewal::renew(&self.mesh, &dir).await {

@@ -54,7 +54,9 @@ async fn source(add: &args::context::Add, config: &Path) -> Result<Source, CliEr
         return Ok(Source::Files(files));
     }
     let (Some(address), Some(name)) = (&add.enrol, &add.identity_name) else {
-        return Err(CliError::usage("an identity is needed: --identity DIR, --chain with --key and --roots, or --enrol HOST:PORT with --as IDENTITY"));
+        return Err(CliError::usage(
+            "an identity is needed: --identity DIR, --chain with --key and --roots, or --enrol HOST:PORT with --as IDENTITY",
+        ));
     };
     let own = config.join(directory_name(&add.name)?);
     enrolled(address, name, add.token_file.as_deref()).await?.store_in(&own)?;

@@ -43,7 +43,10 @@ pub fn issuer(args: &args::node::Issuer, global: &Global, screen: Screen) -> Res
     let words = if args.dry_run {
         format!("✔ would give {member} an issuer that is good until {}; {replaced}; nothing was changed", at(until))
     } else {
-        format!("✔ {member} has an issuer that is good until {}; {replaced}\n  it is used from the next start on:  systemctl restart mainstay-coordinator", at(until))
+        format!(
+            "✔ {member} has an issuer that is good until {}; {replaced}\n  it is used from the next start on:  systemctl restart mainstay-coordinator",
+            at(until)
+        )
     };
     let told = json!({ "member": member.to_string(), "dir": dir, "dryRun": args.dry_run, "notAfterUnixMs": until, "replacedNotAfterUnixMs": before });
     screen.done(&told, &words)?;

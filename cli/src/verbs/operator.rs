@@ -17,7 +17,9 @@ use crate::render::{Entry, Table, Terminal, Tone, time};
 pub async fn operator(verb: &Verb, mesh: &Mesh, screen: Screen) -> Result<Exit, CliError> {
     match verb {
         Verb::Add { name, role, no_login: true, dry_run, .. } => give(name, *role, *dry_run, mesh, screen).await?,
-        Verb::Add { name, role, valid, dry_run, no_login: false } => add(&Invited { name, role: *role, valid: *valid, dry_run: *dry_run }, mesh, screen).await?,
+        Verb::Add { name, role, valid, dry_run, no_login: false } => {
+            add(&Invited { name, role: *role, valid: *valid, dry_run: *dry_run }, mesh, screen).await?
+        }
         Verb::List => {
             let operators = mesh.list_operators(ListOperatorsRequest {}).await?;
             screen.show(&operators, |operators| render(&operators.operators, screen.terminal, now()))?;

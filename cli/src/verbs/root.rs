@@ -7,10 +7,7 @@ use mainstay_client::identity::{IdentityError, Root, RootCertificate};
 use mainstay_client::{Mesh, files};
 use mainstay_core::WallTime;
 use mainstay_core::id::MeshName;
-use mainstay_proto::v1;
-use mainstay_proto::v1::{
-    AddRootRequest, GrantIssuersRequest, IssuerGrant, IssuerRequest, ListRootsRequest, ListRootsResponse, RetireRootRequest,
-};
+use mainstay_proto::v1::{AddRootRequest, GrantIssuersRequest, IssuerGrant, IssuerRequest, ListRootsRequest, ListRootsResponse, RetireRootRequest};
 use serde_json::json;
 
 use super::{Screen, now, zone};
@@ -67,14 +64,18 @@ pub fn new(new: &New, screen: Screen) -> Result<Exit, CliError> {
     let read = RootCertificate::read(root.cert_pem()).map_err(failed)?;
     let (shown, ends) = (new.to.display(), time::local(read.ends.0, now(), &zone()));
     if new.dry_run {
-        screen.done(&json!({ "id": "", "certificate": cert, "key": key }), &format!("✔ would write root.pem and root.key into {shown}; nothing was done"))?;
+        screen.done(
+            &json!({ "id": "", "certificate": cert, "key": key }),
+            &format!("✔ would write root.pem and root.key into {shown}; nothing was done"),
+        )?;
         return Ok(Exit::Success);
     }
     let written = files::create_private_dir(&new.to)
         .and_then(|()| files::write_atomic(&key, root.key_pem().as_bytes(), 0o600))
         .and_then(|()| files::write_atomic(&cert, root.cert_pem().as_bytes(), 0o644));
     written.map_err(|error| CliError::failed(format!("{shown}: {error}")))?;
-    let words = format!("✔ root {} of {mesh}, good until {ends}, is in {shown}: keep root.key offline\n  mainstay mesh root add {}", read.id, cert.display());
+    let words =
+        format!("✔ root {} of {mesh}, good until {ends}, is in {shown}: keep root.key offline\n  mainstay mesh root add {}", read.id, cert.display());
     screen.done(&json!({ "id": read.id.to_string(), "certificate": cert, "key": key, "endsUnixMs": read.ends.0 }), &words)?;
     Ok(Exit::Success)
 }
@@ -105,8 +106,11 @@ async fn issue(root_key: &Path, dry_run: bool, mesh: &Mesh, screen: Screen) -> R
     let grants = asking.iter().map(sign).collect::<Result<Vec<_>, _>>().map_err(|error| CliError::failed(error.to_string()))?;
     mesh.grant_issuers(GrantIssuersRequest { grants, dry_run }).await?;
     let (who, id) = (names.join(", "), &root.id);
-    let words =
-        if dry_run { format!("✔ would sign issuers under root {id} for {who}; nothing was changed") } else { format!("✔ signed issuers under root {id} for {who}") };
+    let words = if dry_run {
+        format!("✔ would sign issuers under root {id} for {who}; nothing was changed")
+    } else {
+        format!("✔ signed issuers under root {id} for {who}")
+    };
     screen.done(&json!({ "root": root.id, "issuedFor": names }), &words)
 }
 
@@ -173,6 +177,8 @@ fn some(names: &[String], total: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use mainstay_proto::v1;
+
     use super::*;
 
     fn root(id: &str, trusting: usize, signing: usize) -> v1::Root {
@@ -204,7 +210,11 @@ mod tests {
 
     #[test]
     fn the_list_says_how_far_everybody_is() {
-        let text = render(&listed(vec![v1::Root { issuing: true, identities_trusting: 5, identities_under: 4, ..root("old", 3, 3) }]), Terminal::PIPE, WallTime(1));
+        let text = render(
+            &listed(vec![v1::Root { issuing: true, identities_trusting: 5, identities_under: 4, ..root("old", 3, 3) }]),
+            Terminal::PIPE,
+            WallTime(1),
+        );
         assert!(text.contains("old   ✔ in use  3 of 3 trust, 3 sign  5 of 7 trust, 4 are of it"), "{text}");
     }
 }

@@ -73,8 +73,7 @@ impl Root {
     /// The certificate of an issuer whose key stays where it was made: what its request asks for by name is
     /// left out.
     pub fn certify(&self, csr_pem: &str, name: &str, now: WallTime) -> Result<String, IdentityError> {
-        let request =
-            CertificateSigningRequestParams::from_pem(csr_pem).map_err(|error| IdentityError::malformed("the issuer's request", error))?;
+        let request = CertificateSigningRequestParams::from_pem(csr_pem).map_err(|error| IdentityError::malformed("the issuer's request", error))?;
         Ok(self.issuer_certificate(&request.public_key, name, now)?.0)
     }
 

@@ -76,7 +76,9 @@ pub async fn keep_reloaded(files: IdentityFiles, identity: ClientIdentity, renew
                 }
             }
             // Not noted as known: it is looked at again.
-            Ok((_, Err(error))) => tracing::warn!(%error, "the files of this identity are not usable; the former ones are used, and it is tried again"),
+            Ok((_, Err(error))) => {
+                tracing::warn!(%error, "the files of this identity are not usable; the former ones are used, and it is tried again")
+            }
             Err(error) => tracing::error!(%error, "the look at the files of this identity ended early: it is tried again"),
         }
         tokio::time::sleep(random::jitter(LOOK, 0.25)).await;

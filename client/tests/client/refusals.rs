@@ -38,7 +38,9 @@ async fn a_good_pair_connects_and_the_member_knows_by_whom() {
     let identity = authority.client("cluster/prod/node/n1");
     within("an answer", ask(&member.mesh(identity.clone()))).await.unwrap();
     let leaf = &rustls_pki_types::pem::PemObject::from_pem_slice(identity.bundle().chain_pem.as_bytes()).unwrap();
-    assert_eq!(seen(&member), PeerIdentity::of(leaf, SystemClock.wall()).unwrap());
+    let root = identity.roots().of_chain_pem(&identity.bundle().chain_pem).map(|root| root.id);
+    assert!(root.is_some());
+    assert_eq!(seen(&member), PeerIdentity { root, ..PeerIdentity::of(leaf, SystemClock.wall()).unwrap() });
     assert_eq!((seen(&member).identity.to_string().as_str(), seen(&member).expired), ("cluster/prod/node/n1", false));
     assert_eq!(member.connections.count(), 1);
 }

@@ -131,7 +131,9 @@ impl Credentials {
             }
             let command = Command::RecordCertificate { identity: identity.clone(), shown };
             match office.propose(Actor::Mesh, None, command).await {
-                Ok(reply) => drop(reply.into_result().inspect_err(|refusal| tracing::warn!(%identity, %refusal, "its certificate is not remembered"))),
+                Ok(reply) => {
+                    drop(reply.into_result().inspect_err(|refusal| tracing::warn!(%identity, %refusal, "its certificate is not remembered")))
+                }
                 // Whoever leads next notes it again.
                 Err(error) => return tracing::debug!(%error, "certificates are not recorded now"),
             }
@@ -179,7 +181,8 @@ mod tests {
     #[test]
     fn only_what_the_state_does_not_say_is_noted() {
         let ben: Identity = "operator/ben".parse().unwrap();
-        let mut state = State { feature_level: 2, ..State::default() };
+        let mut state = State::default();
+        state.feature_level = 2;
         let credentials = Credentials::default();
         credentials.note(&state, &ben, at(1, &[ROOT]));
         assert_eq!(credentials.next(), None, "who has no role is not waited for");

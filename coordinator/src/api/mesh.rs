@@ -86,6 +86,10 @@ impl v1::mesh_server::Mesh for MeshApi {
             says: known.says.to_owned(),
             broken: broken.iter().find(|(name, _)| *name == known.name).map(|(_, what)| what.clone()).unwrap_or_default(),
         };
-        Ok(Response::new(v1::CheckResponse { applied, invariants: invariant::INVARIANTS.iter().map(told).collect(), missing_connections: missing.into_iter().map(missing_connection_to_wire).collect() }))
+        Ok(Response::new(v1::CheckResponse {
+            applied,
+            invariants: invariant::INVARIANTS.iter().map(told).collect(),
+            missing_connections: missing.into_iter().map(missing_connection_to_wire).collect(),
+        }))
     }
 }

@@ -122,7 +122,7 @@ async fn checked(source: String) -> Result<plan::Plan, Status> {
     }
     // A document of the largest size takes milliseconds; other calls do not wait for it.
     let checked = tokio::task::spawn_blocking(move || plan::parse(&source)).await.map_err(|error| Status::internal(error.to_string()))?;
-    checked.map_err(|error| Status::invalid_argument(error.to_string()))
+    checked.map_err(|error| Status::invalid_argument(error.brief(PROBLEM_BYTES)))
 }
 
 fn chosen(history: &PlanHistory, revision: u32) -> Option<(u32, &Revision)> {

@@ -127,7 +127,12 @@ fn listed(state: &State, now: WallTime) -> v1::ListRootsResponse {
             granted: state.issuers.get(&member.id).is_some_and(|grant| grant.root == request.root),
         })
     });
-    v1::ListRootsResponse { roots: roots.collect(), requests: requests.collect(), members: count(state.members.len()), identities: count(current.len()) }
+    v1::ListRootsResponse {
+        roots: roots.collect(),
+        requests: requests.collect(),
+        members: count(state.members.len()),
+        identities: count(current.len()),
+    }
 }
 
 fn count(n: usize) -> u32 {

@@ -30,7 +30,7 @@ pub async fn read<T>(front: &Front, request: &Request<T>) -> Result<Pieces, Stat
     let turn = turn.map_err(|_| Status::resource_exhausted("another snapshot is being read: try again when that one is done"))?;
     let applied = front.consensus.state();
     let internal = |error: &dyn std::fmt::Display| Status::internal(error.to_string());
-    let roots = root_sha256s(&front.home.roots_pem()).map_err(|error| internal(&error))?;
+    let roots = root_sha256s(&front.home.roots().pem()).map_err(|error| internal(&error))?;
     let taken = Taken { applied: applied.index, wall: office.wall(), version: VERSION.to_owned(), roots };
     let encoded = tokio::task::spawn_blocking(move || snapshot::encode(&applied.state, taken)).await.map_err(|error| internal(&error))?;
     let [start, state] = encoded.map_err(|error| Status::failed_precondition(error.to_string()))?;

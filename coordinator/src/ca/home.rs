@@ -94,7 +94,9 @@ pub enum IssueError {
     Nobody { member: MemberId, asked: String },
     #[error("the renewal ended early: {0}")]
     Broken(String),
-    #[error("the certificates of this mesh are issued elsewhere: have one issued there, for spiffe://{0}/IDENTITY; an operator also needs a role: `mainstay operator add NAME --role ROLE --no-login`")]
+    #[error(
+        "the certificates of this mesh are issued elsewhere: have one issued there, for spiffe://{0}/IDENTITY; an operator also needs a role: `mainstay operator add NAME --role ROLE --no-login`"
+    )]
     Elsewhere(MeshName),
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -184,7 +186,8 @@ impl Home {
     /// When what it signs with ends.
     #[must_use]
     pub fn issuer_end(&self) -> Option<WallTime> {
-        self.issuer.as_ref().map(Issuer::not_after)
+        let authority = self.authority();
+        authority.issuers.best(authority.issuing).map(|(_, issuer)| issuer.not_after())
     }
 
     /// Where certificates come from, when somebody else issues them.
@@ -313,7 +316,9 @@ impl Home {
         }
         match self.renew_as(member) {
             Ok(()) => Ok(()),
-            Err(IssueError::NoIssuer(_) | IssueError::Nobody { .. } | IssueError::Broken(_)) => Err(HomeError::NoIssuer { dir: self.dir.clone(), id: member }),
+            Err(IssueError::NoIssuer(_) | IssueError::Nobody { .. } | IssueError::Broken(_)) => {
+                Err(HomeError::NoIssuer { dir: self.dir.clone(), id: member })
+            }
             Err(IssueError::Elsewhere(mesh)) => {
                 let chain = self.files.as_ref().map(|files| files.chain.clone()).unwrap_or_default();
                 Err(HomeError::Elsewhere { mesh, id: member, chain })

@@ -50,7 +50,9 @@ impl Issuers {
             let issuer = Issuer::from_pem(&cert, &key)?;
             match roots.of_chain_pem(&cert) {
                 Some(root) => issuers.hold(Held { root: root.id, issuer }),
-                None => tracing::warn!(file = %dir.join(format!("{name}.pem")).display(), "this issuer is of a root that is not trusted: it is not used"),
+                None => {
+                    tracing::warn!(file = %dir.join(format!("{name}.pem")).display(), "this issuer is of a root that is not trusted: it is not used")
+                }
             }
         }
         for root in roots.iter() {
@@ -69,7 +71,7 @@ impl Issuers {
     /// Of two under one root, the one that signs longer.
     fn hold(&mut self, new: Held) {
         match self.held.iter_mut().find(|held| held.root == new.root) {
-            Some(held) if held.issuer.ends() < new.issuer.ends() => *held = new,
+            Some(held) if held.issuer.not_after() < new.issuer.not_after() => *held = new,
             Some(_) => {}
             None => self.held.push(new),
         }
@@ -128,12 +130,7 @@ impl Issuers {
     /// Takes what was signed for the key that waits for it, if what it signs holds, which `proves` finds out. What
     /// does not fit is turned down, and another key takes its place, so that it is asked for anew. Says whether
     /// something changed.
-    pub fn take(
-        &mut self,
-        grant: &IssuerGrant,
-        roots: &Roots,
-        proves: impl Fn(&Issuer) -> Result<(), IdentityError>,
-    ) -> Result<bool, IdentityError> {
+    pub fn take(&mut self, grant: &IssuerGrant, roots: &Roots, proves: impl Fn(&Issuer) -> Result<(), IdentityError>) -> Result<bool, IdentityError> {
         let Some(pending) = self.pending.as_ref().filter(|pending| pending.request.root == grant.root) else { return Ok(false) };
         let key_pem = pending.key.key_pem();
         let is_of_root = roots.of_chain_pem(&grant.cert_pem).is_some_and(|root| root.id == grant.root);

@@ -48,6 +48,9 @@ impl Signing {
                 Err(error) => refusals.push(format!("{id}: {error}")),
             }
         }
-        Err(IssueError::Nobody { member: self.home.member(), asked: if refusals.is_empty() { "there is no other".into() } else { refusals.join("; ") } })
+        Err(IssueError::Nobody {
+            member: self.home.member(),
+            asked: if refusals.is_empty() { "there is no other".into() } else { refusals.join("; ") },
+        })
     }
 }

@@ -139,7 +139,8 @@ mod tests {
     #[test]
     fn an_identity_from_elsewhere_is_a_table() {
         let fragment = Fragment::from_toml("listen = 'a:1'\nidentity = { chain = 'c', key = 'k', roots = 'r' }").unwrap();
-        let said = (fragment.listen.as_deref(), fragment.identity_chain.as_deref(), fragment.identity_key.as_deref(), fragment.identity_roots.as_deref());
+        let said =
+            (fragment.listen.as_deref(), fragment.identity_chain.as_deref(), fragment.identity_key.as_deref(), fragment.identity_roots.as_deref());
         assert_eq!(said, (Some("a:1"), Some("c"), Some("k"), Some("r")));
         for wrong in ["identity = { chain = 'c', keys = 'k' }", "identity = 'c'"] {
             assert!(Fragment::from_toml(wrong).unwrap_err().to_string().contains("identity"), "{wrong}");

@@ -260,7 +260,13 @@ mod tests {
         let parsed = grant(&format!("nodes/local {id} 1790000000000 3")).unwrap();
         assert_eq!(
             parsed,
-            JoinGrant { id: TokenId(id.clone()), scope: JoinScope::Nodes("local".parse().unwrap()), expires: WallTime(1_790_000_000_000), uses: 3, root: None }
+            JoinGrant {
+                id: TokenId(id.clone()),
+                scope: JoinScope::Nodes("local".parse().unwrap()),
+                expires: WallTime(1_790_000_000_000),
+                uses: 3,
+                root: None
+            }
         );
         assert_eq!(grant(&format!("coordinator {id} 1 1")).unwrap().scope, JoinScope::Coordinator);
         for bad in [format!("nodes/local {id} 1 0"), format!("nodes/local {id} 1"), "nodes/local ab 1 1".into(), format!("mesh/x {id} 1 1")] {

@@ -106,7 +106,8 @@ impl Mesh {
         files::write_atomic(&dir.join("issuer.pem"), issuer.cert_pem().as_bytes(), 0o600).unwrap();
         files::write_atomic(&dir.join("issuer.key"), issuer.key_pem().as_bytes(), 0o600).unwrap();
         let enrol = format!("127.0.0.1:{}", free_port().await);
-        let grant = JoinGrant { id: self.token.id(), scope: JoinScope::Nodes("local".parse().unwrap()), expires: WallTime(i64::MAX), uses: 100, root: None };
+        let grant =
+            JoinGrant { id: self.token.id(), scope: JoinScope::Nodes("local".parse().unwrap()), expires: WallTime(i64::MAX), uses: 100, root: None };
         let settings = Settings {
             dir,
             identity: None,

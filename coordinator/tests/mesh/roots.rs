@@ -129,10 +129,7 @@ async fn a_root_is_replaced_while_everything_runs() {
     // The mesh's own token, from its founding, has no root that is remembered: it is of before.
     renewal::renew(&laptop, &mesh.empty_dir("laptop")).await.unwrap();
     laptop.get_status(v1::GetStatusRequest {}).await.unwrap();
-    eventually("the old root to go", async || {
-        admin.retire_root(retire(old, false)).await.inspect_err(|error| eprintln!("{error}")).ok()
-    })
-    .await;
+    eventually("the old root to go", async || admin.retire_root(retire(old, false)).await.inspect_err(|error| eprintln!("{error}")).ok()).await;
     eventually("no member to trust it", async || {
         let listed = roots(&admin).await?;
         (listed.roots.len() == 1 && listed.roots[0].id == new.to_string() && listed.roots[0].members_trusting.len() == 3).then_some(())

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::args::{self, Global};
 use crate::authority::{self, Authority};
-use crate::contexts::{self, Context, Contexts};
+use crate::contexts::{self, Context, Contexts, Source};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::host;
@@ -146,14 +146,15 @@ impl Ground {
         let own = self.contexts.join(contexts::directory_name(&self.context)?);
         let _: Bundle = authority.operator(self.operator.as_str(), &own, &self.dir)?;
         let mut contexts = Contexts::load(&self.contexts)?;
-        contexts.contexts.insert(self.context.clone(), Context { members: vec![self.advertise.clone()], identity: own });
+        contexts.contexts.insert(self.context.clone(), Context { members: vec![self.advertise.clone()], identity: Source::Dir(own) });
         contexts.current = Some(self.context.clone());
         contexts.store(&self.contexts)
     }
 
     fn told(&self, dry_run: bool, terminal: Terminal) -> String {
         let mut sheet = Sheet::new(terminal, 9);
-        let first = if dry_run { "· mesh {} would be laid out on this machine" } else { "✔ mesh {} is laid out on this machine; nothing runs yet" };
+        let first =
+            if dry_run { "· mesh {} would be laid out on this machine" } else { "✔ mesh {} is laid out on this machine; nothing runs yet" };
         sheet.line(&first.replace("{}", self.mesh.as_str())).line("");
         sheet.fact("root key", &self.root_key.display().to_string());
         sheet.fact("", "KEEP IT OFFLINE, and not on this machine: whoever has it can be anybody in the mesh, and without it nobody can renew issuers or recover the mesh on a new machine");

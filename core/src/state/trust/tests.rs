@@ -141,10 +141,11 @@ fn agents_from_before_are_waited_for() {
     members(&mut state, &[OLD, NEW], &[OLD, NEW]);
     state.identities.insert("operator/ana".parse().unwrap(), Known { enrolled: Some(NOW), shown: None });
     state.operators.insert("ana".parse().unwrap(), OperatorRole::Admin);
-    let grant = JoinGrant { id: TokenId("t".into()), scope: JoinScope::Nodes("c".parse().unwrap()), expires: WallTime(i64::MAX), uses: 1, root: None };
+    let grant =
+        JoinGrant { id: TokenId("t".into()), scope: JoinScope::Nodes("c".parse().unwrap()), expires: WallTime(i64::MAX), uses: 1, root: None };
     apply(&mut state, Command::GrantJoin { grant });
     apply(&mut state, Command::Enrol { id: TokenId("t".into()), identity: "cluster/c/node/n1".parse().unwrap() });
-    state.identities.remove(&"cluster/c/node/n1".parse().unwrap());
+    state.identities.remove(&"cluster/c/node/n1".parse::<Identity>().unwrap());
     assert_eq!(
         state.identities_that_need(OLD, NOW),
         ["operator/ana (its certificate was not seen yet)", "cluster/c/node/n1 (its certificate was not seen yet)"]
@@ -159,7 +160,8 @@ fn an_issuer_is_granted_to_whom_asks_for_it_and_kept_until_it_is_taken() {
     let grant = Command::GrantIssuer { member: MemberId(2), grant: IssuerGrant { root: NEW, cert_pem: "cert".into() } };
     assert!(refused(apply(&mut state, grant.clone())).contains("does not ask"));
     let request = IssuerRequest { root: NEW, csr_pem: "csr".into() };
-    let asking = Member { id: MemberId(2), name: "c2".into(), trusts: vec![OLD, NEW], issuers: vec![OLD], issuer_request: Some(request), ..Member::default() };
+    let asking =
+        Member { id: MemberId(2), name: "c2".into(), trusts: vec![OLD, NEW], issuers: vec![OLD], issuer_request: Some(request), ..Member::default() };
     apply(&mut state, Command::PutMember { member: asking.clone() });
     assert_eq!(apply(&mut state, grant), Reply::Done);
     assert!(state.issuers.contains_key(&MemberId(2)));
