@@ -63,6 +63,9 @@ fn page(kind: &Kind) -> String {
     if !kind.params.is_empty() {
         text += &format!("\n{}", params_table(kind.params));
     }
+    for rule in kind.together {
+        text += &format!("\n{}.\n", rule.describe());
+    }
     for param in kind.params {
         if let ParamType::List(&ParamType::Fields(fields)) | ParamType::Fields(fields) = param.ty {
             let own: Vec<Param> =

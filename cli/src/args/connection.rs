@@ -8,7 +8,7 @@ const TEST_EXAMPLES: &str = "Examples:
 
 It is a run of the plan connection-test: an agent that has the connection looks
 at what it leads to, and nothing is changed there. Exit status: 0 it leads where
-it should; 1 it does not, or nobody has it.";
+it should; 1 it does not, or nobody who has it is linked; 2 nobody has it.";
 
 #[derive(Debug, Subcommand)]
 pub enum Connection {

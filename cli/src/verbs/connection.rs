@@ -54,7 +54,7 @@ fn choose<'a>(name: &str, known: &'a [KnownConnection]) -> Result<&'a KnownConne
     let named: Vec<&KnownConnection> = known.iter().filter(|connection| connection.name == name).collect();
     match named.as_slice() {
         [] => {
-            let error = CliError::failed(format!("no agent has a connection {name}"));
+            let error = CliError::usage(format!("no agent has a connection {name}"));
             let meant = catalogue::nearest(name, known.iter().map(|connection| connection.name.as_str()));
             let error = meant.into_iter().fold(error, |error, meant| error.with_next(format!("did you mean  mainstay connection test {meant}")));
             Err(error.with_next(format!("or add to an agent's connections.toml:  [connections.{name}]  kind = \"…\"  url = \"…\"")))

@@ -1,6 +1,6 @@
 //! `mainstay steps`: the catalogue, as it is compiled into this program.
 
-use mainstay_core::catalogue::{Connections, KINDS, Kind, kind, nearest};
+use mainstay_core::catalogue::{Connections, KINDS, Kind, Together, kind, nearest};
 use serde_json::{Value, json};
 
 use super::Screen;
@@ -51,8 +51,9 @@ fn page(kind: &Kind, terminal: Terminal) -> String {
         ("needs", if kind.needs.is_empty() { "nothing" } else { kind.needs }.to_owned()),
         ("timeout", format!("{}, unless the step says otherwise", kind.default_timeout)),
     ];
+    let together = kind.together.iter().map(|rule| ("parameters", rule.describe()));
     let mut table = Table::new(terminal, &["", ""]).wrapping(&[1]).indented(2);
-    facts.into_iter().for_each(|(name, value)| table.row(vec![name.into(), value.into()]));
+    facts.into_iter().chain(together).for_each(|(name, value)| table.row(vec![name.into(), value.into()]));
     text += table.render().trim_start_matches([' ', '\n']).trim_start();
     text = text.replacen("\n\n", "\n\n  ", 1);
     if !kind.params.is_empty() {
@@ -79,6 +80,7 @@ fn described(kind: &Kind) -> Value {
         .map(|param| json!({ "name": param.name, "type": param.ty.describe(), "required": param.required, "default": param.default, "description": param.doc }))
         .collect();
     let outputs: Vec<Value> = kind.outputs.iter().map(|(name, ty, doc)| json!({ "name": name, "type": ty, "description": doc })).collect();
+    let together: Vec<String> = kind.together.iter().map(Together::describe).collect();
     let when = match kind.connection {
         Connections::None => "none",
         Connections::Always(_) => "always",
@@ -87,7 +89,7 @@ fn described(kind: &Kind) -> Value {
     json!({
         "connections": { "kinds": kind.connection.kinds(), "when": when }, "needs": kind.needs,
         "name": kind.name, "summary": kind.summary, "scope": kind.scope.as_str(), "effect": kind.effect.as_str(), "idempotent": kind.idempotent,
-        "undo": kind.undo.as_str(), "protection": kind.protection, "params": params, "outputs": outputs,
+        "undo": kind.undo.as_str(), "protection": kind.protection, "params": params, "together": together, "outputs": outputs,
         "defaultTimeout": kind.default_timeout.to_string(), "example": kind.example,
     })
 }

@@ -131,9 +131,7 @@ async fn every_call_is_refused_to_whom_the_table_refuses_it() {
         let identity: Identity = caller.parse().unwrap();
         let (now, late) = (mesh.as_identity(caller), mesh.expired(caller));
         for (expired, client) in [(false, now), (true, late)] {
-            // The calls of artifacts have their rules and are not served yet: nobody gets an answer from them.
-            let is_served = |call: &str| !call.starts_with("mainstay.v1.Artifacts/") && !call.starts_with("mainstay.v1.Copies/");
-            for (call, method) in RULES.iter().filter(|(call, _)| is_served(call)) {
+            for (call, method) in RULES {
                 for lease in LEASES {
                     let name: LeaseName = lease.parse().unwrap();
                     let own = if let Identity::Node(agent) = &identity { agent.clone() } else { "local/n1".parse().unwrap() };

@@ -3,10 +3,12 @@
 mod kinds;
 mod param;
 pub mod schema;
+mod together;
 
 pub use kinds::KINDS;
 use param::Stage;
 pub use param::{Param, ParamType};
+pub use together::Together;
 
 use std::collections::BTreeMap;
 
@@ -132,6 +134,8 @@ pub struct Kind {
     /// What must be there for it: rights, programs, settings of the agent. Empty where nothing is needed.
     pub needs: &'static str,
     pub params: &'static [Param],
+    /// What they have to be together.
+    pub together: &'static [Together],
     /// Name, type and meaning of what later steps can read.
     pub outputs: &'static [(&'static str, &'static str, &'static str)],
     pub default_timeout: Millis,
@@ -218,6 +222,12 @@ impl Kind {
         self.params.iter().find(|param| param.name == name)
     }
 
+    /// Whether a step has to say something under `with`.
+    #[must_use]
+    pub fn needs_parameters(&self) -> bool {
+        self.params.iter().any(|param| param.required) || self.together.iter().any(|rule| matches!(rule, Together::AnyOf(_)))
+    }
+
     /// The outputs that are declared and are of their type. What a node says is held against this before an
     /// expression reads it, so that a node cannot put something else in a number's place.
     #[must_use]
@@ -260,6 +270,7 @@ impl Kind {
         for param in self.params.iter().filter(|param| param.required && !with.contains_key(param.name)) {
             problems.push((String::new(), format!("{} needs `{}`: {}", self.name, param.name, param.doc)));
         }
+        problems.extend(self.together.iter().filter_map(|rule| rule.problem(self.name, with)));
         problems
     }
 }

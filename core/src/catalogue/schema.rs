@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Kind, Param, ParamType};
+use super::{Kind, Param, ParamType, Together};
 
 /// Where a document keeps the schema of a text with `${{ }}` in it.
 pub const TEMPLATE: &str = "#/definitions/template";
@@ -22,8 +22,11 @@ impl Kind {
     pub fn schema(&self) -> Value {
         let mut schema = block(self.params);
         schema["description"] = json!(self.summary);
-        if self.params.iter().all(|param| !param.required) {
+        if !self.needs_parameters() {
             schema["type"] = json!(["object", "null"]);
+        }
+        if !self.together.is_empty() {
+            schema["allOf"] = self.together.iter().map(Together::schema).collect();
         }
         schema
     }

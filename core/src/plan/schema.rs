@@ -68,7 +68,7 @@ fn object(object: &Object, definitions: &mut Map<String, Value>) -> Value {
     if let Some(uses) = object.fields.iter().find(|field| matches!(field.shape, Shape::Kind)) {
         let by_kind = KINDS.iter().map(|kind| {
             let mut then = json!({ "properties": { "with": { "$ref": format!("#/definitions/{}", with_of(kind.name)) } } });
-            if kind.params.iter().any(|param| param.required) {
+            if kind.needs_parameters() {
                 then["required"] = json!(["with"]);
             }
             json!({ "if": { "properties": { uses.name: { "const": kind.name } }, "required": [uses.name] }, "then": then })

@@ -80,6 +80,21 @@ pub async fn all_is_well(stage: &Stage) {
     assert_eq!(findings(&stage.up), [], "and nothing is found");
     let health = look(&stage.up, "health", HEALTH).await;
     nothing_but(&health, &[]);
+    for name in ["orders-db", "cache", "metrics", "shop", "shop-front"] {
+        tested(stage, &[name], 0);
+    }
+    tested(stage, &["orders-db", "--dry-run"], 0);
+    let unknown = tested(stage, &["orders-dv"], 2);
+    assert!(unknown.contains("no agent has a connection orders-dv") && unknown.contains("connection test orders-db"), "{unknown}");
+}
+
+/// `mainstay connection test`, and the status that it ends with.
+#[track_caller]
+fn tested(stage: &Stage, args: &[&str], status: i32) -> String {
+    let output = stage.up.cli(&[&["connection", "test"], args].concat());
+    let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert_eq!(output.status.code(), Some(status), "{args:?}: {text}");
+    text
 }
 
 /// Exactly these are bad, what to do is said of each, and everything else goes on and is well.
@@ -129,8 +144,11 @@ async fn first_group(stage: &mut Stage) {
 
     nothing_but(&look(&stage.up, "daily", DAILY).await, &[&WRONG_PASSWORD, &CANNOT_SAVE, &TARGET_DOWN, &ANOTHER_HOST]);
     assert_eq!(findings(&stage.up).len(), 8, "each is a finding");
+    let refused = tested(stage, &["orders-db"], 1);
+    assert!(refused.contains("password authentication failed"), "{refused}");
 
     stage.primary.set_password(&stage.login).await;
+    tested(stage, &["orders-db"], 0);
     stage.cache.can_save().await;
     stage.exporter.go_on().await;
     stage.prometheus.sees("node", true).await;

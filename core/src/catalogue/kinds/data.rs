@@ -34,6 +34,7 @@ pub(super) const POSTGRES_CHECK: Kind = Kind {
         optional("bloat", PERCENT, "{ warning: 50% }", "Estimated share of empty space in the worst large table"),
         optional("timeout", ParamType::Duration, "10s", "When to give up on connecting, and on each query"),
     ],
+    together: &[],
     outputs: &[
         ("latencyMs", "number", "Time until logged in"),
         ("version", "text", "Version of the server"),
@@ -69,6 +70,7 @@ pub(super) const REDIS_CHECK: Kind = Kind {
         optional("blockedClients", NUMBER, "never", "Clients that wait in a blocking command"),
         optional("timeout", ParamType::Duration, "5s", "When to give up on connecting, and on each command"),
     ],
+    together: &[],
     outputs: &[
         ("latencyMs", "number", "Time until a PING was answered"),
         ("version", "text", "Version of the server"),

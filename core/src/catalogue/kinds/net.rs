@@ -1,6 +1,6 @@
 //! What is looked at over the network: endpoints, certificates, monitoring.
 
-use super::super::{Connections, Effect, Kind, Param, ParamType, Scope, Undo};
+use super::super::{Connections, Effect, Kind, Param, ParamType, Scope, Together, Undo};
 use super::{DURATION, LOOKS_ONLY, NUMBER, TEXTS, optional, required};
 use crate::time::Millis;
 
@@ -54,6 +54,15 @@ pub(super) const HTTP_CHECK: Kind = Kind {
         ],
         HTTP_RULES,
     ),
+    together: &[
+        Together::AnyOf(&["url", "urls", "endpoints", "connection"]),
+        Together::Excludes(
+            "connection",
+            &["url", "urls", "endpoints", "ca"],
+            "a connection says where and whom to trust; ask for other URLs in a step of its own",
+        ),
+        Together::Requires(&["paths"], "connection"),
+    ],
     outputs: &[("failed", "number", "Endpoints that are not ok")],
     default_timeout: Millis::from_secs(120),
     example: "urls: [https://shop.example/health, https://api.example/health]\nlatency: { warning: 300ms, critical: 2s }\njson: { /status: ok }",
@@ -83,6 +92,7 @@ pub(super) const TLS_CHECK: Kind = Kind {
         optional("daysLeft", NUMBER, "{ warning: 30, critical: 7 }", "Days until a certificate ends"),
         optional("timeout", ParamType::Duration, "10s", "When to give up on one endpoint"),
     ],
+    together: &[],
     outputs: &[("minDaysLeft", "number", "Days left of the certificate that ends first")],
     default_timeout: Millis::from_secs(60),
     example: "endpoints: [shop.example:443]\nfiles: [/etc/ssl/private/*.pem]\ndaysLeft: { warning: 30, critical: 7 }",
@@ -120,6 +130,7 @@ pub(super) const PROMETHEUS_QUERY: Kind = Kind {
         optional("at", ParamType::Text, "now", "When: a time such as 2026-11-24T02:00:00Z, or how long ago, such as 1h"),
         optional("timeout", ParamType::Duration, "10s", "When to give up on one query"),
     ],
+    together: &[Together::Requires(&["above", "below", "expect"], "query")],
     outputs: &[
         ("series", "number", "Series that were judged"),
         ("failed", "number", "Those of them that are not ok"),
