@@ -180,8 +180,13 @@ impl Up {
 
     /// Runs the CLI against this mesh.
     pub fn cli(&self, args: &[&str]) -> Output {
+        self.cli_ahead(&self.ahead, args)
+    }
+
+    /// The same on a machine whose wall clock is ahead.
+    pub fn cli_ahead(&self, by: &str, args: &[&str]) -> Output {
         let mut command = Command::new(binaries().join("mainstay"));
-        clock::ahead(&mut command, &self.ahead);
+        clock::ahead(&mut command, by);
         command.arg("--dir").arg(self.dir()).args(args).stdin(Stdio::null()).output().expect("the CLI runs")
     }
 

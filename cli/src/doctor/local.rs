@@ -164,14 +164,13 @@ fn issuers(facts: &Facts) -> Option<Diagnosis> {
     if without.is_empty() {
         return None;
     }
-    let all = without.len() == known.len();
-    let verdict = if all { Verdict::Unknown } else { Verdict::Warning };
-    let what = if all {
+    // No more than a warning: when certificates are not renewed in time, each member's own line is worse.
+    let what = if without.len() == known.len() {
         "no member that answers has an issuer: unless certificates come from elsewhere, none can be renewed".to_owned()
     } else {
         "has no issuer: others sign for it as long as one that has is up".to_owned()
     };
-    Some(Diagnosis::new(verdict, "issuer", without.join(", "), what).then(new_issuer(without.first().copied().unwrap_or("NAME"))))
+    Some(Diagnosis::new(Verdict::Warning, "issuer", without.join(", "), what).then(new_issuer(without.first().copied().unwrap_or("NAME"))))
 }
 
 fn versions(facts: &Facts) -> Vec<Diagnosis> {
@@ -182,7 +181,7 @@ fn versions(facts: &Facts) -> Vec<Diagnosis> {
         .collect();
     let mut all = Vec::new();
     if members.len() > 1 {
-        let what = format!("members run versions {}", members.iter().copied().collect::<Vec<_>>().join(" and "));
+        let what = format!("they run different versions: {}", members.iter().copied().collect::<Vec<_>>().join(", "));
         all.push(Diagnosis::new(Verdict::Warning, "version", "members", what).then("go on with the upgrade: docs/upgrade.md"));
     }
     if let Some(version) = members.iter().next_back()

@@ -22,7 +22,10 @@ pub fn diagnose(facts: &Facts) -> Vec<Diagnosis> {
     let mesh = &facts.mesh;
     let mut all = Vec::new();
     for (question, why) in &mesh.unanswered {
-        all.push(Diagnosis::new(Verdict::Unknown, "mesh", question, format!("not known: {why}")));
+        all.push(
+            Diagnosis::new(Verdict::Unknown, "mesh", question, format!("not known: {why}"))
+                .then("see to the members first, then ask again: mainstay doctor"),
+        );
     }
     if let Some(status) = &mesh.status {
         all.extend(members(status));
@@ -210,7 +213,8 @@ fn plans(facts: &Facts) -> Vec<Diagnosis> {
     suspended
         .map(|plan| {
             let reason = if plan.suspended_reason.is_empty() { String::new() } else { format!(": {}", plan.suspended_reason) };
-            let what = format!("starts nothing by schedule since {}, by {}{reason}", time::ago(plan.suspended_unix_ms, facts.now), plan.suspended_by);
+            let ago = time::ago(plan.suspended_unix_ms, facts.now);
+            let what = format!("was suspended {ago} by {}{reason}; its schedules start nothing", plan.suspended_by);
             Diagnosis::new(Verdict::Warning, "plan", format!("plan {}", plan.name), what).then(format!("mainstay plan resume {}", plan.name))
         })
         .collect()

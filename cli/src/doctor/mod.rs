@@ -10,3 +10,5 @@ pub mod facts;
 mod local;
 pub mod look;
 mod mesh;
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! `mainstay doctor`
 
-use serde_json::json;
+use mainstay_proto::v1::Verdict;
+use serde_json::{Value, json};
 
 use super::Screen;
 use crate::args::Global;
@@ -21,9 +22,13 @@ pub async fn doctor(global: &Global, screen: Screen) -> Result<Exit, CliError> {
     drop(waiting);
     let diagnoses = diagnosis::diagnose(&facts);
     let exit = diagnosis::exit(&facts, &diagnoses);
-    let told = json!({ "exit": exit.status(), "diagnoses": diagnoses });
-    screen.show(&told, |_| render(&diagnoses, screen.terminal))?;
+    screen.show(&told(&diagnoses, exit), |_| render(&diagnoses, screen.terminal))?;
     Ok(exit)
+}
+
+/// The answer for programs.
+pub fn told(diagnoses: &[Diagnosis], exit: Exit) -> Value {
+    json!({ "exit": exit.status(), "diagnoses": diagnoses })
 }
 
 /// A line each: symbol and word, where, what; and below it, what to do.
@@ -44,7 +49,7 @@ pub fn render(diagnoses: &[Diagnosis], terminal: Terminal) -> String {
             }
         }
     }
-    let bad = diagnoses.iter().filter(|diagnosis| !diagnosis.then.is_empty()).count() as u64;
+    let bad = diagnoses.iter().filter(|diagnosis| diagnosis.verdict != Verdict::Ok).count() as u64;
     let sum = match bad {
         0 => terminal.paint(Tone::Good, "✔ nothing is wrong"),
         bad => format!("{} to look at", units::count(bad, "thing", "things")),
