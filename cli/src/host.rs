@@ -48,6 +48,25 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)
 }
 
+/// The end of a text file, from the beginning of a line on.
+pub fn tail(path: &Path, max: u64) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let skipped = file.metadata()?.len().saturating_sub(max);
+    io::Seek::seek(&mut file, io::SeekFrom::Start(skipped))?;
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(file, max), &mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(match text.split_once('\n') {
+        Some((_, whole)) if skipped > 0 => whole.to_owned(),
+        _ => text.into_owned(),
+    })
+}
+
+/// A connection to a program, as a rule of this machine.
+pub async fn connect(address: &str) -> io::Result<tokio::net::TcpStream> {
+    tokio::net::TcpStream::connect(address).await
+}
+
 /// A file that is only ever added to, and readable by its owner only.
 pub fn append(path: &Path) -> io::Result<(File, u64)> {
     let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
@@ -130,6 +149,13 @@ pub fn signal(pid: u32, whom: Whom, signal: Signal) -> io::Result<()> {
         Err(rustix::io::Errno::SRCH) | Ok(()) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Kernel and processor of this machine, without its name.
+#[must_use]
+pub fn system() -> String {
+    let name = rustix::system::uname();
+    [name.sysname(), name.release(), name.machine()].map(|part| part.to_string_lossy().into_owned()).join(" ")
 }
 
 /// Name of this machine.

@@ -5,6 +5,7 @@
 
 mod args;
 mod authority;
+mod bundle;
 mod connection;
 mod contexts;
 mod doctor;
@@ -51,6 +52,7 @@ async fn run(cli: &Cli) -> Result<Exit, CliError> {
     match &cli.verb {
         Verb::Up(args) => return up::up(args, global, screen).await,
         Verb::Doctor => return verbs::doctor::doctor(global, screen).await,
+        Verb::SupportBundle(args) => return verbs::bundle::support_bundle(args, global, screen).await,
         Verb::Init(args) => return verbs::init::init(args, global, screen),
         Verb::Steps { kind } => return verbs::steps::steps(kind.as_deref(), screen),
         Verb::Login(login) => return verbs::login::login(login, global, screen).await,
@@ -94,6 +96,7 @@ async fn with_mesh(verb: &Verb, mesh: &Mesh, screen: Screen) -> Result<Exit, Cli
         | Verb::Up(_)
         | Verb::Init(_)
         | Verb::Doctor
+        | Verb::SupportBundle(_)
         | Verb::Steps { .. }
         | Verb::Context(_)
         | Verb::Login(_)

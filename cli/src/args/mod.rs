@@ -2,6 +2,7 @@
 //! for their meaning by the mesh.
 
 pub mod artifact;
+pub mod bundle;
 pub mod connection;
 pub mod context;
 pub mod identity;
@@ -134,6 +135,8 @@ pub enum Verb {
     /// What is wrong here and in the mesh, and what to do about it
     #[command(after_help = DOCTOR)]
     Doctor,
+    /// What somebody who helps with a mesh asks for, in one file without secrets
+    SupportBundle(bundle::SupportBundle),
     /// Completions for a shell
     #[command(after_help = "Example:\n  mainstay completion bash > ~/.local/share/bash-completion/completions/mainstay")]
     Completion { shell: clap_complete::Shell },
@@ -146,7 +149,7 @@ const DOCTOR: &str = "Examples:
   mainstay doctor -o json | jq '.diagnoses[] | select(.verdict != \"ok\")'
 
 It changes nothing. Exit status: 0 nothing is wrong (warnings do not count);
-1 something is, or is not known; 3 no coordinator could be reached, and what this
+1 something is, or is not known; 2 bad usage; 3 no coordinator could be reached, and what this
 machine shows is told all the same";
 
 /// A length of time on the command line.

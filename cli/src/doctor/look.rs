@@ -165,7 +165,7 @@ fn words(error: &CallError) -> String {
 
 /// For what an open run has waited longest; one that ends meanwhile waits for nothing.
 async fn waiting(mesh: &Mesh, run: Run) -> Option<WaitingRun> {
-    let why = mesh.why_run(GetRunRequest { run: run.id.clone(), ..GetRunRequest::default() }).await.ok()?;
+    let why = mesh.why_run(GetRunRequest { run: run.id.clone() }).await.ok()?;
     let longest = why.waits.iter().max_by_key(|wait| wait.waited_ms).cloned().unwrap_or_default();
     let reason = if run.paused_by.is_empty() { longest.reason } else { run.pause_reason };
     Some(WaitingRun { id: run.id, paused_by: run.paused_by, longest_ms: longest.waited_ms, step: longest.step, target: longest.target, reason })

@@ -2,6 +2,7 @@
 
 pub mod artifact;
 pub mod audit;
+pub mod bundle;
 pub mod connection;
 pub mod context;
 pub mod doctor;
