@@ -121,6 +121,20 @@ fn a_claim_never_ends_by_time() {
 }
 
 #[test]
+fn a_lease_that_ends_by_time_is_not_freed_by_a_word() {
+    let mut rig = Rig::new();
+    rig.state.feature_level = 2;
+    rig.acquire("deploy", &holder("a", "p1"), true);
+    rig.acquire("deploy", &holder("b", "p1"), true);
+    let free = Command::FreeClaim { name: lease("deploy"), token: token(1), proof: "it hangs".into() };
+    let Reply::Refused(Refusal::Conflict(why)) = rig.operator(free.clone()) else { panic!("the holder may still believe in it") };
+    assert!(why.contains("30s after its holder was last heard of"), "{why}");
+    assert_eq!(rig.held("deploy").len(), 1, "nobody else has it");
+    rig.state.feature_level = 1;
+    assert_eq!(rig.operator(free), Reply::Done, "as members of before decide");
+}
+
+#[test]
 fn tokens_grow_from_grant_to_grant_and_from_incarnation_to_incarnation() {
     let mut rig = Rig::new();
     let mut last = Token::default();

@@ -129,6 +129,30 @@ async fn an_agent_dies_in_the_middle_of_a_step() {
     assert_eq!(up.ended(&again).await["state"], "completed");
 }
 
+/// Waits until the link of a node is as it should be.
+async fn node_is(up: &Up, name: &str, link: &str) {
+    eventually(&format!("{name} is {link}"), || async {
+        let nodes = up.try_json(&["node", "list"])?;
+        let found = nodes["nodes"].as_array().into_iter().flatten().any(|node| node["name"] == name && node["link"] == link);
+        if found { Ok(()) } else { Err(nodes.to_string()) }
+    })
+    .await;
+}
+
+/// A machine that is moved, or a hypervisor that pauses it, looks like this; its connections outlive it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_stood_still_comes_back() {
+    let up = Up::start(Options { coordinators: 1, agents: 2, ..Options::default() }).await;
+    let agent = up.pid("a2").expect("a2 runs");
+    process::signal(agent, Signal::STOP);
+    node_is(&up, "a2", "lost").await;
+    process::signal(agent, Signal::CONT);
+    node_is(&up, "a2", "up").await;
+    assert_eq!(up.pid("a2"), Some(agent), "it is the same process");
+    let run = up.start_run("here", "apiVersion: mainstay.dev/v1alpha1\nkind: MaintenancePlan\nmetadata: { name: here }\nspec: { steps: [{ name: here, uses: wait, runOn: node, with: { for: 1s } }] }\n");
+    assert_eq!(up.ended(&run).await["state"], "completed", "and it works");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_dies_and_its_ledger_is_lost() {
     let up = Up::start(with_exec()).await;

@@ -33,6 +33,9 @@ pub async fn wait(ground: &Ground, children: &[Kept], wanted: Wanted) -> Result<
     loop {
         let seen = look(&mesh, wanted).await;
         let Err(missing) = seen else { return Ok(()) };
+        if let Some(child) = children.iter().find(|child| child.refuses_settings()) {
+            return Err(refused(child));
+        }
         let dying = children.iter().find(|child| child.deaths() >= DEATHS);
         if dying.is_some() || SystemClock.monotonic() - begun > PATIENCE {
             return Err(stuck(ground, children, dying, &missing));
@@ -62,6 +65,12 @@ fn judge(status: &Status, wanted: Wanted) -> Result<(), String> {
         return Err(format!("{agents} of {} agents are linked", wanted.agents));
     }
     Ok(())
+}
+
+/// The error for a child that does not take its settings. The state of the mesh has no part in it.
+fn refused(child: &Kept) -> CliError {
+    let error = CliError::usage(format!("{} does not take its settings:", child.name));
+    child.log.last_lines().into_iter().fold(error, |error, line| error.with_next(format!("  {line}")))
 }
 
 /// The error for a mesh that does not get ready, with the last words of the child to blame.

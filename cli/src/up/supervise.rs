@@ -7,7 +7,7 @@
 
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -16,7 +16,7 @@ use mainstay_client::random::Backoff;
 use rustix::process::Signal;
 use tokio::process::Child;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::ground::{Ground, Part};
 use super::log::Log;
@@ -32,6 +32,12 @@ const SETTLED: Duration = Duration::from_secs(30);
 /// How long a child may take to end by itself. Agents drain for three seconds of them.
 const ENDING: Duration = Duration::from_secs(6);
 
+/// Status of a child that does not take its settings: it says so before it does anything.
+const BAD_SETTINGS: i32 = 2;
+
+/// How long the last words of a child that has ended are waited for.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// What a child is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Order {
@@ -46,6 +52,7 @@ pub struct Kept {
     pub part: Part,
     pub log: Log,
     deaths: Arc<AtomicU32>,
+    refuses_settings: Arc<AtomicBool>,
     order: watch::Sender<Order>,
     task: JoinHandle<()>,
 }
@@ -57,15 +64,31 @@ impl Kept {
         let path = ground.layout.log(&name);
         let log = Log::open(&path).map_err(|error| CliError::failed(format!("{} cannot be opened: {error}", path.display())))?;
         let (order, orders) = watch::channel(Order::Run);
-        let deaths = Arc::<AtomicU32>::default();
-        let keeper = Keeper { ground: Arc::clone(ground), part, name: name.clone(), log: log.clone(), deaths: Arc::clone(&deaths), orders, terminal };
-        Ok(Kept { name, part, log, deaths, order, task: tokio::spawn(keeper.run()) })
+        let (deaths, refuses_settings) = (Arc::<AtomicU32>::default(), Arc::<AtomicBool>::default());
+        let keeper = Keeper {
+            ground: Arc::clone(ground),
+            part,
+            name: name.clone(),
+            log: log.clone(),
+            deaths: Arc::clone(&deaths),
+            refuses_settings: Arc::clone(&refuses_settings),
+            copies: JoinSet::new(),
+            orders,
+            terminal,
+        };
+        Ok(Kept { name, part, log, deaths, refuses_settings, order, task: tokio::spawn(keeper.run()) })
     }
 
     /// How often it has died by itself.
     #[must_use]
     pub fn deaths(&self) -> u32 {
         self.deaths.load(Ordering::Relaxed)
+    }
+
+    /// Whether its last start ended over its settings. Those do not mend themselves.
+    #[must_use]
+    pub fn refuses_settings(&self) -> bool {
+        self.refuses_settings.load(Ordering::Relaxed)
     }
 }
 
@@ -95,6 +118,9 @@ struct Keeper {
     name: String,
     log: Log,
     deaths: Arc<AtomicU32>,
+    refuses_settings: Arc<AtomicBool>,
+    /// From the child's output to its log.
+    copies: JoinSet<()>,
     orders: watch::Receiver<Order>,
     terminal: Terminal,
 }
@@ -109,7 +135,12 @@ impl Keeper {
                 Some(Err(error)) => error.message,
                 Some(Ok(child)) => match self.wait(child).await {
                     None => return,
-                    Some(status) => words(status),
+                    Some(status) => {
+                        // Its last words first. What it started and left behind may hold the pipe open.
+                        let _ = tokio::time::timeout(LAST_WORDS, async { while self.copies.join_next().await.is_some() {} }).await;
+                        self.refuses_settings.store(status.code() == Some(BAD_SETTINGS), Ordering::Relaxed);
+                        words(status)
+                    }
                 },
             };
             self.deaths.fetch_add(1, Ordering::Relaxed);
@@ -140,11 +171,12 @@ impl Keeper {
         });
         Some(started.map(|mut child| {
             // They end with the pipe, which ends with the child and whatever it has started.
+            self.copies.detach_all();
             if let Some(output) = child.stdout.take() {
-                tokio::spawn(self.log.clone().copy(output));
+                self.copies.spawn(self.log.clone().copy(output));
             }
             if let Some(output) = child.stderr.take() {
-                tokio::spawn(self.log.clone().copy(output));
+                self.copies.spawn(self.log.clone().copy(output));
             }
             child
         }))

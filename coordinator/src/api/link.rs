@@ -61,12 +61,22 @@ impl LinkTask {
                 Err(error) => return tracing::debug!(agent = %self.link.agent(), %error, "link ended"),
             };
             self.office.note(false, |memory, now| memory.heard(self.link.agent(), self.link.epoch(), now));
+            if self.is_given_up() {
+                return self.refuse(Status::unavailable("this link was silent for too long and is given up: connect anew")).await;
+            }
             match message.message {
                 Some(Message::Output(output)) => self.pass_on(output),
                 // One hello is enough; what this version does not know is no reason to end the link.
                 Some(Message::Hello(_) | Message::Heartbeat(_)) | None => {}
             }
         }
+    }
+
+    /// Whether the mesh calls the agent lost, though its link is open: its process, or a machine on the way, stood
+    /// still for a while. A link that is lost stays lost, since work may be elsewhere by now; a new one is none.
+    fn is_given_up(&self) -> bool {
+        let state = self.office.state();
+        state.agents.get(self.link.agent()).is_some_and(|agent| agent.epoch == self.link.epoch() && !agent.is_up())
     }
 
     /// Hands output to those who watch the run, if the attempt is this agent's.

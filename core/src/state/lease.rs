@@ -16,6 +16,9 @@ use crate::identity::Identity;
 use crate::reply::{Refusal, Reply};
 use crate::time::{MeshTime, Millis, WallTime};
 
+/// Feature level from which an operator's word frees claims only. Members of before free every lease by it.
+const FREES_CLAIMS_ONLY: u32 = 2;
+
 /// How a lease ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -238,8 +241,15 @@ impl State {
     }
 
     pub(super) fn free_claim(&mut self, name: &LeaseName, token: Token, when: When) -> Reply {
-        if !self.leases.contains_key(name) {
+        let Some(lease) = self.leases.get(name) else {
             return Reply::Refused(Refusal::NotFound { what: format!("lease {name}"), hint: "see `mainstay lease list`".into() });
+        };
+        // Whoever is heard of believes in its grant, and would go on beside the next holder.
+        if lease.spec.kind == LeaseKind::Ttl && self.feature_level >= FREES_CLAIMS_ONLY {
+            return Reply::Refused(Refusal::Conflict(format!(
+                "{name} ends by itself, {} after its holder was last heard of, and only a claim is freed by an operator's word: end the holder, or take its identity away with `mainstay revoke`",
+                lease.spec.ttl
+            )));
         }
         if self.take_away(name, |held| held.token == token) == 0 {
             return Reply::Stale(format!("lease {name} is not held under token {token}"));
