@@ -14,17 +14,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use mainstay_client::Mesh;
 use mainstay_client::random::{self, Backoff};
+use mainstay_client::{CallError, Mesh};
 use mainstay_core::MemberId;
 use mainstay_core::state::member::Member;
 use mainstay_core::state::trust::RootId;
 use mainstay_proto::v1;
 use mainstay_proto::v1::mesh_client::MeshClient;
+use tokio::sync::watch;
+use tonic::Code;
 
 use crate::ca::{Home, MemberRecord, Standing};
 use crate::peers::Peers;
-use crate::store::{Consensus, FormError, Peer};
+use crate::store::{Consensus, FormError, Peer, StopReason};
 
 /// How long another member may take to say how it is.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -34,8 +36,9 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 const JOIN: Duration = Duration::from_secs(12);
 /// How long to wait for word of a leader before one is looked for.
 const LEADER: Duration = Duration::from_secs(1);
-/// A member that has its place says so again this often, with the certificate that it has by then.
-const TELL_AGAIN: Duration = Duration::from_secs(600);
+/// A member that has its place says so again this often, with the certificate that it has by then; and learns so that
+/// it was removed, which nobody tells it.
+const TELL_AGAIN: Duration = Duration::from_secs(20);
 /// Between two tries.
 const JOIN_EVERY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
@@ -84,8 +87,12 @@ impl Formation {
         loop {
             changes.borrow_and_update();
             self.take_place().await;
-            // The sender lives as long as this member's home.
-            let _ = tokio::time::timeout(random::jitter(TELL_AGAIN, 0.2), changes.changed()).await;
+            while !changed_within(&mut changes, random::jitter(TELL_AGAIN, 0.2)).await {
+                // Without an answer there is nothing to do: who has a place keeps it.
+                if matches!(self.ask_for_place().await, Ok(false)) {
+                    break;
+                }
+            }
         }
     }
 
@@ -124,8 +131,7 @@ impl Formation {
         let mut complaints = 0_u32;
         loop {
             self.await_leader().await;
-            let mesh = Mesh::new(self.endpoints(), self.home.identity().clone()).with_deadline(JOIN);
-            match self.join(&mesh).await {
+            match self.ask_for_place().await {
                 Ok(true) => break,
                 Ok(false) => pauses.reset(),
                 Err(error) => {
@@ -155,7 +161,17 @@ impl Formation {
         let _ = tokio::time::timeout(LEADER, known).await;
     }
 
-    async fn join(&self, mesh: &Mesh) -> Result<bool, mainstay_client::CallError> {
+    /// One try. A mesh that says that this member is not one of its own has the last word: the member stops.
+    async fn ask_for_place(&self) -> Result<bool, CallError> {
+        let mesh = Mesh::new(self.endpoints(), self.home.identity().clone()).with_deadline(JOIN);
+        let answer = self.join(&mesh).await;
+        if let Err(CallError::Refused { code: Code::PermissionDenied, message }) = &answer {
+            self.consensus.stop(StopReason::NotTaken { why: message.clone() });
+        }
+        answer
+    }
+
+    async fn join(&self, mesh: &Mesh) -> Result<bool, CallError> {
         let Standing { trusts, issuers, request } = self.home.standing();
         let words = |roots: Vec<RootId>| roots.iter().map(ToString::to_string).collect();
         let (issuer_root, issuer_csr_pem) = request.map(|request| (request.root.to_string(), request.csr_pem)).unwrap_or_default();
@@ -188,6 +204,12 @@ impl Formation {
         let all: BTreeSet<String> = known.chain(told).chain([self.member.address.clone()]).collect();
         all.into_iter().collect()
     }
+}
+
+/// Whether the certificates are others before the time is over.
+async fn changed_within(changes: &mut watch::Receiver<u64>, time: Duration) -> bool {
+    // The sender lives as long as this member's home.
+    tokio::time::timeout(time, changes.changed()).await.is_ok()
 }
 
 fn judge(answers: &[Option<v1::Status>]) -> Others {

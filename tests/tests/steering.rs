@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use mainstay_proto::v1::{AcquireRequest, LeaseKind, LeaseSpec};
 use mainstay_tests::up::binaries;
 use mainstay_tests::{Options, Up, eventually};
 use serde_json::Value;
@@ -269,4 +270,40 @@ fn follow(up: &Up, notes: &Path, args: &[&str]) -> std::process::Child {
     let notes = File::create(notes).expect("a file for what it says");
     let mut command = Command::new(binaries().join("mainstay"));
     command.arg("--dir").arg(up.dir()).args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(notes).spawn().expect("the CLI runs")
+}
+
+/// What only changes this user's own settings, and what frees a claim: tried first, with nothing changed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_is_freed_and_a_context_added_after_a_dry_run() {
+    let up = small().await;
+    let spec = LeaseSpec { slots: 1, ttl_ms: 0, kind: LeaseKind::Claim.into() };
+    let claim = AcquireRequest { name: "maintenance/a9".into(), spec: Some(spec), incarnation: "863633ba".into(), ..AcquireRequest::default() };
+    up.client().acquire_lease(claim).await.expect("the claim is had");
+    let held = |up: &Up| up.json(&["lease", "show", "maintenance/a9"])["held"].as_array().map_or(0, Vec::len);
+    assert_eq!(held(&up), 1);
+    let release = ["lease", "release", "maintenance/a9", "--proof", "it was replaced"];
+    let text = ends(&up, 0, &[release.as_slice(), &["--dry-run"]].concat());
+    assert!(text.contains("would free maintenance/a9 of its holder with token ") && text.contains("nothing was changed"), "{text}");
+    assert_eq!(held(&up), 1, "a dry run frees nothing");
+    // What would be refused is refused in a dry run, too.
+    ends(&up, 1, &[release.as_slice(), &["--token", "1.999999", "--dry-run"]].concat());
+    ends(&up, 0, &release);
+    assert_eq!(held(&up), 0, "nobody holds it");
+
+    let (home, identity) = (up.scratch(), up.dir().join("operator").display().to_string());
+    let contexts = || fs::read_to_string(home.join("mainstay/contexts.toml")).unwrap_or_default();
+    let cli = |args: &[&str]| up.cli_of(&home, args);
+    let add = ["context", "add", "lab", "--members", "127.0.0.1:1", "--identity", &identity];
+    assert_eq!(cli(&[add.as_slice(), &["--dry-run"]].concat()).status.code(), Some(0));
+    assert_eq!(contexts(), "", "a dry run adds nothing");
+    assert_eq!(cli(&["context", "add", "lab", "--members", "127.0.0.1:1", "--identity", "/nowhere", "--dry-run"]).status.code(), Some(2));
+    for name in ["lab", "prod"] {
+        assert_eq!(cli(&[&["context", "add", name], &add[3..]].concat()).status.code(), Some(0));
+    }
+    let before = contexts();
+    assert!(out(&cli(&["context", "use", "prod", "--dry-run"])).contains("nothing was changed"));
+    assert_eq!(contexts(), before, "a dry run switches nothing");
+    assert_eq!(cli(&["context", "use", "nothing", "--dry-run"]).status.code(), Some(2));
+    assert_eq!(cli(&["context", "use", "prod"]).status.code(), Some(0));
+    assert_ne!(contexts(), before);
 }

@@ -1,6 +1,6 @@
 //! Which file systems are mounted, and which of them can fill up, from mountinfo and fstab.
 //!
-//! In: the text of /proc/self/mountinfo and /etc/fstab. Out: one [`Mount`] for each file system that can run
+//! In: the text of /proc/1/mountinfo and /etc/fstab. Out: one [`Mount`] for each file system that can run
 //! full, however often it is mounted. It does not ask a file system anything: see [`super::disk`].
 
 use std::collections::BTreeMap;
@@ -63,10 +63,10 @@ const IMAGES: [&str; 6] = ["squashfs", "iso9660", "udf", "erofs", "cramfs", "rom
 /// Volumes of pods that the kubelet fills with a secret or a token, one small tmpfs each.
 const POD_SECRETS: [&str; 2] = ["/volumes/kubernetes.io~projected/", "/volumes/kubernetes.io~secret/"];
 
-/// Reads the mounts of the host's first process, or of the agent itself where it shares the host's view.
+/// Reads the mounts as the host's first process has them. The agent's own view may be another one: under systemd's
+/// `ProtectSystem=strict` it shows every file system as one that may not be written to.
 pub fn read(host: &Host) -> io::Result<Vec<Mount>> {
-    let paths = if host.is_own_root() { ["/proc/self/mountinfo", "/proc/1/mountinfo"] } else { ["/proc/1/mountinfo", "/proc/self/mountinfo"] };
-    host.text(paths[0]).or_else(|_| host.text(paths[1])).map(|text| parse(&text))
+    host.text("/proc/1/mountinfo").or_else(|_| host.text("/proc/self/mountinfo")).map(|text| parse(&text))
 }
 
 /// Every mount, in the order in which they were made. Lines that make no sense are left out.
@@ -170,6 +170,8 @@ pub fn gone_read_only<'a>(mounts: &'a [Mount], fstab: &str) -> Vec<&'a Mount> {
 
 #[cfg(test)]
 mod tests {
+    use mainstay_client::files;
+
     use super::*;
 
     const MOUNTINFO: &str = r"22 27 0:21 / /proc rw,relatime - proc proc rw
@@ -208,6 +210,23 @@ mod tests {
         let broken = MOUNTINFO.replace("xfs /dev/vdb rw", "xfs /dev/vdb ro") + "50 1 254:9 / /archive ro - ext4 /dev/vdc ro\n";
         let mounts = parse(&broken);
         assert_eq!(gone_read_only(&mounts, fstab).iter().map(|mount| mount.point.as_str()).collect::<Vec<_>>(), ["/data one"]);
+    }
+
+    /// Two recorded views of one machine: the first process's, and that of an agent which may write to nothing.
+    #[test]
+    fn the_first_process_knows_better_than_a_protected_agent() {
+        let root = tempfile::tempdir().unwrap();
+        let put = |process: &str, text: &str| {
+            let dir = root.path().join("proc").join(process);
+            files::create_private_dir(&dir).unwrap();
+            files::write_atomic(&dir.join("mountinfo"), text.as_bytes(), 0o600).unwrap();
+        };
+        let host = Host::below(root.path());
+        put("self", "27 1 254:0 / / ro,relatime - ext4 /dev/vda rw\n");
+        assert!(read(&host).unwrap()[0].read_only, "where there is nothing better");
+        put("1", "27 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n");
+        let mounts = read(&host).unwrap();
+        assert_eq!(gone_read_only(&mounts, "/dev/vda / ext4 defaults 0 1\n"), Vec::<&Mount>::new());
     }
 
     #[test]

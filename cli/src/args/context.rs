@@ -14,6 +14,9 @@ pub enum Context {
     Use {
         /// Name of the context
         name: String,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Add a mesh, with an identity that is there already or by a join token
     Add(Add),
@@ -58,4 +61,7 @@ pub struct Add {
     /// File with the join token; - for standard input  [default: MAINSTAY_JOIN_TOKEN]
     #[arg(long, value_name = "FILE", requires = "enrol")]
     pub token_file: Option<String>,
+    /// Only say what would be done; a join token is not used up
+    #[arg(long)]
+    pub dry_run: bool,
 }

@@ -33,6 +33,9 @@ pub enum Lease {
         /// Token of the holder that is gone; may be left out where there is only one holder
         #[arg(long)]
         token: Option<String>,
+        /// Only ask the mesh whether it would
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 

@@ -14,10 +14,13 @@ pub enum Node {
         cluster: String,
     },
     /// Take a node that will not come back out of the registry
-    #[command(after_help = "Example:\n  mainstay node forget prod-eu/node-17")]
+    #[command(after_help = "Examples:\n  mainstay node forget prod-eu/node-17 --dry-run\n  mainstay node forget prod-eu/node-17")]
     Forget {
         /// Node, written CLUSTER/NODE
         node: String,
+        /// Only ask the mesh whether it would
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
@@ -27,16 +30,24 @@ pub enum Member {
     #[command(after_help = "Example:\n  mainstay member list")]
     List,
     /// Take a member out of the group for good
-    #[command(after_help = "Example:\n  mainstay member remove c3")]
+    #[command(
+        after_help = "Examples:\n  mainstay member remove c3 --dry-run\n  mainstay member remove c3\n\nIts process ends and does not come back: its certificate is refused from then on."
+    )]
     Remove {
         /// Member, by id or name
         member: String,
+        /// Only ask the mesh whether it would
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Move the leadership
     #[command(after_help = "Examples:\n  mainstay member transfer\n  mainstay member transfer c2")]
     Transfer {
         /// Member that is to lead, by id or name; any voter that has caught up if left out
         to: Option<String>,
+        /// Only ask the mesh whether it would
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Give the coordinator on this machine what it signs with, or the next one
     Issuer(Issuer),

@@ -5,7 +5,7 @@ use std::path::Path;
 use mainstay_client::identity::{Bundle, ClientIdentity, IdentityFiles};
 use mainstay_client::{enrol, files};
 use mainstay_core::Identity;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Screen;
 use super::login::{not_enrolled, token_from};
@@ -20,13 +20,20 @@ pub async fn context(verb: &args::context::Context, screen: Screen) -> Result<Ex
     let mut contexts = Contexts::load(&dir)?;
     match verb {
         args::context::Context::List => screen.show(&contexts, |contexts| render(contexts, screen))?,
-        args::context::Context::Use { name } => {
+        args::context::Context::Use { name, dry_run } => {
             contexts.named(name)?;
+            if *dry_run {
+                return told_only(&json!({ "current": contexts.current }), &format!("{name} be the mesh that is meant"), screen);
+            }
             contexts.current = Some(name.clone());
             contexts.store(&dir)?;
             screen.done(&json!({ "current": name }), &format!("✔ {name} is the mesh that is meant from now on"))?;
         }
         args::context::Context::Add(add) => {
+            if add.dry_run {
+                let by = checked(add)?;
+                return told_only(&json!({ "current": contexts.current }), &format!("{} be known, with {by}", add.name), screen);
+            }
             let identity = source(add, &dir).await?;
             contexts.contexts.insert(add.name.clone(), Context { members: add.members.clone(), identity });
             contexts.current.get_or_insert_with(|| add.name.clone());
@@ -40,27 +47,53 @@ pub async fn context(verb: &args::context::Context, screen: Screen) -> Result<Ex
     Ok(Exit::Success)
 }
 
+fn told_only(answer: &Value, what: &str, screen: Screen) -> Result<Exit, CliError> {
+    screen.done(answer, &format!("✔ would have {what}; nothing was changed"))?;
+    Ok(Exit::Success)
+}
+
+/// What would be the identity of a new context, in words; everything is looked at but the mesh itself.
+fn checked(add: &args::context::Add) -> Result<String, CliError> {
+    directory_name(&add.name)?;
+    let (Some(address), Some(name)) = (&add.enrol, &add.identity_name) else {
+        return given(add)?.map(|source| format!("the identity in {source}")).ok_or_else(no_identity);
+    };
+    let identity = named(name)?;
+    token_from(add.token_file.as_deref())?;
+    Ok(format!("an identity as {identity} from {address}, for which a join token would be used"))
+}
+
 /// Where the identity of a new context lies; by a join token, it is made first.
 async fn source(add: &args::context::Add, config: &Path) -> Result<Source, CliError> {
-    let absolute = |path: &Path| std::path::absolute(path).map_err(|error| CliError::usage(format!("{}: {error}", path.display())));
-    if let Some(given) = &add.identity {
-        Bundle::load(given).map_err(|error| CliError::usage(format!("--identity: {error}")))?;
-        return Ok(Source::Dir(absolute(given)?));
+    if let Some(source) = given(add)? {
+        return Ok(source);
     }
-    if let (Some(chain), Some(key), Some(roots)) = (&add.chain, &add.key, &add.roots) {
-        let files = IdentityFiles { chain: absolute(chain)?, key: absolute(key)?, roots: absolute(roots)? };
-        // Proves that they fit together before a verb stumbles over them.
-        files.load().and_then(ClientIdentity::new).map_err(|error| CliError::usage(format!("--chain, --key and --roots: {error}")))?;
-        return Ok(Source::Files(files));
-    }
-    let (Some(address), Some(name)) = (&add.enrol, &add.identity_name) else {
-        return Err(CliError::usage(
-            "an identity is needed: --identity DIR, --chain with --key and --roots, or --enrol HOST:PORT with --as IDENTITY",
-        ));
-    };
+    let (Some(address), Some(name)) = (&add.enrol, &add.identity_name) else { return Err(no_identity()) };
     let own = config.join(directory_name(&add.name)?);
     enrolled(address, name, add.token_file.as_deref()).await?.store_in(&own)?;
     Ok(Source::Dir(own))
+}
+
+/// An identity that is there already, and can be used.
+fn given(add: &args::context::Add) -> Result<Option<Source>, CliError> {
+    let absolute = |path: &Path| std::path::absolute(path).map_err(|error| CliError::usage(format!("{}: {error}", path.display())));
+    if let Some(given) = &add.identity {
+        Bundle::load(given).map_err(|error| CliError::usage(format!("--identity: {error}")))?;
+        return Ok(Some(Source::Dir(absolute(given)?)));
+    }
+    let (Some(chain), Some(key), Some(roots)) = (&add.chain, &add.key, &add.roots) else { return Ok(None) };
+    let files = IdentityFiles { chain: absolute(chain)?, key: absolute(key)?, roots: absolute(roots)? };
+    // Proves that they fit together before a verb stumbles over them.
+    files.load().and_then(ClientIdentity::new).map_err(|error| CliError::usage(format!("--chain, --key and --roots: {error}")))?;
+    Ok(Some(Source::Files(files)))
+}
+
+fn no_identity() -> CliError {
+    CliError::usage("an identity is needed: --identity DIR, --chain with --key and --roots, or --enrol HOST:PORT with --as IDENTITY")
+}
+
+fn named(identity: &str) -> Result<Identity, CliError> {
+    identity.parse().map_err(|error| CliError::usage(format!("--as: {error}")))
 }
 
 /// An identity fresh from the mesh, not on disk yet.
@@ -74,7 +107,7 @@ impl Enrolled {
 }
 
 async fn enrolled(address: &str, identity: &str, token_file: Option<&str>) -> Result<Enrolled, CliError> {
-    let identity: Identity = identity.parse().map_err(|error| CliError::usage(format!("--as: {error}")))?;
+    let identity = named(identity)?;
     let token = token_from(token_file)?;
     let bundle = enrol::enrol(address, &token, &identity).await.map_err(|error| not_enrolled(&error))?;
     Ok(Enrolled(bundle))

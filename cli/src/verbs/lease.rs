@@ -27,13 +27,19 @@ pub async fn lease(verb: &args::lease::Lease, mesh: &Mesh, screen: Screen) -> Re
             screen.show(&lease, |lease| page(lease, screen.terminal, now()))?;
         }
         Verb::Run(hold) => return hold::run(hold, mesh, screen).await,
-        Verb::Release { name, proof, token } => {
+        Verb::Release { name, proof, token, dry_run } => {
             let token = match token {
                 Some(token) => token.clone(),
                 None => only_holder(&mesh.get_lease(GetLeaseRequest { name: name.clone() }).await?)?,
             };
-            let answer = mesh.free_claim(FreeClaimRequest { name: name.clone(), token, proof: proof.clone() }).await?;
-            screen.done(&answer, &format!("✔ {name} is free; the audit log has your word for it"))?;
+            let request = FreeClaimRequest { name: name.clone(), token: token.clone(), proof: proof.clone(), dry_run: *dry_run };
+            let answer = mesh.free_claim(request).await?;
+            let words = if *dry_run {
+                format!("✔ would free {name} of its holder with token {token}; nothing was changed")
+            } else {
+                format!("✔ {name} is free; the audit log has your word for it")
+            };
+            screen.done(&answer, &words)?;
         }
     }
     Ok(Exit::Success)

@@ -1,12 +1,13 @@
 //! `mainstay member`
 
 use mainstay_client::Mesh;
-use mainstay_proto::v1::{ListMembersRequest, Member, RemoveMemberRequest, TransferLeadershipRequest};
+use mainstay_proto::v1::{ListMembersRequest, Member, MemberRole, RemoveMemberRequest, TransferLeadershipRequest};
 
 use super::{Screen, status};
 use crate::args;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::render::units;
 
 pub async fn member(verb: &args::node::Member, mesh: &Mesh, screen: Screen) -> Result<Exit, CliError> {
     use args::node::Member as Verb;
@@ -15,23 +16,35 @@ pub async fn member(verb: &args::node::Member, mesh: &Mesh, screen: Screen) -> R
             let members = mesh.list_members(ListMembersRequest {}).await?;
             screen.show(&members, |members| status::members(&members.members, screen.terminal))?;
         }
-        Verb::Remove { member } => {
+        Verb::Remove { member, dry_run } => {
             let members = mesh.list_members(ListMembersRequest {}).await?.members;
             let id = id_of(&members, member)?;
-            let answer = mesh.remove_member(RemoveMemberRequest { id }).await?;
-            screen.done(&answer, &format!("✔ {member} is no longer a member"))?;
+            let words = if *dry_run { without(&members, &id) } else { format!("✔ {member} is no longer a member") };
+            let answer = mesh.remove_member(RemoveMemberRequest { id, dry_run: *dry_run }).await?;
+            screen.done(&answer, &words)?;
         }
         // It asks no mesh, and does not come here.
         Verb::Issuer(_) => {}
-        Verb::Transfer { to } => {
+        Verb::Transfer { to, dry_run } => {
             let members = mesh.list_members(ListMembersRequest {}).await?.members;
             let to = to.as_deref().map_or_else(|| Ok(String::new()), |to| id_of(&members, to))?;
-            let answer = mesh.transfer_leadership(TransferLeadershipRequest { to }).await?;
+            let answer = mesh.transfer_leadership(TransferLeadershipRequest { to, dry_run: *dry_run }).await?;
             let name = members.iter().find(|member| member.id == answer.leader).map_or(answer.leader.as_str(), |member| &member.name);
-            screen.done(&answer, &format!("✔ {name} leads"))?;
+            screen.done(&answer, &if *dry_run { format!("✔ {name} would lead; nothing was changed") } else { format!("✔ {name} leads") })?;
         }
     }
     Ok(Exit::Success)
+}
+
+/// What would be left of the group.
+fn without(members: &[Member], id: &str) -> String {
+    let name = members.iter().find(|member| member.id == id).map_or(id, |member| &member.name);
+    let left = members.iter().filter(|member| member.id != id && member.role() == MemberRole::Voter).count();
+    let may_fail = left.saturating_sub(left / 2 + 1);
+    format!(
+        "✔ would take {name} out of the group and refuse its certificate from then on: {} would be left, of which {may_fail} may fail; nothing was changed",
+        units::count(left as u64, "voter", "voters")
+    )
 }
 
 /// Id of the member of that id or name.
@@ -52,6 +65,16 @@ fn id_of(members: &[Member], wanted: &str) -> Result<String, CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_removal_says_what_is_left() {
+        let member = |id: &str, role: MemberRole| Member { id: id.into(), name: format!("c{id}"), role: role.into(), ..Member::default() };
+        let mut members: Vec<Member> = ["1", "2", "3"].map(|id| member(id, MemberRole::Voter)).into();
+        assert!(without(&members, "3").starts_with("✔ would take c3 out"), "{}", without(&members, "3"));
+        assert!(without(&members, "3").ends_with("2 voters would be left, of which 0 may fail; nothing was changed"));
+        members.push(member("4", MemberRole::Learner));
+        assert!(without(&members, "4").contains(": 3 voters would be left, of which 1 may fail;"), "{}", without(&members, "4"));
+    }
 
     #[test]
     fn a_member_has_an_id_and_a_name() {

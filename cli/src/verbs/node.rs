@@ -16,10 +16,16 @@ pub async fn node(verb: &args::node::Node, mesh: &Mesh, screen: Screen) -> Resul
             let nodes = mesh.list_nodes(ListNodesRequest { cluster: cluster.clone() }).await?;
             screen.show(&nodes, |nodes| render(&nodes.nodes, screen.terminal, now()))?;
         }
-        args::node::Node::Forget { node } => {
+        args::node::Node::Forget { node, dry_run } => {
             let id: AgentId = node.parse().map_err(|error| CliError::usage(format!("{error}")).with_next("see the nodes:  mainstay node list"))?;
-            let answer = mesh.forget_node(ForgetNodeRequest { cluster: id.cluster.to_string(), name: id.node.to_string() }).await?;
-            screen.done(&answer, &format!("✔ {node} is no longer in the registry"))?;
+            let answer =
+                mesh.forget_node(ForgetNodeRequest { cluster: id.cluster.to_string(), name: id.node.to_string(), dry_run: *dry_run }).await?;
+            let words = if *dry_run {
+                format!("✔ would take {node} out of the registry; nothing was changed")
+            } else {
+                format!("✔ {node} is no longer in the registry")
+            };
+            screen.done(&answer, &words)?;
         }
     }
     Ok(Exit::Success)

@@ -108,7 +108,7 @@ impl v1::leases_server::Leases for LeasesApi {
     async fn free_claim(&self, request: Request<v1::FreeClaimRequest>) -> Result<Response<v1::FreeClaimResponse>, Status> {
         let (office, by) = self.0.lead(&request, Method::FreeClaim, Subject::None)?;
         let key = request_key(&request)?;
-        let v1::FreeClaimRequest { name, token, proof } = request.into_inner();
+        let v1::FreeClaimRequest { name, token, proof, dry_run } = request.into_inner();
         if proof.trim().is_empty() || proof.len() > PROOF_MAX {
             return Err(Status::invalid_argument(format!(
                 "say in 1 to {PROOF_MAX} bytes why the holder is known to be gone: it is kept in the audit log"
@@ -116,7 +116,7 @@ impl v1::leases_server::Leases for LeasesApi {
         }
         let name: LeaseName = parsed("name", &name).map_err(status::invalid)?;
         let token = parsed("token", &token).map_err(status::invalid)?;
-        self.0.propose(&office, by, key, Command::FreeClaim { name, token, proof }).await?;
+        self.0.change(&office, by, key, Command::FreeClaim { name, token, proof }, dry_run).await?;
         Ok(Response::new(v1::FreeClaimResponse {}))
     }
 }

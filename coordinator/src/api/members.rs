@@ -73,6 +73,10 @@ impl v1::members_server::Members for MembersApi {
         if !group.voters.contains_key(&id) && !group.learners.contains_key(&id) && !office.state().members.contains_key(&id) {
             return Err(Status::not_found(format!("there is no member {id}: see `mainstay member list`")));
         }
+        if request.get_ref().dry_run {
+            office.consensus().could_remove(id).map_err(status::not_changed)?;
+            return Ok(Response::new(v1::RemoveMemberResponse {}));
+        }
         office.consensus().remove(id).await.map_err(status::not_changed)?;
         self.0.propose(&office, by.clone(), key, Command::RemoveMember { id }).await?;
         // Its process may still run: without this it would join again at its next start.
@@ -85,6 +89,10 @@ impl v1::members_server::Members for MembersApi {
         let (office, by) = self.0.lead(&request, Method::TransferLeadership, Subject::None)?;
         let to = &request.get_ref().to;
         let to = (!to.is_empty()).then(|| parsed::<MemberId>("to", to)).transpose().map_err(status::invalid)?;
+        if request.get_ref().dry_run {
+            let leader = office.consensus().would_lead(to).await.map_err(status::not_transferred)?;
+            return Ok(Response::new(v1::TransferLeadershipResponse { leader: leader.to_string() }));
+        }
         tracing::info!(%by, ?to, "leadership is to move");
         let leader = office.consensus().transfer_leadership(to).await.map_err(status::not_transferred)?;
         Ok(Response::new(v1::TransferLeadershipResponse { leader: leader.to_string() }))

@@ -43,9 +43,9 @@ impl v1::mesh_server::Mesh for MeshApi {
     async fn forget_node(&self, request: Request<v1::ForgetNodeRequest>) -> Result<Response<v1::ForgetNodeResponse>, Status> {
         let (office, by) = self.0.lead(&request, Method::ForgetNode, Subject::None)?;
         let key = request_key(&request)?;
-        let v1::ForgetNodeRequest { cluster, name } = request.into_inner();
+        let v1::ForgetNodeRequest { cluster, name, dry_run } = request.into_inner();
         let agent = AgentId { cluster: parsed("cluster", &cluster).map_err(status::invalid)?, node: parsed("name", &name).map_err(status::invalid)? };
-        self.0.propose(&office, by, key, Command::ForgetAgent { agent }).await?;
+        self.0.change(&office, by, key, Command::ForgetAgent { agent }, dry_run).await?;
         Ok(Response::new(v1::ForgetNodeResponse {}))
     }
 

@@ -192,6 +192,11 @@ impl Consensus {
         self.leadership_now().leader.filter(|leader| leader.id != self.inner.member)
     }
 
+    /// Ends this member's part for a reason that somebody else has found; the first one stays.
+    pub fn stop(&self, reason: StopReason) {
+        self.inner.failure.stop(reason);
+    }
+
     /// Becomes `Some` when the member has stopped, for whatever reason. The process should end then.
     #[must_use]
     pub fn stopped(&self) -> watch::Receiver<Option<StopReason>> {

@@ -55,6 +55,10 @@ pub enum StopReason {
         "the disk of this member went back in time: the leader knows that it had {had}, and it has {has}. It is set aside at the next start, and the member joins anew"
     )]
     WentBack { had: String, has: String },
+    #[error(
+        "the mesh does not take this member any more ({why}): it was removed, or the mesh was recovered without it. To have it join again, set its directory aside and give it a new token"
+    )]
+    NotTaken { why: String },
     #[error("an error inside: {0}")]
     Internal(String),
 }

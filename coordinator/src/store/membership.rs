@@ -109,10 +109,19 @@ impl Consensus {
         if !group.voters.contains_key(&member) {
             return self.confirm_change().await;
         }
-        if group.voters.len() == 1 {
-            return Err(ChangeError::LastVoter(member));
-        }
+        self.has_another_voter(member)?;
         self.change(ChangeMembers::RemoveVoters(BTreeSet::from([node(member)])), false).await
+    }
+
+    /// Whether [`Consensus::remove`] would be begun now.
+    pub fn could_remove(&self, member: MemberId) -> Result<(), ChangeError> {
+        let _one = self.only_change()?;
+        self.has_another_voter(member)
+    }
+
+    fn has_another_voter(&self, member: MemberId) -> Result<(), ChangeError> {
+        let voters = self.group().voters;
+        if voters.len() == 1 && voters.contains_key(&member) { Err(ChangeError::LastVoter(member)) } else { Ok(()) }
     }
 
     /// Gives the learner `new` the vote of `old`, which leaves, in one change: a majority never gets harder

@@ -16,11 +16,16 @@ impl Consensus {
         self.transfer_within(to, self.inner.settings.change_timeout).await
     }
 
-    pub(super) async fn transfer_within(&self, to: Option<MemberId>, deadline: Duration) -> Result<MemberId, TransferError> {
+    /// Who [`Consensus::transfer_leadership`] would have lead now.
+    pub async fn would_lead(&self, to: Option<MemberId>) -> Result<MemberId, TransferError> {
         if !self.leadership_now().leads() {
             return Err(TransferError::NotLeader { leader: self.other_leader() });
         }
-        let target = self.successor(to).await?;
+        self.successor(to).await
+    }
+
+    pub(super) async fn transfer_within(&self, to: Option<MemberId>, deadline: Duration) -> Result<MemberId, TransferError> {
+        let target = self.would_lead(to).await?;
         self.inner.raft.trigger().transfer_leader(node(target)).await.map_err(|fatal| TransferError::Stopped(self.stop_reason(&fatal)))?;
         let mut leadership = self.leadership();
         let me = self.inner.member;

@@ -150,9 +150,18 @@ impl Mesh {
         tokio::time::timeout(PATIENCE, task).await.expect("the member ends").unwrap().unwrap();
     }
 
+    /// Waits until a member ends by itself; why it did.
+    pub async fn ends(&mut self, index: usize) -> String {
+        let (_ask, task) = self.members[index].running.take().unwrap();
+        tokio::time::timeout(PATIENCE, task).await.expect("the member ends").unwrap().unwrap_err().to_string()
+    }
+
+    /// Ends the members that run.
     pub async fn stop_all(&mut self) {
         for index in 0..self.members.len() {
-            self.stop(index).await;
+            if self.members[index].running.is_some() {
+                self.stop(index).await;
+            }
         }
     }
 

@@ -221,10 +221,13 @@ async fn a_member_that_was_removed_stays_out() {
         .find(|member| member.name == format!("c{}", out + 1))
         .unwrap()
         .id;
-    admin.remove_member(v1::RemoveMemberRequest { id: id.clone() }).await.unwrap();
-    assert_eq!(admin.remove_member(v1::RemoveMemberRequest { id: id.clone() }).await.unwrap_err().code(), Some(Code::NotFound));
+    let dry_run = false;
+    admin.remove_member(v1::RemoveMemberRequest { id: id.clone(), dry_run }).await.unwrap();
+    assert_eq!(admin.remove_member(v1::RemoveMemberRequest { id: id.clone(), dry_run }).await.unwrap_err().code(), Some(Code::NotFound));
     mesh.stop(out).await;
     mesh.start(out).await;
+    let why = mesh.ends(out).await;
+    assert!(why.contains("does not take this member any more") && why.contains(&format!("coordinator/{id} is revoked")), "{why}");
     let joins = mesh.as_identity(&format!("coordinator/{id}"));
     let refused = eventually("a refusal", async || {
         joins.join_member(v1::JoinMemberRequest { id: id.clone(), address: "127.0.0.1:1".into(), ..Default::default() }).await.err()?.code()
