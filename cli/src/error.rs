@@ -83,7 +83,7 @@ fn unreachable(tried: &[ConnectError]) -> CliError {
     if tried.iter().any(ConnectError::is_about_certificates) {
         told.with_next("the mesh is there, but the certificate is not good: log in again with a token from an admin:  mainstay login TOKEN")
     } else {
-        told.with_next("start a mesh on this machine:  mainstay up")
+        told.with_next("what is in the way:  mainstay doctor")
     }
 }
 
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn an_error_says_what_to_do_next() {
         let error = CliError::from(CallError::Unreachable { tried: Vec::new() });
-        assert_eq!(error.to_string(), "error: no coordinator could be reached\n  start a mesh on this machine:  mainstay up");
+        assert_eq!(error.to_string(), "error: no coordinator could be reached\n  what is in the way:  mainstay doctor");
         assert_eq!(error.exit, Exit::Unreachable);
     }
 }

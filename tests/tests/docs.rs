@@ -55,7 +55,7 @@ fn every_verb_in_the_documents_exists() {
                 .take(2)
                 .collect();
             let Some(first) = verbs.first() else { continue };
-            let nested = ["node", "member", "run", "finding", "lease", "plan", "token", "operator", "mesh", "context"].contains(first);
+            let nested = ["node", "member", "run", "finding", "lease", "plan", "token", "operator", "mesh", "context", "connection"].contains(first);
             let words: Vec<&str> = if nested { verbs.clone() } else { vec![*first] };
             let output = mainstay(&[words.as_slice(), &["--help"]].concat());
             assert!(output.status.success(), "{}: `mainstay {command}`: {}", document.display(), String::from_utf8_lossy(&output.stderr));
@@ -76,4 +76,41 @@ fn every_link_in_the_documents_leads_somewhere() {
             assert!(path.exists(), "{} links to {target}, which is not there", document.display());
         }
     }
+}
+
+/// Words of the system itself, which no program of the mesh has in its text.
+const SYSTEM: [&str; 1] = ["Connection refused"];
+
+/// Who looks for a symptom searches for what they saw: the words stand in a program as the page has them.
+#[test]
+fn what_the_page_of_symptoms_quotes_is_what_programs_say() {
+    let page = fs::read_to_string(root().join("docs/troubleshooting.md")).expect("the page");
+    let sources = sources();
+    let mut tried = 0;
+    for row in page.split("| it says | then |").skip(1).flat_map(|table| table.lines().skip(1).take_while(|line| line.starts_with('|'))) {
+        let cell = row.split('|').nth(1).unwrap_or_default();
+        for quote in cell.split('`').skip(1).step_by(2) {
+            // What follows is filled in.
+            let quote = quote.trim_end_matches('…').trim_end();
+            assert!(SYSTEM.contains(&quote) || sources.contains(quote), "no program says `{quote}`");
+            tried += 1;
+        }
+    }
+    assert!(tried > 15, "the page has {tried} symptoms");
+}
+
+/// The text of all programs, tests of theirs left out as far as they are files of their own.
+fn sources() -> String {
+    let mut text = String::new();
+    let mut folders: Vec<PathBuf> = ["core", "client", "coordinator", "agent", "cli"].map(|part| root().join(part).join("src")).into();
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).expect("a folder of sources").flatten().map(|entry| entry.path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") && path.file_name().is_some_and(|name| name != "tests.rs") {
+                text += &fs::read_to_string(path).expect("a source");
+            }
+        }
+    }
+    text
 }

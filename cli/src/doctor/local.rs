@@ -168,7 +168,7 @@ fn issuers(facts: &Facts) -> Option<Diagnosis> {
     let what = if without.len() == known.len() {
         "no member that answers has an issuer: unless certificates come from elsewhere, none can be renewed".to_owned()
     } else {
-        "has no issuer: others sign for it as long as one that has is up".to_owned()
+        "without an issuer: another member that has one signs, as long as one is up".to_owned()
     };
     Some(Diagnosis::new(Verdict::Warning, "issuer", without.join(", "), what).then(new_issuer(without.first().copied().unwrap_or("NAME"))))
 }

@@ -159,7 +159,7 @@ impl Machines {
         let machine = self.on(on);
         let (file, log) = (machine.place.join("etc/mainstay").join(settings), machine.place.join(format!("{unit}.log")));
         if !file.exists() {
-            fs::write(&file, self.from_example(on, settings)).expect("the settings file");
+            fs::write(&file, self.filled_in(on, settings)).expect("the settings file");
         }
         let out = File::options().create(true).append(true).open(&log).expect("a log");
         let mut command = protected(&machine.place, &binaries().join(unit));
@@ -169,7 +169,7 @@ impl Machines {
     }
 
     /// As the page says: the example, with the machine's own names in it.
-    fn from_example(&self, on: &str, settings: &str) -> String {
+    fn filled_in(&self, on: &str, settings: &str) -> String {
         let number = on.trim_start_matches("server");
         let example = if settings == "agent.toml" { "agent.toml.example" } else { "coordinator-join.toml.example" };
         let text = fs::read_to_string(page::root().join("deploy/systemd").join(example)).expect("the example");
