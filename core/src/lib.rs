@@ -27,6 +27,7 @@ pub mod expr;
 pub mod id;
 pub mod identity;
 pub mod invariant;
+pub mod outlook;
 pub mod plan;
 pub mod preview;
 pub mod reconcile;

@@ -107,6 +107,36 @@ impl<'a> Rollout<'a> {
         self.failed().count() > self.strategy.failure_budget.down(self.targets.len())
     }
 
+    /// How many targets are how far, and in which wave the rollout is, or stopped.
+    #[must_use]
+    pub fn tally(&self, run: &Run) -> Tally {
+        let is_own = |step: &&Step| self.step.map_or_else(|| is_in_plans_rollout(run, step), |own| *own == step.name);
+        let works = |target: &Target| run.plan.steps.iter().filter(is_own).filter_map(|step| run.work(&step.name, target)).collect::<Vec<&Work>>();
+        let mut tally = Tally { wave: self.current_wave().0, ..Tally::default() };
+        let mut reached = 0;
+        for (place, (target, progress)) in self.targets.iter().enumerate() {
+            let works = works(target);
+            let undone = works.iter().filter_map(|work| work.undo.as_ref());
+            let is_back = undone.clone().next().is_some() && undone.clone().all(|undo| matches!(undo, WorkState::Succeeded { .. }));
+            let count = match progress {
+                _ if is_back => &mut tally.taken_back,
+                Progress::Done { .. } => &mut tally.done,
+                Progress::Failed { .. } if works.iter().all(|work| was_held_back(&work.forward)) => &mut tally.stopped,
+                Progress::Failed { .. } => &mut tally.failed,
+                Progress::GivenUp => &mut tally.given_up,
+                Progress::Untouched | Progress::Going => &mut tally.open,
+            };
+            *count += 1;
+            if *progress != Progress::GivenUp {
+                reached = reached.max(self.wave(place).0);
+            }
+        }
+        if tally.open == 0 {
+            tally.wave = reached.max(1);
+        }
+        tally
+    }
+
     /// The first wave, from 1, with a target that has not ended, and when the newest of the waves before it did.
     #[must_use]
     pub fn current_wave(&self) -> (usize, MeshTime) {
@@ -120,6 +150,30 @@ impl<'a> Rollout<'a> {
             before = own.iter().filter_map(|(_, progress)| progress.ended()).max().unwrap_or_default();
         }
         (ends.len(), before)
+    }
+}
+
+/// Where the targets of a rollout are, each counted once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// The first wave that has not ended; the last that was begun where none goes on.
+    pub wave: usize,
+    pub open: usize,
+    pub done: usize,
+    pub failed: usize,
+    /// Nothing of them failed: somebody stopped the run.
+    pub stopped: usize,
+    pub given_up: usize,
+    /// What was done there has been taken back.
+    pub taken_back: usize,
+}
+
+/// Whether it went well, or was not carried to its end because of something else.
+fn was_held_back(state: &WorkState) -> bool {
+    match state {
+        WorkState::Succeeded { verdict } => !verdict.is_bad(),
+        WorkState::Cancelled | WorkState::Skipped { .. } | WorkState::Omitted { .. } => true,
+        _ => false,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Why anything waits, in typed reasons; the CLI's `why` shows them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::id::{AgentId, AttemptId, ConnectionName, LeaseName, RunId, StepName, Target};
@@ -137,7 +138,51 @@ impl fmt::Display for Reason {
     }
 }
 
+impl Reason {
+    /// Whether it is for the same thing that somebody waits, and since when that is cannot be seen in the state.
+    fn goes_on_from(&self, before: &Reason) -> bool {
+        match (self, before) {
+            (Reason::Gate { gate, .. }, Reason::Gate { gate: before, .. }) => gate == before,
+            (Reason::LeaseHeld { name, .. }, Reason::LeaseHeld { name: before, .. }) => name == before,
+            (Reason::Approval { step, wave, .. }, Reason::Approval { step: step_before, wave: wave_before, .. }) => {
+                (step, wave) == (step_before, wave_before)
+            }
+            (Reason::NeedsStep { step, .. }, Reason::NeedsStep { step: before, .. }) => step == before,
+            (Reason::Wave { wave, .. }, Reason::Wave { wave: before, .. }) => wave == before,
+            _ => std::mem::discriminant(self) == std::mem::discriminant(before),
+        }
+    }
+
+    /// Whether the state does not say since when this is so: a gate closes and a lease is taken without the run.
+    fn begins_unseen(&self) -> bool {
+        matches!(
+            self,
+            Reason::Gate { .. }
+                | Reason::LeaseHeld { .. }
+                | Reason::Approval { .. }
+                | Reason::NeedsStep { .. }
+                | Reason::Wave { .. }
+                | Reason::Unavailable { .. }
+                | Reason::AgentBusy { .. }
+        )
+    }
+}
+
 impl Waits {
+    /// Since when each reason has held, from what the decision before found: what waited for something else then
+    /// waits for this only from now on. Whoever has decided nothing before knows no better than the state.
+    pub fn go_on_from(&mut self, before: &Waits, now: MeshTime) {
+        let key = |wait: &Wait| (wait.run.clone(), wait.step.clone(), wait.target.clone(), wait.direction);
+        let known: BTreeMap<_, &Wait> = before.waits.iter().map(|wait| (key(wait), wait)).collect();
+        for wait in self.waits.iter_mut().filter(|wait| wait.reason.begins_unseen()) {
+            match known.get(&key(wait)) {
+                Some(before) if wait.reason.goes_on_from(&before.reason) => wait.since = before.since,
+                Some(_) => wait.since = now,
+                None => {}
+            }
+        }
+    }
+
     pub fn of_run<'a>(&'a self, run: &'a RunId) -> impl Iterator<Item = &'a Wait> {
         self.waits.iter().filter(move |wait| wait.run == *run)
     }
@@ -148,5 +193,40 @@ impl Wait {
     #[must_use]
     pub fn times(&self, now: MeshTime) -> (Millis, Option<Millis>) {
         (now.since(self.since), self.until.map(|(at, _)| at.since(now)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn wait(target: &str, reason: Reason, since: u64) -> Wait {
+        let target = target.parse().unwrap();
+        let (run, step) = ("roll-1".parse().unwrap(), "mark".parse().unwrap());
+        Wait { run, step, target, direction: Direction::Do, reason, since: MeshTime(since), until: None }
+    }
+
+    fn gate(gate: &str, evidence: &str) -> Reason {
+        Reason::Gate { gate: gate.into(), evidence: evidence.into() }
+    }
+
+    fn since(before: Vec<Wait>, now: Vec<Wait>) -> Vec<u64> {
+        let mut waits = Waits { waits: now };
+        waits.go_on_from(&Waits { waits: before }, MeshTime(900));
+        waits.waits.iter().map(|wait| wait.since.0).collect()
+    }
+
+    #[test]
+    fn what_waits_for_something_else_now_waits_from_now_on() {
+        let window = || wait("c/n1", gate("window", "closed until 22:00"), 100);
+        let wave = |wave| wait("c/n1", Reason::Wave { wave, of: 3 }, 100);
+        assert_eq!(since(vec![window()], vec![wave(1)]), [900]);
+        assert_eq!(since(vec![wave(1)], vec![wave(2)]), [900], "another wave");
+        assert_eq!(since(vec![Wait { since: MeshTime(300), ..window() }], vec![wait("c/n1", gate("window", "closed until 23:00"), 100)]), [300]);
+        assert_eq!(since(vec![], vec![window()]), [100], "a new leader knows what the state says");
+        assert_eq!(since(vec![wait("c/n2", gate("window", ""), 300)], vec![window()]), [100], "another target");
+        let works = Reason::Evaluating;
+        assert_eq!(since(vec![window()], vec![wait("c/n1", works, 500)]), [500], "the state says since when");
     }
 }

@@ -410,3 +410,40 @@ proptest! {
         }
     }
 }
+
+/// What each expression is while nothing of `steps.later` has a value.
+#[test]
+fn a_part_that_is_not_known_yet_is_never_guessed() {
+    let unknown = |path: &[String]| path.first().is_some_and(|root| root == "steps") && path.get(1).is_none_or(|name| name == "later");
+    let known = |text: &str| Expression::parse(text).and_then(|expression| expression.evaluate_known(&variables(), &unknown));
+    for (text, expected) in [
+        ("inputs.count == 3", Some(true)),
+        ("steps.check.verdict == 'ok'", Some(true)),
+        ("steps.later.verdict == 'ok'", None),
+        ("has(steps.later.outputs.x)", None),
+        ("!has(steps.later.outputs.x)", None),
+        ("size(steps.later.targets) > 0 && steps.later.verdict == 'critical'", None),
+        ("steps.later.targets.exists(t, has(t.outputs.x) && t.outputs.x > inputs.count)", None),
+        ("!steps.later.targets.all(t, t.verdict == 'ok')", None),
+        ("inputs.hosts.exists(host, host == steps.later.outputs.host)", None),
+        ("inputs.hosts[steps.later.outputs.number] == 'a'", None),
+        ("string(steps.later.verdict).contains('crit')", None),
+        ("{'a': steps.later.verdict}['a'] == 'ok'", None),
+        ("[steps.later.verdict].exists(v, v == 'ok')", None),
+        ("steps.later.outputs == null", None),
+        // Whatever it turns out to be, these do not depend on it.
+        ("inputs.count == 3 || steps.later.verdict == 'ok'", Some(true)),
+        ("steps.later.verdict == 'ok' || inputs.count == 3", Some(true)),
+        ("steps.later.verdict == 'ok' && inputs.count == 4", Some(false)),
+        ("!(steps.later.verdict == 'ok' && inputs.count == 4)", Some(true)),
+        ("inputs.count == 3 ? true : steps.later.verdict == 'ok'", Some(true)),
+        ("steps.later.verdict == 'ok' ? inputs.count == 3 : inputs.service == 'shop'", Some(true)),
+        ("steps.later.verdict == 'ok' ? inputs.count == 3 : inputs.service == 'web'", None),
+        // A side without an answer may still be outweighed.
+        ("inputs.nothing == 1 && steps.later.verdict == 'ok'", None),
+    ] {
+        assert_eq!(known(text), Ok(expected), "{text}");
+    }
+    assert!(known("inputs.nothing == 1").is_err(), "what is known and wrong is told");
+    assert!(known("inputs.count").is_err(), "a number is no answer");
+}

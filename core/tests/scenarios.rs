@@ -33,7 +33,7 @@ use mainstay_core::state::approval::Decided;
 use mainstay_core::state::attempt::{Attempt, Phase};
 use mainstay_core::state::lease::{Holder, LeaseKind, LeaseSpec};
 use mainstay_core::state::run::{Direction, Outcome, RunPhase, Work, WorkState};
-use mainstay_core::{Actor, AttemptId, Command, Reply, RunId, WallTime, preview};
+use mainstay_core::{Actor, AttemptId, Command, Reply, RunId, WallTime, outlook, preview};
 use rig::{Rig, holder, lease};
 
 /// What agents do unless the scenario says otherwise.
@@ -68,7 +68,7 @@ fn every_scenario_goes_as_written() {
 }
 
 fn play(script: &str) -> String {
-    let mut stage = Stage { rig: Rig::new(), out: String::new() };
+    let mut stage = Stage { rig: Rig::new(), waits: mainstay_core::Waits::default(), out: String::new() };
     let mut lines = script.lines().peekable();
     while let Some(line) = lines.next() {
         if line.trim().is_empty() || line.starts_with('#') {
@@ -88,6 +88,8 @@ fn play(script: &str) -> String {
 
 struct Stage {
     rig: Rig,
+    /// What the decision before found to wait.
+    waits: mainstay_core::Waits,
     out: String,
 }
 
@@ -238,6 +240,7 @@ impl Stage {
                     };
                     self.say(format!("{command}{agent}"));
                 }
+                self.look_at_waits();
             }
             ["show", "summary", run] => self.show_summary(&run.parse().unwrap()),
             ["show", "plan", plan] => self.show_plan(plan),
@@ -327,20 +330,31 @@ impl Stage {
             self.say(format!("input {name} = {value}{}", if *given { "" } else { ", by default" }));
         }
         looked.strategy.iter().for_each(|strategy| self.say(format!("all nodes: {strategy}")));
+        for (number, wave) in looked.waves.iter().enumerate() {
+            self.say(format!("wave {}: {}", number + 1, wave.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")));
+        }
         for gate in &looked.gates {
             self.say(format!("gate: {}: {:?}: {}", gate.gate, gate.state, gate.evidence));
         }
         for step in &looked.steps {
             let targets: Vec<String> = step.targets.iter().map(ToString::to_string).collect();
             self.say(format!(
-                "{} ({}) on {}, {} reachable, waves {:?}",
+                "{} ({}) on {}, {} reachable, waves {:?}{}",
                 step.step.name,
                 step.step.uses,
                 targets.join(" "),
                 step.reachable,
-                step.waves
+                step.waves,
+                if step.by_policy { ", its commands by the agents' policies" } else { "" },
             ));
-            self.say(format!("  with {}", serde_json::Value::Object(step.with.clone())));
+            let on = step.with_of.as_ref().map_or_else(String::new, |target| format!(" on {target}"));
+            self.say(format!("  with{on} {}", serde_json::Value::Object(step.with.clone())));
+            if let Some(omitted) = &step.omitted {
+                self.say(format!("  omitted: {omitted}"));
+            }
+            if !step.left_out.is_empty() {
+                self.say(format!("  omitted on {}", step.left_out.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")));
+            }
             if let Some(condition) = &step.step.condition {
                 self.say(format!("  if {condition}: {:?}", step.condition));
             }
@@ -356,6 +370,14 @@ impl Stage {
             self.say(format!("{:?}: {step}{}{hint}", remark.severity, remark.message));
         }
         looked.notify.iter().for_each(|line| self.say(format!("notify {line}")));
+        for ask in &looked.approvals {
+            let of = ask.step.as_ref().map_or("the run", StepName::as_str);
+            let may_not = ask.may_not.as_ref().map_or_else(String::new, |why| format!(", and {why}"));
+            self.say(format!("asks for {of}, {} times: by {}{may_not}", ask.times, ask.by));
+        }
+        if looked.at_least.0 > 0 {
+            self.say(format!("takes {} at least", looked.at_least));
+        }
     }
 
     fn show_summary(&mut self, id: &RunId) {
@@ -437,8 +459,16 @@ impl Stage {
         }
     }
 
+    /// As the leader does: what waits for the same as before has waited since then.
+    fn look_at_waits(&mut self) -> Vec<mainstay_core::wait::Wait> {
+        let mut waits = self.rig.decide().waits;
+        waits.go_on_from(&self.waits, self.rig.now);
+        self.waits = waits.clone();
+        waits.waits
+    }
+
     fn show_waits(&mut self) {
-        let waits = self.rig.decide().waits.waits;
+        let waits = self.look_at_waits();
         if waits.is_empty() {
             self.say("nothing waits");
         }
@@ -446,6 +476,10 @@ impl Stage {
             let (since, left) = wait.times(self.rig.now);
             let until = wait.until.map_or_else(String::new, |(_, then)| format!("; in {}, {then}", left.unwrap()));
             self.say(format!("{} {}@{} for {since}: {}{until}", wait.direction, wait.step, wait.target, wait.reason));
+            let wall = self.rig.entry(Actor::Mesh, None, Command::RaiseFeatureLevel { level: 1 }).wall;
+            for gate in outlook::ahead(&self.rig.state, &wait, wall, self.rig.now) {
+                self.say(format!("  after that, {}: {gate}", gate.state.as_str()));
+            }
         }
     }
 

@@ -31,6 +31,9 @@ pub fn view(run: &Run, approval: &WantedApproval, terminal: Terminal, now: WallT
         page.labelled(2, LABEL, ("where", Tone::Quiet), Tone::Plain, &targets.join(", "));
     }
     page.labelled(2, LABEL, ("who may", Tone::Quiet), Tone::Plain, &who(approval).replace("to be approved by ", ""));
+    if !approval.may_not.is_empty() {
+        page.labelled(2, LABEL, ("", Tone::Quiet), Tone::Warning, &format!("not you: {}", approval.may_not));
+    }
     let started = format!("{} revision {}, started {} by {}", run.plan, run.revision, time::ago(run.started_unix_ms, now), run.started_by);
     page.labelled(2, LABEL, ("run", Tone::Quiet), Tone::Plain, &started);
     for (i, (name, value)) in run.inputs.iter().enumerate() {
@@ -41,11 +44,11 @@ pub fn view(run: &Run, approval: &WantedApproval, terminal: Terminal, now: WallT
         page.labelled(2, LABEL, ("▲ override", Tone::Warning), Tone::Plain, &format!("windows and freezes do not count: {}", run.without_calendar));
     }
     page.gap();
-    steps(&mut page, &approval.steps);
+    steps(&mut page, &approval.steps, names);
     page.finish()
 }
 
-fn steps(page: &mut Page, steps: &[AwaitedStep]) {
+fn steps(page: &mut Page, steps: &[AwaitedStep], names: Names) {
     if steps.is_empty() {
         page.line(2, Tone::Plain, "no step waits for it: the run ends with it");
         return;
@@ -63,7 +66,8 @@ fn steps(page: &mut Page, steps: &[AwaitedStep]) {
         page.labelled(4, name + kind + 4, (&format!("{}{}", cell(&step.name, name), step.kind), Tone::Strong), Tone::Plain, &facts.join(" · "));
         let parameters = values::parameters(&step.with);
         if !parameters.is_empty() {
-            page.line(6, Tone::Plain, &parameters.join(" · "));
+            let on = if step.with_of.is_empty() { String::new() } else { format!("on {}: ", names.short(&step.with_of)) };
+            page.line(6, Tone::Plain, &format!("{on}{}", parameters.join(" · ")));
         }
     }
 }
@@ -82,6 +86,7 @@ mod tests {
             effect: "exec".into(),
             undo: "none given".into(),
             target_count: 40,
+            with_of: String::new(),
         };
         let approval = WantedApproval {
             step: "reboot".into(),

@@ -23,7 +23,7 @@ pub fn list(runs: &[Run], terminal: Terminal, now: WallTime) -> String {
             run.id.as_str().into(),
             verdict::run(run.state()).into(),
             if run.verdict() == Verdict::Unspecified { "".into() } else { verdict::verdict(run.verdict()).into() },
-            format!("{}/{}", run.work_over, run.work_total).into(),
+            format!("{}/{}", run.work_done, run.work_total).into(),
             time::ago(run.started_unix_ms, now).into(),
             took(run, now).into(),
             run.started_by.as_str().into(),
@@ -103,6 +103,15 @@ pub fn outputs(run: &Run, terminal: Terminal) -> String {
     if text.is_empty() { text } else { format!("  outputs\n{text}\n") }
 }
 
+/// Where it is done; by whom, where the target does not say.
+fn place(work: &Work) -> String {
+    let place = names::place(&work.kind, &work.target);
+    match work.attempts.last() {
+        Some(last) if last.agent != work.target && !last.agent.is_empty() => format!("{place} by {}", last.agent),
+        _ => place.to_owned(),
+    }
+}
+
 fn row(work: &Work) -> Vec<Entry> {
     let tries = work.attempts.iter().filter(|attempt| !attempt.undo).count();
     let took = work.attempts.iter().map(|attempt| attempt.took_ms).sum::<u64>();
@@ -115,7 +124,7 @@ fn row(work: &Work) -> Vec<Entry> {
     vec![
         work.step.as_str().into(),
         work.kind.as_str().into(),
-        names::place(&work.kind, &work.target).into(),
+        place(work).into(),
         verdict::work(work.state()).into(),
         if tries > 1 { tries.to_string().into() } else { "".into() },
         if took > 0 { units::duration_ms(took).into() } else { "".into() },
@@ -140,7 +149,8 @@ mod tests {
             ended_unix_ms: 0,
             started_unix_ms: NOW.0 - 4_000,
             verdict: 0,
-            work_over: 1,
+            work_over: 3,
+            work_done: 1,
             started_by: "operator/ana".into(),
             ..day()
         };

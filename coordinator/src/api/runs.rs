@@ -7,9 +7,9 @@ use mainstay_core::authz::{Method, Subject};
 use mainstay_core::id::PlanName;
 use mainstay_core::plan::input;
 use mainstay_core::state::approval::Decided;
-use mainstay_core::state::run::Run;
+use mainstay_core::state::run::{Run, RunPhase};
 use mainstay_core::{Actor, Command, Entry, Identity, Refusal, Reply, RequestKey, RunId, State, StepName, evaluate};
-use mainstay_proto::convert::{InvalidMessage, parsed, rollouts_to_wire, run_summary, run_to_wire, wait_to_wire};
+use mainstay_proto::convert::{InvalidMessage, parsed, rollouts_to_wire, run_summary, run_to_wire, waits_to_wire};
 use mainstay_proto::v1;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -126,13 +126,15 @@ impl v1::runs_server::Runs for RunsApi {
     }
 
     async fn why(&self, request: Request<v1::GetRunRequest>) -> Result<Response<v1::WhyResponse>, Status> {
+        let by = Front::peer(&request)?.identity.clone();
         let (office, state) = self.0.read(&request, Method::Look).await?;
         let id: RunId = parsed("run", &request.get_ref().run).map_err(status::invalid)?;
-        let now = office.now();
+        let (now, wall) = (office.now(), office.wall());
         let found = find(&state, &id)?;
         let (run, rollouts) = (run_to_wire(found, &state, now), rollouts_to_wire(found));
-        let waits = office.waits().of_run(&id).map(|wait| wait_to_wire(wait, &state, now)).collect();
-        Ok(Response::new(v1::WhyResponse { run: Some(run), waits, rollouts }))
+        let waits = waits_to_wire(office.waits().of_run(&id), &state, now, wall, &by);
+        let failed = found.phase == RunPhase::Running && found.abort.is_none() && found.has_failed();
+        Ok(Response::new(v1::WhyResponse { run: Some(run), waits, rollouts, failed }))
     }
 }
 

@@ -46,7 +46,9 @@ pub(super) async fn run(office: &Office) {
             office.memory().prune(&state);
         }
         let seen = almanac.complete(office.memory().seen(), &state, office.wall());
-        let decision = decide(&state, &seen, office.now());
+        let now = office.now();
+        let mut decision = decide(&state, &seen, now);
+        decision.waits.go_on_from(&office.waits(), now);
         let took = office.clock().monotonic().saturating_sub(began);
         office.tell_waits(decision.waits);
         let mut commands = decision.commands;

@@ -53,6 +53,8 @@ pub enum Scope {
 
 /// The kind by which a plan waits for a person.
 pub const APPROVAL: &str = "approval";
+/// The kind that lets time pass, and nothing else.
+pub const WAIT: &str = "wait";
 
 /// Which outside systems a kind works through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

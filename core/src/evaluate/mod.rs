@@ -3,7 +3,10 @@
 //! In: the state, and a step whose needs have ended. Out: a [`Command::ResolveStep`] with the parameters filled
 //! in, or that the step is omitted, or why it fails. The leader evaluates; everybody applies the result.
 
+mod foreseen;
 mod variables;
+
+pub use foreseen::{Foreseen, differs_by_target, foresee};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -116,31 +119,36 @@ fn resolve(state: &State, run: &Run, step: &Step, target: Option<&Target>, direc
             Err(error) => return failed(format!("its `if` has no answer: {}", error.message)),
         }
     }
+    match parameters(step, direction, &variables) {
+        Ok(with) => Resolution::Go { with },
+        Err(problem) => failed(problem),
+    }
+}
+
+/// Parameters with their expressions filled in; nothing where there are none. The error is what is wrong with the
+/// first that cannot be.
+fn parameters(step: &Step, direction: Direction, variables: &Value) -> Result<Option<Map<String, Value>>, String> {
     let (uses, with) = match (direction, &step.undo) {
         (Direction::Do, _) => (step.uses.as_str(), &step.with),
         (Direction::Undo, Some(UndoStep { uses, with, .. })) => (uses.as_str(), with),
-        (Direction::Undo, None) => return Resolution::Go { with: None },
+        (Direction::Undo, None) => return Ok(None),
     };
     if !with.values().any(has_mark) {
-        return Resolution::Go { with: None };
+        return Ok(None);
     }
     let mut filled = Map::new();
     for (name, value) in with {
-        match template::fill_value(value, &variables) {
-            Ok(value) => {
-                let ty = catalogue::kind(uses).and_then(|kind| kind.param(name)).map(|param| param.ty);
-                filled.insert(name.clone(), ty.map_or(value.clone(), |ty| ty.fit(value)));
-            }
-            Err(error) => return failed(format!("`{name}` has no value: {}", error.message)),
-        }
+        let value = template::fill_value(value, variables).map_err(|error| format!("`{name}` has no value: {}", error.message))?;
+        let ty = catalogue::kind(uses).and_then(|kind| kind.param(name)).map(|param| param.ty);
+        filled.insert(name.clone(), ty.map_or(value.clone(), |ty| ty.fit(value)));
     }
     if let Some(problem) = option_in_disguise(with, &filled) {
-        return failed(problem);
+        return Err(problem);
     }
     let problems = catalogue::kind(uses).map(|kind| kind.check(&filled)).unwrap_or_default();
     match problems.into_iter().next() {
-        Some((_, problem)) => failed(format!("after its expressions are filled in, {problem}")),
-        None => Resolution::Go { with: Some(filled) },
+        Some((_, problem)) => Err(format!("after its expressions are filled in, {problem}")),
+        None => Ok(Some(filled)),
     }
 }
 

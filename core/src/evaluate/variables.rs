@@ -30,7 +30,7 @@ fn is_by_node(run: &Run, name: &str) -> bool {
 }
 
 /// What all expressions of a step read. They were checked when the plan was applied.
-fn references(step: &Step, direction: Direction) -> Vec<References> {
+pub(super) fn references(step: &Step, direction: Direction) -> Vec<References> {
     let mut all = Vec::new();
     let with = match direction {
         Direction::Do => {

@@ -37,6 +37,13 @@ pub(super) fn arithmetic(operator: &str) -> Option<&'static str> {
 }
 
 pub(super) fn evaluate(checked: &Checked, variables: &Value) -> Result<Value, ExprError> {
+    let context = context(checked, variables)?;
+    let result = Cel::resolve(&checked.tree, &context).map_err(|error| explain::evaluation(checked, variables, &error))?;
+    value::result(&result).map_err(|problem| ExprError::new(format!("`{}` {problem}", explain::short(&checked.text))))
+}
+
+/// Functions and values that the expression may use; refused where evaluating it could cost too much.
+pub(super) fn context(checked: &Checked, variables: &Value) -> Result<Context<'static, 'static>, ExprError> {
     cost::refuse_costly(checked, Some(variables))?;
     let mut context = Context::with_env(Arc::clone(&ENV));
     let added = ARITHMETIC
@@ -61,8 +68,7 @@ pub(super) fn evaluate(checked: &Checked, variables: &Value) -> Result<Value, Ex
             }
         }
     }
-    let result = Cel::resolve(&checked.tree, &context).map_err(|error| explain::evaluation(checked, variables, &error))?;
-    value::result(&result).map_err(|problem| ExprError::new(format!("`{}` {problem}", explain::short(&checked.text))))
+    Ok(context)
 }
 
 /// An operation on two numbers of which one may be whole and the other not.

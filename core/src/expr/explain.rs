@@ -94,6 +94,11 @@ pub(super) fn syntax(text: &str, tokens: &[Token], errors: &ParseErrors) -> Expr
     ExprError::at(token.start, message)
 }
 
+/// A condition that is neither true nor false.
+pub(super) fn no_truth(text: &str, value: &Value) -> ExprError {
+    ExprError::new(format!("`{}` gives {}, and must give true or false", short(text), value::kind(value)))
+}
+
 /// Why an expression has no value.
 pub(super) fn evaluation(checked: &Checked, variables: &Value, error: &ExecutionError) -> ExprError {
     let whole = short(&checked.text);

@@ -26,6 +26,7 @@ mod check;
 mod cost;
 mod evaluate;
 mod explain;
+mod partial;
 mod scan;
 pub mod template;
 mod value;
@@ -100,8 +101,20 @@ impl Expression {
     pub fn evaluate_bool(&self, variables: &Value) -> Result<bool, ExprError> {
         match self.evaluate(variables)? {
             Value::Bool(value) => Ok(value),
-            other => Err(ExprError::new(format!("`{}` gives {}, and must give true or false", explain::short(self.text()), value::kind(&other)))),
+            other => Err(explain::no_truth(self.text(), &other)),
         }
+    }
+
+    /// As [`Expression::evaluate_bool`], while the paths that are `unknown` have no value yet: nothing where the
+    /// answer depends on them.
+    pub fn evaluate_known(&self, variables: &Value, unknown: &dyn Fn(&[String]) -> bool) -> Result<Option<bool>, ExprError> {
+        partial::evaluate(&self.checked, variables, unknown)
+    }
+
+    /// Whether it reads a path of which that holds.
+    #[must_use]
+    pub fn reads(&self, what: &dyn Fn(&[String]) -> bool) -> bool {
+        self.checked.references.paths.iter().any(|path| what(path))
     }
 }
 

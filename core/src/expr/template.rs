@@ -79,6 +79,25 @@ impl Template {
         self.expressions().map(Expression::references)
     }
 
+    /// As [`Template::fill`], while some paths have no value yet: what reads one of them stays as it is written.
+    pub fn fill_known(&self, variables: &Value, unknown: &dyn Fn(&[String]) -> bool) -> Result<Value, ExprError> {
+        if !self.expressions().any(|expression| expression.reads(unknown)) {
+            return self.fill(variables);
+        }
+        let mut filled = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(text) => filled.push_str(text),
+                Piece::Expression(later) if later.reads(unknown) => filled.push_str(&format!("{OPEN} {} {CLOSE}", later.text().trim())),
+                Piece::Expression(_) => {
+                    let one = Template { pieces: vec![Piece::Text(String::new()), piece.clone()] };
+                    filled.push_str(one.fill(variables)?.as_str().unwrap_or_default());
+                }
+            }
+        }
+        Ok(Value::String(filled))
+    }
+
     /// The value that stands for the text.
     pub fn fill(&self, variables: &Value) -> Result<Value, ExprError> {
         if let [Piece::Expression(only)] = self.pieces.as_slice() {
@@ -113,16 +132,21 @@ impl Template {
 
 /// Every text below `value` filled in, in maps and lists at any depth. Keys are never templates.
 pub fn fill_value(value: &Value, variables: &Value) -> Result<Value, ExprError> {
-    fill_below(value, variables, bounds::VALUE_DEPTH)
+    fill_below(value, &|template| template.fill(variables), bounds::VALUE_DEPTH)
 }
 
-fn fill_below(value: &Value, variables: &Value, depth: usize) -> Result<Value, ExprError> {
+/// As [`fill_value`], and what reads an unknown path stays as it is written.
+pub fn fill_known(value: &Value, variables: &Value, unknown: &dyn Fn(&[String]) -> bool) -> Result<Value, ExprError> {
+    fill_below(value, &|template| template.fill_known(variables, unknown), bounds::VALUE_DEPTH)
+}
+
+fn fill_below(value: &Value, fill: &dyn Fn(&Template) -> Result<Value, ExprError>, depth: usize) -> Result<Value, ExprError> {
     let depth = depth.checked_sub(1).ok_or_else(|| ExprError::new("maps and lists stand within each other too deep"))?;
     Ok(match value {
-        Value::String(text) => Template::parse(text)?.map_or_else(|| Ok(value.clone()), |template| template.fill(variables))?,
-        Value::Array(list) => Value::Array(list.iter().map(|value| fill_below(value, variables, depth)).collect::<Result<_, _>>()?),
+        Value::String(text) => Template::parse(text)?.map_or_else(|| Ok(value.clone()), |template| fill(&template))?,
+        Value::Array(list) => Value::Array(list.iter().map(|value| fill_below(value, fill, depth)).collect::<Result<_, _>>()?),
         Value::Object(map) => {
-            let filled = map.iter().map(|(key, value)| Ok((key.clone(), fill_below(value, variables, depth)?)));
+            let filled = map.iter().map(|(key, value)| Ok((key.clone(), fill_below(value, fill, depth)?)));
             Value::Object(filled.collect::<Result<Map<_, _>, ExprError>>()?)
         }
         other => other.clone(),

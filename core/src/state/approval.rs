@@ -14,7 +14,7 @@ use crate::catalogue;
 use crate::id::StepName;
 use crate::plan::Step;
 use crate::plan::gate::{Approval, Each, Gate};
-use crate::rollout::Rollout;
+use crate::rollout::{self, Rollout};
 use crate::time::{MeshTime, Millis, WallTime};
 
 /// A person's word on one approval.
@@ -132,14 +132,17 @@ impl Run {
         hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The steps that do not begin without an approval, in the order of the plan: the one that has the gate, all
-    /// where the gate is the plan's, and of a step that is an approval those that need it.
+    /// The steps that do not begin without an approval, in the order of the plan: those that it is about, and those
+    /// that need one of them. What a wave is asked for is about the steps that go in waves.
     #[must_use]
-    pub fn behind(&self, step: Option<&StepName>) -> Vec<&Step> {
-        let Some(asks) = step.and_then(|name| self.plan.step(name)) else { return self.plan.steps.iter().collect() };
-        if of_step(asks).is_none() {
-            return vec![asks];
-        }
+    pub fn behind(&self, step: Option<&StepName>, wave: Option<u32>) -> Vec<&Step> {
+        let asks = step.and_then(|name| self.plan.step(name));
+        let goes_with = |step: &Step| match asks {
+            _ if wave.is_none() => true,
+            Some(asks) if asks.strategy.is_some() => step.name == asks.name,
+            _ => rollout::is_in_plans_rollout(self, step),
+        };
+        let Some(asks) = asks else { return self.plan.steps.iter().filter(|step| goes_with(step)).collect() };
         let mut behind: BTreeSet<&StepName> = BTreeSet::from([&asks.name]);
         let mut before = 0;
         while before < behind.len() {
@@ -150,7 +153,10 @@ impl Run {
                 }
             }
         }
-        self.plan.steps.iter().filter(|step| step.name != asks.name && behind.contains(&step.name)).collect()
+        // A step that only asks does nothing that could begin.
+        let only_asks = of_step(asks).is_some();
+        let is_behind = |step: &&Step| behind.contains(&step.name) && goes_with(step) && !(only_asks && step.name == asks.name);
+        self.plan.steps.iter().filter(is_behind).collect()
     }
 
     /// The newest word on an approval.

@@ -1,6 +1,6 @@
 //! Runs: one execution of one plan revision, its work items, and how it ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::catalogue::{self, ParamType};
 use crate::id::{RunId, StepName, Target};
 use crate::plan::{OnUnknown, Plan, Retry, Step};
 use crate::report::Verdict;
-use crate::rollout::Rollout;
+use crate::rollout::{self, Rollout};
 use crate::time::{MeshTime, Millis, WallTime};
 
 /// One execution of a plan.
@@ -343,14 +343,44 @@ impl Run {
         self.steps().filter(move |item| has_undo(*item) && !is_back(item.2)).map(|(step, target, _)| (&step.name, target))
     }
 
-    /// What a retry of the ended run does again: what did not come off, and what was held back by that.
-    pub(super) fn to_do_again<'a>(&'a self, only: Option<&'a StepName>, unknown: bool) -> impl Iterator<Item = (&'a StepName, &'a Target)> {
-        let again = move |work: &Work| match &work.forward {
+    /// What a retry of the ended run does again: what did not come off, and what was held back by that. What would be
+    /// held back again at once, by something that is not done again, is none of it.
+    pub(super) fn to_do_again(&self, only: Option<&StepName>, unknown: bool) -> Vec<(StepName, Target)> {
+        let again = |work: &Work| match &work.forward {
             WorkState::Failed { .. } | WorkState::Cancelled | WorkState::Skipped { .. } | WorkState::Unreachable { .. } => true,
             WorkState::Unknown { .. } => unknown,
             _ => false,
         };
-        self.works().filter(move |(step, _, work)| again(work) && only.is_none_or(|only| only == *step)).map(|(step, target, _)| (step, target))
+        let mut all: BTreeSet<(&StepName, &Target)> = self
+            .works()
+            .filter(|(step, _, work)| again(work) && only.is_none_or(|only| only == *step))
+            .map(|(step, target, _)| (step, target))
+            .collect();
+        // Each round leaves out what the round before has left without what it needs.
+        loop {
+            let held: Vec<_> = all.iter().copied().filter(|(step, target)| self.is_held_back(step, target, &all)).collect();
+            if held.is_empty() {
+                return all.into_iter().map(|(step, target)| (step.clone(), target.clone())).collect();
+            }
+            held.iter().for_each(|held| {
+                all.remove(held);
+            });
+        }
+    }
+
+    /// Whether something that a work item needs did not go well and is not done again. Only what was skipped is asked:
+    /// what has begun before is begun again whatever became of the rest.
+    fn is_held_back(&self, step: &StepName, target: &Target, again: &BTreeSet<(&StepName, &Target)>) -> bool {
+        let is_skipped = self.work(step, target).is_some_and(|work| matches!(work.forward, WorkState::Skipped { .. }));
+        let Some(step) = self.plan.step(step).filter(|_| is_skipped) else { return false };
+        let in_rollout = |step: &Step| rollout::is_in_plans_rollout(self, step);
+        let needed = step.needs.iter().filter_map(|need| Some((self.plan.step(need)?, self.work.get(need)?)));
+        let mut fails = needed.flat_map(|(need, works)| {
+            let here = in_rollout(step) && in_rollout(need);
+            let within = self.is_within_budget(need) && !here;
+            works.iter().filter(move |(at, work)| !within && (!here || *at == target) && !self.passed(need, work)).map(|(at, _)| (&need.name, at))
+        });
+        fails.any(|item| !again.contains(&item))
     }
 
     /// Whether the run is to be undone now: it failed or was aborted, nothing is active any more, and
@@ -398,10 +428,11 @@ impl Run {
         self.steps().any(|(step, _, work)| work.half_done && step.undo.is_some())
     }
 
-    /// The worst verdict so far.
+    /// The worst verdict so far. A step that had nothing to do takes nothing from it.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        self.works().map(|(_, _, work)| work.forward.verdict()).max().unwrap_or_default()
+        let had_something_to_do = |work: &&Work| !matches!(work.forward, WorkState::Omitted { .. });
+        self.works().map(|(_, _, work)| work).filter(had_something_to_do).map(|work| work.forward.verdict()).max().unwrap_or_default()
     }
 }
 

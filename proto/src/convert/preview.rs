@@ -3,8 +3,10 @@
 use mainstay_core::State;
 use mainstay_core::calendar::{Cron, local};
 use mainstay_core::catalogue;
+use mainstay_core::id::Target;
+use mainstay_core::outlook::GateNow;
 use mainstay_core::plan::{Plan, Step};
-use mainstay_core::preview::{GatePreview, GateState, Preview, Severity, StepPreview};
+use mainstay_core::preview::{Ask, Preview, Severity, StepPreview};
 use mainstay_core::state::plan::{PlanHistory, instants_of};
 use mainstay_core::time::WallTime;
 
@@ -46,16 +48,28 @@ pub fn preview_to_wire(state: &State, plan: &Plan, number: u32, preview: &Previe
         schedules: schedules_to_wire(state.plans.get(&plan.name), plan, wall),
         strategy: preview.strategy.clone().unwrap_or_default(),
         gates: preview.gates.iter().map(gate_to_wire).collect(),
+        waves: preview.waves.iter().map(|wave| v1::PreviewWave { targets: named(wave), target_count: count(wave.len()) }).collect(),
+        approvals: preview.approvals.iter().map(ask_to_wire).collect(),
+        least_ms: preview.at_least.0,
     }
 }
 
-fn gate_to_wire(gate: &GatePreview) -> v1::PreviewGate {
-    let state = match gate.state {
-        GateState::Open => "open",
-        GateState::Closed => "closed",
-        GateState::Unknown => "unknown",
-    };
-    v1::PreviewGate { gate: gate.gate.clone(), state: state.to_owned(), evidence: gate.evidence.clone() }
+pub(super) fn gate_to_wire(gate: &GateNow) -> v1::GateNow {
+    v1::GateNow { gate: gate.gate.clone(), state: gate.state.as_str().to_owned(), evidence: gate.evidence.clone() }
+}
+
+fn ask_to_wire(ask: &Ask) -> v1::PreviewApproval {
+    v1::PreviewApproval {
+        step: ask.step.as_ref().map(ToString::to_string).unwrap_or_default(),
+        by: ask.by.to_string(),
+        not_author: ask.not_author,
+        times: count(ask.times),
+        may_not: ask.may_not.clone().unwrap_or_default(),
+    }
+}
+
+fn named(targets: &[Target]) -> Vec<String> {
+    targets.iter().take(TARGETS_NAMED).map(ToString::to_string).collect()
 }
 
 fn step_to_wire(preview: &StepPreview) -> v1::PreviewStep {
@@ -72,7 +86,7 @@ fn step_to_wire(preview: &StepPreview) -> v1::PreviewStep {
         kind: step.uses.clone(),
         description: step.description.clone(),
         with: serde_json::Value::Object(preview.with.clone()).to_string(),
-        targets: preview.targets.iter().take(TARGETS_NAMED).map(ToString::to_string).collect(),
+        targets: named(&preview.targets),
         target_count: count(preview.targets.len()),
         reachable: count(preview.reachable),
         needs: step.needs.iter().map(ToString::to_string).collect(),
@@ -90,6 +104,10 @@ fn step_to_wire(preview: &StepPreview) -> v1::PreviewStep {
         attempts: step.retry.attempts,
         point_of_no_return: preview.point_of_no_return,
         omitted: preview.omitted.clone().unwrap_or_default(),
+        left_out: named(&preview.left_out),
+        left_out_count: count(preview.left_out.len()),
+        with_of: preview.with_of.as_ref().map(ToString::to_string).unwrap_or_default(),
+        by_policy: preview.by_policy,
     }
 }
 

@@ -3,19 +3,19 @@
 
 use std::collections::BTreeMap;
 
-use mainstay_core::State;
 use mainstay_core::catalogue;
-use mainstay_core::id::PlanName;
+use mainstay_core::id::{PlanName, Target};
 use mainstay_core::plan::Step;
-use mainstay_core::rollout::{Progress, Rollout};
+use mainstay_core::rollout::Rollout;
 use mainstay_core::state::attempt::{Attempt, Phase};
 use mainstay_core::state::plan::{PlanHistory, Revision};
 use mainstay_core::state::resolution::Resolution;
 use mainstay_core::state::run::{Direction, Run, RunOutcome, RunPhase, UndoEnd, Work, WorkState};
 use mainstay_core::time::{MeshTime, WallTime};
 use mainstay_core::wait::{Reason, Wait};
+use mainstay_core::{Identity, State, evaluate, outlook};
 
-use super::preview::{schedules_to_wire, undo_in_words};
+use super::preview::{gate_to_wire, schedules_to_wire, undo_in_words};
 use super::report::{outcome_to_wire, verdict_to_wire};
 use crate::v1;
 
@@ -87,12 +87,16 @@ pub fn run_summary(run: &Run, now: MeshTime) -> v1::Run {
         ),
     };
     let work: Vec<&Work> = run.works().map(|(_, _, work)| work).collect();
+    let counted = |is: fn(&Work) -> bool| count(work.iter().filter(|work| is(work)).count());
+    // A run that has found out nothing yet has no verdict.
+    let says_nothing = !run.is_ended() && work.iter().all(|work| !work.forward.is_over());
+    let verdict = if says_nothing { v1::Verdict::Unspecified } else { verdict_to_wire(run.verdict()) };
     v1::Run {
         id: run.id.to_string(),
         plan: run.id.plan.to_string(),
         revision: run.revision,
         state: state.into(),
-        verdict: verdict_to_wire(run.verdict()).into(),
+        verdict: verdict.into(),
         undo: undo.into(),
         started_by: run.by.clone(),
         started_unix_ms: run.started.0,
@@ -100,7 +104,10 @@ pub fn run_summary(run: &Run, now: MeshTime) -> v1::Run {
         took_ms: if run.is_ended() { run.took.0 } else { now.since(run.started_at).0 },
         abort_reason: run.abort.as_ref().map(|abort| abort.reason.clone()).unwrap_or_default(),
         work_total: count(work.len()),
-        work_over: count(work.iter().filter(|work| work.forward.is_over()).count()),
+        work_over: counted(|work| work.forward.is_over()),
+        work_done: counted(|work| matches!(work.forward, WorkState::Succeeded { .. } | WorkState::Omitted { .. })),
+        work_taken_back: counted(|work| matches!(work.undo, Some(WorkState::Succeeded { .. }))),
+        steps: count(run.plan.steps.len()),
         work: Vec::new(),
         inputs: run.inputs.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
         paused_by: run.pause.as_ref().map(|pause| pause.by.clone()).unwrap_or_default(),
@@ -180,20 +187,31 @@ fn attempt_to_wire(attempt: &Attempt) -> v1::Attempt {
     }
 }
 
+/// Waits of a run, each with what comes after it. `caller` is whoever looks, and may or may not give an approval.
 #[must_use]
-pub fn wait_to_wire(wait: &Wait, state: &State, now: MeshTime) -> v1::Wait {
-    let (waited, remaining) = wait.times(now);
-    v1::Wait {
-        step: wait.step.to_string(),
-        target: wait.target.to_string(),
-        undo: wait.direction == Direction::Undo,
-        reason: wait.reason.to_string(),
-        waited_ms: waited.0,
-        remaining_ms: remaining.map_or(0, |remaining| remaining.0),
-        then: wait.until.map_or_else(String::new, |(_, then)| then.to_owned()),
-        approval: approval_to_wire(wait, state),
-        kind: wait_kind(&wait.reason).into(),
-    }
+pub fn waits_to_wire<'w>(waits: impl Iterator<Item = &'w Wait>, state: &State, now: MeshTime, wall: WallTime, caller: &Identity) -> Vec<v1::Wait> {
+    // Many targets wait for the same, and what is said of that is found out once.
+    let mut known: BTreeMap<(String, String), (Option<v1::WantedApproval>, Vec<v1::GateNow>)> = BTreeMap::new();
+    let wire = |wait: &Wait| {
+        let (waited, remaining) = wait.times(now);
+        let reason = wait.reason.to_string();
+        let (approval, ahead) = known
+            .entry((wait.step.to_string(), reason.clone()))
+            .or_insert_with(|| (approval_to_wire(wait, state, caller), outlook::ahead(state, wait, wall, now).iter().map(gate_to_wire).collect()));
+        v1::Wait {
+            step: wait.step.to_string(),
+            target: wait.target.to_string(),
+            undo: wait.direction == Direction::Undo,
+            reason,
+            waited_ms: waited.0,
+            remaining_ms: remaining.map_or(0, |remaining| remaining.0),
+            then: wait.until.map_or_else(String::new, |(_, then)| then.to_owned()),
+            approval: approval.clone(),
+            ahead: ahead.clone(),
+            kind: wait_kind(&wait.reason).into(),
+        }
+    };
+    waits.map(wire).collect()
 }
 
 fn wait_kind(reason: &Reason) -> v1::WaitKind {
@@ -224,33 +242,38 @@ fn wait_kind(reason: &Reason) -> v1::WaitKind {
 #[must_use]
 pub fn rollouts_to_wire(run: &Run) -> Vec<v1::RolloutState> {
     let own = run.plan.steps.iter().filter(|step| step.strategy.is_some()).filter_map(|step| Rollout::of_step(run, step));
-    Rollout::of_plan(run).into_iter().chain(own).map(|rollout| rollout_to_wire(&rollout)).collect()
+    Rollout::of_plan(run).into_iter().chain(own).map(|rollout| rollout_to_wire(run, &rollout)).collect()
 }
 
-fn rollout_to_wire(rollout: &Rollout<'_>) -> v1::RolloutState {
+fn rollout_to_wire(run: &Run, rollout: &Rollout<'_>) -> v1::RolloutState {
     let all = rollout.targets.len();
+    let tally = rollout.tally(run);
     v1::RolloutState {
         step: rollout.step.map(ToString::to_string).unwrap_or_default(),
-        wave: count(rollout.current_wave().0),
+        wave: count(tally.wave),
         waves: count(rollout.strategy.wave_ends(all).len()),
-        done: count(rollout.targets.iter().filter(|(_, progress)| matches!(progress, Progress::Done { .. })).count()),
-        failed: count(rollout.failed().count()),
+        done: count(tally.done),
+        failed: count(tally.failed),
         targets: count(all),
-        given_up: count(rollout.targets.iter().filter(|(_, progress)| *progress == Progress::GivenUp).count()),
+        given_up: count(tally.given_up),
+        stopped: count(tally.stopped),
+        taken_back: count(tally.taken_back),
     }
 }
 
 /// Targets of an approval that are named.
 const TARGETS_NAMED: usize = 100;
 
-fn approval_to_wire(wait: &Wait, state: &State) -> Option<v1::WantedApproval> {
+fn approval_to_wire(wait: &Wait, state: &State, caller: &Identity) -> Option<v1::WantedApproval> {
     let Reason::Approval { run, step, wave, by, not, message, seen, expired } = &wait.reason else { return None };
     let run = state.runs.get(run)?;
     let about = run.plan.step(&wait.step)?;
-    let targets = match (wave, Rollout::of_step(run, about)) {
-        (Some(wave), Some(rollout)) => rollout.wave_targets(*wave as usize).into_iter().map(ToString::to_string).collect(),
-        _ => run.work.get(&wait.step).into_iter().flat_map(|targets| targets.keys()).map(ToString::to_string).collect::<Vec<_>>(),
+    let targets: Vec<&Target> = match (wave, Rollout::of_step(run, about)) {
+        (Some(wave), Some(rollout)) => rollout.wave_targets(*wave as usize),
+        _ => run.work.get(&wait.step).into_iter().flat_map(|targets| targets.keys()).collect(),
     };
+    let within = wave.is_some().then_some(targets.as_slice());
+    let steps = run.behind(step.as_ref(), *wave).into_iter().map(|step| awaited_to_wire(state, run, step, within)).collect();
     Some(v1::WantedApproval {
         step: step.as_ref().map(ToString::to_string).unwrap_or_default(),
         wave: wave.unwrap_or(0),
@@ -258,25 +281,31 @@ fn approval_to_wire(wait: &Wait, state: &State) -> Option<v1::WantedApproval> {
         not: not.clone().unwrap_or_default(),
         message: message.clone(),
         seen: seen.clone(),
-        targets: targets.into_iter().take(TARGETS_NAMED).collect(),
-        steps: run.behind(step.as_ref()).into_iter().map(|step| awaited_to_wire(run, step)).collect(),
+        targets: targets.iter().take(TARGETS_NAMED).map(ToString::to_string).collect(),
+        steps,
         expired: expired.clone().unwrap_or_default(),
+        may_not: outlook::may_not(state, *by, not.as_deref(), caller).unwrap_or_default(),
     })
 }
 
-fn awaited_to_wire(run: &Run, step: &Step) -> v1::AwaitedStep {
-    // Parameters that differ from target to target are shown as the plan has them.
-    let with = match run.resolved.get(&step.name, None, Direction::Do) {
-        Some(Resolution::Go { with: Some(with) }) => with,
-        _ => &step.with,
+/// `within` are the targets of a wave, where the approval is for one.
+fn awaited_to_wire(state: &State, run: &Run, step: &Step, within: Option<&[&Target]>) -> v1::AwaitedStep {
+    let is_within = |target: &&Target| within.is_none_or(|within| within.contains(target));
+    let targets: Vec<&Target> = run.work.get(&step.name).into_iter().flat_map(|targets| targets.keys()).filter(is_within).collect();
+    let with_on = |target: Option<&&Target>| match run.resolved.get(&step.name, target.copied(), Direction::Do) {
+        Some(Resolution::Go { with: Some(with) }) => with.clone(),
+        _ => evaluate::foresee(state, run, step, target.copied()).with,
     };
+    let with = with_on(targets.first());
+    let differs = targets.len() > 1 && evaluate::differs_by_target(run, step) && with != with_on(targets.last());
     v1::AwaitedStep {
         name: step.name.to_string(),
         kind: step.uses.clone(),
-        with: serde_json::Value::Object(with.clone()).to_string(),
+        with: serde_json::Value::Object(with).to_string(),
         effect: catalogue::kind(&step.uses).map(|kind| kind.effect.as_str()).unwrap_or_default().to_owned(),
         undo: undo_in_words(step),
-        target_count: count(run.work.get(&step.name).into_iter().flat_map(|targets| targets.keys()).count()),
+        target_count: count(targets.len()),
+        with_of: targets.first().filter(|_| differs).map(ToString::to_string).unwrap_or_default(),
     }
 }
 

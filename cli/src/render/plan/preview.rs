@@ -1,7 +1,7 @@
 //! `mainstay plan preview`: the steps in order, then when and with what it runs, then what is in its way.
 
-use mainstay_core::WallTime;
-use mainstay_proto::v1::{Preview, PreviewGate, PreviewStep, Remark, Severity};
+use mainstay_core::{Millis, WallTime};
+use mainstay_proto::v1::{GateNow, Preview, PreviewApproval, PreviewStep, Remark, Severity};
 
 use super::list::next_time;
 use super::steps;
@@ -40,7 +40,7 @@ fn count(preview: &Preview, severity: Severity) -> u64 {
 /// Gates that would hold a run up as they are now; those of a step that is skipped do not.
 fn closed(preview: &Preview) -> u64 {
     let of_steps = preview.steps.iter().filter(|step| step.omitted.is_empty()).flat_map(|step| &step.gates);
-    preview.gates.iter().chain(of_steps).filter(|gate| gate.state != "open").count() as u64
+    preview.gates.iter().chain(of_steps).filter(|gate| gate.state != "open" && gate.state != "asks").count() as u64
 }
 
 fn head(page: &mut Page, preview: &Preview) {
@@ -99,6 +99,11 @@ fn before(page: &mut Page, preview: &Preview) {
     if !preview.strategy.is_empty() {
         page.labelled(2, LABEL, ("rollout", Tone::Quiet), Tone::Plain, &format!("node by node through all steps on nodes: {}", preview.strategy));
     }
+    let names = names(&preview.steps);
+    for (i, wave) in preview.waves.iter().enumerate() {
+        let nodes = names.list(wave.targets.iter().map(String::as_str), wave.target_count as usize);
+        page.labelled(2, LABEL, ("", Tone::Quiet), Tone::Plain, &format!("wave {}: {nodes}", i + 1));
+    }
     for gate in &preview.gates {
         let (mark, tone) = gate_mark(gate);
         page.labelled(2, LABEL, (mark, tone), Tone::Plain, &format!("{} (before every step)", gate_words(gate)));
@@ -106,16 +111,17 @@ fn before(page: &mut Page, preview: &Preview) {
 }
 
 /// How a gate stands, as a mark and a word.
-pub(super) fn gate_mark(gate: &PreviewGate) -> (&'static str, Tone) {
+pub(super) fn gate_mark(gate: &GateNow) -> (&'static str, Tone) {
     match gate.state.as_str() {
         "open" => ("✔ open", Tone::Good),
         "closed" => ("‖ closed", Tone::Warning),
+        "asks" => ("▲ asks", Tone::Warning),
         _ => ("? unknown", Tone::Unknown),
     }
 }
 
 /// The gate and what speaks for its state.
-pub(super) fn gate_words(gate: &PreviewGate) -> String {
+pub(super) fn gate_words(gate: &GateNow) -> String {
     let evidence = gate.evidence.strip_prefix("unknown: ").unwrap_or(&gate.evidence);
     if evidence.is_empty() { gate.gate.clone() } else { format!("{}: {evidence}", gate.gate) }
 }
@@ -171,10 +177,37 @@ fn end(page: &mut Page, preview: &Preview, next: &str) {
     if closed > 0 {
         let gates = units::count(closed, "gate", "gates");
         page.line(0, Tone::Warning, &format!("‖ a run could start now, and would wait: {gates} not open"));
-    } else {
-        page.line(0, Tone::Good, "✔ a run could start now and go through");
+    }
+    if !preview.approvals.is_empty() {
+        let asked: Vec<String> = preview.approvals.iter().map(asked).collect();
+        page.line(0, Tone::Warning, &format!("▲ a run would wait for a person: {}", asked.join("; ")));
+    }
+    if closed == 0 && preview.approvals.is_empty() {
+        let by_policy = preview.steps.iter().any(|step| step.by_policy);
+        let words = if by_policy {
+            "✔ a run could start now; whether its commands may run is up to the agents' policies"
+        } else {
+            "✔ a run could start now and go through"
+        };
+        page.line(0, Tone::Good, words);
+    }
+    if preview.least_ms > 0 {
+        page.line(2, Tone::Quiet, &format!("it takes at least {}, and what its steps and people need besides", Millis(preview.least_ms)));
     }
     page.command(2, next);
+}
+
+/// `ask (an operator other than you)`
+fn asked(approval: &PreviewApproval) -> String {
+    let of = if approval.step.is_empty() { "the run" } else { &approval.step };
+    let mut who = format!("an {}", approval.by);
+    if approval.not_author {
+        who += " other than you";
+    } else if !approval.may_not.is_empty() {
+        who += ", which you are not";
+    }
+    let times = if approval.times > 1 { format!(", once for each of {} waves", approval.times) } else { String::new() };
+    format!("{of} ({who}){times}")
 }
 
 /// Targets of all steps, for how they are named.

@@ -75,12 +75,13 @@ impl Shape {
             page.line(margin, Tone::Quiet, &step.description);
         }
         if !step.omitted.is_empty() {
-            page.labelled(margin, MARK, ("– skipped", Tone::Quiet), Tone::Plain, &step.omitted);
+            page.labelled(margin, MARK, ("– omitted", Tone::Quiet), Tone::Plain, &step.omitted);
             return;
         }
         let parameters = if step.kind == APPROVAL { question(&step.with) } else { values::parameters(&step.with) };
         if !parameters.is_empty() {
-            page.line(margin, Tone::Plain, &parameters.join(" · "));
+            let on = if step.with_of.is_empty() { String::new() } else { format!("on {}: ", self.names.short(&step.with_of)) };
+            page.line(margin, Tone::Plain, &format!("{on}{}", parameters.join(" · ")));
         }
         self.doors(page, margin, step);
         page.parts(margin, &self.facts(step).into_iter().map(|words| (words, Tone::Quiet)).collect::<Vec<_>>());
@@ -92,10 +93,12 @@ impl Shape {
     /// What it must get through before it begins.
     fn doors(&self, page: &mut Page, margin: usize, step: &PreviewStep) {
         if !step.condition.is_empty() {
+            let left_out = self.names.list(step.left_out.iter().map(String::as_str), step.left_out_count as usize);
             let (mark, tone, now) = match step.condition_now.as_str() {
-                "true" => ("✔ if", Tone::Good, "true now"),
-                "false" => ("– if", Tone::Quiet, "false now: it is skipped"),
-                _ => ("? if", Tone::Unknown, "known when the steps before it have ended"),
+                "true" if step.left_out_count > 0 => ("✔ if", Tone::Good, format!("false on {left_out}, where it is omitted")),
+                "true" => ("✔ if", Tone::Good, "true now".to_owned()),
+                "false" => ("– if", Tone::Quiet, "false now: it is omitted".to_owned()),
+                _ => ("? if", Tone::Unknown, "not known before the steps that it reads have ended".to_owned()),
             };
             page.labelled(margin, MARK, (mark, tone), Tone::Plain, &format!("{} ({now})", step.condition));
         }
@@ -109,9 +112,11 @@ impl Shape {
         if !step.strategy.is_empty() {
             page.labelled(margin, MARK, ("rollout", Tone::Quiet), Tone::Plain, &step.strategy);
         }
-        if step.waves.len() > 1 {
-            let waves: Vec<String> = step.waves.iter().map(ToString::to_string).collect();
-            page.labelled(margin, MARK, ("waves", Tone::Quiet), Tone::Plain, &format!("{} targets", waves.join(", then ")));
+        let mut targets = step.targets.iter().map(String::as_str);
+        for (i, wave) in step.waves.iter().enumerate() {
+            let of_wave: Vec<&str> = targets.by_ref().take(*wave as usize).collect();
+            let named = self.names.list(of_wave.iter().copied(), *wave as usize);
+            page.labelled(margin, MARK, ("", Tone::Quiet), Tone::Plain, &format!("wave {}: {named}", i + 1));
         }
     }
 
@@ -120,13 +125,21 @@ impl Shape {
         if is_by_mesh(&step.kind) {
             return ("by the mesh itself, which waits for a person".to_owned(), Tone::Plain);
         }
-        let (all, reachable) = (step.target_count as usize, step.reachable as usize);
-        let place = self.names.counted(step.targets.iter().map(String::as_str), all);
-        match (step.omitted.is_empty(), all, reachable) {
-            (false, ..) => (String::new(), Tone::Plain),
-            (true, 1, 0) => (format!("{place} · ✖ nobody can do it now"), Tone::Bad),
-            (true, all, reachable) if reachable < all => (format!("{place} · ✖ {reachable} of {all} can do it now"), Tone::Bad),
-            _ => (format!("{place} · ✔ reachable"), Tone::Plain),
+        if !step.omitted.is_empty() {
+            return (String::new(), Tone::Plain);
+        }
+        let all = step.target_count.saturating_sub(step.left_out_count) as usize;
+        let reachable = step.reachable as usize;
+        let wanted = step.targets.iter().filter(|target| !step.left_out.contains(target)).map(String::as_str);
+        let place = self.names.counted(wanted, all);
+        let left_out = self.names.list(step.left_out.iter().map(String::as_str), step.left_out_count as usize);
+        let place = if left_out.is_empty() { place } else { format!("{place}; omitted on {left_out}") };
+        match (all, reachable) {
+            (1, 0) => (format!("{place} · ✖ nobody can do it now"), Tone::Bad),
+            (all, reachable) if reachable < all => (format!("{place} · ✖ {reachable} of {all} can do it now"), Tone::Bad),
+            (_, _) if step.by_policy => (format!("{place} · an agent can try it, if its own policy allows the command"), Tone::Plain),
+            (1, _) => (format!("{place} · an agent can try it"), Tone::Plain),
+            _ => (format!("{place} · agents can try it"), Tone::Plain),
         }
     }
 
@@ -135,7 +148,7 @@ impl Shape {
         if !step.needs.is_empty() {
             facts.push(format!("begins after {}", step.needs.join(", ")));
         } else if self.several {
-            facts.push("begins at once".to_owned());
+            facts.push("needs nothing before it".to_owned());
         }
         if step.effect != "read" {
             facts.push(if step.effect == "exec" { "runs a command".to_owned() } else { "changes something".to_owned() });

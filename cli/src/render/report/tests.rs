@@ -50,6 +50,8 @@ pub(crate) fn day() -> Run {
         took_ms: 2_840,
         work_total: 4,
         work_over: 4,
+        work_done: 4,
+        steps: 4,
         work: vec![
             work("resources", "local/a1", WorkState::Succeeded, resources),
             work("certificates", "local/a1", WorkState::Succeeded, certificates),

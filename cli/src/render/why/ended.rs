@@ -1,9 +1,9 @@
-//! A run that has ended: what did not come off and why, and what it left in place.
+//! What did not come off in a run and why; of one that has ended also what it left in place.
 
 use std::collections::BTreeMap;
 
 use mainstay_core::catalogue::{self, Effect};
-use mainstay_proto::v1::{Run, RunState, UndoState, Verdict, Work, WorkState};
+use mainstay_proto::v1::{Run, RunState, UndoState, Verdict, WhyResponse, Work, WorkState};
 
 use super::MARK;
 use super::groups::some;
@@ -33,10 +33,44 @@ pub(super) fn ended(page: &mut Page, run: &Run, names: Names) {
         _ => {}
     }
     if failed.is_empty() && left.is_empty() && run.state() == RunState::Completed {
-        page.labelled(2, MARK, ("✔ done", Tone::Good), Tone::Plain, "everything came off, and it waits for nothing any more");
+        page.labelled(2, MARK, ("✔ done", Tone::Good), Tone::Plain, "everything that was to be done went well");
+        for group in groups(run, had_nothing_to_do) {
+            group.tell(page, names);
+        }
     }
     page.gap();
     next(page, run);
+}
+
+/// What has failed in a run that goes on, and what becomes of it then.
+pub(super) fn so_far(page: &mut Page, answer: &WhyResponse, run: &Run, names: Names) {
+    // What was skipped was skipped because of what is told here.
+    let told = |work: &Work| not_come_off(work).filter(|(sort, _)| *sort != Sort::Skipped);
+    for group in &groups(run, told) {
+        group.tell(page, names);
+    }
+    if !answer.failed {
+        return;
+    }
+    let is_back = |work: &Work| work.has_undo && matches!(work.state(), WorkState::Succeeded | WorkState::Active | WorkState::Retrying);
+    let back = groups(run, |work| is_back(work).then(|| (Sort::TakenBack, String::new())));
+    match back.first() {
+        Some(group) => {
+            let words = format!("undo of {}, when what is under way has ended", group.what(names));
+            page.labelled(2, MARK, ("↺ then", Tone::Warning), Tone::Plain, &words);
+        }
+        None => page.labelled(
+            2,
+            MARK,
+            ("✖ then", Tone::Bad),
+            Tone::Plain,
+            "the run fails, when what is under way has ended; there is nothing to take back",
+        ),
+    }
+}
+
+fn had_nothing_to_do(work: &Work) -> Option<(Sort, String)> {
+    (work.state() == WorkState::Omitted).then(|| (Sort::Omitted, work.detail.clone()))
 }
 
 /// Commands that have something to do.
@@ -44,11 +78,12 @@ fn next(page: &mut Page, run: &Run) {
     let has = |wanted: &[WorkState]| run.work.iter().any(|work| wanted.contains(&work.state()));
     let undone = run.undo() == UndoState::Done || run.work.iter().any(|work| work.undo() != WorkState::Unspecified);
     if run.state() != RunState::Completed && !undone {
-        let again = [WorkState::Failed, WorkState::Unreachable, WorkState::Cancelled, WorkState::Skipped];
-        if has(&again) {
-            page.command(2, &format!("mainstay run retry {} --dry-run", run.id));
-        } else if has(&[WorkState::Unknown]) {
+        let again = [WorkState::Failed, WorkState::Unreachable, WorkState::Cancelled];
+        // What was skipped beside an unknown outcome waits for that, as a rule.
+        if has(&[WorkState::Unknown]) {
             page.command(2, &format!("mainstay run retry {} --unknown --dry-run", run.id));
+        } else if has(&again) || has(&[WorkState::Skipped]) {
+            page.command(2, &format!("mainstay run retry {} --dry-run", run.id));
         }
     }
     if run.undo() == UndoState::Incomplete {
@@ -69,6 +104,8 @@ enum Sort {
     UndoFailed,
     MayBeInPlace,
     InPlace,
+    TakenBack,
+    Omitted,
 }
 
 impl Sort {
@@ -83,6 +120,8 @@ impl Sort {
             Sort::UndoFailed => ("✖ in place", Tone::Bad),
             Sort::MayBeInPlace => ("? in place", Tone::Unknown),
             Sort::InPlace => ("▲ in place", Tone::Warning),
+            Sort::TakenBack => ("↺ undo", Tone::Warning),
+            Sort::Omitted => ("– omitted", Tone::Quiet),
         }
     }
 }
@@ -143,14 +182,23 @@ struct Group<'a> {
     sort: Sort,
     steps: Vec<&'a str>,
     targets: Vec<&'a str>,
+    /// Who did it, where the target does not say.
+    agents: Vec<&'a str>,
     why: String,
 }
 
 impl Group<'_> {
-    fn tell(&self, page: &mut Page, names: Names) {
+    /// `check on a3`, `nap by a1`
+    fn what(&self, names: Names) -> String {
         let targets = names.list(self.targets.iter().copied(), self.targets.len());
         let on = if targets.is_empty() { String::new() } else { format!(" on {targets}") };
-        page.labelled(2, MARK, self.sort.mark(), Tone::Plain, &format!("{}{on}", some(&self.steps)));
+        let agents = names.list(self.agents.iter().copied(), self.agents.len());
+        let by = if agents.is_empty() { String::new() } else { format!(" by {agents}") };
+        format!("{}{on}{by}", some(&self.steps))
+    }
+
+    fn tell(&self, page: &mut Page, names: Names) {
+        page.labelled(2, MARK, self.sort.mark(), Tone::Plain, &self.what(names));
         if !self.why.is_empty() {
             let several = self.targets.len() > 1 && self.sort != Sort::Skipped;
             let why = if several { self.why.replace(self.targets.first().copied().unwrap_or_default(), "it") } else { self.why.clone() };
@@ -159,8 +207,14 @@ impl Group<'_> {
     }
 }
 
+/// The agent that had it last, where the target is no node.
+fn agent(work: &Work) -> Option<&str> {
+    let last = work.attempts.iter().max_by_key(|attempt| (attempt.undo, attempt.number))?;
+    (last.agent != work.target && !last.agent.is_empty()).then_some(last.agent.as_str())
+}
+
 /// The worst first. What is skipped for one reason is one group, whatever the step.
-fn groups(run: &Run, judge: fn(&Work) -> Option<(Sort, String)>) -> Vec<Group<'_>> {
+fn groups(run: &Run, judge: impl Fn(&Work) -> Option<(Sort, String)>) -> Vec<Group<'_>> {
     let mut groups: Vec<Group<'_>> = Vec::new();
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
     for work in &run.work {
@@ -170,19 +224,26 @@ fn groups(run: &Run, judge: fn(&Work) -> Option<(Sort, String)>) -> Vec<Group<'_
         let reason = if sort == Sort::Skipped { why.clone() } else { why.replace(&work.target, "\u{1}") };
         let key = format!("{sort:?}\0{step}\0{reason}");
         let place = *places.entry(key).or_insert(groups.len());
-        match groups.get_mut(place) {
-            Some(group) => {
-                let (step, target) = (work.step.as_str(), work.target.as_str());
-                if !group.steps.contains(&step) {
-                    group.steps.push(step);
-                }
-                if !group.targets.contains(&target) {
-                    group.targets.push(target);
-                }
-            }
-            None => groups.push(Group { sort, steps: vec![&work.step], targets: vec![&work.target], why }),
+        if place == groups.len() {
+            groups.push(Group { sort, steps: Vec::new(), targets: Vec::new(), agents: Vec::new(), why });
         }
+        let Some(group) = groups.get_mut(place) else { continue };
+        put(&mut group.steps, &work.step);
+        put(&mut group.targets, &work.target);
+        if let Some(agent) = agent(work) {
+            put(&mut group.agents, agent);
+        }
+    }
+    for group in &mut groups {
+        group.targets.sort_unstable();
     }
     groups.sort_by_key(|group| group.sort);
     groups
+}
+
+/// Each once.
+fn put<'a>(all: &mut Vec<&'a str>, one: &'a str) {
+    if !all.contains(&one) {
+        all.push(one);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mainstay_proto::v1::{Wait, WaitKind, WantedApproval};
+use mainstay_proto::v1::{GateNow, Wait, WaitKind, WantedApproval};
 
 use crate::render::names::Names;
 use crate::render::terminal::Tone;
@@ -25,6 +25,8 @@ pub struct Group<'a> {
     /// Whether some have longer left.
     pub varies: bool,
     pub approval: Option<&'a WantedApproval>,
+    /// What comes after that, each once.
+    pub ahead: Vec<&'a GateNow>,
 }
 
 /// All of them, those first that need a person most.
@@ -72,6 +74,7 @@ impl<'a> Group<'a> {
             remaining_ms: wait.remaining_ms,
             varies: false,
             approval: wait.approval.as_ref(),
+            ahead: wait.ahead.iter().collect(),
         }
     }
 
@@ -81,6 +84,11 @@ impl<'a> Group<'a> {
         }
         if self.targets.last() != Some(&wait.target.as_str()) && !self.targets.contains(&wait.target.as_str()) {
             self.targets.push(&wait.target);
+        }
+        for gate in &wait.ahead {
+            if !self.ahead.contains(&gate) {
+                self.ahead.push(gate);
+            }
         }
         self.waited_ms = self.waited_ms.max(wait.waited_ms);
         self.varies |= self.remaining_ms.abs_diff(wait.remaining_ms) > 1_000;

@@ -5,7 +5,7 @@ mod ended;
 mod groups;
 mod waits;
 
-pub use waits::{command, covered, first, who};
+pub use waits::{changes_in, command, covered, first, who};
 
 use jiff::tz::TimeZone;
 use mainstay_core::WallTime;
@@ -30,6 +30,8 @@ pub fn why(answer: &WhyResponse, terminal: Terminal, now: WallTime, zone: &TimeZ
     head(&mut page, run, &answer.rollouts, now, zone);
     page.gap();
     if is_open(run) {
+        ended::so_far(&mut page, answer, run, names);
+        page.gap();
         waits::waits(&mut page, answer, run, names, terminal);
     } else {
         ended::ended(&mut page, run, names);
@@ -48,10 +50,11 @@ fn head(page: &mut Page, run: &Run, rollouts: &[RolloutState], now: WallTime, zo
     let state = if paused { ("‖ paused".to_owned(), Tone::Warning) } else { (mark.text(), mark.tone) };
     let mut parts = vec![(run.id.clone(), Tone::Strong), state];
     let of_plan = rollouts.iter().filter(|rollout| rollout.step.is_empty());
-    let goes_on = |rollout: &&RolloutState| !rollout.step.is_empty() && rollout.done + rollout.failed + rollout.given_up < rollout.targets;
+    let goes_on =
+        |rollout: &&RolloutState| !rollout.step.is_empty() && rollout.done + rollout.failed + rollout.given_up + rollout.stopped < rollout.targets;
     let of_steps = rollouts.iter().filter(goes_on).take(ROLLOUTS_TOLD);
     parts.extend(of_plan.chain(of_steps).flat_map(progress).map(|words| (words, Tone::Plain)));
-    parts.push((format!("{} of {} done", run.work_over, units::count(run.work_total.into(), "step", "steps")), Tone::Plain));
+    parts.push((far(run), Tone::Plain));
     page.parts(0, &parts);
     let mut began = vec![format!("started {} by {}", time::local(run.started_unix_ms, now, zone), run.started_by)];
     began.push(if run.ended_unix_ms == 0 {
@@ -70,16 +73,35 @@ fn head(page: &mut Page, run: &Run, rollouts: &[RolloutState], now: WallTime, zo
     }
 }
 
+/// `3 of 4 steps done`, `3 steps on several targets: 36 of 120 done`
+#[must_use]
+pub fn far(run: &Run) -> String {
+    let steps = units::count(run.steps.into(), "step", "steps");
+    let mut text = if run.steps == run.work_total {
+        format!("{} of {steps} done", run.work_done)
+    } else {
+        format!("{steps} on several targets: {} of {} done", run.work_done, run.work_total)
+    };
+    if run.work_taken_back > 0 {
+        text += &format!(", {} taken back", run.work_taken_back);
+    }
+    text
+}
+
 /// `wave 2 of 4`, `12 of 40 nodes done`; of a step's own rollout in one part with its name.
 fn progress(rollout: &RolloutState) -> Vec<String> {
     let (one, many) = if rollout.step.is_empty() { ("node", "nodes") } else { ("target", "targets") };
     let mut parts = Vec::new();
     if rollout.waves > 1 {
-        parts.push(format!("wave {} of {}", rollout.wave, rollout.waves));
+        let goes_on = rollout.done + rollout.failed + rollout.given_up + rollout.stopped + rollout.taken_back < rollout.targets;
+        let word = if goes_on || rollout.wave == rollout.waves { "wave" } else { "stopped in wave" };
+        parts.push(format!("{word} {} of {}", rollout.wave, rollout.waves));
     }
     parts.push(format!("{} of {} done", rollout.done, units::count(rollout.targets.into(), one, many)));
-    if rollout.failed > 0 {
-        parts.push(format!("{} failed", units::count(rollout.failed.into(), one, many)));
+    for (count, word) in [(rollout.failed, "failed"), (rollout.stopped, "stopped"), (rollout.taken_back, "taken back")] {
+        if count > 0 {
+            parts.push(format!("{} {word}", units::count(count.into(), one, many)));
+        }
     }
     if rollout.step.is_empty() { parts } else { vec![format!("{}: {}", rollout.step, parts.join(", "))] }
 }

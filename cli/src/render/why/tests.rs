@@ -1,4 +1,4 @@
-use mainstay_proto::v1::{Attempt, AttemptState, AwaitedStep, Outcome, UndoState, Wait, WaitKind, WantedApproval, Work, WorkState, outcome};
+use mainstay_proto::v1::{Attempt, AttemptState, AwaitedStep, GateNow, Outcome, UndoState, Wait, WaitKind, WantedApproval, Work, WorkState, outcome};
 
 use super::*;
 use crate::render::layout::width;
@@ -25,6 +25,8 @@ fn reboot() -> Run {
         inputs: [("kernel".to_owned(), "\"6.12\"".to_owned())].into(),
         work_total: 120,
         work_over: 36,
+        work_done: 36,
+        steps: 3,
         work: (1..=40).map(work).collect(),
         ..Run::default()
     }
@@ -70,7 +72,7 @@ fn busy() -> WhyResponse {
         waits.push(wait(WaitKind::NeedsStep, "uncordon", &node(n), "step reboot has not ended"));
     }
     let rollouts = vec![RolloutState { wave: 2, waves: 4, done: 12, failed: 1, targets: 40, ..RolloutState::default() }];
-    WhyResponse { run: Some(reboot()), waits, rollouts }
+    WhyResponse { run: Some(reboot()), waits, rollouts, failed: false }
 }
 
 fn at(answer: &WhyResponse, width: Option<usize>) -> String {
@@ -119,7 +121,7 @@ fn a_paused_run_says_who_and_what_to_type() {
     let run = Run { paused_by: "operator/jo".into(), pause_reason: "looking at node-17".into(), ..reboot() };
     let paused = wait(WaitKind::Paused, "drain", &node(1), "paused by operator/jo (looking at node-17): mainstay run resume reboot-7");
     let text = at(&WhyResponse { run: Some(run), waits: vec![paused], ..WhyResponse::default() }, Some(80));
-    assert!(text.starts_with("reboot-7 · ‖ paused · 36 of 120 steps done\n"), "{text}");
+    assert!(text.starts_with("reboot-7 · ‖ paused · 3 steps on several targets: 36 of 120 done\n"), "{text}");
     let words = "  ‖ paused    by operator/jo: looking at node-17; nothing further is begun\n              → mainstay run resume reboot-7\n";
     assert!(text.ends_with(words), "{text}");
 }
@@ -128,6 +130,96 @@ fn a_paused_run_says_who_and_what_to_type() {
 fn a_run_that_only_works_says_so() {
     let text = at(&WhyResponse { run: Some(reboot()), ..WhyResponse::default() }, None);
     assert!(text.ends_with("\n\n  it waits for nothing: its next steps are about to begin\n"), "{text}");
+}
+
+/// What is said of what comes after that for which it waits.
+#[test]
+fn behind_a_gate_it_says_what_comes_next() {
+    let gate = |gate: &str, state: &str, evidence: &str| GateNow { gate: gate.into(), state: state.into(), evidence: evidence.into() };
+    let ahead = vec![
+        gate("approval by an operator, for each wave", "asks", ""),
+        gate("enough capacity", "unknown", "unknown: no source of capacity in this version"),
+    ];
+    let text = "gate: window mon 22:00–06:00 UTC: closed until Mon 22:00 UTC";
+    let window = Wait { ahead: ahead.clone(), ..wait(WaitKind::Gate, "drain", &node(1), text) };
+    let answer = WhyResponse { run: Some(reboot()), waits: vec![window], ..WhyResponse::default() };
+    let text = at(&answer, None);
+    let words = "              after that a person is asked: approval by an operator, for each wave\n              \
+                 after that it waits for enough capacity: nobody knows: no source of capacity in this version\n";
+    assert!(text.contains(words), "{text}");
+    assert!(first(&answer).is_some_and(|line| line.ends_with("; after that approval by an operator, for each wave, enough capacity")));
+    // Whoever resumes a run should know that it does not go on then.
+    let paused = Wait { ahead, ..wait(WaitKind::Paused, "drain", &node(1), "paused by operator/jo: mainstay run resume reboot-7") };
+    let run = Run { paused_by: "operator/jo".into(), ..reboot() };
+    let text = at(&WhyResponse { run: Some(run), waits: vec![paused], ..WhyResponse::default() }, None);
+    assert!(text.contains(&format!("→ mainstay run resume reboot-7\n{words}")), "{text}");
+}
+
+#[test]
+fn whoever_may_not_approve_is_told() {
+    let approval = WantedApproval {
+        step: "ask".into(),
+        by: "operator".into(),
+        not: "operator/ana".into(),
+        may_not: "you (operator/ana) started the run, and it takes another person".into(),
+        ..WantedApproval::default()
+    };
+    let asked = Wait { approval: Some(approval), ..wait(WaitKind::Approval, "ask", "once", "approval by an operator") };
+    let answer = WhyResponse { run: Some(reboot()), waits: vec![asked], ..WhyResponse::default() };
+    let text = at(&answer, None);
+    let words = "not by you: you (operator/ana) started the run, and it takes another person; somebody else types\n              \
+                 → mainstay run approve reboot-7 --step ask\n";
+    assert!(text.contains(words), "{text}");
+    assert!(first(&answer).is_some_and(|line| line.contains("not by you")));
+}
+
+#[test]
+fn a_run_that_goes_on_says_what_has_failed_already() {
+    let work = |step: &str, n, state: WorkState| Work {
+        step: step.into(),
+        kind: "node.exec".into(),
+        target: node(n),
+        state: state.into(),
+        has_undo: step == "mark",
+        ..Work::default()
+    };
+    let check = Work { detail: "exit status 1: not ready".into(), ..work("check", 3, WorkState::Failed) };
+    let marks = (1..=4).map(|n| work("mark", n, WorkState::Succeeded));
+    let work = marks.chain([check, work("settle", 4, WorkState::Active), work("check", 2, WorkState::Skipped)]).collect();
+    let waits = vec![wait(WaitKind::Works, "settle", &node(4), &format!("agent {} works on it", node(4)))];
+    let text = at(&WhyResponse { run: Some(Run { work, ..reboot() }), waits, failed: true, ..WhyResponse::default() }, None);
+    let words = "  ✖ failed    check on node-03\n              exit status 1: not ready\n  ↺ then      \
+                 undo of mark on node-01, node-02, node-03, node-04, when what is under way has ended\n\n  ● works     settle on node-04";
+    assert!(text.contains(words), "{text}");
+}
+
+#[test]
+fn an_unknown_outcome_names_the_machine() {
+    let attempt = Attempt { number: 1, agent: "local/a1".into(), state: AttemptState::Ended.into(), ..Attempt::default() };
+    let nap = Work {
+        step: "nap".into(),
+        kind: "node.exec".into(),
+        target: "once".into(),
+        state: WorkState::Unknown.into(),
+        detail: "the agent ended in the middle of it".into(),
+        attempts: vec![attempt],
+        ..Work::default()
+    };
+    let then = Work { step: "then".into(), target: "once".into(), state: WorkState::Skipped.into(), ..Work::default() };
+    let run = Run { state: RunState::Failed.into(), ended_unix_ms: NOW.0, work: vec![nap, then], ..reboot() };
+    let text = at(&WhyResponse { run: Some(run), ..WhyResponse::default() }, None);
+    assert!(text.contains("  ? unknown   nap by a1\n"), "{text}");
+    assert!(text.contains("→ mainstay run retry reboot-7 --unknown --dry-run\n"), "{text}");
+}
+
+#[test]
+fn where_it_stopped_is_no_later_than_where_it_was() {
+    let rollout = |state| WhyResponse { run: Some(reboot()), rollouts: vec![state], ..WhyResponse::default() };
+    let stopped = RolloutState { wave: 1, waves: 3, failed: 1, given_up: 3, targets: 4, ..RolloutState::default() };
+    assert!(at(&rollout(stopped), None).starts_with("reboot-7 · ● running · stopped in wave 1 of 3 · 0 of 4 nodes done · 1 node failed · "));
+    let back = RolloutState { wave: 2, waves: 2, taken_back: 2, stopped: 2, targets: 4, ..RolloutState::default() };
+    let text = at(&rollout(back), None);
+    assert!(text.starts_with("reboot-7 · ● running · wave 2 of 2 · 0 of 4 nodes done · 2 nodes stopped · 2 nodes taken back · "), "{text}");
 }
 
 fn failed() -> Run {
@@ -173,9 +265,16 @@ fn a_failed_run_says_what_did_not_come_off_and_what_is_left() {
 
 #[test]
 fn a_run_that_came_off_says_so() {
-    let run = Run { state: RunState::Completed.into(), ended_unix_ms: NOW.0, work: vec![], ..reboot() };
+    let cache = Work { step: "cache".into(), target: "once".into(), state: WorkState::Omitted.into(), ..Work::default() };
+    let cache = Work { detail: "no connection fits `cac*`".into(), ..cache };
+    let run = Run { state: RunState::Completed.into(), ended_unix_ms: NOW.0, work: vec![cache], ..reboot() };
     let text = at(&WhyResponse { run: Some(run), ..WhyResponse::default() }, Some(80));
-    assert!(text.ends_with("  ✔ done      everything came off, and it waits for nothing any more\n\n  → mainstay run show reboot-7\n"), "{text}");
+    assert!(
+        text.ends_with(
+            "  ✔ done      everything that was to be done went well\n  – omitted   cache\n              no connection fits `cac*`\n\n  → mainstay run show reboot-7\n"
+        ),
+        "{text}"
+    );
 }
 
 #[test]

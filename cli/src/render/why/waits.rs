@@ -1,6 +1,6 @@
 //! For what a run that goes on waits.
 
-use mainstay_proto::v1::{Run, WaitKind, WantedApproval, WhyResponse};
+use mainstay_proto::v1::{Run, Wait, WaitKind, WantedApproval, WhyResponse};
 
 use super::MARK;
 use super::groups::{self, Group, some};
@@ -16,7 +16,7 @@ const LATER_SHOWN: usize = 4;
 
 pub(super) fn waits(page: &mut Page, answer: &WhyResponse, run: &Run, names: Names, terminal: Terminal) {
     if !run.paused_by.is_empty() {
-        paused(page, run);
+        paused(page, run, &answer.waits);
     }
     // That it is paused has been told, whether something waits for it or not.
     let (later, groups): (Vec<Group>, Vec<Group>) =
@@ -40,10 +40,26 @@ pub(super) fn waits(page: &mut Page, answer: &WhyResponse, run: &Run, names: Nam
     self::later(page, &later, terminal);
 }
 
-fn paused(page: &mut Page, run: &Run) {
+fn paused(page: &mut Page, run: &Run, waits: &[Wait]) {
     let reason = if run.pause_reason.is_empty() { String::new() } else { format!(": {}", run.pause_reason) };
     page.labelled(2, MARK, ("‖ paused", Tone::Warning), Tone::Plain, &format!("by {}{reason}; nothing further is begun", run.paused_by));
     page.command(2 + MARK, &format!("mainstay run resume {}", run.id));
+    for group in groups::of(waits).iter().filter(|group| group.kind == WaitKind::Paused) {
+        ahead(page, group, "after that");
+    }
+}
+
+/// What stands behind the door: else one would think that it goes on when this one opens.
+fn ahead(page: &mut Page, group: &Group, after: &str) {
+    for gate in &group.ahead {
+        let evidence = gate.evidence.strip_prefix("unknown: ").unwrap_or(&gate.evidence);
+        let words = match gate.state.as_str() {
+            "asks" => format!("{after} a person is asked: {}", gate.gate),
+            "unknown" => format!("{after} it waits for {}: nobody knows: {evidence}", gate.gate),
+            _ => format!("{after} it waits for {}: {evidence}", gate.gate),
+        };
+        page.line(2 + MARK, Tone::Warning, &words);
+    }
 }
 
 /// A person has to agree: to what, who may, and what to type.
@@ -54,8 +70,14 @@ fn asked(page: &mut Page, run: &Run, group: &Group, approval: &WantedApproval, n
         page.line(2 + MARK, Tone::Strong, &approval.message);
     }
     page.line(2 + MARK, Tone::Plain, &who(approval));
-    page.command(2 + MARK, &command(run, approval));
+    if approval.may_not.is_empty() {
+        page.command(2 + MARK, &command(run, approval));
+    } else {
+        page.line(2 + MARK, Tone::Warning, &format!("not by you: {}; somebody else types", approval.may_not));
+        page.command(2 + MARK, &command(run, approval));
+    }
     then(page, group);
+    ahead(page, group, "after that");
 }
 
 /// What an approval is about.
@@ -108,15 +130,31 @@ pub fn first(answer: &WhyResponse) -> Option<String> {
     let groups = groups::of(&answer.waits);
     let group = groups.first()?;
     Some(match group.approval {
-        Some(approval) => format!("{}, {}:  {}", covered(approval, names), who(approval), command(run, approval)),
-        None => format!("{}: {}", group.name(names), reason(group)),
+        Some(approval) if approval.may_not.is_empty() => format!("{}, {}:  {}", covered(approval, names), who(approval), command(run, approval)),
+        Some(approval) => {
+            format!("{}, {}, and not by you ({}):  {}", covered(approval, names), who(approval), approval.may_not, command(run, approval))
+        }
+        None => format!("{}: {}{}", group.name(names), reason(group), briefly(group)),
     })
+}
+
+/// In how long the first of them changes by itself, where one does.
+#[must_use]
+pub fn changes_in(answer: &WhyResponse) -> Option<u64> {
+    answer.waits.iter().map(|wait| wait.remaining_ms).filter(|left| *left > 0).min()
+}
+
+/// What comes after it, in a line.
+fn briefly(group: &Group) -> String {
+    let after: Vec<&str> = group.ahead.iter().map(|gate| gate.gate.as_str()).collect();
+    if after.is_empty() { String::new() } else { format!("; after that {}", some(&after)) }
 }
 
 fn told(page: &mut Page, group: &Group, names: Names) {
     page.labelled(2, MARK, group.mark(), Tone::Plain, &format!("{} · for {}", group.name(names), units::duration_ms(group.waited_ms)));
     page.line(2 + MARK, Tone::Plain, &reason(group));
     then(page, group);
+    ahead(page, group, "after that");
     match group.kind {
         WaitKind::Lease => {
             let name = group.reason.strip_prefix("lease ").and_then(|rest| rest.split(' ').next());
@@ -142,6 +180,7 @@ fn then(page: &mut Page, group: &Group) {
         (0, "") => return,
         (0, then) => format!("then {then}"),
         (left, "") => format!("at most {} more{earliest}", units::duration_ms(left)),
+        (left, "it is over") => format!("{} more", units::duration_ms(left)),
         // What is under way may end well before.
         (left, then) if matches!(group.kind, WaitKind::Works | WaitKind::Offered | WaitKind::Stopping) => {
             format!("at most {} more{earliest}, then {then}", units::duration_ms(left))

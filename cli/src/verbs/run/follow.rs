@@ -27,6 +27,9 @@ const QUIET: Duration = Duration::from_secs(2);
 /// What waits for hours is asked about this often.
 const QUIET_MOST: Duration = Duration::from_secs(30);
 
+/// What changes by itself has changed so long after its time.
+const AFTER_A_CHANGE: Duration = Duration::from_millis(500);
+
 /// How a run is followed.
 #[derive(Debug, Clone, Copy)]
 pub struct Follow {
@@ -111,6 +114,9 @@ impl Quiet {
         }
         // That nobody answers is noticed by the watch itself.
         let Ok(answer) = mesh.why_run(GetRunRequest { run: run.to_owned() }).await else { return };
+        if let Some(left) = why::changes_in(&answer) {
+            self.patience = self.patience.min(Duration::from_millis(left) + AFTER_A_CHANGE);
+        }
         let words = why::first(&answer);
         if words == self.told {
             return;

@@ -28,7 +28,7 @@ pub(super) const LEASE_HOLD: Kind = Kind {
 };
 
 pub(super) const WAIT: Kind = Kind {
-    name: "wait",
+    name: super::super::WAIT,
     summary: "Waits",
     scope: Scope::Any,
     effect: Effect::Read,

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::lease::in_the_way;
 use super::{Item, RunPass};
-use crate::id::{PlanName, StepName, Target};
+use crate::id::{PlanName, StepName};
+use crate::outlook::{Said, said};
 use crate::plan::Gate;
 use crate::plan::gate::{Approval, Each};
 use crate::report::Verdict;
@@ -11,7 +13,7 @@ use crate::rollout;
 use crate::seen::Opening;
 use crate::state::State;
 use crate::state::approval;
-use crate::state::run::{RunPhase, WorkState};
+use crate::state::run::{Direction, RunPhase, WorkState};
 use crate::time::{MeshTime, Millis};
 use crate::wait::Reason;
 
@@ -64,7 +66,7 @@ impl<'s> RunPass<'_, 's, '_> {
                 // What was not looked at is unknown, and holds.
                 None => closed("unknown: not looked at yet".to_owned()),
             },
-            Gate::Lease { name } => self.lease_in_the_way(name),
+            Gate::Lease { name } => in_the_way(self.pass.state, self.run, name).map(|(name, by)| Reason::LeaseHeld { name: name.clone(), by }),
             Gate::Health { plan, max_age } => healthy(self.pass.state, plan, *max_age, self.pass.now).err().and_then(closed),
             Gate::Declared(declared) => closed(declared.unknown()),
         };
@@ -99,19 +101,11 @@ impl<'s> RunPass<'_, 's, '_> {
     }
 
     fn approved(&self, item: Item<'s>, of: Option<&'s StepName>, wave: Option<u32>, approval: &Approval) -> Approved {
-        let of_wave = wave.and_then(|wave| Some(self.rollouts.of_step(self.run, item.step)?.rollout.wave_targets(wave as usize)));
-        let covers = |step: &StepName, target: &Target| {
-            of.is_none_or(|of| of == step)
-                && of_wave.as_ref().is_none_or(|targets| targets.binary_search(&target).is_ok() || targets.contains(&target))
-        };
-        // Once what it covers has begun, the approval has done its work.
-        if self.run.works().any(|(step, target, work)| rollout::is_touched(work) && covers(step, target)) {
-            return Approved::Yes;
-        }
-        match self.run.given(of, wave) {
-            Some(given) if given.deny => Approved::No(denied(&given.by, &given.reason)),
-            Some(given) if self.pass.now < given.at + approval.expires => Approved::Yes,
-            given => Approved::Wanted(self.approval_wanted(of, wave, approval, "", given.map(|given| given.by.clone()))),
+        let rollout = self.rollouts.of_step(self.run, item.step).map(|standing| &standing.rollout);
+        match said(self.run, of, wave, rollout, approval, self.pass.now) {
+            Said::Yes => Approved::Yes,
+            Said::No(given) => Approved::No(denied(&given.by, &given.reason)),
+            Said::Nothing { expired } => Approved::Wanted(self.approval_wanted(of, wave, approval, "", expired.map(str::to_owned))),
         }
     }
 
@@ -145,12 +139,24 @@ impl<'s> RunPass<'_, 's, '_> {
                 self.settle(item, WorkState::Failed { message });
             }
             None => {
-                let message = item.step.with.get("message").and_then(serde_json::Value::as_str).unwrap_or_default();
+                let with = self.run.with_of(&item.step.name, item.target, Direction::Do);
+                let message = with.and_then(|with| with.get("message")).and_then(serde_json::Value::as_str).unwrap_or_default();
                 let reason = self.approval_wanted(Some(&item.step.name), None, &approval, message, None);
-                self.wait(item, reason, item.ready, Some((until, "then it counts as failed")));
+                self.wait(item, reason, item.ready, Some((until, self.if_nobody_approves())));
             }
         }
         false
+    }
+}
+
+impl RunPass<'_, '_, '_> {
+    /// What becomes of the run when the time of an approval is up.
+    fn if_nobody_approves(&self) -> &'static str {
+        if self.run.to_take_back().next().is_some() {
+            "then it counts as failed: the run fails, and what it did is taken back"
+        } else {
+            "then it counts as failed, and the run fails"
+        }
     }
 }
 

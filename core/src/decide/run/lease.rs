@@ -3,7 +3,7 @@
 use super::{Item, RunPass};
 use crate::catalogue;
 use crate::command::Command;
-use crate::id::{StepName, Target};
+use crate::id::{LeaseName, StepName, Target};
 use crate::identity::Identity;
 use crate::state::State;
 use crate::state::lease::{Holder, Lease};
@@ -37,14 +37,14 @@ impl<'s> RunPass<'_, 's, '_> {
         }
         false
     }
+}
 
-    /// Why a gate that wants a lease to be free is closed.
-    pub(super) fn lease_in_the_way(&self, pattern: &str) -> Option<Reason> {
-        let fitting = self.pass.state.leases.iter().filter(|(name, _)| catalogue::fits(pattern, name.as_str()));
-        let is_other = |holder: &Holder| holder.identity != Identity::Run(self.run.id.clone());
-        let (name, lease) = fitting.into_iter().find(|(_, lease)| lease.held.iter().any(|held| is_other(&held.holder)))?;
-        Some(Reason::LeaseHeld { name: name.clone(), by: holders(lease) })
-    }
+/// The lease that keeps a gate closed which wants it, or all that fit the pattern, to be free of others; and whose it is.
+pub(crate) fn in_the_way<'s>(state: &'s State, run: &Run, pattern: &str) -> Option<(&'s LeaseName, String)> {
+    let fitting = state.leases.iter().filter(|(name, _)| catalogue::fits(pattern, name.as_str()));
+    let is_other = |holder: &Holder| holder.identity != Identity::Run(run.id.clone());
+    let (name, lease) = fitting.into_iter().find(|(_, lease)| lease.held.iter().any(|held| is_other(&held.holder)))?;
+    Some((name, holders(lease)))
 }
 
 /// Whether a run's hold of a lease, or place in its queue, is still wanted. What ended without anybody knowing

@@ -4,6 +4,7 @@
 //! rollout it is part of, its gates, its lease, an agent ([`before`], [`placement`]).
 
 pub(crate) use gates::healthy;
+pub(crate) use lease::in_the_way as lease_in_the_way;
 pub(super) use lease::is_wanted as lease_is_wanted;
 
 mod before;
@@ -18,6 +19,7 @@ use gates::Looked;
 use turn::Rollouts;
 
 use super::Pass;
+use crate::catalogue;
 use crate::command::{CancelReason, Command};
 use crate::id::{AgentId, AttemptId, StepName, Target};
 use crate::plan::Step;
@@ -142,9 +144,7 @@ impl<'s> RunPass<'_, 's, '_> {
             let open = targets.values().filter(|work| !work.forward.is_over()).count();
             let failed = targets.iter().find(|(_, work)| work.forward.is_over() && !self.run.passed(needed, work));
             match failed {
-                Some((target, work)) if !self.run.is_within_budget(needed) => {
-                    return Gate::Never(format!("it needs {need}, which {} on {target}", outcome_in_words(&work.forward)));
-                }
+                Some((target, work)) if !self.run.is_within_budget(needed) => return Gate::Never(why_never(need, target, work)),
                 _ if open > 0 => return Gate::Closed(Reason::NeedsStep { step: need.clone(), open }),
                 _ => {}
             }
@@ -164,7 +164,7 @@ impl<'s> RunPass<'_, 's, '_> {
                 return Gate::Closed(Reason::NeedsStep { step: need.clone(), open: 1 });
             }
             if !self.run.passed(needed, work) {
-                return Gate::Never(format!("it needs {need}, which {} on {target}", outcome_in_words(&work.forward)));
+                return Gate::Never(why_never(need, target, work));
             }
         }
         Gate::Open
@@ -228,6 +228,9 @@ impl<'s> RunPass<'_, 's, '_> {
             (Phase::Offered { .. }, Some(CancelReason::Aborted)) => (Reason::Stopping { agent, attempt: id }, "then it is taken back"),
             (_, Some(_)) => (Reason::Stopping { agent, attempt: id }, "then its outcome counts as unknown"),
             (Phase::Offered { .. }, None) => (Reason::Offered { agent, attempt: id }, "then it is called off"),
+            (Phase::Begun { at, .. }, None) if is_up && let Some(end) = self.own_end(item, *at) => {
+                return self.wait(item, Reason::Works { agent, attempt: id }, *at, Some((end, "then it is over")));
+            }
             (_, None) if is_up => (Reason::Works { agent, attempt: id }, "then it is stopped"),
             (_, None) => (Reason::NotHeardOf { agent, attempt: id }, "then its outcome counts as unknown"),
         };
@@ -236,6 +239,17 @@ impl<'s> RunPass<'_, 's, '_> {
             _ => item.ready,
         };
         self.wait(item, reason, since, Some((attempt.deadline, then)));
+    }
+
+    /// When a step that only waits ends by itself.
+    fn own_end(&self, item: Item<'s>, begun: MeshTime) -> Option<MeshTime> {
+        if self.run.kind_of(&item.step.name, item.direction) != Some(catalogue::WAIT) {
+            return None;
+        }
+        let with = self.run.with_of(&item.step.name, item.target, item.direction)?;
+        let end = begun + with.get("for")?.as_str()?.parse::<Millis>().ok()?;
+        // An agent that is late with its report is waited for until the deadline.
+        (self.pass.now < end).then_some(end)
     }
 
     /// An attempt that nobody will report: without `Begin` it had no effect, with it nobody knows.
@@ -304,12 +318,19 @@ impl Gate {
     }
 }
 
+/// Why what needs a step is never begun: one cause has one reason, however many steps follow from it.
+fn why_never(need: &StepName, target: &Target, work: &Work) -> String {
+    match &work.forward {
+        WorkState::Skipped { reason } => reason.clone(),
+        state => format!("it needs {need}, which {} on {target}", outcome_in_words(state)),
+    }
+}
+
 fn outcome_in_words(state: &WorkState) -> String {
     match state {
         WorkState::Succeeded { verdict } => format!("found something {verdict}"),
         WorkState::Failed { message } => format!("failed ({message})"),
         WorkState::Unknown { .. } => "has an unknown outcome".to_owned(),
-        WorkState::Skipped { .. } => "was skipped".to_owned(),
         other => format!("is {}", other.word()),
     }
 }

@@ -137,7 +137,7 @@ impl<'s> RunPass<'_, 's, '_> {
         }
         let soaked = before + strategy.soak;
         if wave > 1 && self.pass.now < soaked {
-            self.wait(item, Reason::Soak { wave: wave - 1, of: waves }, before, Some((soaked, "then the next wave may begin")));
+            self.wait(item, Reason::Soak { wave: wave - 1, of: waves }, before, Some((soaked, "then it is the next wave's turn")));
             return None;
         }
         let (going, failed) = (standing.going, standing.failed);

@@ -6,8 +6,8 @@ use crate::render::layout::width;
 
 const NOW: WallTime = WallTime(1_764_590_400_000); // 2025-12-01 12:00:00 UTC
 
-fn gate(gate: &str, state: &str, evidence: &str) -> PreviewGate {
-    PreviewGate { gate: gate.into(), state: state.into(), evidence: evidence.into() }
+fn gate(gate: &str, state: &str, evidence: &str) -> GateNow {
+    GateNow { gate: gate.into(), state: state.into(), evidence: evidence.into() }
 }
 
 fn step(name: &str, kind: &str, with: &str, needs: &[&str]) -> PreviewStep {
@@ -59,8 +59,9 @@ pub(crate) fn deploy() -> Preview {
         target_count: 120,
         reachable: 118,
         strategy:
-            "by name, at most 25 % unavailable at once, in waves up to 1, 10 %, then the rest, 5m after each wave, stops after more than 0 failed"
+            "by name, at most 25 % unavailable at once, in waves up to 1, 10 %, then the rest, 5m after each wave, stops at the first that fails and then takes back what was done, in earlier waves too"
                 .into(),
+        by_policy: true,
         waves: vec![1, 11, 108],
         gates: vec![gate(
             "plan health found nothing bad within the last 10m",
@@ -172,4 +173,36 @@ fn what_it_comes_to_is_the_last_thing_said() {
     let waits = Preview { gates: vec![gate("freeze", "closed", "frozen until Monday")], ..daily() };
     assert!(at(&waits, None).ends_with("‖ a run could start now, and would wait: 1 gate not open\n  → mainstay run start daily\n"));
     assert!(at(&deploy(), None).ends_with("see the problems above\n"));
+    let ask = PreviewApproval { step: "ask".into(), by: "operator".into(), not_author: true, times: 1, ..PreviewApproval::default() };
+    let waves = PreviewApproval { by: "admin".into(), times: 3, may_not: "you (operator/jo) are no admin".into(), ..PreviewApproval::default() };
+    let asks = Preview { approvals: vec![ask, waves], least_ms: 65_000, ..daily() };
+    let words = "▲ a run would wait for a person: ask (an operator other than you); the run (an admin, which you are not), once for each of 3 waves\n  \
+                 it takes at least 1m5s, and what its steps and people need besides\n  → mainstay run start daily\n";
+    assert!(at(&asks, None).ends_with(words), "{}", at(&asks, None));
+    assert!(!at(&asks, None).contains("go through"));
+    let mut by_policy = daily();
+    by_policy.steps[0].by_policy = true;
+    let text = at(&by_policy, None);
+    assert!(text.contains("2 nodes: a1, a2 · an agent can try it, if its own policy allows the command\n"), "{text}");
+    assert!(text.contains("✔ a run could start now; whether its commands may run is up to the agents' policies\n"), "{text}");
+}
+
+#[test]
+fn what_differs_by_target_is_said_of_each() {
+    let nodes = (1..=4).map(|n| format!("local/a{n}")).collect();
+    let tidy = PreviewStep {
+        targets: nodes,
+        target_count: 4,
+        reachable: 3,
+        condition: "target.node != \"a3\"".into(),
+        condition_now: "true".into(),
+        left_out: vec!["local/a3".into()],
+        left_out_count: 1,
+        with_of: "local/a1".into(),
+        ..exec("tidy", r#"{"command":["rm","/tmp/a1"]}"#, &[], "none given")
+    };
+    let text = at(&Preview { steps: vec![tidy], ..daily() }, None);
+    assert!(text.contains("3 nodes: a1, a2, a4; omitted on a3 · "), "{text}");
+    assert!(text.contains("on a1: rm /tmp/a1\n"), "{text}");
+    assert!(text.contains("✔ if       target.node != \"a3\" (false on a3, where it is omitted)\n"), "{text}");
 }

@@ -1,0 +1,187 @@
+//! How gates stand now, and which of them a work item still has before it. Pure: the preview and `why` ask here, so
+//! that they say what the leader's decision would.
+
+use std::fmt;
+
+use crate::almanac;
+use crate::decide;
+use crate::id::{StepName, Target};
+use crate::identity::Identity;
+use crate::plan::gate::{Approval, Each, Gate};
+use crate::plan::{Step, Strategy};
+use crate::rollout::{self, Progress, Rollout};
+use crate::seen::Opening;
+use crate::state::State;
+use crate::state::approval::{self, Given};
+use crate::state::enrolment::OperatorRole;
+use crate::state::run::{Direction, Run};
+use crate::time::{MeshTime, WallTime};
+use crate::wait::{Reason, Wait};
+
+/// A gate as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GateNow {
+    pub gate: String,
+    pub state: GateState,
+    pub evidence: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GateState {
+    Open,
+    Closed,
+    Unknown,
+    /// A person is asked when everything before it is open.
+    Asks,
+}
+
+impl GateState {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            GateState::Open => "open",
+            GateState::Closed => "closed",
+            GateState::Unknown => "unknown",
+            GateState::Asks => "asks",
+        }
+    }
+}
+
+impl fmt::Display for GateNow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.gate)?;
+        if self.evidence.is_empty() { Ok(()) } else { write!(f, ": {}", self.evidence) }
+    }
+}
+
+/// How a gate stands for a run.
+#[must_use]
+pub fn gate_now(state: &State, run: &Run, gate: &Gate, wall: WallTime, now: MeshTime) -> GateNow {
+    let (standing, evidence) = match gate {
+        Gate::Window(_) | Gate::Freeze(_) if run.without_calendar.is_some() => (GateState::Open, "does not count for this run".to_owned()),
+        Gate::Window(_) | Gate::Freeze(_) => match almanac::opening(gate, wall) {
+            Opening::Open { .. } if matches!(gate, Gate::Freeze(_)) => (GateState::Open, "no freeze now".to_owned()),
+            Opening::Open { .. } => (GateState::Open, "open now".to_owned()),
+            Opening::Closed { evidence, .. } => (GateState::Closed, evidence),
+        },
+        Gate::Approval(_) => (GateState::Asks, String::new()),
+        Gate::Declared(declared) => (GateState::Unknown, declared.unknown()),
+        Gate::Lease { name } => match decide::lease_in_the_way(state, run, name) {
+            None => (GateState::Open, "free now".to_owned()),
+            Some((name, by)) => (GateState::Closed, format!("{name} is held by {by}")),
+        },
+        Gate::Health { plan, max_age } => match decide::healthy(state, plan, *max_age, now) {
+            Ok(()) => (GateState::Open, "well".to_owned()),
+            Err(evidence) if evidence.starts_with("unknown") => (GateState::Unknown, evidence),
+            Err(evidence) => (GateState::Closed, evidence),
+        },
+    };
+    GateNow { gate: gate.to_string(), state: standing, evidence }
+}
+
+/// What a work item will meet after that for which it waits: gates that are not open now, and people who are asked
+/// then. Nothing for what has not come to its own gates yet.
+#[must_use]
+pub fn ahead(state: &State, wait: &Wait, wall: WallTime, now: MeshTime) -> Vec<GateNow> {
+    let comes_to_gates = matches!(
+        wait.reason,
+        Reason::Paused { .. }
+            | Reason::Soak { .. }
+            | Reason::Gate { .. }
+            | Reason::LeaseHeld { .. }
+            | Reason::Approval { .. }
+            | Reason::Unavailable { .. }
+    );
+    let Some((run, step)) = state.runs.get(&wait.run).and_then(|run| Some((run, run.plan.step(&wait.step)?))) else { return Vec::new() };
+    let is_fresh = run.work(&wait.step, &wait.target).is_some_and(|work| work.is_fresh());
+    if !comes_to_gates || wait.direction == Direction::Undo || !is_fresh {
+        return Vec::new();
+    }
+    let rollout = Rollout::of_step(run, step);
+    let wave = rollout.as_ref().and_then(|rollout| u32::try_from(rollout.wave(rollout.place(&wait.target)?).0).ok());
+    let stands_before = |(of, gate): &(Option<&StepName>, &Gate)| match (gate, &wait.reason) {
+        (Gate::Lease { .. }, Reason::LeaseHeld { .. }) => false,
+        (Gate::Approval(_), Reason::Approval { step, .. }) if step.as_ref() == *of => false,
+        (Gate::Approval(approval), _) => {
+            let wave = wave.filter(|_| approval.each == Each::Wave);
+            matches!(said(run, *of, wave, rollout.as_ref(), approval, now), Said::Nothing { .. })
+        }
+        (gate, Reason::Gate { gate: own, .. }) => gate.to_string() != *own,
+        _ => true,
+    };
+    let mut all: Vec<GateNow> = gates(run, step, &wait.target, rollout.as_ref())
+        .filter(stands_before)
+        .map(|(_, gate)| gate_now(state, run, gate, wall, now))
+        .filter(|gate| gate.state != GateState::Open)
+        .collect();
+    if let Some(asks) = approval::of_step(step).filter(|_| !matches!(wait.reason, Reason::Approval { .. })) {
+        all.push(gate_now(state, run, &Gate::Approval(asks), wall, now));
+    }
+    all
+}
+
+/// The gates before a step on a target: the plan's own stand before a node's first step where nodes go one after
+/// the other, else before each step.
+fn gates<'r>(run: &'r Run, step: &'r Step, target: &Target, rollout: Option<&Rollout<'r>>) -> impl Iterator<Item = (Option<&'r StepName>, &'r Gate)> {
+    let progress = rollout.and_then(|rollout| rollout.targets.get(rollout.place(target)?)).map(|(_, progress)| *progress);
+    let is_first = !rollout::is_in_plans_rollout(run, step) || progress == Some(Progress::Untouched);
+    let of_plan = run.plan.gates.iter().filter(move |_| is_first).map(|gate| (None, gate));
+    of_plan.chain(step.gates.iter().map(|gate| (Some(&step.name), gate)))
+}
+
+/// What people have said to an approval.
+pub(crate) enum Said<'r> {
+    Yes,
+    No(&'r Given),
+    /// It is asked for; whose earlier word has expired.
+    Nothing {
+        expired: Option<&'r str>,
+    },
+}
+
+/// What counts of what people have said: once what it covers has begun, an approval has done its work.
+pub(crate) fn said<'r>(
+    run: &'r Run,
+    of: Option<&StepName>,
+    wave: Option<u32>,
+    rollout: Option<&Rollout<'_>>,
+    approval: &Approval,
+    now: MeshTime,
+) -> Said<'r> {
+    let of_wave = wave.zip(rollout).map(|(wave, rollout)| rollout.wave_targets(wave as usize));
+    let covers = |step: &StepName, target: &Target| {
+        of.is_none_or(|of| of == step) && of_wave.as_ref().is_none_or(|targets| targets.binary_search(&target).is_ok() || targets.contains(&target))
+    };
+    if run.works().any(|(step, target, work)| rollout::is_touched(work) && covers(step, target)) {
+        return Said::Yes;
+    }
+    match run.given(of, wave) {
+        Some(given) if given.deny => Said::No(given),
+        Some(given) if now < given.at + approval.expires => Said::Yes,
+        given => Said::Nothing { expired: given.map(|given| given.by.as_str()) },
+    }
+}
+
+/// How many waves the approvals of a strategy are asked for.
+#[must_use]
+pub fn times_asked(approval: &Approval, strategy: Option<&Strategy>, targets: usize) -> usize {
+    match (approval.each, strategy) {
+        (Each::Wave, Some(strategy)) => strategy.wave_ends(targets).len().max(1),
+        _ => 1,
+    }
+}
+
+/// Why somebody may not give an approval, in words that follow their name; nothing where they may. `not` is who
+/// started the run, where that person may not.
+#[must_use]
+pub fn may_not(state: &State, by: OperatorRole, not: Option<&str>, caller: &Identity) -> Option<String> {
+    let role = match caller {
+        Identity::Operator(name) => state.operators.get(name).copied(),
+        _ => None,
+    };
+    let name = caller.to_string();
+    if role.is_none_or(|role| role < by) {
+        return Some(format!("you ({name}) are no {by}"));
+    }
+    (not == Some(name.as_str())).then(|| format!("you ({name}) started the run, and it takes another person"))
+}

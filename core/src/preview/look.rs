@@ -1,0 +1,260 @@
+//! One look at each step of the run in the copy, and at what is in its way.
+
+use serde_json::{Map, Value};
+
+use super::{Remark, Severity, StepPreview, waves, words};
+use crate::catalogue::{self, Effect, Kind, Scope, Undo};
+use crate::evaluate::{self, Foreseen};
+use crate::id::Target;
+use crate::outlook::{self, GateNow, GateState};
+use crate::plan::gate::Gate;
+use crate::plan::{Plan, RunOn, Step};
+use crate::rollout::Rollout;
+use crate::state::State;
+use crate::state::agent::{Agent, Link};
+use crate::state::run::{Run, WorkState};
+use crate::time::{MeshTime, WallTime};
+
+/// Targets on which a condition is looked at; a run may have more.
+const LOOKED_AT: usize = 1_000;
+/// Targets, connections or steps that a remark names.
+const NAMED: usize = 3;
+
+pub(super) struct Look<'a> {
+    state: &'a State,
+    run: &'a Run,
+    wall: WallTime,
+    at: MeshTime,
+    pub remarks: Vec<Remark>,
+    /// Whether everything so far can be taken back.
+    stands: bool,
+}
+
+/// What the expressions of a step come to now.
+struct Filled {
+    with: Map<String, Value>,
+    with_of: Option<Target>,
+    condition: Option<bool>,
+    left_out: Vec<Target>,
+}
+
+impl<'a> Look<'a> {
+    pub fn new(state: &'a State, run: &'a Run, wall: WallTime, at: MeshTime) -> Look<'a> {
+        Look { state, run, wall, at, remarks: Vec::new(), stands: true }
+    }
+
+    fn remark(&mut self, severity: Severity, step: Option<&Step>, message: impl Into<String>, hint: impl Into<String>) {
+        let step = step.map(|step| step.name.clone());
+        self.remarks.push(Remark { severity, step, message: message.into(), hint: hint.into() });
+    }
+
+    pub fn step(&mut self, step: &Step) -> StepPreview {
+        let rollout = Rollout::of_step(self.run, step);
+        let works = self.run.work.get(&step.name);
+        let targets: Vec<Target> = match &rollout {
+            Some(rollout) => rollout.targets.iter().map(|(target, _)| (*target).clone()).collect(),
+            None => works.into_iter().flat_map(|targets| targets.keys().cloned()).collect(),
+        };
+        let never = works.into_iter().flat_map(|works| works.values()).find(|work| work.forward.is_over()).map(|work| work.forward.clone());
+        let Filled { with, with_of, condition, left_out } = self.filled(step, &targets);
+        let wanted: Vec<&Target> = targets.iter().filter(|target| !left_out.contains(target)).collect();
+        let reachable = self.reachable(step, &wanted, never.is_some() || condition == Some(false));
+        let omitted = match (never, &step.condition) {
+            (Some(WorkState::Omitted { reason }), _) => Some(reason),
+            (Some(state), _) => {
+                self.remark(Severity::Problem, Some(step), state.detail(), "");
+                None
+            }
+            (None, Some(written)) if condition == Some(false) => Some(format!("its `if` is false: {written}")),
+            (None, _) => None,
+        };
+        StepPreview {
+            step: step.clone(),
+            with,
+            with_of,
+            reachable,
+            condition,
+            left_out,
+            by_policy: omitted.is_none() && (runs_command(&step.uses) || step.undo.as_ref().is_some_and(|undo| runs_command(&undo.uses))),
+            gates: step.gates.iter().map(|gate| self.gate(Some(step), gate, omitted.is_some())).collect(),
+            strategy: step.strategy.as_ref().map(|strategy| words::strategy(strategy, self.run.plan.steps.iter().any(|step| step.undo.is_some()))),
+            waves: rollout.filter(|_| step.strategy.is_some()).map(|rollout| waves(&rollout).iter().map(Vec::len).collect()).unwrap_or_default(),
+            point_of_no_return: self.is_point_of_no_return(step),
+            targets,
+            omitted,
+        }
+    }
+
+    fn is_point_of_no_return(&mut self, step: &Step) -> bool {
+        let undoable = catalogue::kind(&step.uses).is_none_or(|kind| match kind.undo {
+            Undo::Nothing | Undo::Reversible => true,
+            Undo::Compensated => step.undo.is_some(),
+            Undo::Irreversible => false,
+        });
+        let is_last = self.stands && !undoable && catalogue::kind(&step.uses).is_some_and(|kind| kind.effect != Effect::Read);
+        self.stands &= undoable;
+        if is_last && self.run.plan.steps.iter().any(|other| other.undo.is_some()) {
+            self.remark(Severity::Warning, Some(step), "what is done here is not taken back when a later step fails", "give it an `undo`");
+        }
+        is_last
+    }
+
+    /// How many targets an agent could try now; who would have to be there for the others is a remark.
+    fn reachable(&mut self, step: &Step, targets: &[&Target], never: bool) -> usize {
+        let Some(kind) = catalogue::kind(&step.uses) else { return 0 };
+        if kind.scope == Scope::Mesh || never {
+            return if never { 0 } else { targets.len() };
+        }
+        let (able, lacking): (Vec<&Target>, Vec<&Target>) = targets.iter().copied().partition(|target| self.is_able(kind, target));
+        let (away, lacking): (Vec<&Target>, Vec<&Target>) = lacking.into_iter().partition(|target| self.away(kind, target).is_some());
+        if !away.is_empty() {
+            let since = away.iter().take(NAMED).filter_map(|target| Some(format!("{target} is {}", self.away(kind, target)?)));
+            let message = format!("nobody is there to do it: {}{}", since.collect::<Vec<_>>().join(", "), more(away.len()));
+            self.remark(Severity::Problem, Some(step), message, "start the agent there; see `mainstay node list`");
+        }
+        if !lacking.is_empty() {
+            let named: Vec<String> = lacking.iter().take(NAMED).map(ToString::to_string).collect();
+            let message = format!("no connected agent can do it now on {}{}", named.join(", "), more(lacking.len()));
+            self.remark(Severity::Problem, Some(step), message, self.what_is_lacking(kind, lacking[0]));
+        }
+        self.undo_is_allowed(step, &able);
+        able.len()
+    }
+
+    fn is_able(&self, kind: &Kind, target: &Target) -> bool {
+        let agents = &self.state.agents;
+        match target {
+            Target::Node(id) => agents.get(id).is_some_and(|agent| agent.is_up() && agent.can(kind.name)),
+            Target::Once => {
+                agents.values().any(|agent| agent.is_up() && agent.can(kind.name) && (kind.scope != Scope::Host || agent.speaks_for_host()))
+            }
+            Target::Connection(name) => agents.values().any(|agent| {
+                agent.is_up() && agent.can(kind.name) && agent.connection(name).is_some_and(|own| kind.connection.kinds().contains(&own))
+            }),
+        }
+    }
+
+    /// Since when the agent that could do it has been lost, if only that is the matter.
+    fn away(&self, kind: &Kind, target: &Target) -> Option<String> {
+        let lost = |agent: &Agent| match agent.link {
+            Link::Lost { since, .. } if agent.can(kind.name) => Some(since),
+            _ => None,
+        };
+        let since = match target {
+            Target::Node(id) => self.state.agents.get(id).and_then(lost),
+            Target::Once => self.state.agents.values().filter_map(lost).max(),
+            Target::Connection(name) => self.state.agents.values().filter(|agent| agent.connection(name).is_some()).filter_map(lost).max(),
+        };
+        let never = matches!(target, Target::Node(id) if self.state.agents.get(id).is_some_and(|agent| agent.link == Link::Never));
+        match since {
+            Some(since) => Some(format!("lost since {}", crate::calendar::local(since, "UTC"))),
+            None => never.then(|| "enrolled and has never connected".to_owned()),
+        }
+    }
+
+    fn what_is_lacking(&self, kind: &Kind, target: &Target) -> String {
+        match target {
+            Target::Connection(name) => {
+                let wanted = kind.connection.kinds();
+                let has = |agent: &&Agent| agent.is_up() && agent.can(kind.name);
+                let all = self.state.agents.values().filter(has).filter_map(|agent| agent.hello.as_ref()).flat_map(|hello| &hello.connections);
+                let mut known: Vec<&str> = all.filter(|own| wanted.contains(&own.kind.as_str())).map(|own| own.name.as_str()).collect();
+                known.sort_unstable();
+                known.dedup();
+                let there = if known.is_empty() { "there is none of its kind".to_owned() } else { format!("there are {}", some(&known)) };
+                let kinds = wanted.join("|");
+                format!("{there}; add to an agent's connections.toml:  [connections.{name}]  kind = \"{kinds}\"")
+            }
+            _ if kind.effect == Effect::Read => "see `mainstay node list`".to_owned(),
+            _ => format!("allow it in the agent's policy:  [policy] allow = [\"{}\"]; see `mainstay node list`", kind.name),
+        }
+    }
+
+    /// An undo is of no use where the agent that did the step does not do its kind.
+    fn undo_is_allowed(&mut self, step: &Step, targets: &[&Target]) {
+        let Some(undo) = &step.undo else { return };
+        let refuses = |target: &&&Target| match target {
+            Target::Node(id) => self.state.agents.get(id).is_some_and(|agent| agent.is_up() && !agent.can(&undo.uses)),
+            Target::Once | Target::Connection(_) => !self.state.agents.values().any(|agent| agent.is_up() && agent.can(&undo.uses)),
+        };
+        let refused: Vec<String> = targets.iter().filter(refuses).map(ToString::to_string).collect();
+        if !refused.is_empty() {
+            let named = some(&refused.iter().map(String::as_str).collect::<Vec<_>>());
+            let hint = format!("allow it in the agent's policy:  [policy] allow = [\"{}\"]", undo.uses);
+            self.remark(Severity::Problem, Some(step), format!("it could not be taken back on {named}: {} is not allowed there", undo.uses), hint);
+        }
+    }
+
+    /// What the expressions come to. Of a step on many targets, on each of them.
+    fn filled(&mut self, step: &Step, targets: &[Target]) -> Filled {
+        let each = targets.len() > 1 && evaluate::differs_by_target(self.run, step);
+        let looked: Vec<(Option<&Target>, Foreseen)> = if each {
+            targets.iter().take(LOOKED_AT).map(|target| (Some(target), evaluate::foresee(self.state, self.run, step, Some(target)))).collect()
+        } else {
+            vec![(None, evaluate::foresee(self.state, self.run, step, targets.first()))]
+        };
+        if let Some((target, problem)) = looked.iter().find_map(|(target, foreseen)| Some((target, foreseen.problem.clone()?))) {
+            let on = target.map_or_else(String::new, |target| format!("on {target}: "));
+            self.remark(Severity::Problem, Some(step), format!("{on}{problem}"), "");
+        }
+        let is = |wanted: Option<bool>| looked.iter().any(|(_, foreseen)| foreseen.condition == wanted);
+        let condition = if is(None) && step.condition.is_some() { None } else { is(Some(true)).then_some(true).or(is(Some(false)).then_some(false)) };
+        let left_out: Vec<Target> = looked
+            .iter()
+            .filter(|(_, foreseen)| foreseen.condition == Some(false) && condition != Some(false))
+            .filter_map(|(target, _)| (*target).cloned())
+            .collect();
+        let shown = looked.iter().find(|(_, foreseen)| foreseen.condition != Some(false) || condition == Some(false));
+        let (of, with) = shown.map_or_else(|| (None, step.with.clone()), |(target, foreseen)| (target.cloned(), foreseen.with.clone()));
+        let with_of = of.filter(|_| looked.iter().any(|(_, foreseen)| foreseen.with != with));
+        Filled { with, with_of, condition, left_out }
+    }
+
+    fn gate(&mut self, step: Option<&Step>, gate: &Gate, is_skipped: bool) -> GateNow {
+        let now = outlook::gate_now(self.state, self.run, gate, self.wall, self.at);
+        match (now.state, gate) {
+            _ if is_skipped => {}
+            (GateState::Closed | GateState::Unknown, Gate::Declared(_)) => {
+                let message = format!("it would wait for ever: {now}");
+                self.remark(Severity::Problem, step, message, "take the gate out: nothing in this version opens it");
+            }
+            (GateState::Closed | GateState::Unknown, _) => self.remark(Severity::Warning, step, format!("it would wait: {now}"), ""),
+            (GateState::Open | GateState::Asks, _) => {}
+        }
+        now
+    }
+
+    pub fn plan(&mut self, plan: &Plan) -> Vec<GateNow> {
+        let open = self.state.runs.values().find(|run| run.id.plan == plan.name && run.id != self.run.id && !run.is_ended());
+        if let Some(open) = open {
+            self.remark(Severity::Note, None, format!("run {} of it has not ended", open.id), format!("mainstay why {}", open.id));
+        }
+        if plan.strategy.is_some() && !plan.steps.iter().any(|step| step.run_on == RunOn::Node) {
+            self.remark(Severity::Note, None, "its strategy is about steps that are done to nodes, and it has none", "");
+        }
+        plan.gates.iter().map(|gate| self.gate(None, gate, false)).collect()
+    }
+
+    /// An agent tells the mesh which kinds it may do, and not which commands.
+    pub fn commands(&mut self, steps: &[StepPreview]) {
+        let names: Vec<&str> = steps.iter().filter(|step| step.by_policy).map(|step| step.step.name.as_str()).collect();
+        if !names.is_empty() {
+            let message = format!("whether the agents' own policies allow the commands of {}, and of their undo, is not known here", some(&names));
+            self.remark(Severity::Note, None, message, "compare with `[policy]` in the agents' agent.toml");
+        }
+    }
+}
+
+fn runs_command(kind: &str) -> bool {
+    catalogue::kind(kind).is_some_and(|kind| kind.effect == Effect::Exec)
+}
+
+fn some(names: &[&str]) -> String {
+    let named = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+    named + &more(names.len())
+}
+
+/// Of many, how many are not named.
+fn more(all: usize) -> String {
+    if all > NAMED { format!(" and {} more", all - NAMED) } else { String::new() }
+}
