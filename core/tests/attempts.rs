@@ -217,3 +217,20 @@ fn an_agent_may_be_forgotten_when_it_has_nothing_and_is_gone() {
     rig.settle();
     assert_eq!(rig.operator(forget), Reply::Done);
 }
+
+/// What was decided before somebody held the run up, and comes after it, begins nothing.
+#[test]
+fn a_paused_run_is_given_nothing_out() {
+    let mut rig = Rig::new();
+    rig.connect("c/n", "l1", &["node.exec", "node.resources"]);
+    rig.apply_plan(PLAN);
+    let run = rig.start("p");
+    let offers = rig.decide().commands;
+    assert_eq!(offers.len(), 2);
+    assert_eq!(rig.operator(Command::PauseRun { run: run.clone(), reason: String::new() }), Reply::Done);
+    for offer in offers.clone() {
+        assert_eq!(stale(&rig.mesh(offer)), "run p-1 is paused");
+    }
+    assert_eq!(rig.operator(Command::ResumeRun { run }), Reply::Done);
+    assert_eq!(rig.decide().commands, offers, "it goes on where it was held up");
+}

@@ -112,6 +112,10 @@ impl State {
         if !run.accepts(offer.direction) {
             return Reply::Stale(format!("run {} does not go that way now", offer.run));
         }
+        // Decided before somebody held the run up: whoever was answered that it is paused relies on it.
+        if run.pause.is_some() {
+            return Reply::Stale(format!("run {} is paused", offer.run));
+        }
         let Some(timeout) = run.timeout_of(offer.step, offer.direction) else {
             return Reply::Stale(format!("run {} has no step {}", offer.run, offer.step));
         };
