@@ -5,11 +5,12 @@ mod rig;
 
 use mainstay_core::command::CancelReason;
 use mainstay_core::report::{Check, Report, Verdict};
+use mainstay_core::state::agent::Hello;
 use mainstay_core::state::attempt::{Phase, STOP_GRACE};
 use mainstay_core::state::run::{Direction, Outcome, WorkState};
 use mainstay_core::time::Millis;
 use mainstay_core::{AttemptId, Command, LedgerId, Reply, RunId, Target};
-use rig::Rig;
+use rig::{Rig, hello};
 
 const PLAN: &str = "\
 apiVersion: mainstay.dev/v1alpha1
@@ -233,4 +234,22 @@ fn a_paused_run_is_given_nothing_out() {
     }
     assert_eq!(rig.operator(Command::ResumeRun { run }), Reply::Done);
     assert_eq!(rig.decide().commands, offers, "it goes on where it was held up");
+}
+
+/// The ledger of an agent is put back to what it was before it began: its next process asks to begin again.
+#[test]
+fn a_process_that_does_not_know_what_the_one_before_it_did_does_not_begin_again() {
+    let mut rig = offered();
+    assert_eq!(begin(&mut rig, EXEC, "l1"), Reply::Done);
+    assert_eq!(begin(&mut rig, LOOK, "l1"), Reply::Done);
+    assert_eq!(begin(&mut rig, EXEC, "l1"), Reply::Done, "the same process, whose answer was lost");
+    let next = Hello { incarnation: "another process".into(), ..hello("l1", &["node.exec", "node.resources"]) };
+    assert!(matches!(rig.mesh(Command::ConnectAgent { agent: "c/n".parse().unwrap(), hello: next }), Reply::Connected { .. }));
+    assert_eq!(begin(&mut rig, LOOK, "l1"), Reply::Done, "to look twice does no harm");
+    let why = "attempt 1.1 was begun by an earlier process of its agent, which may have done it";
+    assert_eq!(stale(&begin(&mut rig, EXEC, "l1")), why);
+    rig.mesh(Command::CancelAttempt { attempt: id(EXEC), reason: CancelReason::TimedOut });
+    assert_eq!(end(&mut rig, EXEC, "l1", Outcome::Cancelled { message: "stopped before it began".into() }), Reply::Done);
+    let state = work(&rig, "exec");
+    assert!(matches!(&state, WorkState::Unknown { reason } if reason.contains("does not say what it did")), "{state:?}");
 }

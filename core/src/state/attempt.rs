@@ -32,6 +32,10 @@ pub struct Attempt {
     pub agent: AgentId,
     pub ledger: LedgerId,
     pub epoch: u64,
+    /// The agent's process that was told to begin. Another one that asks again may have a ledger that was put
+    /// back to an earlier state, and cannot know what this one did.
+    #[serde(default)]
+    pub begun_by: Option<String>,
     pub phase: Phase,
     /// When it must have ended, in mesh time.
     pub deadline: MeshTime,
@@ -141,6 +145,7 @@ impl State {
                 agent: offer.agent.clone(),
                 ledger: offer.ledger.clone(),
                 epoch: offer.epoch,
+                begun_by: None,
                 phase: Phase::Offered { at: when.at },
                 deadline: when.at + timeout,
                 cancel: None,
@@ -158,8 +163,9 @@ impl State {
             return Reply::Stale(format!("attempt {id} belongs to another ledger"));
         }
         match attempt.phase {
-            // Asked for twice by the same ledger: the first answer was lost, nothing has been begun in between.
-            Phase::Begun { .. } => return Reply::Done,
+            // Asked for twice by one process: the first answer was lost, nothing has been begun in between.
+            Phase::Begun { .. } if self.is_idempotent(attempt) || !self.was_begun_by_another(attempt) => return Reply::Done,
+            Phase::Begun { .. } => return Reply::Stale(format!("attempt {id} was begun by an earlier process of its agent, which may have done it")),
             Phase::Offered { .. } if attempt.cancel.is_some() => return Reply::Stale(format!("attempt {id} is cancelled")),
             Phase::Offered { .. } => {}
             Phase::Ended(_) | Phase::Withdrawn(_) => return Reply::Stale(format!("attempt {id} is no longer open")),
@@ -167,12 +173,36 @@ impl State {
         let Some(timeout) = self.runs.get(&attempt.run).and_then(|run| run.timeout_of(&attempt.step, attempt.direction)) else {
             return Reply::Stale(format!("the run of attempt {id} is gone"));
         };
+        let begun_by = self.process_of(attempt);
         if let Some(attempt) = self.attempts.get_mut(&id) {
             let offered = attempt.offered_at().unwrap_or(when.at);
+            attempt.begun_by = begun_by;
             attempt.phase = Phase::Begun { offered, at: when.at };
             attempt.deadline = when.at + timeout;
         }
         Reply::Done
+    }
+
+    /// The agent's process that is linked, or was last.
+    fn process_of(&self, attempt: &Attempt) -> Option<String> {
+        self.agents.get(&attempt.agent)?.hello.as_ref().map(|hello| hello.incarnation.clone())
+    }
+
+    /// Whether an earlier process was told to begin than the one that speaks now. It died before it wrote that
+    /// down, or somebody put back an older copy of the ledger: to the agent these look the same.
+    fn was_begun_by_another(&self, attempt: &Attempt) -> bool {
+        attempt.has_begun() && attempt.begun_by.is_some() && attempt.begun_by != self.process_of(attempt)
+    }
+
+    /// What a report says, as far as whoever makes it can know.
+    fn as_far_as_known(&self, attempt: &Attempt, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Cancelled { message } if !self.is_idempotent(attempt) && self.was_begun_by_another(attempt) => {
+                let reason = format!("an earlier process of the agent was told to begin it, and the ledger does not say what it did ({message})");
+                Outcome::Unknown { reason }
+            }
+            outcome => outcome,
+        }
     }
 
     pub(super) fn end_attempt(&mut self, id: AttemptId, ledger: &LedgerId, outcome: &Outcome, when: When) -> Reply {
@@ -181,7 +211,7 @@ impl State {
             return Reply::Stale(format!("attempt {id} belongs to another ledger"));
         }
         // Both reports of one end are cut down alike, so that a repeated one is known again.
-        let outcome = outcome.clone().bounded();
+        let outcome = self.as_far_as_known(attempt, outcome.clone()).bounded();
         match &attempt.phase {
             Phase::Ended(before) if *before == outcome => return Reply::Done,
             Phase::Ended(_) | Phase::Withdrawn(_) => return Reply::Stale(format!("attempt {id} is no longer open")),
