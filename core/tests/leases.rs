@@ -120,6 +120,18 @@ fn a_claim_never_ends_by_time() {
     assert!(matches!(rig.operator(nothing), Reply::Refused(Refusal::NotFound { .. })));
 }
 
+/// Time does not end it, so that somebody who has looked must be able to.
+#[test]
+fn what_a_run_holds_is_freed_by_a_word() {
+    let mut rig = Rig::new();
+    rig.state.feature_level = 2;
+    rig.acquire("deploy", &Holder { identity: rig::identity("run/p-1"), ..holder("a", "p1") }, true);
+    rig.acquire("deploy", &holder("b", "p1"), true);
+    let free = Command::FreeClaim { name: lease("deploy"), token: token(1), proof: "looked at the machine".into() };
+    assert_eq!(rig.operator(free), Reply::Done);
+    assert_eq!(rig.held("deploy").len(), 1, "whoever waited has it");
+}
+
 #[test]
 fn a_lease_that_ends_by_time_is_not_freed_by_a_word() {
     let mut rig = Rig::new();

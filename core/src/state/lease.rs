@@ -244,8 +244,10 @@ impl State {
         let Some(lease) = self.leases.get(name) else {
             return Reply::Refused(Refusal::NotFound { what: format!("lease {name}"), hint: "see `mainstay lease list`".into() });
         };
-        // Whoever is heard of believes in its grant, and would go on beside the next holder.
-        if lease.spec.kind == LeaseKind::Ttl && self.feature_level >= FREES_CLAIMS_ONLY {
+        // Whoever is heard of believes in its grant, and would go on beside the next holder. What a run holds does
+        // not end by time: of a step whose outcome nobody knows it is held until an operator has looked.
+        let is_runs = lease.held.iter().any(|held| held.token == token && matches!(held.holder.identity, Identity::Run(_)));
+        if lease.spec.kind == LeaseKind::Ttl && !is_runs && self.feature_level >= FREES_CLAIMS_ONLY {
             return Reply::Refused(Refusal::Conflict(format!(
                 "{name} ends by itself, {} after its holder was last heard of, and only a claim is freed by an operator's word: end the holder, or take its identity away with `mainstay revoke`",
                 lease.spec.ttl
