@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help build up test check fix audit bench soak clean
+.PHONY: help build up test check fix audit bench soak mutants clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -20,6 +20,7 @@ test: ## installs what the tests need and runs all of them; SUITE=mesh runs one
 check: ## format, lints, licences and bans; changes nothing
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	@tests/mutants --check
 	@tests/tool cargo-deny 0.20.2 && "$$(tests/tool --where cargo-deny 0.20.2)" --offline check bans licenses sources
 
 fix: ## format, and the lints that can mend themselves
@@ -33,7 +34,10 @@ bench: build ## measures and replaces rows of bench/results.json; ONLY=agent for
 	$(CARGO) run --release --locked -p mainstay-bench -- $(ONLY)
 
 soak: ## the simulated mesh with many more seeds
-	MAINSTAY_SEEDS=$(or $(SEEDS),2000) $(CARGO) test --release -p mainstay-core --test simulation -- --nocapture
+	MAINSTAY_SEEDS=$(or $(SEEDS),200000) $(CARGO) test --release -p mainstay-core --test simulation -- --nocapture
+
+mutants: ## known bugs put into copies of the tree, each to be found by the simulation
+	@tests/mutants
 
 clean: ## what was built, and the mesh of this folder
 	$(CARGO) clean

@@ -5,8 +5,9 @@
 //!
 //! - A renewal is noted, and answered, only after a majority has confirmed since it came that this member
 //!   still leads; and not while an `ExpireLease` of the same token may be on its way into the log.
-//! - What one leadership decided about leases is in the log before the first entry of the next one, or never.
-//!   (All other decisions may come as late as they like.)
+//! - What one leadership decided about leases, and which attempts it offered, is in the log before the first
+//!   entry of the next one, or never: an offer rests on how many others there are. (All other decisions may
+//!   come as late as they like.)
 //! - `leading_since` is not before the mesh time of the last entry of the former leader, and is moved up after
 //!   the process stood still.
 

@@ -7,14 +7,12 @@ use mainstay_core::catalogue;
 use mainstay_core::reconcile::{Action, Desired, DesiredAttempt, LedgerState, reconcile};
 use mainstay_core::report::{Check, Report, Verdict};
 use mainstay_core::state::agent::Hello;
-use mainstay_core::state::run::{Direction, Outcome, RunOutcome, UndoEnd};
-use mainstay_core::{AgentId, AttemptId, Command, LedgerId, MemberId, Reply, RunId, State, StepName, Target};
+use mainstay_core::state::run::Outcome;
+use mainstay_core::{AgentId, AttemptId, Command, LedgerId, Reply};
 
+use crate::invariants::Deed;
+use crate::network::{Place, Way};
 use crate::world::{Event, From, World};
-
-/// What was done to the world outside, by what is not idempotent: each at most once.
-#[derive(Default)]
-pub struct Effects(BTreeMap<(RunId, StepName, Target, Direction), AttemptId>);
 
 /// How far a process is with an attempt. The ledger is written on the way from one to the next.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,13 +32,17 @@ struct Job {
     stubborn: bool,
 }
 
+type Ledger = BTreeMap<AttemptId, LedgerState>;
+
 pub struct Agent {
     index: usize,
     up: bool,
     /// Counts processes; what was meant for an earlier one does not reach a later one.
     boot: u64,
     ledgers: u64,
-    ledger: BTreeMap<AttemptId, LedgerState>,
+    ledger: Ledger,
+    /// A copy of the ledger that somebody may put back.
+    copy: Ledger,
     running: BTreeMap<AttemptId, Job>,
     desired: Option<Desired>,
     /// Term of the leader that it is linked with, and the link's epoch.
@@ -57,11 +59,26 @@ pub fn index_of(agent: &AgentId) -> usize {
 
 impl Agent {
     pub fn new(index: usize) -> Agent {
-        Agent { index, up: false, boot: 0, ledgers: 1, ledger: BTreeMap::new(), running: BTreeMap::new(), desired: None, link: None }
+        Agent {
+            index,
+            up: false,
+            boot: 0,
+            ledgers: 1,
+            ledger: Ledger::new(),
+            copy: Ledger::new(),
+            running: BTreeMap::new(),
+            desired: None,
+            link: None,
+        }
     }
 
     fn ledger_id(&self) -> LedgerId {
         LedgerId(format!("ledger-{}-{}", self.index, self.ledgers))
+    }
+
+    /// What it carries out right now, and may have had effects.
+    pub fn executing(&self) -> impl Iterator<Item = &DesiredAttempt> {
+        self.running.values().filter(|job| job.stage == Stage::Executing).map(|job| &job.attempt)
     }
 
     fn hello(&self) -> Hello {
@@ -78,56 +95,42 @@ impl Agent {
     }
 }
 
-impl Effects {
-    fn record(&mut self, attempt: &DesiredAttempt) {
-        let item = (attempt.run.clone(), attempt.step.clone(), attempt.target.clone(), attempt.direction);
-        if let Some(first) = self.0.insert(item.clone(), attempt.id) {
-            panic!("{item:?} was done by {first} and again by {}", attempt.id);
-        }
-    }
-
-    /// What each run says of itself is what was done.
-    pub fn agree_with(&self, state: &State) {
-        for run in state.runs.values() {
-            let end = run.end().unwrap();
-            for step in run.plan.steps.iter().filter(|step| step.undo.is_some()) {
-                for target in run.work[&step.name].keys() {
-                    let done = |direction| self.0.contains_key(&(run.id.clone(), step.name.clone(), target.clone(), direction));
-                    let (forward, back) = (done(Direction::Do), done(Direction::Undo));
-                    let what = format!("{} ended {end}; {} on {target}: done {forward}, undone {back}", run.id, step.name);
-                    assert!(forward || !back, "{what}");
-                    match (end.outcome, end.undo) {
-                        (RunOutcome::Completed, _) => assert!(forward && !back, "{what}"),
-                        (_, UndoEnd::NotNeeded) => assert!(!forward, "{what}"),
-                        (_, UndoEnd::Done) => assert_eq!(forward, back, "{what}"),
-                        (_, UndoEnd::Incomplete) => {}
-                    }
-                }
-            }
-        }
-    }
-}
-
 impl World {
     fn agent(&mut self, index: usize, boot: u64) -> Option<&mut Agent> {
         self.agents.get_mut(index).filter(|agent| agent.up && agent.boot == boot)
     }
 
+    pub fn is_process_of(&self, index: usize, boot: u64) -> bool {
+        self.agents[index].up && self.agents[index].boot == boot
+    }
+
     pub fn agent_start(&mut self, index: usize) {
-        let loses_disk = !self.calm() && self.chance.percent(20);
-        let agent = &mut self.agents[index];
-        if agent.up {
+        if self.agents[index].up {
             return;
         }
+        let emptied = self.strikes(|faults| faults.disk_emptied, 30);
+        let set_back = self.strikes(|faults| faults.disk_set_back, 30);
+        let agent = &mut self.agents[index];
         agent.up = true;
         agent.boot += 1;
-        if loses_disk {
+        if emptied {
             agent.ledgers += 1;
             agent.ledger.clear();
+            agent.copy.clear();
+        } else if set_back {
+            agent.ledger = agent.copy.clone();
         }
         let boot = agent.boot;
+        let disk = if emptied {
+            ", its disk empty"
+        } else if set_back {
+            ", its disk set back"
+        } else {
+            ""
+        };
+        self.trace.line(self.now, || format!("!   agent {index} starts{disk}"));
         self.after(1, Event::AgentTick { index, boot });
-        self.fault_later(Event::AgentCrash { index }, 25_000);
+        self.fault_later(self.setting.faults.agent_crashes, Event::AgentCrash { index }, 18_000);
     }
 
     pub fn agent_crash(&mut self, index: usize) {
@@ -138,8 +141,9 @@ impl World {
         if let Some((_, epoch)) = agent.link.take()
             && self.chance.percent(70)
         {
-            self.send(Event::Unlinked { index, epoch });
+            self.send(Way::ToMesh(Place::Agent(index)), Event::Unlinked { index, epoch });
         }
+        self.trace.line(self.now, || format!("!   agent {index} dies"));
         let gone = if self.chance.percent(25) { self.chance.between(5_000, 30_000) } else { self.chance.between(50, 3_000) };
         self.after(gone, Event::AgentStart { index });
     }
@@ -150,10 +154,10 @@ impl World {
         let Some(agent) = self.agent(index, boot) else { return };
         let hello = agent.hello();
         match agent.link {
-            Some((linked, epoch)) if Some(linked) == term => self.send(Event::Heartbeat { index, epoch }),
+            Some((linked, epoch)) if Some(linked) == term => self.send(Way::ToMesh(Place::Agent(index)), Event::Heartbeat { index, epoch }),
             _ => {
                 agent.link = None;
-                self.ask(From::Agent { index, boot, about: None }, Command::ConnectAgent { agent: id(index), hello });
+                self.ask(Place::Agent(index), From::Agent { index, boot, about: None }, Command::ConnectAgent { agent: id(index), hello });
             }
         }
         self.tell_agents(true);
@@ -162,9 +166,16 @@ impl World {
         self.after(next, Event::AgentTick { index, boot });
     }
 
+    /// The agent connects anew at its next tick.
+    pub fn agent_link_ended(&mut self, index: usize, epoch: u64) {
+        let agent = &mut self.agents[index];
+        agent.link = agent.link.filter(|(_, own)| *own != epoch);
+    }
+
     pub fn agent_desired(&mut self, index: usize, desired: Desired) {
         let boot = self.agents[index].boot;
-        let Some(agent) = self.agent(index, boot) else { return };
+        // It comes over the link.
+        let Some(agent) = self.agent(index, boot).filter(|agent| agent.link.is_some()) else { return };
         let is_old = agent.desired.as_ref().is_some_and(|known| (known.incarnation, known.generation) > (desired.incarnation, desired.generation));
         if !is_old {
             agent.desired = Some(desired);
@@ -196,7 +207,7 @@ impl World {
     }
 
     fn agent_take(&mut self, index: usize, attempt: DesiredAttempt, stage: Stage) {
-        let stubborn = !self.calm() && self.chance.percent(10);
+        let stubborn = self.strikes(|faults| faults.steps, 15);
         let id = attempt.id;
         self.agents[index].running.insert(id, Job { attempt, stage, stop: false, stubborn });
         self.agent_next(index, id, 40);
@@ -220,15 +231,18 @@ impl World {
         let agent = &self.agents[index];
         let (boot, ledger) = (agent.boot, agent.ledger_id());
         let Some(LedgerState::Ended(outcome)) = agent.ledger.get(&id).cloned() else { return };
-        self.ask(From::Agent { index, boot, about: None }, Command::EndAttempt { attempt: id, ledger, outcome });
+        self.ask(Place::Agent(index), From::Agent { index, boot, about: None }, Command::EndAttempt { attempt: id, ledger, outcome });
     }
 
     /// One step of the life of an attempt. The process may die before each.
     pub fn agent_step(&mut self, index: usize, boot: u64, id: AttemptId) {
-        let (fails, long) = (self.chance.percent(8), self.chance.percent(6));
+        let (fails, copies) = (self.strikes(|faults| faults.steps, 15), self.strikes(|faults| faults.disk_set_back, 30));
         let ledger = self.agents[index].ledger_id();
         let Some(agent) = self.agent(index, boot) else { return };
         let Some(job) = agent.running.get_mut(&id) else { return };
+        if copies {
+            agent.copy = agent.ledger.clone();
+        }
         match job.stage {
             Stage::Accepting => {
                 agent.ledger.insert(id, LedgerState::Accepted);
@@ -239,7 +253,7 @@ impl World {
                 self.agent_end(index, id, Outcome::Cancelled { message: "stopped before it began".into() });
             }
             Stage::Asking => {
-                self.ask(From::Agent { index, boot, about: Some(id) }, Command::BeginAttempt { attempt: id, ledger });
+                self.ask(Place::Agent(index), From::Agent { index, boot, about: Some(id) }, Command::BeginAttempt { attempt: id, ledger });
                 self.after(600, Event::AgentStep { index, boot, attempt: id });
             }
             Stage::WritingBegun => {
@@ -248,25 +262,33 @@ impl World {
                 self.agent_next(index, id, 40);
             }
             Stage::Starting if fails => self.agent_end(index, id, Outcome::Failed { message: "could not be started".into(), report: None }),
-            Stage::Starting => {
-                job.stage = Stage::Executing;
-                if !catalogue::kind(&job.attempt.kind).unwrap().idempotent {
-                    let attempt = job.attempt.clone();
-                    self.effects.record(&attempt);
-                }
-                self.agent_put(index, boot, id, ledger);
-                self.agent_next(index, id, if long { 40_000 } else { 4_000 });
-            }
+            Stage::Starting => self.agent_execute(index, id),
             Stage::Executing if job.stop => self.agent_end(index, id, Outcome::Cancelled { message: "stopped".into() }),
+            Stage::Executing if fails => self.agent_end(index, id, Outcome::Failed { message: "exit status 1".into(), report: None }),
             Stage::Executing => {
-                let checks = vec![Check::stated("sim", "", Verdict::Ok, "done")];
+                let attempt = job.attempt.clone();
+                self.did(Deed::Finished(attempt));
+                let checks = vec![Check::stated("sim", "", self.verdict(), "done")];
                 self.agent_end(index, id, Outcome::Succeeded(Report { checks, ..Report::default() }));
             }
         }
     }
 
+    /// The first effect.
+    fn agent_execute(&mut self, index: usize, id: AttemptId) {
+        let long = self.strikes(|faults| faults.steps, 12);
+        let boot = self.agents[index].boot;
+        let Some(job) = self.agents[index].running.get_mut(&id) else { return };
+        job.stage = Stage::Executing;
+        let attempt = job.attempt.clone();
+        let idempotent = catalogue::kind(&attempt.kind).unwrap().idempotent;
+        self.did(Deed::Began { attempt, idempotent });
+        self.agent_put(index, boot, id);
+        self.agent_next(index, id, if long { 40_000 } else { 2_500 });
+    }
+
     /// Stores what the step prints. Whether the mesh takes it in is nothing that the step waits for.
-    fn agent_put(&mut self, index: usize, boot: u64, attempt: AttemptId, ledger: LedgerId) {
+    fn agent_put(&mut self, index: usize, boot: u64, attempt: AttemptId) {
         let file = ArtifactFile {
             name: "output.log".parse().unwrap(),
             kind: ArtifactKind::Output,
@@ -274,8 +296,10 @@ impl World {
             sha256: FileDigest([u8::try_from(attempt.0.counter % 250).unwrap(); 32]),
             encrypted: false,
         };
-        let command = Command::RecordArtifact { attempt, ledger, file, stored_on: [MemberId(1)].into(), room: 400 };
-        self.ask(From::Agent { index, boot, about: None }, command);
+        let stored_on = self.mesh.state.members.keys().take(2).copied().collect();
+        let ledger = self.agents[index].ledger_id();
+        let command = Command::RecordArtifact { attempt, ledger, file, stored_on, room: 400 };
+        self.ask(Place::Agent(index), From::Agent { index, boot, about: None }, command);
     }
 
     fn agent_end(&mut self, index: usize, id: AttemptId, outcome: Outcome) {
@@ -283,10 +307,14 @@ impl World {
         agent.ledger.insert(id, LedgerState::Ended(outcome));
         agent.running.remove(&id);
         let boot = agent.boot;
+        self.agent_report(index, id);
         self.agent_reconcile(index, boot);
     }
 
-    pub fn agent_answer(&mut self, index: usize, boot: u64, about: Option<AttemptId>, reply: &Reply, term: u64) {
+    pub fn agent_answer(&mut self, index: usize, boot: u64, about: Option<AttemptId>, command: &Command, reply: &Reply, term: u64) {
+        if let (Command::EndAttempt { attempt, outcome, .. }, Reply::Done) = (command, reply) {
+            self.did(Deed::EndTaken { attempt: *attempt, outcome: outcome.clone() });
+        }
         let Some(agent) = self.agent(index, boot) else { return };
         match (reply, about) {
             (Reply::Connected { epoch }, None) => agent.link = Some((term, *epoch)),
@@ -300,6 +328,15 @@ impl World {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// The worst that a report of a simulated step says.
+    pub fn verdict(&mut self) -> Verdict {
+        if self.strikes(|faults| faults.steps, 5) {
+            [Verdict::Warning, Verdict::Unknown, Verdict::Critical][self.chance.place(3)]
+        } else {
+            Verdict::Ok
         }
     }
 }

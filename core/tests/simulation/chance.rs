@@ -20,6 +20,11 @@ impl Chance {
         low + self.next() % (high - low)
     }
 
+    /// A place in something that has so many.
+    pub fn place(&mut self, of: usize) -> usize {
+        (self.next() % of as u64) as usize
+    }
+
     /// True so many times in a hundred.
     pub fn percent(&mut self, of_hundred: u64) -> bool {
         self.next() % 100 < of_hundred

@@ -1,19 +1,45 @@
-//! Lease clients, and what they believe by their own clocks.
+//! Lease clients, and what they believe by their own clocks. As the client library does it: a lease counts
+//! from before its request was sent, and its holder stops a tenth of the TTL early.
 
 use mainstay_core::state::lease::{Holder, LeaseKind, LeaseSpec};
 use mainstay_core::time::Millis;
-use mainstay_core::{Command, Token};
+use mainstay_core::{Command, LeaseName, Token};
 
+use crate::chance::Chance;
+use crate::clock::Monotonic;
+use crate::invariants::Deed;
+use crate::network::{Place, Way};
 use crate::world::{Event, From, World};
 
-/// Name, slots and TTL of each lease; no TTL for a claim.
-const LEASES: [(&str, u32, Option<u64>); 3] = [("demo", 1, Some(4_000)), ("pool", 2, Some(3_000)), ("node/c/n0", 1, None)];
-/// Which lease each client wants.
-const WANTS: [usize; 8] = [0, 0, 0, 1, 1, 1, 2, 2];
+/// A lease that clients want.
+pub struct Wanted {
+    pub name: &'static str,
+    /// Nothing where the client takes it as it is defined.
+    spec: Option<LeaseSpec>,
+    pub slots: u32,
+    is_claim: bool,
+}
+
+const fn ttl(name: &'static str, slots: u32, ttl: u64) -> Wanted {
+    Wanted { name, spec: Some(LeaseSpec { slots, ttl: Millis(ttl), kind: LeaseKind::Ttl }), slots, is_claim: false }
+}
+
+pub const LEASES: [Wanted; 5] = [
+    ttl("demo", 1, 4_000),
+    ttl("pool", 2, 3_000),
+    ttl("short", 1, 2_000),
+    Wanted { name: "node/c/n0", spec: Some(LeaseSpec { slots: 1, ttl: Millis(4_000), kind: LeaseKind::Claim }), slots: 1, is_claim: true },
+    // The same that a plan's steps want.
+    Wanted { name: "deploy/shop", spec: None, slots: 1, is_claim: false },
+];
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
-    Granted(Token),
+    /// No TTL: a claim.
+    Granted {
+        token: Token,
+        ttl: Option<u64>,
+    },
     Renewed(Token),
     NotHeld(Token),
 }
@@ -24,6 +50,7 @@ enum Belief {
     /// Holds it until then, by its own clock; renews meanwhile, and gives it back at `enough`.
     Holds {
         token: Token,
+        ttl: Option<u64>,
         until: u64,
         enough: u64,
     },
@@ -31,43 +58,28 @@ enum Belief {
 
 pub struct Client {
     pub name: String,
-    pub lease: &'static str,
-    ttl: Option<u64>,
+    pub wanted: &'static Wanted,
+    clock: Monotonic,
     /// (process, attempt at the lease): answers to an earlier one are not waited for any more. Each is a holder
     /// of its own: a release that comes late must not end what was acquired after it.
     session: (u64, u64),
     belief: Belief,
     paused_until: u64,
-    cut_until: u64,
-    /// How often it had the lease since the faults ended.
-    pub calm_grants: u32,
+    /// Whether it has had the lease since the faults ended.
+    had_it: bool,
 }
 
-pub fn all() -> Vec<Client> {
-    let client = |(index, want): (usize, &usize)| {
-        let (lease, _, ttl) = LEASES[*want];
-        Client {
-            name: format!("client-{index}"),
-            lease,
-            ttl,
-            session: (0, 0),
-            belief: Belief::Nothing,
-            paused_until: 0,
-            cut_until: 0,
-            calm_grants: 0,
-        }
+pub fn all(wants: &[usize], chance: &mut Chance) -> Vec<Client> {
+    let client = |(index, want): (usize, &usize)| Client {
+        name: format!("client-{index}"),
+        wanted: &LEASES[*want],
+        clock: Monotonic::draw(chance),
+        session: (0, 0),
+        belief: Belief::Nothing,
+        paused_until: 0,
+        had_it: false,
     };
-    WANTS.iter().enumerate().map(client).collect()
-}
-
-/// The promise of a lease. Whether the client is paused or cut off does not matter: it counts what it would
-/// believe if it looked at its clock now.
-pub fn at_most_as_many_as_slots(world: &World) {
-    for (lease, slots, _) in LEASES {
-        let believers: Vec<&str> =
-            world.clients.iter().filter(|client| client.lease == lease && client.believes(world.now)).map(|client| client.name.as_str()).collect();
-        assert!(believers.len() <= slots as usize, "at {} ms {believers:?} hold {lease}, which has {slots} slots", world.now);
-    }
+    wants.iter().enumerate().map(client).collect()
 }
 
 impl Client {
@@ -77,17 +89,25 @@ impl Client {
 
     pub fn holder_of(&self, session: (u64, u64)) -> Holder {
         let identity = format!("client/{}", self.name).parse().unwrap();
-        Holder { identity, incarnation: format!("p{}-{}", session.0, session.1), attributes: Default::default(), takes_over: self.ttl.is_none() }
+        Holder { identity, incarnation: format!("p{}-{}", session.0, session.1), attributes: Default::default(), takes_over: self.wanted.is_claim }
     }
 
-    fn believes(&self, now: u64) -> bool {
-        matches!(self.belief, Belief::Holds { until, .. } if now < until)
+    /// The grant that it believes in if it looks at its clock now. Whether it is paused or cut off does not matter.
+    pub fn believes(&self, now: u64) -> Option<Token> {
+        match self.belief {
+            Belief::Holds { token, until, .. } if self.clock.at(now) < until => Some(token),
+            _ => None,
+        }
     }
 
-    /// From the time at which the request was sent.
-    fn until(&self, sent: u64) -> u64 {
-        self.ttl.map_or(u64::MAX, |ttl| sent + ttl)
+    pub fn has_had_it(&self) -> bool {
+        self.had_it
     }
+}
+
+/// How long a holder is sure, from the time at which its request was sent.
+fn end(sent: u64, ttl: Option<u64>) -> u64 {
+    ttl.map_or(u64::MAX, |ttl| sent + ttl - ttl / 10)
 }
 
 impl World {
@@ -107,90 +127,97 @@ impl World {
     pub fn client_tick(&mut self, index: usize, session: (u64, u64)) {
         let (now, event) = (self.now, Event::ClientTick { index, session });
         let Some(client) = self.client(index, session, &event) else { return };
-        let (lease, ttl, holder) = (client.lease, client.ttl, client.holder());
+        let (wanted, holder, clock) = (client.wanted, client.holder(), client.clock.at(now));
+        let place = Place::Client(index);
         match client.belief {
-            Belief::Holds { token, until, enough } if now < until && now < enough => {
-                self.client_send(index, Event::Renew { from: From::Client { index, session, sent: now }, lease, token });
-                let next = ttl.unwrap_or(2_000) / 3;
-                self.after(next, event);
+            Belief::Holds { token, until, enough, ttl } if clock < until && clock < enough => {
+                self.client_writes(index, token);
+                let renew = Event::Renew { from: From::Client { index, session, sent: clock }, lease: wanted.name, token };
+                self.send(Way::ToMesh(place), renew);
+                self.after(ttl.unwrap_or(3_000) / 3, event);
             }
             Belief::Holds { token, until, .. } => {
                 // Lost by its own clock, or enough: it stops first, then says so.
                 client.belief = Belief::Nothing;
                 client.session.1 += 1;
-                let session = client.session;
-                if now < until {
-                    let release = Command::ReleaseLease { name: lease.parse().unwrap(), holder, token: Some(token) };
-                    for _ in 0..3 {
-                        self.client_send(
-                            index,
-                            Event::Arrive { from: From::Client { index, session, sent: now }, key: None, command: Box::new(release.clone()) },
-                        );
+                let next = client.session;
+                if clock < until {
+                    for _ in 0..2 {
+                        let release = Command::ReleaseLease { name: wanted.name.parse().unwrap(), holder: holder.clone(), token: Some(token) };
+                        self.ask(place, From::Client { index, session, sent: clock }, release);
                     }
+                } else {
+                    self.did(Deed::LeaseLost { client: index, token });
                 }
-                let pause = self.chance.between(100, 3_000);
-                self.after(pause, Event::ClientTick { index, session });
+                let pause = self.chance.between(100, 2_000);
+                self.after(pause, Event::ClientTick { index, session: next });
             }
             Belief::Nothing => {
-                let (_, slots, ttl) = LEASES.into_iter().find(|(name, ..)| *name == lease).unwrap();
-                let spec =
-                    LeaseSpec { slots, ttl: Millis(ttl.unwrap_or(4_000)), kind: if ttl.is_some() { LeaseKind::Ttl } else { LeaseKind::Claim } };
-                let acquire = Command::AcquireLease { name: lease.parse().unwrap(), spec: Some(spec), holder, wait: true };
-                self.client_send(index, Event::Arrive { from: From::Client { index, session, sent: now }, key: None, command: Box::new(acquire) });
+                let name: LeaseName = wanted.name.parse().unwrap();
+                let acquire = Command::AcquireLease { name, spec: wanted.spec, holder, wait: true };
+                self.ask(place, From::Client { index, session, sent: clock }, acquire);
                 self.after(700, event);
             }
         }
     }
 
-    fn client_send(&mut self, index: usize, event: Event) {
-        if self.clients[index].cut_until <= self.now {
-            self.send(event);
+    /// A holder writes what its lease protects. Between its look at the clock and the write it may stand still.
+    fn client_writes(&mut self, index: usize, token: Token) {
+        let wanted = self.clients[index].wanted;
+        if wanted.slots == 1 {
+            let pause = if self.strikes(|faults| faults.clients, 10) { self.chance.between(500, 9_000) } else { 1 };
+            let write = Event::Write { lease: wanted.name, token };
+            let delays = self.network.delays(Way::ToStore(Place::Client(index)), self.now, self.faults(), &mut self.chance);
+            for delay in delays {
+                self.after(pause + delay, write.clone());
+            }
         }
     }
 
     pub fn client_answer(&mut self, index: usize, session: (u64, u64), sent: u64, answer: &Answer) {
         let (now, calm) = (self.now, self.calm());
-        if self.clients[index].cut_until > now {
-            return;
-        }
-        let enough = now + self.chance.between(1_000, 9_000);
+        let last = self.chance.between(800, 6_000);
         let event = Event::ClientAnswer { index, session, sent, answer: answer.clone() };
         let Some(client) = self.client(index, session, &event) else { return };
-        let until = client.until(sent);
+        let clock = client.clock.at(now);
         match (client.belief, answer) {
-            (Belief::Nothing, Answer::Granted(token)) if now < until => {
-                client.belief = Belief::Holds { token: *token, until, enough };
-                client.calm_grants += u32::from(calm);
+            (Belief::Nothing, Answer::Granted { token, ttl }) if clock < end(sent, *ttl) => {
+                client.belief = Belief::Holds { token: *token, ttl: *ttl, until: end(sent, *ttl), enough: clock + last };
+                client.had_it |= calm;
+                let token = *token;
+                self.did(Deed::LeaseHad { token });
             }
-            (Belief::Holds { token, until: before, enough }, Answer::Granted(same) | Answer::Renewed(same)) if token == *same && now < before => {
-                client.belief = Belief::Holds { token, until: before.max(until), enough };
+            (Belief::Holds { token, ttl, until, enough }, Answer::Granted { token: same, .. } | Answer::Renewed(same))
+                if token == *same && clock < until =>
+            {
+                client.belief = Belief::Holds { token, ttl, until: until.max(end(sent, ttl)), enough };
             }
             // A claim that was taken over, or a lease that ended.
             (Belief::Holds { token, .. }, Answer::NotHeld(same)) if token == *same => {
                 client.belief = Belief::Nothing;
                 client.session.1 += 1;
                 let session = client.session;
+                self.did(Deed::LeaseLost { client: index, token });
                 self.after(100, Event::ClientTick { index, session });
             }
             _ => {}
         }
     }
 
-    /// The process dies, stands still, or is cut off.
+    /// The process dies, or stands still.
     pub fn client_fault(&mut self, index: usize) {
-        let (kind, long) = (self.chance.between(0, 3), self.chance.between(500, 12_000));
+        let (dies, long) = (self.chance.percent(50), self.chance.between(500, 12_000));
         let now = self.now;
         let client = &mut self.clients[index];
-        match kind {
-            0 => {
-                client.session = (client.session.0 + 1, 0);
-                client.belief = Belief::Nothing;
-                let session = client.session;
-                self.after(long / 4, Event::ClientTick { index, session });
-            }
-            1 => client.paused_until = now + long,
-            _ => client.cut_until = now + long,
+        if dies {
+            client.session = (client.session.0 + 1, 0);
+            client.belief = Belief::Nothing;
+            let session = client.session;
+            self.after(long / 4, Event::ClientTick { index, session });
+        } else {
+            client.paused_until = now + long;
         }
-        self.fault_later(Event::ClientFault { index }, 20_000);
+        self.trace.line(now, || format!("!   client {index} {} for {long} ms", if dies { "dies" } else { "stands still" }));
+        self.fault_later(true, Event::ClientFault { index }, 15_000);
     }
 }

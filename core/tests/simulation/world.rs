@@ -1,23 +1,26 @@
-//! Time, the network, and what happens when.
+//! Time, who is there, and what happens when.
 
 use std::collections::BTreeMap;
 
 use mainstay_core::reconcile::Desired;
-use mainstay_core::{AttemptId, Command, Reply, Token};
+use mainstay_core::{AttemptId, Command, Reply, State, Token};
 
-use crate::agent::{Agent, Effects};
+use crate::agent::Agent;
 use crate::chance::Chance;
 use crate::client::{self, Client};
-use crate::mesh::{Mesh, Proposal};
+use crate::invariants::{Applied, Decided, Deed, Held, Invariant};
+use crate::leader::Proposal;
+use crate::mesh::Mesh;
+use crate::network::{Network, Place, Way};
+use crate::operator::Operator;
+use crate::setting::{Faults, Setting};
+use crate::store::Store;
+use crate::trace::Trace;
 
-/// Faults end here, in milliseconds.
-pub const FAULTS_UNTIL: u64 = 90_000;
-/// By then everything has ended.
-const END: u64 = FAULTS_UNTIL + 40 * 60_000;
+/// How long after the last fault everything must have ended. Undo waits a quarter of an hour for its agent.
+const CALM: u64 = 30 * 60_000;
 /// Far more events than a seed has, unless decisions that come to nothing are made again and again.
-const EVENTS: u64 = 150_000;
-const AGENTS: usize = 3;
-const RUNS: u64 = 9;
+const EVENTS: u64 = 100_000;
 
 /// Who asked, and so who is answered.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,35 +35,41 @@ pub enum From {
         session: (u64, u64),
         sent: u64,
     },
-    Operator,
+    /// One of an operator's requests.
+    Operator(usize),
     /// A decision of a leader's.
     Leader,
+    /// What a member says of itself.
+    Member,
 }
 
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// A command comes to whoever leads.
+    /// A command comes to whoever its sender takes for the leader.
     Arrive {
         from: From,
         key: Option<String>,
         command: Box<Command>,
     },
     Commit(u64),
-    /// A decision of a leader that is no longer one.
+    /// What a former leader had proposed is committed by a later one.
     Late(Box<Proposal>),
     Decide {
         term: u64,
     },
     Elect,
-    Depose,
+    LeaderFault,
     Desired {
         index: usize,
         desired: Box<Desired>,
     },
+    /// Whoever still has an old state sends what it says.
+    OldDesired,
     AgentAnswer {
         index: usize,
         boot: u64,
         about: Option<AttemptId>,
+        command: Box<Command>,
         reply: Box<Reply>,
         term: u64,
     },
@@ -83,6 +92,11 @@ pub enum Event {
         index: usize,
         epoch: u64,
     },
+    /// The leader ends a link that the mesh has given up, or that a newer one has replaced.
+    LinkEnded {
+        index: usize,
+        epoch: u64,
+    },
     /// The leader sees that the connection has ended.
     Unlinked {
         index: usize,
@@ -101,6 +115,11 @@ pub enum Event {
     ClientFault {
         index: usize,
     },
+    /// A write that carries the token under which it was meant.
+    Write {
+        lease: &'static str,
+        token: Token,
+    },
     Renew {
         from: From,
         lease: &'static str,
@@ -112,7 +131,18 @@ pub enum Event {
         lease: &'static str,
         token: Token,
     },
-    Operate(u64),
+    Partition,
+    ClockJump,
+    MembersChange,
+    /// The last member of an older version is upgraded.
+    Upgraded,
+    CalmBegins,
+    OperatorTick,
+    Ask(usize),
+    OperatorAnswer {
+        ask: usize,
+        reply: Box<Reply>,
+    },
 }
 
 pub struct World {
@@ -120,64 +150,120 @@ pub struct World {
     queue: BTreeMap<(u64, u64), Event>,
     sequence: u64,
     pub chance: Chance,
+    pub setting: Setting,
+    pub network: Network,
     pub mesh: Mesh,
     pub agents: Vec<Agent>,
     pub clients: Vec<Client>,
-    pub effects: Effects,
-    pub trace: bool,
+    pub operator: Operator,
+    pub store: Store,
+    invariants: Vec<Box<dyn Invariant>>,
+    pub trace: Trace,
 }
 
 impl World {
-    pub fn new(seed: u64, trace: bool) -> World {
+    pub fn new(seed: u64, trace: Trace) -> World {
+        let mut chance = Chance::new(seed);
+        let setting = Setting::draw(&mut chance);
+        trace.line(0, || format!("{setting:?}"));
         let mut world = World {
             now: 0,
             queue: BTreeMap::new(),
             sequence: 0,
-            chance: Chance::new(seed),
-            mesh: Mesh::new(),
-            agents: (0..AGENTS).map(Agent::new).collect(),
-            clients: client::all(),
-            effects: Effects::default(),
+            network: Network::default(),
+            mesh: Mesh::new(&mut chance),
+            agents: (0..setting.agents).map(Agent::new).collect(),
+            clients: client::all(&setting.clients, &mut chance),
+            operator: Operator::default(),
+            store: Store::default(),
+            invariants: crate::invariants::all(),
+            chance,
+            setting,
             trace,
         };
-        world.after(0, Event::Elect);
-        for index in 0..AGENTS {
-            world.after(1 + index as u64, Event::AgentStart { index });
-        }
-        for index in 0..world.clients.len() {
-            world.after(500, Event::ClientTick { index, session: (0, 0) });
-            world.fault_later(Event::ClientFault { index }, 15_000);
-        }
-        for number in 0..RUNS {
-            world.after(3_000 + number * 9_000, Event::Operate(number));
-        }
+        world.begin();
         world
     }
 
+    fn begin(&mut self) {
+        self.after(0, Event::Elect);
+        for index in 0..self.agents.len() {
+            self.after(1 + index as u64, Event::AgentStart { index });
+        }
+        for index in 0..self.clients.len() {
+            self.after(300, Event::ClientTick { index, session: (0, 0) });
+            self.fault_later(self.setting.faults.clients, Event::ClientFault { index }, 12_000);
+        }
+        self.after(1_000, Event::OperatorTick);
+        let (until, faults) = (self.setting.faults_until, self.setting.faults);
+        self.after(until, Event::CalmBegins);
+        self.after(self.setting.older_until.unwrap_or(0), Event::Upgraded);
+        self.fault_later(faults.partitions, Event::Partition, 8_000);
+        self.fault_later(faults.clock_jumps, Event::ClockJump, 8_000);
+        self.fault_later(faults.members, Event::MembersChange, 10_000);
+        self.fault_later(true, Event::OldDesired, 8_000);
+        self.begin_operating();
+    }
+
+    /// Runs to the end.
     pub fn run(&mut self) {
         while let Some(((at, _), event)) = self.queue.pop_first() {
-            if at > END || (at > FAULTS_UNTIL && self.is_over()) {
+            if at > self.setting.faults_until + CALM || (at > self.setting.faults_until && self.is_over()) {
                 break;
             }
             self.now = at;
             assert!(self.sequence < EVENTS, "at {at} ms something goes round in circles: {event:?}");
             self.happen(event);
-            client::at_most_as_many_as_slots(self);
+            self.hold(|invariant, world| invariant.looked(world));
         }
-        self.mesh.everything_ended(self.now);
-        self.effects.agree_with(&self.mesh.state);
-        self.mesh.replays_to_the_same();
-        for client in &self.clients {
-            assert!(client.calm_grants >= 2, "{} had {} {} times in the calm", client.name, client.lease, client.calm_grants);
-        }
+        self.follow();
+        self.hold(|invariant, world| invariant.ended(world));
     }
 
     fn is_over(&self) -> bool {
-        self.mesh.all_runs_ended() && self.clients.iter().all(|client| client.calm_grants >= 2)
+        self.operator.is_over(self) && self.mesh.nothing_moves() && self.clients.iter().all(Client::has_had_it)
+    }
+
+    /// Asks every invariant; ends the seed at the first that does not hold.
+    pub fn hold(&mut self, mut ask: impl FnMut(&mut dyn Invariant, &World) -> Held) {
+        let mut invariants = std::mem::take(&mut self.invariants);
+        for invariant in &mut invariants {
+            if let Err(what) = ask(invariant.as_mut(), self) {
+                panic!("[{}] {}: at {:.3} s, {what}", invariant.name(), invariant.says(), self.now as f64 / 1_000.0);
+            }
+        }
+        self.invariants = invariants;
+    }
+
+    pub fn did(&mut self, deed: Deed) {
+        self.trace.line(self.now, || format!("     {deed}"));
+        self.hold(|invariant, world| invariant.did(&deed, world));
+    }
+
+    pub fn applied(&mut self, applied: &Applied<'_>) {
+        self.hold(|invariant, world| invariant.applied(applied, world));
+    }
+
+    pub fn decided(&mut self, decided: &Decided<'_>) {
+        self.hold(|invariant, _| invariant.decided(decided));
+    }
+
+    pub fn state(&self) -> &State {
+        &self.mesh.state
     }
 
     pub fn calm(&self) -> bool {
-        self.now >= FAULTS_UNTIL
+        self.now >= self.setting.faults_until
+    }
+
+    /// The faults there are now.
+    pub fn faults(&self) -> Option<Faults> {
+        (!self.calm()).then_some(self.setting.faults)
+    }
+
+    /// Whether there are faults of this kind now, and one happens in so many of a hundred.
+    pub fn strikes(&mut self, kind: fn(&Faults) -> bool, of_hundred: u64) -> bool {
+        self.faults().as_ref().is_some_and(kind) && self.chance.percent(of_hundred)
     }
 
     pub fn after(&mut self, delay: u64, event: Event) {
@@ -186,31 +272,37 @@ impl World {
     }
 
     /// A fault at some time within `within`, and never in the calm.
-    pub fn fault_later(&mut self, fault: Event, within: u64) {
+    pub fn fault_later(&mut self, exists: bool, fault: Event, within: u64) {
         let delay = self.chance.between(1, within);
-        if self.now + delay < FAULTS_UNTIL {
+        if exists && self.now + delay < self.setting.faults_until {
             self.after(delay, fault);
         }
     }
 
-    /// Over the network: lost, repeated, late, out of order; in the calm only a little late.
-    pub fn send(&mut self, event: Event) {
-        if self.calm() {
-            let delay = self.chance.between(1, 20);
-            return self.after(delay, event);
-        }
-        if self.chance.percent(6) {
-            return;
-        }
-        let copies = if self.chance.percent(6) { 2 } else { 1 };
-        for _ in 0..copies {
-            let delay = if self.chance.percent(4) { self.chance.between(1_000, 12_000) } else { self.chance.between(1, 120) };
+    /// Over the network.
+    pub fn send(&mut self, way: Way, event: Event) {
+        let faults = self.faults();
+        let delays = self.network.delays(way, self.now, faults, &mut self.chance);
+        for delay in delays {
             self.after(delay, event.clone());
         }
     }
 
-    pub fn ask(&mut self, from: From, command: Command) {
-        self.send(Event::Arrive { from, key: None, command: Box::new(command) });
+    pub fn ask(&mut self, place: Place, from: From, command: Command) {
+        self.send(Way::ToMesh(place), Event::Arrive { from, key: None, command: Box::new(command) });
+    }
+
+    fn partition(&mut self) {
+        let places = self.agents.len() + self.clients.len() + 1;
+        let place = match self.chance.place(places) {
+            0 => Place::Operator,
+            one if one <= self.agents.len() => Place::Agent(one - 1),
+            one => Place::Client(one - 1 - self.agents.len()),
+        };
+        let until = self.now + self.chance.between(1_000, 20_000);
+        self.trace.line(self.now, || format!("!   {place:?} is cut off until {until} ms"));
+        self.network.cut(place, &mut self.chance, until);
+        self.fault_later(true, Event::Partition, 8_000);
     }
 
     fn happen(&mut self, event: Event) {
@@ -220,39 +312,31 @@ impl World {
             Event::Late(proposal) => self.late(*proposal),
             Event::Decide { term } => self.decide(term),
             Event::Elect => self.elect(),
-            Event::Depose => self.depose(),
+            Event::LeaderFault => self.leader_fault(),
             Event::Desired { index, desired } => self.agent_desired(index, *desired),
-            Event::AgentAnswer { index, boot, about, reply, term } => self.agent_answer(index, boot, about, &reply, term),
+            Event::OldDesired => self.old_desired(),
+            Event::AgentAnswer { index, boot, about, command, reply, term } => self.agent_answer(index, boot, about, &command, &reply, term),
             Event::AgentStep { index, boot, attempt } => self.agent_step(index, boot, attempt),
             Event::AgentTick { index, boot } => self.agent_tick(index, boot),
             Event::AgentCrash { index } => self.agent_crash(index),
             Event::AgentStart { index } => self.agent_start(index),
             Event::Heartbeat { index, epoch } => self.heard(index, epoch, false),
+            Event::LinkEnded { index, epoch } => self.agent_link_ended(index, epoch),
             Event::Unlinked { index, epoch } => self.heard(index, epoch, true),
             Event::ClientAnswer { index, session, sent, answer } => self.client_answer(index, session, sent, &answer),
             Event::ClientTick { index, session } => self.client_tick(index, session),
             Event::ClientFault { index } => self.client_fault(index),
+            Event::Write { lease, token } => self.write(lease, token),
             Event::Renew { from, lease, token } => self.renew(from, lease, token),
             Event::Confirmed { term, from, lease, token } => self.confirmed(term, &from, lease, token),
-            Event::Operate(number) => self.operate(number),
-        }
-    }
-
-    /// An operator starts a run, asking until it is sure, and sometimes thinks better of it.
-    fn operate(&mut self, number: u64) {
-        let plan = ["change", "look", "once"][number as usize % 3].parse().unwrap();
-        let command = Command::start(plan);
-        for repeat in 0..6 {
-            let arrive = Event::Arrive { from: From::Operator, key: Some(format!("run-{number}")), command: Box::new(command.clone()) };
-            let delay = repeat * 700 + self.chance.between(1, 400);
-            self.after(delay, arrive);
-        }
-        if self.chance.percent(30)
-            && let Some(run) = self.mesh.state.runs.values().rfind(|run| !run.is_ended()).map(|run| run.id.clone())
-        {
-            let delay = self.chance.between(500, 6_000);
-            let command = Box::new(Command::AbortRun { run, reason: "thought better of it".into() });
-            self.after(delay, Event::Arrive { from: From::Operator, key: None, command });
+            Event::Partition => self.partition(),
+            Event::ClockJump => self.clock_jump(),
+            Event::MembersChange => self.members_change(),
+            Event::Upgraded => self.upgraded(),
+            Event::CalmBegins => self.calm_begins(),
+            Event::OperatorTick => self.operator_tick(),
+            Event::Ask(ask) => self.operator_ask(ask),
+            Event::OperatorAnswer { ask, reply } => self.operator_answer(ask, *reply),
         }
     }
 }
