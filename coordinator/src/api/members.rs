@@ -20,6 +20,9 @@ use crate::store::{ChangeError, Consensus, Peer};
 const VOTE_PATIENCE: Duration = Duration::from_secs(3);
 /// A member that was heard of within this time is alive, and nobody takes its place.
 const ALIVE: Duration = Duration::from_secs(2);
+/// How often, and after which pauses, a change that is on its way is waited for when a member is kept out.
+const KEEP_OUT_TRIES: u32 = 60;
+const KEEP_OUT_PAUSE: Duration = Duration::from_millis(100);
 /// Most lost members whose place one takes.
 const REPLACES_MAX: usize = 16;
 /// Longest name and address of a member.
@@ -81,7 +84,10 @@ impl v1::members_server::Members for MembersApi {
         self.0.propose(&office, by.clone(), key, Command::RemoveMember { id }).await?;
         // Its process may still run: without this it would join again at its next start.
         let reason = format!("removed from the group by {by}");
-        self.0.propose(&office, by, None, Command::Revoke { identity: Identity::Coordinator(id), reason }).await?;
+        self.0.propose(&office, by.clone(), None, Command::Revoke { identity: Identity::Coordinator(id), reason }).await?;
+        if id != office.consensus().member() {
+            self.keep_out(&office, by, id).await?;
+        }
         Ok(Response::new(v1::RemoveMemberResponse {}))
     }
 
@@ -96,6 +102,24 @@ impl v1::members_server::Members for MembersApi {
         tracing::info!(%by, ?to, "leadership is to move");
         let leader = office.consensus().transfer_leadership(to).await.map_err(status::not_transferred)?;
         Ok(Response::new(v1::TransferLeadershipResponse { leader: leader.to_string() }))
+    }
+}
+
+impl MembersApi {
+    /// A join that was permitted before the member was revoked may have brought it back since; no other one comes.
+    async fn keep_out(&self, office: &Office, by: Identity, id: MemberId) -> Result<(), Status> {
+        let mut tries = 1;
+        while let Err(error) = office.consensus().remove(id).await {
+            if !matches!(error, ChangeError::InProgress) || tries == KEEP_OUT_TRIES {
+                return Err(status::not_changed(error));
+            }
+            tries += 1;
+            tokio::time::sleep(KEEP_OUT_PAUSE).await;
+        }
+        if office.state().members.contains_key(&id) {
+            self.0.propose(office, by, None, Command::RemoveMember { id }).await?;
+        }
+        Ok(())
     }
 }
 

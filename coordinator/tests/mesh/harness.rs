@@ -150,6 +150,13 @@ impl Mesh {
         tokio::time::timeout(PATIENCE, task).await.expect("the member ends").unwrap().unwrap();
     }
 
+    /// The same of one that may have ended by itself, whatever it ended with.
+    pub async fn stop_if_it_runs(&mut self, index: usize) {
+        let (ask, task) = self.members[index].running.take().unwrap();
+        let _ = ask.send(());
+        drop(tokio::time::timeout(PATIENCE, task).await.expect("the member ends").unwrap());
+    }
+
     /// Waits until a member ends by itself; why it did.
     pub async fn ends(&mut self, index: usize) -> String {
         let (_ask, task) = self.members[index].running.take().unwrap();

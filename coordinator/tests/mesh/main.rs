@@ -223,8 +223,9 @@ async fn a_member_that_was_removed_stays_out() {
         .id;
     let dry_run = false;
     admin.remove_member(v1::RemoveMemberRequest { id: id.clone(), dry_run }).await.unwrap();
-    assert_eq!(admin.remove_member(v1::RemoveMemberRequest { id: id.clone(), dry_run }).await.unwrap_err().code(), Some(Code::NotFound));
-    mesh.stop(out).await;
+    let error = admin.remove_member(v1::RemoveMemberRequest { id: id.clone(), dry_run }).await.unwrap_err();
+    assert_eq!(error.code(), Some(Code::NotFound), "{error}");
+    mesh.stop_if_it_runs(out).await;
     mesh.start(out).await;
     let why = mesh.ends(out).await;
     assert!(why.contains("does not take this member any more") && why.contains(&format!("coordinator/{id} is revoked")), "{why}");
