@@ -7,6 +7,7 @@
 mod expressions;
 mod idle;
 mod leader_loss;
+mod lease;
 mod results;
 mod up_ready;
 
@@ -21,6 +22,9 @@ async fn main() -> ExitCode {
     let mut rows: Vec<Row> = Vec::new();
     if wanted("expr") {
         rows.push(expressions::measure());
+    }
+    if wanted("lease") {
+        rows.extend(lease::measure().await);
     }
     if wanted("mesh") {
         rows.push(up_ready::measure().await);

@@ -34,7 +34,7 @@ impl Row {
             name: name.to_owned(),
             unit: unit.to_owned(),
             better: "lower".to_owned(),
-            mainstay: (value * 1_000.0).round() / 1_000.0,
+            mainstay: rounded(value),
             peer: None,
             peer_name: None,
             ratio: None,
@@ -48,15 +48,47 @@ impl Row {
         }
     }
 
+    /// A figure beside the same one of a peer, with a goal for how many times better it is to be.
+    #[allow(clippy::too_many_arguments, reason = "each is a column of the row")]
+    pub fn beside(name: &str, unit: &str, better: Better, mainstay: f64, (peer_name, peer): (&str, f64), goal: f64, settings: &str) -> Row {
+        let ratio = match better {
+            Better::Higher => mainstay / peer,
+            Better::Lower => peer / mainstay,
+        };
+        Row {
+            better: if better == Better::Higher { "higher" } else { "lower" }.to_owned(),
+            peer: Some(rounded(peer)),
+            peer_name: Some(peer_name.to_owned()),
+            ratio: Some(rounded(ratio)),
+            goal_is: Some("ratio".to_owned()),
+            met: Some(rounded(ratio) >= goal),
+            ..Row::below(name, unit, mainstay, goal, settings)
+        }
+    }
+
     /// The same without a goal: it informs.
     pub fn informs(self) -> Row {
         Row { goal: None, goal_is: None, met: None, ..self }
     }
 }
 
+/// Which of two figures is the better one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Better {
+    Lower,
+    Higher,
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 1_000.0).round() / 1_000.0
+}
+
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<32} {:>10.3} {:<6}", self.name, self.mainstay, self.unit)?;
+        write!(f, "{:<36} {:>10.3} {:<6}", self.name, self.mainstay, self.unit)?;
+        if let (Some(peer), Some(name), Some(ratio)) = (self.peer, &self.peer_name, self.ratio) {
+            write!(f, " {name} {peer:.3}, {ratio:.2} times better")?;
+        }
         match (self.goal, self.met) {
             (Some(goal), Some(met)) => write!(f, " goal {goal} {}", if met { "met" } else { "MISSED" }),
             _ => Ok(()),

@@ -30,7 +30,7 @@ pub struct NoCopy {
 /// A file that is being read, here or there.
 pub enum FileSource {
     Here(Reading),
-    There(Streaming<v1::FetchCopyResponse>),
+    There(Box<Streaming<v1::FetchCopyResponse>>),
 }
 
 impl FileSource {
@@ -56,7 +56,9 @@ impl Artifacts {
             Err(error) => format!("{}: {error}", self.name(self.consensus.member())),
         };
         let fetched = self.fetch(content, artifact.stored_on.iter().copied()).await;
-        fetched.map(FileSource::There).map_err(|none| NoCopy { why: std::iter::once(here).chain(none.why).collect(), ..none })
+        fetched
+            .map(|pieces| FileSource::There(Box::new(pieces)))
+            .map_err(|none| NoCopy { why: std::iter::once(here).chain(none.why).collect(), ..none })
     }
 
     /// Asks the others for a file, one after the other, until one has a good copy.

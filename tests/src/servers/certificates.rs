@@ -54,8 +54,20 @@ impl Authority {
     /// A server's certificate for these names and addresses.
     #[must_use]
     pub fn leaf(&self, names: &[&str], days: Days) -> Leaf {
+        self.signed(&server(names, days))
+    }
+
+    /// The certificate of a server that is a client, too.
+    #[must_use]
+    pub fn both_ways(&self, names: &[&str], days: Days) -> Leaf {
+        let mut params = server(names, days);
+        params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
+        self.signed(&params)
+    }
+
+    fn signed(&self, params: &CertificateParams) -> Leaf {
         let key = key();
-        let leaf = server(names, days).signed_by(&key, &self.intermediate).expect("a leaf");
+        let leaf = params.signed_by(&key, &self.intermediate).expect("a leaf");
         Leaf { certificate: leaf.pem(), key: key.serialize_pem(), intermediate: self.intermediate.pem() }
     }
 }
