@@ -12,6 +12,7 @@
 pub mod canary;
 pub mod clock;
 pub mod faults;
+pub mod history;
 pub mod process;
 pub mod servers;
 pub mod up;

@@ -1,0 +1,224 @@
+//! Leases under faults, as their clients see them: what 32 of them did and were told, while coordinators are killed
+//! and stopped, is explained by an order of single moments, by a checker of the project and by Porcupine; no two
+//! believed at one time that they held a lease; and a store that checks tokens took no stale write.
+#![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic, reason = "a test that cannot go on stops with words")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use mainstay_client::{CallError, Mesh};
+use mainstay_proto::v1;
+use mainstay_tests::history::lease::{Answer, Ask, Lease, Token, beliefs, overlaps};
+use mainstay_tests::history::register::{Register, Store};
+use mainstay_tests::history::{History, linearizable, porcupine, register};
+use mainstay_tests::{Options, Up, process};
+use rustix::process::Signal;
+use tonic::Code;
+
+const CLIENTS: usize = 32;
+const LEASES: usize = 16;
+/// Operations that a history has at least.
+const ENOUGH: u64 = 10_000;
+/// The shortest that there is: leases end by time while the test looks on.
+const TTL: Duration = Duration::from_secs(2);
+/// A stop that outlives every lease.
+const STOPPED: Duration = Duration::from_secs(3);
+/// How long the clients may take: a machine that does other things too is slow, and nothing is judged by it.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Longest that one call is waited for. What has no answer by then is not known.
+const CALL: Duration = Duration::from_secs(3);
+
+/// A lease, and what it protects.
+struct Object {
+    name: String,
+    lease: History<Ask, Answer>,
+    store: Store,
+    register: History<register::Ask, register::Answer>,
+}
+
+struct Scene {
+    objects: Vec<Object>,
+    operations: AtomicU64,
+    is_over: AtomicBool,
+}
+
+/// One of those who take leases.
+struct Client {
+    number: usize,
+    mesh: Mesh,
+    scene: Arc<Scene>,
+}
+
+impl Client {
+    /// Takes leases, one after the other, writes under them, and gives some back; others end by time.
+    async fn work(self) {
+        let mut turn = self.number;
+        while !self.scene.is_over.load(Ordering::Relaxed) {
+            turn += 1;
+            let object = &self.scene.objects[(turn * (self.number + 3)) % LEASES];
+            self.read(object).await;
+            let incarnation = format!("{}-{turn}", self.number);
+            let Some(token) = self.acquire(object, &incarnation).await else { continue };
+            for _ in 0..turn % 4 {
+                self.write(object, token, turn as u64);
+                if !self.renew(object, token, &incarnation).await {
+                    break;
+                }
+            }
+            // One who stood still for longer than the lease comes back, and hears of it.
+            if turn % 41 == 0 {
+                tokio::time::sleep(TTL + TTL / 4).await;
+                self.renew(object, token, &incarnation).await;
+            }
+            // A late write of one who has lost it, now and then; and now and then nobody gives it back.
+            if turn % 7 != 0 {
+                self.release(object, token, &incarnation).await;
+            }
+            self.write(object, token, turn as u64);
+        }
+    }
+
+    fn note(&self, object: &Object, ask: Ask, called: Instant, answer: Option<Answer>) {
+        object.lease.note(self.number, ask, called, answer);
+        self.scene.operations.fetch_add(1, Ordering::Relaxed);
+    }
+
+    async fn acquire(&self, object: &Object, incarnation: &str) -> Option<Token> {
+        let spec = Some(v1::LeaseSpec { slots: 1, ttl_ms: TTL.as_millis() as u64, kind: v1::LeaseKind::Ttl.into() });
+        let request = v1::AcquireRequest { name: object.name.clone(), spec, incarnation: incarnation.to_owned(), ..v1::AcquireRequest::default() };
+        let called = Instant::now();
+        let answer = match self.mesh.acquire_lease(request).await {
+            Ok(answer) if answer.token.is_empty() => Some(Answer::Taken),
+            Ok(answer) => Some(Answer::Granted(token(&answer.token))),
+            Err(_) => None,
+        };
+        self.note(object, Ask::Acquire, called, answer.clone());
+        if let Some(Answer::Granted(token)) = answer { Some(token) } else { None }
+    }
+
+    async fn renew(&self, object: &Object, token: Token, incarnation: &str) -> bool {
+        let request = v1::RenewRequest { name: object.name.clone(), token: words(token), incarnation: incarnation.to_owned() };
+        let called = Instant::now();
+        let answer = known(self.mesh.renew_lease(request).await.map(drop));
+        self.note(object, Ask::Renew(token), called, answer.clone());
+        answer == Some(Answer::Done)
+    }
+
+    async fn release(&self, object: &Object, token: Token, incarnation: &str) {
+        let request = v1::ReleaseRequest { name: object.name.clone(), token: words(token), incarnation: incarnation.to_owned() };
+        let called = Instant::now();
+        let answer = known(self.mesh.release_lease(request).await.map(drop));
+        self.note(object, Ask::Release(token), called, answer);
+    }
+
+    async fn read(&self, object: &Object) {
+        let called = Instant::now();
+        let answer = match self.mesh.get_lease(v1::GetLeaseRequest { name: object.name.clone() }).await {
+            Ok(lease) => Some(Answer::Holder(lease.held.first().map(|holder| token(&holder.token)))),
+            // Nobody has ever taken it.
+            Err(error) if error.code() == Some(Code::NotFound) => Some(Answer::Holder(None)),
+            Err(_) => None,
+        };
+        self.note(object, Ask::Read, called, answer);
+    }
+
+    /// Into the store that the lease protects, whether or not it is still held.
+    fn write(&self, object: &Object, token: Token, value: u64) {
+        for ask in [register::Ask::Write { value, token }, register::Ask::Read] {
+            let called = Instant::now();
+            let answer = object.store.do_it(&ask);
+            object.register.note(self.number, ask, called, Some(answer));
+        }
+    }
+}
+
+/// What is known of a grant after a call: an answer that it is gone is one, no answer is none.
+fn known(answer: Result<(), CallError>) -> Option<Answer> {
+    match answer {
+        Ok(()) => Some(Answer::Done),
+        Err(error) if matches!(error.code(), Some(Code::NotFound | Code::FailedPrecondition | Code::Aborted)) => Some(Answer::Gone),
+        Err(_) => None,
+    }
+}
+
+fn token(text: &str) -> Token {
+    let (incarnation, counter) = text.split_once('.').expect("a token has two numbers");
+    (incarnation.parse().expect("a number"), counter.parse().expect("a number"))
+}
+
+fn words((incarnation, counter): Token) -> String {
+    format!("{incarnation}.{counter}")
+}
+
+/// One fault after the other, each mended before the next: the leader and a follower are killed, and each stands still
+/// for longer than a lease.
+async fn faults(up: &Up, members: usize) {
+    let names: Vec<String> = (1..=members).map(|number| format!("c{number}")).collect();
+    for (of_leader, stops) in [(true, false), (false, true), (true, true), (false, false), (true, false)] {
+        let leader = up.leader().await;
+        let whom = names.iter().find(|name| (**name == leader) == of_leader).expect("a member");
+        let pid = up.pid(whom).expect("it runs");
+        if stops {
+            process::signal(pid, Signal::STOP);
+            tokio::time::sleep(STOPPED).await;
+            process::signal(pid, Signal::CONT);
+        } else {
+            process::kill(pid);
+        }
+        up.ready(members, 1).await;
+    }
+}
+
+async fn under_faults(members: usize) {
+    let up = Up::start(Options { coordinators: members, agents: 1, ..Options::default() }).await;
+    let begun = Instant::now();
+    let object =
+        |number| Object { name: format!("history/{number}"), lease: History::since(begun), store: Store::default(), register: History::since(begun) };
+    let scene = Arc::new(Scene { objects: (0..LEASES).map(object).collect(), operations: AtomicU64::new(0), is_over: AtomicBool::new(false) });
+    let clients: Vec<_> =
+        (0..CLIENTS).map(|number| tokio::spawn(Client { number, mesh: up.client().with_deadline(CALL), scene: scene.clone() }.work())).collect();
+    faults(&up, members).await;
+    mainstay_tests::eventually_within(PATIENCE, "enough has been done", || async {
+        let done = scene.operations.load(Ordering::Relaxed);
+        if done >= ENOUGH { Ok(()) } else { Err(format!("{done} operations")) }
+    })
+    .await;
+    scene.is_over.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.await.expect("a client");
+    }
+    judge(&scene);
+}
+
+fn judge(scene: &Scene) {
+    let mut told = Vec::new();
+    let (mut unknown, mut grants, mut by_time) = (0, 0, 0);
+    for object in &scene.objects {
+        let operations = object.lease.operations();
+        linearizable::check::<Lease>(&operations).unwrap_or_else(|error| panic!("lease {}: {error}", object.name));
+        let believed = beliefs(&operations, TTL);
+        assert_eq!(overlaps(&believed), [], "two held {} at once", object.name);
+        let writes = object.register.operations();
+        linearizable::check::<Register>(&writes).unwrap_or_else(|error| panic!("what {} protects: {error}", object.name));
+        told.push(porcupine::of_lease(&object.name, &operations));
+        told.push(porcupine::of_register(&object.name, &writes));
+        unknown += operations.iter().filter(|operation| operation.output.is_none()).count();
+        grants += believed.len();
+        by_time += operations.iter().filter(|operation| operation.output == Some(Answer::Gone)).count();
+    }
+    porcupine::judge(&told).unwrap_or_else(|error| panic!("Porcupine says: {error}"));
+    let operations = scene.operations.load(Ordering::Relaxed);
+    println!("{operations} operations, {grants} grants, {by_time} found gone, {unknown} without an answer");
+    assert!(grants > 100 && by_time > 0 && unknown > 0, "faults met clients: {grants} grants, {by_time} gone, {unknown} without an answer");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_members_are_killed_and_stopped() {
+    under_faults(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_members_are_killed_and_stopped() {
+    under_faults(5).await;
+}
