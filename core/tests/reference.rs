@@ -99,21 +99,21 @@ fn the_page_of_step_kinds_is_the_one_of_the_catalogue() {
 }
 
 /// What a schema says a value should be, in a few words.
-fn should_be(schema: &Value, whole: &Value) -> String {
+fn should_be(schema: &Value) -> String {
     if let Some(target) = schema["$ref"].as_str() {
         let name = target.trim_start_matches("#/definitions/");
         return if name == "percent" { "`25%`".to_owned() } else { format!("[{name}](#{})", name.to_lowercase()) };
     }
     if let Some(all) = schema["allOf"].as_array() {
-        return should_be(&all[0], whole);
+        return should_be(&all[0]);
     }
     if let Some(any) = schema["anyOf"].as_array() {
-        return any.iter().map(|one| should_be(one, whole)).collect::<Vec<_>>().join(" or ");
+        return any.iter().map(should_be).collect::<Vec<_>>().join(" or ");
     }
     if let Some(words) = schema["enum"].as_array() {
         return words.iter().filter_map(Value::as_str).map(code).collect::<Vec<_>>().join(", ");
     }
-    let of = |schema: &Value| should_be(schema, whole);
+    let of = should_be;
     let types: Vec<&str> = match &schema["type"] {
         Value::String(one) => vec![one],
         Value::Array(several) => several.iter().filter_map(Value::as_str).filter(|ty| *ty != "null").collect(),
@@ -137,7 +137,7 @@ fn should_be(schema: &Value, whole: &Value) -> String {
     }
 }
 
-fn fields_table(object: &Value, whole: &Value) -> String {
+fn fields_table(object: &Value) -> String {
     let mut text = "| field | should be | default | meaning |\n| --- | --- | --- | --- |\n".to_owned();
     let required: Vec<&str> = object["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     for (name, field) in object["properties"].as_object().unwrap() {
@@ -153,7 +153,7 @@ fn fields_table(object: &Value, whole: &Value) -> String {
             (value, _) => code(&value.to_string()),
         };
         let meanings = if meanings.is_empty() { String::new() } else { format!(" ({meanings})") };
-        text += &format!("| `{name}` | {} | {default} | {}{} |\n", should_be(field, whole), cell(meaning), cell(&meanings));
+        text += &format!("| `{name}` | {} | {default} | {}{} |\n", should_be(field), cell(meaning), cell(&meanings));
     }
     text
 }
@@ -193,7 +193,7 @@ fn fields() -> String {
     let section = |name: &&str| {
         let object = &whole["definitions"][name];
         let doc = object["description"].as_str().unwrap_or_default();
-        let table = if object["properties"].as_object().unwrap().is_empty() { String::new() } else { format!("\n{}", fields_table(object, &whole)) };
+        let table = if object["properties"].as_object().unwrap().is_empty() { String::new() } else { format!("\n{}", fields_table(object)) };
         format!("### {name}\n\n{doc}\n{table}")
     };
     sections.iter().map(section).collect::<Vec<_>>().join("\n")

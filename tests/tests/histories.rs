@@ -1,7 +1,7 @@
 //! Leases under faults, as their clients see them: what 32 of them did and were told, while coordinators are killed
 //! and stopped, is explained by an order of single moments, by a checker of the project and by Porcupine; no two
 //! believed at one time that they held a lease; and a store that checks tokens took no stale write.
-#![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic, reason = "a test that cannot go on stops with words")]
+#![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test that cannot go on stops with words")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -67,12 +67,12 @@ impl Client {
                 }
             }
             // One who stood still for longer than the lease comes back, and hears of it.
-            if turn % 41 == 0 {
+            if turn.is_multiple_of(41) {
                 tokio::time::sleep(TTL + TTL / 4).await;
                 self.renew(object, token, &incarnation).await;
             }
             // A late write of one who has lost it, now and then; and now and then nobody gives it back.
-            if turn % 7 != 0 {
+            if !turn.is_multiple_of(7) {
                 self.release(object, token, &incarnation).await;
             }
             self.write(object, token, turn as u64);

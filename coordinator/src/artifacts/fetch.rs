@@ -56,19 +56,21 @@ impl Artifacts {
             Err(error) => format!("{}: {error}", self.name(self.consensus.member())),
         };
         let fetched = self.fetch(content, artifact.stored_on.iter().copied()).await;
-        fetched
-            .map(|pieces| FileSource::There(Box::new(pieces)))
-            .map_err(|none| NoCopy { why: std::iter::once(here).chain(none.why).collect(), ..none })
+        fetched.map(FileSource::There).map_err(|none| NoCopy { why: std::iter::once(here).chain(none.why).collect(), ..none })
     }
 
     /// Asks the others for a file, one after the other, until one has a good copy.
-    pub(super) async fn fetch(&self, content: Content, from: impl Iterator<Item = MemberId>) -> Result<Streaming<v1::FetchCopyResponse>, NoCopy> {
+    pub(super) async fn fetch(
+        &self,
+        content: Content,
+        from: impl Iterator<Item = MemberId>,
+    ) -> Result<Box<Streaming<v1::FetchCopyResponse>>, NoCopy> {
         let mut none = NoCopy::default();
         for member in from.filter(|member| *member != self.consensus.member()) {
             let Some(peer) = self.peer(member) else { continue };
             let request = v1::FetchCopyRequest { sha256: content.sha256.to_string(), bytes: content.bytes };
             match self.peers.open(&peer.address, OPEN, |channel| async move { CopiesClient::new(channel).fetch(request).await }).await {
-                Ok(pieces) => return Ok(pieces),
+                Ok(pieces) => return Ok(Box::new(pieces)),
                 Err(error) => {
                     none.may_come_back |= !matches!(error, TransportError::Refused(_));
                     none.why.push(format!("{}: {error}", self.name(member)));
