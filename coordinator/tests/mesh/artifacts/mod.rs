@@ -1,4 +1,5 @@
 //! Files of steps, over real sockets and on real disks.
+#![allow(clippy::disallowed_methods, reason = "tests stand outside of the seams")]
 
 mod losses;
 mod refusals;
