@@ -37,6 +37,15 @@ const ENUMS: [(&str, &str); 18] = [
     ("Artifact.kind", "artifact_kind"),
 ];
 
+/// Fields that hold JSON as text, and maps of such: in the JSON form they are the values themselves.
+const JSON: [(&str, &str); 5] = [
+    ("PreviewInput.value", "json_value"),
+    ("PreviewStep.with", "json_value"),
+    ("AwaitedStep.with", "json_value"),
+    ("Run.inputs", "json_values"),
+    ("Report.outputs", "json_values"),
+];
+
 /// Fields of which a message has one.
 const ONEOFS: [&str; 9] = [
     "RunEvent.event",
@@ -57,7 +66,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
     let mut builder =
         tonic_prost_build::configure().btree_map(".").message_attribute(".", "#[derive(serde::Serialize)] #[serde(rename_all = \"camelCase\")]");
-    for (field, function) in ENUMS {
+    for (field, function) in ENUMS.into_iter().chain(JSON) {
         builder = builder.field_attribute(format!("mainstay.v1.{field}"), format!("#[serde(serialize_with = \"crate::words::{function}\")]"));
     }
     for oneof in ONEOFS {

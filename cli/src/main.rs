@@ -83,7 +83,7 @@ async fn with_mesh(verb: &Verb, mesh: &Mesh, screen: Screen) -> Result<Exit, Cli
         Verb::Mesh(args::mesh::Mesh::Snapshot(snapshot)) => verbs::mesh::snapshot(snapshot, mesh, screen).await,
         Verb::Mesh(args::mesh::Mesh::Root(verb)) => verbs::root::root(verb, mesh, screen).await,
         Verb::Run(verb) => verbs::run::run(verb, mesh, screen).await,
-        Verb::Why { run } => verbs::run::why(run, mesh, screen).await,
+        Verb::Why { run } => verbs::run::why(run.as_deref(), mesh, screen).await,
         Verb::Finding(verb) => verbs::finding::finding(verb, mesh, screen).await,
         Verb::Lease(verb) => verbs::lease::lease(verb, mesh, screen).await,
         Verb::Connection(verb) => verbs::connection::connection(verb, mesh, screen).await,

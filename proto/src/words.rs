@@ -1,6 +1,9 @@
-//! Enums as the words that people and JSON use.
+//! The JSON form of messages: enums as the words that people use, and JSON within a message as what it is.
 
-use serde::Serializer;
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use crate::v1;
 
@@ -49,6 +52,21 @@ words! {
     cancel, v1::Cancel, "CANCEL_", "Word of why an attempt is to stop.";
 }
 
+/// JSON text as the value that it is; what is none stays text.
+fn value(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
+}
+
+/// One value that travels as text.
+pub fn json_value<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    value(text).serialize(serializer)
+}
+
+/// Values by name that travel as texts.
+pub fn json_values<S: Serializer>(texts: &BTreeMap<String, String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(texts.iter().map(|(name, text)| (name, value(text))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,5 +84,17 @@ mod tests {
             (&json["state"], &json["undo"], &json["startedBy"], &json["verdict"]),
             (&"undoing".into(), &"not needed".into(), &"operator/ana".into(), &"unspecified".into())
         );
+    }
+
+    #[test]
+    fn values_within_a_message_are_values() {
+        let inputs = [("limit", "50"), ("db", "\"orders-*\""), ("hosts", "[\"a\"]"), ("odd", "no json")];
+        let run = v1::Run { inputs: inputs.map(|(name, value)| (name.to_owned(), value.to_owned())).into(), ..v1::Run::default() };
+        let json = serde_json::to_value(&run).unwrap();
+        assert_eq!(json["inputs"], serde_json::json!({ "limit": 50, "db": "orders-*", "hosts": ["a"], "odd": "no json" }));
+        let step = v1::PreviewStep { with: r#"{"for":"5s"}"#.into(), ..v1::PreviewStep::default() };
+        assert_eq!(serde_json::to_value(&step).unwrap()["with"], serde_json::json!({ "for": "5s" }));
+        let report = v1::Report { outputs: [("lag".to_owned(), "99.95".to_owned())].into(), ..v1::Report::default() };
+        assert_eq!(serde_json::to_value(&report).unwrap()["outputs"]["lag"], 99.95);
     }
 }

@@ -89,10 +89,12 @@ pub enum Verb {
     #[command(subcommand)]
     Run(run::Run),
     /// For what a run waits, what needs a person first; of an ended run, what did not come off
-    #[command(after_help = "Examples:\n  mainstay why daily-1\n  mainstay why daily-1 -o json | jq .waits[].kind")]
+    #[command(
+        after_help = "Examples:\n  mainstay why\n  mainstay why daily-1\n  mainstay why daily-1 -o json | jq .waits[].kind\n\nWithout a run: all that waits for a person, in all open runs."
+    )]
     Why {
-        /// Run, for example daily-1
-        run: String,
+        /// Run, for example daily-1; without it, all that waits for a person
+        run: Option<String>,
     },
     /// What is wrong or unknown
     #[command(subcommand)]

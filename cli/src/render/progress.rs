@@ -6,8 +6,9 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mainstay_proto::v1::{OutputLine, Run, Verdict, Work, WorkState};
 
-use super::layout::{harmless, shorten};
+use super::layout::{harmless, shorten, width};
 use super::terminal::{Terminal, Tone};
+use super::why::First;
 use super::{names, units, verdict};
 use crate::host;
 
@@ -64,11 +65,12 @@ impl Progress {
         text
     }
 
-    /// For what the run waits, while nothing moves.
-    pub fn waits(&mut self, words: &str) {
+    /// For what the run waits, while nothing moves. What to type has lines of its own: a command that is cut cannot be
+    /// copied.
+    pub fn waits(&mut self, words: &First) {
         if let Some(drawn) = &mut self.drawn {
             let bar = drawn.waits.get_or_insert_with(|| drawn.all.add(ProgressBar::new_spinner().with_style(style("  · {msg}"))));
-            bar.set_message(shorten(&format!("waits: {}", harmless(words)), self.terminal.width.unwrap_or(80).saturating_sub(6)));
+            bar.set_message(waiting(words, self.terminal.width.unwrap_or(80)));
             bar.tick();
         }
     }
@@ -134,6 +136,16 @@ impl Drawn {
             let room = terminal.width.unwrap_or(80).saturating_sub(12);
             bar.set_message(shorten(&format!("{} on {}{newest}", work.step, names::place(&work.kind, &work.target)), room));
         }
+    }
+}
+
+/// The words in one line, the command below them: after its arrow, or from the margin where it is long.
+fn waiting(words: &First, columns: usize) -> String {
+    let text = shorten(&format!("waits: {}", harmless(&words.words)), columns.saturating_sub(6));
+    match words.command.as_deref().map(harmless) {
+        Some(command) if width(&command) + 6 <= columns => format!("{text}\n    → {command}"),
+        Some(command) => format!("{text}\n{command}"),
+        None => text,
     }
 }
 
@@ -215,5 +227,15 @@ mod tests {
         assert_eq!(progress.changes(&run(ended)), "resources on local/a1: ✔ succeeded, ▲ warning (900 ms)\n");
         let failed = Work { detail: "no such file".into(), ..work(WorkState::Failed) };
         assert_eq!(progress.changes(&run(failed)), "resources on local/a1: ✖ failed: no such file\n");
+    }
+
+    #[test]
+    fn a_command_to_copy_is_never_cut() {
+        let command = "mainstay run approve rolling-restart-of-everything-12 --step switch-over --wave 12".to_owned();
+        let words = First { words: "wave 12: 10 nodes: a1, a2, a3 and 7 more, to be approved by an operator".into(), command: Some(command.clone()) };
+        for columns in [60, 80, 100, 120] {
+            assert!(waiting(&words, columns).lines().any(|line| line.ends_with(&command)), "at {columns}: {}", waiting(&words, columns));
+            assert!(waiting(&words, columns).lines().next().is_some_and(|line| width(line) + 4 <= columns), "at {columns}");
+        }
     }
 }

@@ -17,7 +17,7 @@ pub fn list(runs: &[Run], terminal: Terminal, now: WallTime) -> String {
     if runs.is_empty() {
         return "no such runs; start one with  mainstay run start daily --wait\n".to_owned();
     }
-    let mut table = Table::new(terminal, &["run", "state", "verdict", "steps", "started", "took", "by"]).wrapping(&[6]);
+    let mut table = Table::new(terminal, &["run", "state", "verdict", "done", "started", "took", "by"]).wrapping(&[6]).giving_way(&[6, 5, 2, 3]);
     for run in runs {
         table.row(vec![
             run.id.as_str().into(),
@@ -50,7 +50,7 @@ pub fn show(run: &Run, terminal: Terminal, now: WallTime, zone: &TimeZone) -> St
         parts.push(format!("aborted: {}", harmless(&run.abort_reason)));
     }
     let head = format!("{} · {}\n{}", run.id, parts.join(" · "), said(run, terminal, now));
-    let mut table = Table::new(terminal, &["step", "kind", "target", "state", "tries", "took", "why"]).wrapping(&[6]).indented(2);
+    let mut table = Table::new(terminal, &["step", "kind", "target", "state", "tries", "took", "why"]).wrapping(&[6]).giving_way(&[1, 5]).indented(2);
     for work in &run.work {
         table.row(row(work));
     }
@@ -155,7 +155,7 @@ mod tests {
             ..day()
         };
         let text = list(&[open], Terminal::PIPE, NOW);
-        assert_eq!(text, "RUN      STATE      STEPS  STARTED   TOOK   BY\ndaily-1  ● running  1/4    just now  4.0 s  operator/ana\n");
+        assert_eq!(text, "RUN      STATE      DONE  STARTED   TOOK   BY\ndaily-1  ● running  1/4   just now  4.0 s  operator/ana\n");
         assert_eq!(list(&[], Terminal::PIPE, NOW), "no such runs; start one with  mainstay run start daily --wait\n");
     }
 

@@ -1,9 +1,14 @@
 //! Tables of things of one kind: fitted to a terminal, or a line each in a pipe.
 
-use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Row, Table as Grid, presets};
+use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Row, Table as Grid, Width, presets};
 
-use super::layout::harmless;
+use super::layout::{harmless, width};
 use super::terminal::{Terminal, Tone};
+
+/// Columns between two columns.
+const GAP: usize = 2;
+/// A longer word than this may be broken where nothing gives way: a digest has no words.
+const WORD_MOST: usize = 24;
 
 /// Rows under headings. Cells may be empty; columns in which all are empty are left out.
 pub struct Table {
@@ -11,6 +16,7 @@ pub struct Table {
     headings: Vec<&'static str>,
     rows: Vec<Vec<Entry>>,
     wrapped: Vec<usize>,
+    giving_way: Vec<usize>,
     indent: usize,
 }
 
@@ -49,7 +55,7 @@ impl From<super::verdict::Mark> for Entry {
 impl Table {
     #[must_use]
     pub fn new(terminal: Terminal, headings: &[&'static str]) -> Table {
-        Table { terminal, headings: headings.to_vec(), rows: Vec::new(), wrapped: Vec::new(), indent: 0 }
+        Table { terminal, headings: headings.to_vec(), rows: Vec::new(), wrapped: Vec::new(), giving_way: Vec::new(), indent: 0 }
     }
 
     /// Columns that give way when the terminal is narrow: their text goes on in further lines. The others
@@ -57,6 +63,14 @@ impl Table {
     #[must_use]
     pub fn wrapping(mut self, columns: &[usize]) -> Table {
         self.wrapped = columns.to_vec();
+        self
+    }
+
+    /// Columns that are left out, the first one first, where the terminal is too narrow for all: a word is never broken
+    /// within itself, and what gives way takes no more than two lines.
+    #[must_use]
+    pub fn giving_way(mut self, columns: &[usize]) -> Table {
+        self.giving_way = columns.to_vec();
         self
     }
 
@@ -76,9 +90,7 @@ impl Table {
         if self.rows.is_empty() {
             return String::new();
         }
-        let shown: Vec<usize> = (0..self.headings.len())
-            .filter(|&column| self.rows.iter().any(|row| row.get(column).is_some_and(|cell| !cell.text.is_empty())))
-            .collect();
+        let shown = self.shown();
         let mut grid = Grid::new();
         grid.load_style(presets::NOTHING).force_no_tty().style_text_only();
         match self.terminal.width {
@@ -98,14 +110,45 @@ impl Table {
         }
         for (place, &column) in shown.iter().enumerate() {
             if let Some(shape) = grid.column_mut(place) {
-                shape.set_padding((0, if place + 1 == shown.len() { 0 } else { 2 }));
+                shape.set_padding((0, if place + 1 == shown.len() { 0 } else { GAP as u16 }));
                 if !self.wrapped.contains(&column) && !self.wrapped.is_empty() {
                     shape.set_constraint(ColumnConstraint::ContentWidth);
+                } else if self.terminal.width.is_some() {
+                    let padding = if place + 1 == shown.len() { 0 } else { GAP };
+                    let least = u16::try_from(self.least(column) + padding).unwrap_or(u16::MAX);
+                    shape.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(least)));
                 }
             }
         }
         let margin = " ".repeat(self.indent);
         grid.lines().map(|line| format!("{margin}{}\n", line.trim_end())).collect()
+    }
+
+    /// Columns in which there is something, and for which there is room.
+    fn shown(&self) -> Vec<usize> {
+        let is_used = |column: &usize| self.rows.iter().any(|row| row.get(*column).is_some_and(|cell| !cell.text.is_empty()));
+        let mut shown: Vec<usize> = (0..self.headings.len()).filter(is_used).collect();
+        let Some(room) = self.terminal.width.map(|columns| columns.saturating_sub(self.indent)) else { return shown };
+        for gives_way in &self.giving_way {
+            let needed = shown.iter().map(|column| self.least(*column)).sum::<usize>() + GAP * shown.len().saturating_sub(1);
+            if needed <= room {
+                break;
+            }
+            shown.retain(|column| column != gives_way);
+        }
+        shown
+    }
+
+    /// Columns without which a column would break a word.
+    fn least(&self, column: usize) -> usize {
+        let texts = || self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.text.as_str());
+        let heading = width(self.headings.get(column).copied().unwrap_or_default());
+        let widest = texts().map(width).max().unwrap_or(0).max(heading);
+        if !self.wrapped.contains(&column) {
+            return widest;
+        }
+        let word = texts().flat_map(str::split_whitespace).map(width).max().unwrap_or(0).max(heading);
+        if self.giving_way.contains(&column) { word.max(widest.div_ceil(2) + word / 2).min(widest) } else { word.min(WORD_MOST) }
     }
 }
 
@@ -124,7 +167,6 @@ fn styled(entry: &Entry) -> Cell {
 
 #[cfg(test)]
 mod tests {
-    use super::super::layout::width;
     use super::*;
 
     fn table(terminal: Terminal) -> Table {
@@ -156,6 +198,23 @@ mod tests {
             let text = table(Terminal { width: Some(columns), colour: false }).render();
             assert!(text.lines().all(|line| width(line) <= columns), "{columns}:\n{text}");
             assert!(text.lines().any(|line| line.starts_with("local/a2  ✖ lost  short")), "{text}");
+        }
+    }
+
+    #[test]
+    fn columns_give_way_and_words_never() {
+        let runs = |columns| {
+            let terminal = Terminal { width: Some(columns), colour: false };
+            let mut table =
+                Table::new(terminal, &["run", "state", "verdict", "steps", "started", "took", "by"]).wrapping(&[6]).giving_way(&[6, 5, 2]);
+            table.row(["daily-1", "✔ completed", "▲ warning", "12/12", "22m ago", "33.5 s", "operator/local"].map(Entry::from).to_vec());
+            table.render()
+        };
+        assert!(runs(80).contains("operator/local"), "{}", runs(80));
+        for (columns, gone) in [(60, "BY"), (50, "TOOK"), (40, "VERDICT")] {
+            let text = runs(columns);
+            assert_eq!(text.lines().count(), 2, "at {columns} no word is broken:\n{text}");
+            assert!(!text.contains(gone) && text.lines().all(|line| width(line) <= columns), "at {columns}:\n{text}");
         }
     }
 

@@ -35,7 +35,8 @@ fn render(nodes: &[Node], terminal: Terminal, now: WallTime) -> String {
     if nodes.is_empty() {
         return "no nodes yet: let one in with  mainstay token create --nodes CLUSTER\n".to_owned();
     }
-    let mut table = Table::new(terminal, &["node", "agent", "since", "steps", "speaks for", "version", "kinds"]).wrapping(&[6]);
+    let mut table =
+        Table::new(terminal, &["node", "agent", "since", "steps", "speaks for", "version", "kinds"]).wrapping(&[6]).giving_way(&[6, 5, 4]);
     for node in nodes {
         table.row(vec![
             format!("{}/{}", node.cluster, node.name).into(),
@@ -73,6 +74,7 @@ mod tests {
         let nodes = [node("a1", LinkState::Up, true), node("a2", LinkState::Lost, false)];
         let text = render(&nodes, Terminal { width: Some(80), colour: false }, WallTime(241_000));
         assert!(text.lines().all(|line| width(line) <= 80), "{text}");
+        assert_eq!(text.lines().count(), 3, "a line for each node, without their kinds:\n{text}");
         let text = render(&nodes, Terminal::PIPE, WallTime(241_000));
         assert_eq!(text.lines().count(), 3);
         assert!(text.contains("local/a1  ✔ up    4m ago  –      its machine  0.1.0    node.resources node.services"), "{text}");

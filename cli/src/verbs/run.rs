@@ -5,8 +5,10 @@ mod control;
 pub mod follow;
 mod start;
 
-use mainstay_client::Mesh;
-use mainstay_proto::v1::{GetRunRequest, ListRunsRequest, Run};
+use futures::StreamExt;
+use mainstay_client::{CallError, Mesh};
+use mainstay_proto::v1::{GetRunRequest, ListRunsRequest, Run, WhyResponse};
+use tonic::Code;
 
 use super::{Screen, now, zone};
 use crate::args;
@@ -40,11 +42,34 @@ pub async fn run(verb: &args::run::Run, mesh: &Mesh, screen: Screen) -> Result<E
     Ok(Exit::Success)
 }
 
-/// `mainstay why RUN`
-pub async fn why(run: &str, mesh: &Mesh, screen: Screen) -> Result<Exit, CliError> {
+/// Open runs that `why` looks at without being told which; a mesh has seldom more than a few.
+const LOOKED_AT: usize = 50;
+/// Of them so many at a time.
+const AT_ONCE: usize = 8;
+
+/// `mainstay why [RUN]`
+pub async fn why(run: Option<&str>, mesh: &Mesh, screen: Screen) -> Result<Exit, CliError> {
+    let Some(run) = run else { return why_any(mesh, screen).await };
     let answer = mesh.why_run(GetRunRequest { run: run.to_owned() }).await?;
-    screen.show(&answer, |answer| explained::why(answer, screen.terminal, now(), &zone()))?;
+    screen.show(&explained::Explained::of(&answer), |_| explained::why(&answer, screen.terminal, now(), &zone()))?;
     Ok(Exit::Success)
+}
+
+/// All that waits for a person.
+async fn why_any(mesh: &Mesh, screen: Screen) -> Result<Exit, CliError> {
+    let open = mesh.list_runs(ListRunsRequest { plan: String::new(), open: true }).await?.runs;
+    let more = open.len().saturating_sub(LOOKED_AT);
+    let asked = open.into_iter().take(LOOKED_AT).map(|run| mesh.why_run(GetRunRequest { run: run.id }));
+    let answers: Vec<_> = futures::stream::iter(asked).buffered(AT_ONCE).collect().await;
+    // A run that has ended meanwhile and is gone waits for nothing.
+    let answers: Vec<WhyResponse> = answers.into_iter().filter(|answer| !is_gone(answer)).collect::<Result<_, _>>()?;
+    let all = explained::Any { runs: answers.iter().map(explained::Explained::of).collect(), not_looked_at: more };
+    screen.show(&all, |all| explained::any(&answers, all.not_looked_at, screen.terminal))?;
+    Ok(Exit::Success)
+}
+
+fn is_gone(answer: &Result<WhyResponse, CallError>) -> bool {
+    matches!(answer, Err(CallError::Refused { code: Code::NotFound, .. }))
 }
 
 /// Head, steps and report of one run.

@@ -158,7 +158,11 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(&word.to_ascii_lowercase(), &name.to_ascii_lowercase()), name))
         .min()
-        .filter(|(distance, name)| *distance <= 1 + name.len().min(word.len()) / 3)
+        // Of words as short as `yes` and `wed`, two letters are nearly all.
+        .filter(|(distance, name)| match name.len().min(word.len()) {
+            0..=3 => *distance <= 1,
+            shorter => *distance <= 1 + shorter / 3,
+        })
         .map(|(_, name)| name)
 }
 

@@ -240,7 +240,7 @@ impl<'a> Look<'a> {
         let names: Vec<&str> = steps.iter().filter(|step| step.by_policy).map(|step| step.step.name.as_str()).collect();
         if !names.is_empty() {
             let message = format!("whether the agents' own policies allow the commands of {}, and of their undo, is not known here", some(&names));
-            self.remark(Severity::Note, None, message, "compare with `[policy]` in the agents' agent.toml");
+            self.remark(Severity::Note, None, message, "compare with the agents' policy files");
         }
     }
 }

@@ -273,7 +273,7 @@ fn approval_to_wire(wait: &Wait, state: &State, caller: &Identity) -> Option<v1:
         _ => run.work.get(&wait.step).into_iter().flat_map(|targets| targets.keys()).collect(),
     };
     let within = wave.is_some().then_some(targets.as_slice());
-    let steps = run.behind(step.as_ref(), *wave).into_iter().map(|step| awaited_to_wire(state, run, step, within)).collect();
+    let steps = run.behind(step.as_ref(), *wave).into_iter().filter_map(|step| awaited_to_wire(state, run, step, within)).collect();
     Some(v1::WantedApproval {
         step: step.as_ref().map(ToString::to_string).unwrap_or_default(),
         wave: wave.unwrap_or(0),
@@ -288,17 +288,21 @@ fn approval_to_wire(wait: &Wait, state: &State, caller: &Identity) -> Option<v1:
     })
 }
 
-/// `within` are the targets of a wave, where the approval is for one.
-fn awaited_to_wire(state: &State, run: &Run, step: &Step, within: Option<&[&Target]>) -> v1::AwaitedStep {
-    let is_within = |target: &&Target| within.is_none_or(|within| within.contains(target));
+/// `within` are the targets of a wave, where the approval is for one. Nothing where its condition is false on all.
+fn awaited_to_wire(state: &State, run: &Run, step: &Step, within: Option<&[&Target]>) -> Option<v1::AwaitedStep> {
+    let is_omitted = |target: &Target| step.condition.is_some() && evaluate::foresee(state, run, step, Some(target)).condition == Some(false);
+    let is_within = |target: &&Target| within.is_none_or(|within| within.contains(target)) && !is_omitted(target);
     let targets: Vec<&Target> = run.work.get(&step.name).into_iter().flat_map(|targets| targets.keys()).filter(is_within).collect();
     let with_on = |target: Option<&&Target>| match run.resolved.get(&step.name, target.copied(), Direction::Do) {
         Some(Resolution::Go { with: Some(with) }) => with.clone(),
         _ => evaluate::foresee(state, run, step, target.copied()).with,
     };
+    if targets.is_empty() {
+        return None;
+    }
     let with = with_on(targets.first());
     let differs = targets.len() > 1 && evaluate::differs_by_target(run, step) && with != with_on(targets.last());
-    v1::AwaitedStep {
+    Some(v1::AwaitedStep {
         name: step.name.to_string(),
         kind: step.uses.clone(),
         with: serde_json::Value::Object(with).to_string(),
@@ -306,7 +310,7 @@ fn awaited_to_wire(state: &State, run: &Run, step: &Step, within: Option<&[&Targ
         undo: undo_in_words(step),
         target_count: count(targets.len()),
         with_of: targets.first().filter(|_| differs).map(ToString::to_string).unwrap_or_default(),
-    }
+    })
 }
 
 fn count(n: usize) -> u32 {

@@ -104,9 +104,11 @@ fn before(page: &mut Page, preview: &Preview) {
         let nodes = names.list(wave.targets.iter().map(String::as_str), wave.target_count as usize);
         page.labelled(2, LABEL, ("", Tone::Quiet), Tone::Plain, &format!("wave {}: {nodes}", i + 1));
     }
+    let before =
+        if preview.strategy.is_empty() { "before every step" } else { "before the first step of each node, and before each step that is on no node" };
     for gate in &preview.gates {
         let (mark, tone) = gate_mark(gate);
-        page.labelled(2, LABEL, (mark, tone), Tone::Plain, &format!("{} (before every step)", gate_words(gate)));
+        page.labelled(2, LABEL, (mark, tone), Tone::Plain, &format!("{} ({before})", gate_words(gate)));
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use mainstay_core::catalogue::{self, Effect};
 use mainstay_proto::v1::{Run, RunState, UndoState, Verdict, WhyResponse, Work, WorkState};
+use serde::Serialize;
 
 use super::MARK;
 use super::groups::some;
@@ -69,6 +70,31 @@ pub(super) fn so_far(page: &mut Page, answer: &WhyResponse, run: &Run, names: Na
     }
 }
 
+/// A group as programs read it.
+#[derive(Debug, Serialize)]
+pub struct Told {
+    what: &'static str,
+    steps: Vec<String>,
+    targets: Vec<String>,
+    agents: Vec<String>,
+    why: String,
+}
+
+/// What did not come off, and of an ended run what it left in place.
+pub(super) fn told(run: &Run) -> Vec<Told> {
+    let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+    let left = if run.ended_unix_ms == 0 || run.state() == RunState::Completed { Vec::new() } else { groups(run, left_in_place) };
+    let all = groups(run, not_come_off).into_iter().chain(left);
+    all.map(|group| Told {
+        what: group.sort.word(),
+        steps: owned(&group.steps),
+        targets: owned(&group.targets),
+        agents: owned(&group.agents),
+        why: group.why,
+    })
+    .collect()
+}
+
 fn had_nothing_to_do(work: &Work) -> Option<(Sort, String)> {
     (work.state() == WorkState::Omitted).then(|| (Sort::Omitted, work.detail.clone()))
 }
@@ -79,10 +105,10 @@ fn next(page: &mut Page, run: &Run) {
     let undone = run.undo() == UndoState::Done || run.work.iter().any(|work| work.undo() != WorkState::Unspecified);
     if run.state() != RunState::Completed && !undone {
         let again = [WorkState::Failed, WorkState::Unreachable, WorkState::Cancelled];
-        // What was skipped beside an unknown outcome waits for that, as a rule.
+        // What was skipped waits for what did not come off, unless the run was stopped.
         if has(&[WorkState::Unknown]) {
             page.command(2, &format!("mainstay run retry {} --unknown --dry-run", run.id));
-        } else if has(&again) || has(&[WorkState::Skipped]) {
+        } else if has(&again) || (run.state() == RunState::Aborted && has(&[WorkState::Skipped])) {
             page.command(2, &format!("mainstay run retry {} --dry-run", run.id));
         }
     }
@@ -109,6 +135,23 @@ enum Sort {
 }
 
 impl Sort {
+    /// For programs.
+    fn word(self) -> &'static str {
+        match self {
+            Sort::Failed => "failed",
+            Sort::Found => "found",
+            Sort::Unknown => "unknown",
+            Sort::Missed => "not done",
+            Sort::Cancelled => "stopped",
+            Sort::Skipped => "skipped",
+            Sort::UndoFailed => "undo failed",
+            Sort::MayBeInPlace => "may be in place",
+            Sort::InPlace => "in place",
+            Sort::TakenBack => "taken back",
+            Sort::Omitted => "omitted",
+        }
+    }
+
     fn mark(self) -> (&'static str, Tone) {
         match self {
             Sort::Failed => ("✖ failed", Tone::Bad),
@@ -190,7 +233,8 @@ struct Group<'a> {
 impl Group<'_> {
     /// `check on a3`, `nap by a1`
     fn what(&self, names: Names) -> String {
-        let targets = names.list(self.targets.iter().copied(), self.targets.len());
+        let named = self.targets.iter().copied().filter(|target| !names.short(target).is_empty());
+        let targets = names.list(named.clone(), named.count());
         let on = if targets.is_empty() { String::new() } else { format!(" on {targets}") };
         let agents = names.list(self.agents.iter().copied(), self.agents.len());
         let by = if agents.is_empty() { String::new() } else { format!(" by {agents}") };

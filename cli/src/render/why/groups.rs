@@ -7,6 +7,9 @@ use mainstay_proto::v1::{GateNow, Wait, WaitKind, WantedApproval};
 use crate::render::names::Names;
 use crate::render::terminal::Tone;
 
+/// The least urgent that somebody has to do something about.
+const NEEDS_A_PERSON: u8 = 5;
+
 /// What waits for the same.
 #[derive(Debug, Clone)]
 pub struct Group<'a> {
@@ -119,6 +122,11 @@ impl<'a> Group<'a> {
             WaitKind::Soak | WaitKind::Unavailable | WaitKind::Wave => 11,
             WaitKind::NeedsStep | WaitKind::UndoOrder | WaitKind::Unspecified => 12,
         }
+    }
+
+    /// Whether it does not end, or not well, unless somebody does something.
+    pub fn needs_a_person(&self) -> bool {
+        self.urgency() <= NEEDS_A_PERSON
     }
 
     /// Whether nobody knows how its gate stands.

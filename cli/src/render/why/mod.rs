@@ -1,15 +1,18 @@
 //! `mainstay why RUN`: for what a run waits, what needs a person first; of one that has ended, what did not come
-//! off and what it left in place.
+//! off and what it left in place. Without a run, what in all open runs waits for a person.
 
+mod any;
 mod ended;
 mod groups;
 mod waits;
 
-pub use waits::{changes_in, command, covered, first, who};
+pub use any::{Any, any};
+pub use waits::{First, changes_in, command, covered, first, who};
 
 use jiff::tz::TimeZone;
 use mainstay_core::WallTime;
 use mainstay_proto::v1::{RolloutState, Run, RunState, WhyResponse};
+use serde::Serialize;
 
 use super::names::Names;
 use super::page::Page;
@@ -20,6 +23,21 @@ use super::{time, units, values, verdict};
 const MARK: usize = 12;
 /// Rollouts of steps that are told in the head, besides the plan's.
 const ROLLOUTS_TOLD: usize = 2;
+
+/// The JSON form: the answer, and of what went wrong the reasons that the page tells.
+#[derive(Debug, Serialize)]
+pub struct Explained<'a> {
+    #[serde(flatten)]
+    answer: &'a WhyResponse,
+    reasons: Vec<ended::Told>,
+}
+
+impl Explained<'_> {
+    #[must_use]
+    pub fn of(answer: &WhyResponse) -> Explained<'_> {
+        Explained { answer, reasons: answer.run.as_ref().map(ended::told).unwrap_or_default() }
+    }
+}
 
 /// The whole page.
 #[must_use]
@@ -45,10 +63,7 @@ fn is_open(run: &Run) -> bool {
 
 /// What it is and how far; who began it and with what.
 fn head(page: &mut Page, run: &Run, rollouts: &[RolloutState], now: WallTime, zone: &TimeZone) {
-    let mark = verdict::run(run.state());
-    let paused = run.state() == RunState::Running && !run.paused_by.is_empty();
-    let state = if paused { ("‖ paused".to_owned(), Tone::Warning) } else { (mark.text(), mark.tone) };
-    let mut parts = vec![(run.id.clone(), Tone::Strong), state];
+    let mut parts = vec![(run.id.clone(), Tone::Strong), state(run)];
     let of_plan = rollouts.iter().filter(|rollout| rollout.step.is_empty());
     let goes_on =
         |rollout: &&RolloutState| !rollout.step.is_empty() && rollout.done + rollout.failed + rollout.given_up + rollout.stopped < rollout.targets;
@@ -71,6 +86,12 @@ fn head(page: &mut Page, run: &Run, rollouts: &[RolloutState], now: WallTime, zo
     if !run.without_calendar.is_empty() {
         page.line(0, Tone::Warning, &format!("▲ windows and freezes do not count for it: {}", run.without_calendar));
     }
+}
+
+fn state(run: &Run) -> (String, Tone) {
+    let mark = verdict::run(run.state());
+    let paused = run.state() == RunState::Running && !run.paused_by.is_empty();
+    if paused { ("‖ paused".to_owned(), Tone::Warning) } else { (mark.text(), mark.tone) }
 }
 
 /// `3 of 4 steps done`, `3 steps on several targets: 36 of 120 done`

@@ -1,3 +1,4 @@
+#![allow(clippy::expect_used)]
 use mainstay_proto::v1::{Attempt, AttemptState, AwaitedStep, GateNow, Outcome, UndoState, Wait, WaitKind, WantedApproval, Work, WorkState, outcome};
 
 use super::*;
@@ -147,7 +148,7 @@ fn behind_a_gate_it_says_what_comes_next() {
     let words = "              after that a person is asked: approval by an operator, for each wave\n              \
                  after that it waits for enough capacity: nobody knows: no source of capacity in this version\n";
     assert!(text.contains(words), "{text}");
-    assert!(first(&answer).is_some_and(|line| line.ends_with("; after that approval by an operator, for each wave, enough capacity")));
+    assert!(first(&answer).is_some_and(|line| line.words.ends_with("; after that approval by an operator, for each wave, enough capacity")));
     // Whoever resumes a run should know that it does not go on then.
     let paused = Wait { ahead, ..wait(WaitKind::Paused, "drain", &node(1), "paused by operator/jo: mainstay run resume reboot-7") };
     let run = Run { paused_by: "operator/jo".into(), ..reboot() };
@@ -170,7 +171,7 @@ fn whoever_may_not_approve_is_told() {
     let words = "not by you: you (operator/ana) started the run, and it takes another person; somebody else types\n              \
                  → mainstay run approve reboot-7 --step ask\n";
     assert!(text.contains(words), "{text}");
-    assert!(first(&answer).is_some_and(|line| line.contains("not by you")));
+    assert!(first(&answer).is_some_and(|line| line.words.contains("not by you")));
 }
 
 #[test]
@@ -279,11 +280,45 @@ fn a_run_that_came_off_says_so() {
 
 #[test]
 fn the_most_urgent_reason_fits_a_line() {
-    assert_eq!(
-        first(&busy()).as_deref(),
-        Some(
-            "wave 3: 10 nodes: node-21, node-22, node-23 and 7 more, to be approved by an operator other than operator/ana:  mainstay run approve reboot-7 --wave 3"
-        )
-    );
+    let most = first(&busy()).expect("something waits");
+    assert_eq!(most.words, "wave 3: 10 nodes: node-21, node-22, node-23 and 7 more, to be approved by an operator other than operator/ana");
+    assert_eq!(most.command.as_deref(), Some("mainstay run approve reboot-7 --wave 3"));
     assert_eq!(first(&WhyResponse { run: Some(reboot()), ..WhyResponse::default() }), None);
+}
+
+#[test]
+fn without_a_run_only_what_needs_a_person_is_told() {
+    let works = wait(WaitKind::Works, "drain", &node(1), "agent prod/node-01 works on it");
+    let goes_on = WhyResponse { run: Some(Run { id: "daily-3".into(), ..reboot() }), waits: vec![works], ..WhyResponse::default() };
+    let text = any(&[busy(), goes_on.clone()], 0, Terminal::PIPE);
+    assert!(text.starts_with("reboot-7 · ● running · 3 steps on several targets: 36 of 120 done\n  ▲ approve   wave 3: 10 nodes"), "{text}");
+    assert!(text.contains("→ mainstay run approve reboot-7 --wave 3\n") && !text.contains("works") && !text.contains("· later"), "{text}");
+    assert!(text.ends_with("\n\ngoing on without a person: daily-3\n"), "{text}");
+    assert_eq!(any(&[goes_on], 0, Terminal::PIPE), "✔ nothing waits for a person; open, and going on without one: daily-3\n");
+    assert_eq!(any(&[], 0, Terminal::PIPE), "✔ no run is open: nothing waits for a person\n");
+    assert!(any(&[], 7, Terminal::PIPE).contains("7 more open runs were not looked at"));
+}
+
+/// A step that is done once is no target more, and what is held back by a finding is not begun by a retry.
+#[test]
+fn what_a_finding_holds_back_is_not_for_a_retry() {
+    let skipped = |target: &str| Work { step: "tidy".into(), target: target.into(), state: WorkState::Skipped.into(), ..Work::default() };
+    let work = vec![skipped("once"), skipped("local/a1"), skipped("local/a2")];
+    let run = Run { state: RunState::Failed.into(), ended_unix_ms: NOW.0, work, ..reboot() };
+    let text = at(&WhyResponse { run: Some(run.clone()), ..WhyResponse::default() }, None);
+    assert!(text.contains("– skipped   tidy on a1, a2\n") && !text.contains("retry"), "{text}");
+    let aborted = Run { state: RunState::Aborted.into(), ..run };
+    let text = at(&WhyResponse { run: Some(aborted), ..WhyResponse::default() }, None);
+    assert!(text.contains("→ mainstay run retry reboot-7 --dry-run\n"), "{text}");
+}
+
+/// Programs read the reasons that the page tells.
+#[test]
+fn json_of_a_failed_run_has_its_reasons() {
+    let answer = WhyResponse { run: Some(failed()), ..WhyResponse::default() };
+    let json = serde_json::to_value(Explained::of(&answer)).unwrap_or_default();
+    let whats: Vec<&str> = json["reasons"].as_array().into_iter().flatten().filter_map(|reason| reason["what"].as_str()).collect();
+    assert_eq!(whats, ["failed", "unknown", "skipped", "undo failed", "may be in place", "in place"], "{json}");
+    assert_eq!(json["reasons"][0]["why"], "exit status 1: no kernel 6.12 in /boot");
+    assert_eq!(json["run"]["id"], "reboot-7");
 }

@@ -40,6 +40,19 @@ pub(super) fn waits(page: &mut Page, answer: &WhyResponse, run: &Run, names: Nam
     self::later(page, &later, terminal);
 }
 
+/// Only what needs a person.
+pub(super) fn for_a_person(page: &mut Page, answer: &WhyResponse, run: &Run, names: Names) {
+    if !run.paused_by.is_empty() {
+        paused(page, run, &answer.waits);
+    }
+    for group in groups::of(&answer.waits).iter().filter(|group| group.needs_a_person() && group.kind != WaitKind::Paused).take(GROUPS_SHOWN) {
+        match group.approval {
+            Some(approval) => asked(page, run, group, approval, names),
+            None => told(page, group, names),
+        }
+    }
+}
+
 fn paused(page: &mut Page, run: &Run, waits: &[Wait]) {
     let reason = if run.pause_reason.is_empty() { String::new() } else { format!(": {}", run.pause_reason) };
     page.labelled(2, MARK, ("‖ paused", Tone::Warning), Tone::Plain, &format!("by {}{reason}; nothing further is begun", run.paused_by));
@@ -119,23 +132,28 @@ pub fn command(run: &Run, approval: &WantedApproval) -> String {
     command
 }
 
-/// The most urgent reason, in a line; nothing where it waits for nothing.
+/// The most urgent reason in a line, and what to type about it where that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct First {
+    pub words: String,
+    pub command: Option<String>,
+}
+
+/// Nothing where it waits for nothing.
 #[must_use]
-pub fn first(answer: &WhyResponse) -> Option<String> {
+pub fn first(answer: &WhyResponse) -> Option<First> {
     let run = answer.run.as_ref()?;
     let names = Names::of(run.work.iter().map(|work| work.target.as_str()));
     if !run.paused_by.is_empty() {
-        return Some(format!("paused by {}:  mainstay run resume {}", run.paused_by, run.id));
+        return Some(First { words: format!("paused by {}", run.paused_by), command: Some(format!("mainstay run resume {}", run.id)) });
     }
     let groups = groups::of(&answer.waits);
     let group = groups.first()?;
-    Some(match group.approval {
-        Some(approval) if approval.may_not.is_empty() => format!("{}, {}:  {}", covered(approval, names), who(approval), command(run, approval)),
-        Some(approval) => {
-            format!("{}, {}, and not by you ({}):  {}", covered(approval, names), who(approval), approval.may_not, command(run, approval))
-        }
-        None => format!("{}: {}{}", group.name(names), reason(group), briefly(group)),
-    })
+    let Some(approval) = group.approval else {
+        return Some(First { words: format!("{}: {}{}", group.name(names), reason(group), briefly(group)), command: None });
+    };
+    let not_you = if approval.may_not.is_empty() { String::new() } else { format!(", and not by you: {}", approval.may_not) };
+    Some(First { words: format!("{}, {}{not_you}", covered(approval, names), who(approval)), command: Some(command(run, approval)) })
 }
 
 /// In how long the first of them changes by itself, where one does.

@@ -90,7 +90,7 @@ async fn watch(mesh: &Mesh, run: &str, how: Follow) -> Result<Run, CliError> {
 struct Quiet {
     patience: Duration,
     works: bool,
-    told: Option<String>,
+    told: Option<why::First>,
 }
 
 impl Default for Quiet {
@@ -125,7 +125,8 @@ impl Quiet {
             if progress.is_drawn() {
                 progress.waits(words);
             } else {
-                note(&format!("{run} waits: {}\n", layout::harmless(words)));
+                let command = words.command.as_ref().map_or_else(String::new, |command| format!(":  {command}"));
+                note(&format!("{run} waits: {}\n", layout::harmless(&(words.words.clone() + &command))));
             }
         }
         self.told = words;

@@ -36,6 +36,7 @@ use self::shape::{Field, Object, Shape};
 use self::tree::{Held, Node};
 use super::{API_VERSION, DOCUMENT_KIND, Plan, PlanError, RunOn};
 use crate::bounds;
+use crate::catalogue;
 
 const METADATA: Object = Object {
     name: "metadata",
@@ -128,7 +129,10 @@ fn plan(c: &mut Checker<'_>, document: &Node) -> Option<Plan> {
     let gates = gate::gates(c, spec.field("gates"), whole.is_some_and(|strategy| !strategy.waves.is_empty()));
     let steps: Vec<_> = list.iter().filter_map(|node| step::step(c, node, whole)).collect();
     expressions::check(c, list, &inputs);
-    if let Some((_, at)) = strategy.as_ref().filter(|_| steps.iter().all(|step| step.run_on != RunOn::Node)) {
+    // A kind that there is not may have been meant to be done to nodes.
+    let is_known = |step: &Node| step.field("uses").and_then(Node::text).is_some_and(|kind| catalogue::kind(kind).is_some());
+    let goes_nowhere = list.iter().all(is_known) && steps.iter().all(|step| step.run_on != RunOn::Node);
+    if let Some((_, at)) = strategy.as_ref().filter(|_| goes_nowhere) {
         c.problem(at.at, "a plan's strategy is about nodes, and no step of this plan is done to nodes");
     }
     let schedules = schedule::schedules(c, spec.field("schedules"), &inputs);

@@ -41,7 +41,14 @@ pub(super) fn strategy(c: &mut Checker<'_>, node: &Node) -> Strategy {
         let [(before, _), (wave, at)] = pair else { continue };
         let grows = match (before, wave) {
             (Amount::Count(before), Amount::Count(wave)) | (Amount::Percent(before), Amount::Percent(wave)) => before < wave,
-            _ => true,
+            (Amount::Count(_), Amount::Percent(_)) => true,
+            (Amount::Percent(_), Amount::Count(_)) => {
+                c.problem(
+                    at.at,
+                    format!("{wave} comes after {before}, and is not more unless there are few targets: write numbers first, then shares"),
+                );
+                continue;
+            }
         };
         if !grows {
             c.problem(at.at, format!("a wave includes all before it: {wave} comes after {before} and is not more"));
