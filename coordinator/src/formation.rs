@@ -172,11 +172,12 @@ impl Formation {
     }
 
     async fn join(&self, mesh: &Mesh) -> Result<bool, CallError> {
-        let Standing { trusts, issuers, request } = self.home.standing();
+        let Standing { trusts, shows, issuers, request } = self.home.standing();
         let words = |roots: Vec<RootId>| roots.iter().map(ToString::to_string).collect();
         let (issuer_root, issuer_csr_pem) = request.map(|request| (request.root.to_string(), request.csr_pem)).unwrap_or_default();
         let request = v1::JoinMemberRequest {
             trusts: words(trusts),
+            shows: words(shows),
             issuers: words(issuers),
             issuer_root,
             issuer_csr_pem,

@@ -125,7 +125,7 @@ pub async fn run(settings: Settings, asked_to_end: impl Future<Output = ()>) -> 
     let mut aside = JoinSet::new();
     aside.spawn(artifacts.keeper().run(clock, end.clone()));
     aside.spawn(ca::keep_renewed(Renewal { home: home.clone(), peers: peers.clone(), signing }, end.clone()));
-    aside.spawn(ca::keep_following(home.clone(), peers.clone(), consensus.clone(), end.clone()));
+    aside.spawn(ca::keep_following(home.clone(), peers.clone(), connections.clone(), consensus.clone(), end.clone()));
     aside.spawn(credentials.keep(leader.clone(), consensus.clone(), peers, end.clone()));
     aside.spawn(api::found_roots(leader.clone(), home.clone(), consensus.clone(), end.clone()));
     aside.spawn(watchers::close_revoked(consensus.clone(), connections.clone(), end.clone()));

@@ -19,6 +19,7 @@ use crate::state::enrolment::{JoinGrant, OperatorRole, TokenId};
 use crate::state::lease::{Holder, LeaseSpec};
 use crate::state::member::Member;
 use crate::state::resolution::Resolution;
+use crate::state::rotation::RootChange;
 use crate::state::run::{Direction, Outcome, RunEnd, WorkState};
 use crate::state::trust::{IssuerGrant, RootId, Shown};
 use crate::time::{MeshTime, WallTime};
@@ -263,6 +264,14 @@ pub enum Command {
         target: Target,
         state: WorkState,
     },
+    /// Carries out a step that changes which roots are trusted, and ends it with that.
+    ChangeRoots {
+        run: RunId,
+        step: StepName,
+        target: Target,
+        direction: Direction,
+        change: RootChange,
+    },
     /// Offers a step to an agent. `number` is the attempt's number as the sender expects it.
     OfferAttempt {
         run: RunId,
@@ -378,6 +387,7 @@ impl Command {
             | Command::FireSchedule { .. }
             | Command::ResolveStep { .. }
             | Command::SettleStep { .. }
+            | Command::ChangeRoots { .. }
             | Command::RecordArtifact { .. }
             | Command::ForgetArtifact { .. }
             | Command::NoteArtifactCopies { .. }
@@ -469,6 +479,7 @@ impl fmt::Display for Command {
                 write!(f, "resolve {direction} {run}/{step}, {} results", resolved.len())
             }
             Command::SettleStep { run, step, target, state } => write!(f, "settle {run}/{step} on {target}, {state}"),
+            Command::ChangeRoots { run, step, change, .. } => write!(f, "{change}, by {run}/{step}"),
             Command::AbortRun { run, reason } => write!(f, "abort run {run}: {reason}"),
             Command::OfferAttempt { run, step, target, direction, number, agent, .. } => {
                 write!(f, "offer {direction} {run}/{step} on {target} to {agent}, attempt {number}")

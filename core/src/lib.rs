@@ -19,6 +19,7 @@ pub mod authz;
 pub mod bounds;
 pub mod calendar;
 pub mod catalogue;
+pub mod certificate;
 pub mod codec;
 pub mod command;
 pub mod decide;

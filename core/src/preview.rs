@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::command::{Actor, Command, Entry};
 use crate::evaluate;
 use crate::id::{RunId, StepName, Target};
+use crate::identity::Identity;
 use crate::outlook::{self, GateNow};
 use crate::plan::gate::{Approval, Gate};
 use crate::plan::{Plan, Step, input};
@@ -110,11 +111,20 @@ pub fn preview(state: &State, plan: &Plan, given: &BTreeMap<String, Value>, by: 
     let inputs = input::resolve(&plan.inputs, given).map_err(|problem| Refusal::Invalid(format!("plan {}: {problem}", plan.name)))?;
     let connections = evaluate::connections(plan, &inputs).map_err(Refusal::Invalid)?;
     let mut copy = state.clone();
+    let lacks_role = copy.lacks_role(plan, by);
+    // What a run would do is for everybody to see, also for whom the mesh would refuse to start it.
+    if let Actor::Identity(Identity::Operator(name)) = by {
+        copy.operators.insert(name.clone(), OperatorRole::Admin);
+    }
     let (run, at) = start(&mut copy, plan, given, connections, by, wall)?;
+    copy.operators = state.operators.clone();
     let run = copy.runs.get(&run).ok_or_else(|| Refusal::Conflict("the run of the preview is gone".to_owned()))?.clone();
     let mut look = Look::new(&copy, &run, wall, at);
     let steps: Vec<StepPreview> = plan.steps.iter().map(|step| look.step(step)).collect();
     let gates = look.plan(plan);
+    if let Some(refusal) = lacks_role {
+        look.remark(Severity::Problem, None, refusal.to_string(), "");
+    }
     look.commands(&steps);
     let approvals = asks(&copy, &run, &steps, by);
     let at_least = least::duration(&run, &steps);

@@ -26,6 +26,8 @@ pub struct Seen {
     /// Since when this member leads. Nothing that happened before counts against anybody.
     pub leading_since: MeshTime,
     pub links: OrdMap<AgentId, SeenLink>,
+    /// The leader's wall clock: certificates end by it.
+    pub wall: WallTime,
     /// Last renewal of each grant.
     pub renewals: OrdMap<(LeaseName, Token), MeshTime>,
     /// When each waiter last asked.

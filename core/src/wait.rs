@@ -6,6 +6,7 @@ use std::fmt;
 use crate::id::{AgentId, AttemptId, ConnectionName, LeaseName, RunId, StepName, Target};
 use crate::state::enrolment::OperatorRole;
 use crate::state::run::Direction;
+use crate::state::trust::{InUse, Lack, RootId, Those};
 use crate::time::{MeshTime, Millis};
 
 /// Everything that waits after one decision.
@@ -67,6 +68,12 @@ pub enum Reason {
     Gate { gate: String, evidence: String },
     /// Somebody else has the lease.
     LeaseHeld { name: LeaseName, by: String },
+    /// A new root is not in place everywhere.
+    RootLacks { root: RootId, lack: Lack },
+    /// Somebody depends on roots that are to go.
+    RootNeeded { roots: Vec<RootId>, those: Those },
+    /// Leaves are issued under a root that is to go.
+    RootInUse(InUse),
     /// A person has to agree.
     Approval {
         run: RunId,
@@ -117,6 +124,16 @@ impl fmt::Display for Reason {
             }
             Reason::Gate { gate, evidence } => write!(f, "gate: {gate}: {evidence}"),
             Reason::LeaseHeld { name, by } => write!(f, "lease {name} is held by {by}"),
+            Reason::RootLacks { root, lack } => f.write_str(&lack.sentence(*root)),
+            Reason::RootNeeded { roots, those } => {
+                let (noun, verb) = if roots.len() == 1 { ("root", "is") } else { ("roots", "are") };
+                let roots = roots.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                write!(
+                    f,
+                    "{noun} {roots} {verb} still needed by {those}; each renews when it is next connected, and what will not come back is to be revoked"
+                )
+            }
+            Reason::RootInUse(in_use) => in_use.fmt(f),
             Reason::Approval { run, step, wave, by, not, message, expired, .. } => {
                 if !message.is_empty() {
                     write!(f, "{message}: ")?;

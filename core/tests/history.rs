@@ -3,6 +3,7 @@
 
 mod rig;
 
+use mainstay_core::state::enrolment::OperatorRole;
 use mainstay_core::state::run::Outcome;
 use mainstay_core::{
     Actor, AttemptId, Command, Entry, LedgerId, MeshTime, Millis, PlanName, Refusal, Reply, RequestKey, State, WallTime, bounds, plan,
@@ -129,4 +130,42 @@ fn a_command_of_a_later_level_waits_until_all_members_know_it() {
     assert_eq!(state.apply(&entry(Command::RaiseFeatureLevel { level: 2 })), Reply::Done);
     assert_eq!(state.too_early(&pause), None);
     assert!(matches!(state.apply(&entry(pause)), Reply::Refused(Refusal::NotFound { .. })));
+}
+
+#[test]
+fn a_plan_that_the_mesh_carries_out_itself_is_not_started_before_all_members_know_how() {
+    let mut state = State::default();
+    let entry = |by: &Actor, command| Entry { at: MeshTime(1), wall: WallTime(1), by: by.clone(), key: None, command };
+    let plan = |name: &str, uses: &str| {
+        let text = format!(
+            "apiVersion: mainstay.dev/v1alpha1\nkind: MaintenancePlan\nmetadata: {{ name: {name} }}\nspec:\n  steps:\n    - {{ name: a, uses: {uses} }}\n"
+        );
+        Command::ApplyPlan { plan: Box::new(plan::parse(&text).unwrap()), bundled: true }
+    };
+    state.apply(&entry(&Actor::Mesh, Command::FormMesh { mesh: "test".parse().unwrap(), incarnation: 1 }));
+    state.apply(&entry(&Actor::Mesh, plan("asks", "approval")));
+    state.apply(&entry(&Actor::Mesh, plan("looks", "node.resources")));
+    let start = |name: &str| Command::start(name.parse().unwrap());
+    assert_eq!(state.too_early(&start("looks")), None);
+    assert!(matches!(state.too_early(&start("asks")), Some(Refusal::Unsupported(_))), "an older member would give its step to an agent");
+    state.apply(&entry(&Actor::Mesh, Command::RaiseFeatureLevel { level: 2 }));
+    assert_eq!(state.too_early(&start("asks")), None);
+}
+
+#[test]
+fn a_plan_for_admins_is_applied_by_them_and_started_by_no_schedule() {
+    let spec = "  inputs: { root: { type: text } }\n  steps:\n    - { name: a, uses: root.leave, with: { certificate: \"${{ inputs.root }}\" } }\n";
+    let head = "apiVersion: mainstay.dev/v1alpha1\nkind: MaintenancePlan\nmetadata: { name: p }\nspec:\n";
+    let scheduled = format!("{head}  schedules: [{{ cron: \"0 3 * * *\", inputs: {{ root: x }} }}]\n{spec}");
+    let problem = plan::parse(&scheduled).unwrap_err().to_string();
+    assert!(problem.contains("root.leave is for an admin to start, and a schedule is nobody"), "{problem}");
+
+    let mut rig = Rig::new();
+    let apply = || Command::ApplyPlan { plan: Box::new(plan::parse(&format!("{head}{spec}")).unwrap()), bundled: false };
+    for (role, may) in [(OperatorRole::Operator, false), (OperatorRole::Admin, true)] {
+        rig.mesh(Command::PutOperator { name: "ana".parse().unwrap(), role });
+        let reply = rig.operator(apply());
+        assert_eq!(matches!(reply, Reply::Applied { .. }), may, "{role}: {reply:?}");
+        assert!(may || matches!(&reply, Reply::Refused(Refusal::Conflict(why)) if why.contains("only an admin")), "{reply:?}");
+    }
 }

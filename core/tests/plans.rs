@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 use mainstay_core::bounds;
+use mainstay_core::catalogue::Undo;
 use mainstay_core::plan::gate::{Approval, Declared, Each};
 use mainstay_core::plan::input::InputType;
 use mainstay_core::plan::schedule::{Event, Missed};
@@ -120,7 +121,9 @@ fn every_example_is_good_and_names_its_schema() {
 fn every_kinds_example_is_good() {
     for kind in mainstay_core::catalogue::KINDS {
         let with: String = kind.example.lines().map(|line| format!("        {line}\n")).collect();
-        let text = plan(&format!("    - name: a\n      uses: {}\n      with:\n{with}", kind.name));
+        let accept = if kind.undo == Undo::Irreversible { "      acceptIrreversible: true\n" } else { "" };
+        let text = plan(&format!("    - name: a\n      uses: {}\n{accept}      with:\n{with}", kind.name));
+        let text = text.replacen("spec:\n", "spec:\n  inputs: { root: { type: text } }\n", 1);
         assert_eq!(parse(&text).map(|plan| plan.steps.len()), Ok(1), "{text}");
     }
 }

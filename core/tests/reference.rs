@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mainstay_core::catalogue::{KINDS, Kind, Param, ParamType};
+use mainstay_core::catalogue::{KINDS, Kind, Param, ParamType, Undo};
 use mainstay_core::plan::schema::schema;
 use mainstay_core::{bounds, expr};
 use serde_json::Value;
@@ -53,6 +53,7 @@ fn page(kind: &Kind) -> String {
         ("scope", format!("{}: {}", kind.scope.as_str(), kind.scope.describe())),
         ("repeatable", if kind.idempotent { "yes: doing it twice is doing it once" } else { "no: it is never begun again by itself" }.to_owned()),
         ("undo", kind.undo.as_str().to_owned()),
+        ("started by", format!("an {}", kind.started_by)),
         ("protected by", kind.protection.to_owned()),
         ("connections", kind.connection.describe()),
         ("needs", if kind.needs.is_empty() { "nothing" } else { kind.needs }.to_owned()),
@@ -78,7 +79,8 @@ fn page(kind: &Kind) -> String {
         kind.outputs.iter().for_each(|(name, ty, doc)| text += &format!("| `{name}` | {ty} | {} |\n", cell(doc)));
     }
     let example: String = kind.example.lines().map(|line| format!("    {line}\n")).collect();
-    text + &format!("\n```yaml\n- name: example\n  uses: {}\n  with:\n{example}```\n", kind.name)
+    let accept = if kind.undo == Undo::Irreversible { "  acceptIrreversible: true\n" } else { "" };
+    text + &format!("\n```yaml\n- name: example\n  uses: {}\n{accept}  with:\n{example}```\n", kind.name)
 }
 
 #[test]
@@ -246,7 +248,8 @@ fn every_example_of_the_pages_is_good() {
             let header = "apiVersion: mainstay.dev/v1alpha1\nkind: MaintenancePlan\nmetadata: { name: p }\n";
             let plan = match block {
                 steps if steps.starts_with('-') => {
-                    format!("{header}spec:\n  steps:\n{}", steps.lines().map(|line| format!("    {line}\n")).collect::<String>())
+                    let inputs = "  inputs: { root: { type: text } }\n";
+                    format!("{header}spec:\n{inputs}  steps:\n{}", steps.lines().map(|line| format!("    {line}\n")).collect::<String>())
                 }
                 spec if spec.starts_with("spec:") => format!("{header}{spec}"),
                 whole => whole.to_owned(),

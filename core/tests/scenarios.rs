@@ -6,6 +6,10 @@
 //! spec NAME                  the whole spec of a plan, indented below
 //! connect AGENT LEDGER [KIND,…] [CONNECTION:KIND,…]     lose AGENT     forget AGENT
 //! operator NAME ROLE         suspend PLAN     unsuspend PLAN
+//! bundled PLAN               one that comes with the program
+//! root NAME                  a root of `fixtures` that the mesh trusts: old, or new; an input `@new` is its certificate
+//! member NAME [trusts=ROOT,…] [issuers=ROOT,…] [asks=ROOT]     issuer NAME ROOT     shown IDENTITY ROOT [trusts=ROOT,…]
+//! retire ROOT                by its own verb
 //! start PLAN [INPUT=JSON…]   abort|pause|undo RUN REASON…     resume RUN     retry RUN [STEP] [unknown]
 //! preview PLAN [INPUT=JSON…] what a run would do; changes nothing
 //! approve|deny NAME RUN [step=STEP] [wave=N] [seen=DIGEST]
@@ -124,6 +128,15 @@ impl Stage {
             ["operator", name, role] => {
                 let role = serde_json::from_value(serde_json::Value::String((*role).to_owned())).unwrap();
                 let reply = self.rig.mesh(Command::PutOperator { name: name.parse().unwrap(), role });
+                self.answer(&reply);
+            }
+            ["bundled", plan] => {
+                let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../deploy/plans/{plan}.yaml"));
+                let plan = Box::new(mainstay_core::plan::parse(&std::fs::read_to_string(path).unwrap()).unwrap());
+                self.rig.mesh(Command::ApplyPlan { plan, bundled: true });
+            }
+            ["root" | "member" | "issuer" | "shown" | "retire", ..] => {
+                let reply = self.rig.apply_root_line(&words);
                 self.answer(&reply);
             }
             ["suspend", plan] => {
@@ -327,6 +340,7 @@ impl Stage {
             Err(refusal) => return self.say(format!("refused: {refusal}")),
         };
         for (name, value, given) in &looked.inputs {
+            let value = if value.as_str().is_some_and(|text| text.starts_with("-----")) { "a certificate".into() } else { value.to_string() };
             self.say(format!("input {name} = {value}{}", if *given { "" } else { ", by default" }));
         }
         looked.strategy.iter().for_each(|strategy| self.say(format!("all nodes: {strategy}")));
@@ -348,7 +362,8 @@ impl Stage {
                 if step.by_policy { ", its commands by the agents' policies" } else { "" },
             ));
             let on = step.with_of.as_ref().map_or_else(String::new, |target| format!(" on {target}"));
-            self.say(format!("  with{on} {}", serde_json::Value::Object(step.with.clone())));
+            let with = serde_json::Value::Object(step.with.clone()).to_string();
+            self.say(format!("  with{on} {}", if with.contains("-----BEGIN") { "a certificate" } else { &with }));
             if let Some(omitted) = &step.omitted {
                 self.say(format!("  omitted: {omitted}"));
             }
@@ -510,6 +525,9 @@ impl Stage {
 /// `NAME=JSON`; what is no JSON is text.
 fn value(text: &str) -> (String, serde_json::Value) {
     let (name, value) = text.split_once('=').unwrap();
+    if let Some(root) = value.strip_prefix('@') {
+        return (name.to_owned(), serde_json::Value::String(rig::roots::pem(root).to_owned()));
+    }
     (name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| serde_json::Value::String(value.to_owned())))
 }
 

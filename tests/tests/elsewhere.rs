@@ -185,7 +185,7 @@ async fn a_mesh_lives_on_certificates_issued_elsewhere_and_follows_them() {
     let (chain, key, roots) = (agent_files.path("tls.crt"), agent_files.path("tls.key"), agent_files.path("ca.crt"));
     fs::write(&settings, format!("[identity]\nchain = \"{chain}\"\nkey = \"{key}\"\nroots = \"{roots}\"\n")).unwrap();
     let coordinators = addresses.join(",");
-    let args = ["--config", &settings.display().to_string(), "--cluster", "lab", "--node", "n1", "--coordinators", &coordinators];
+    let args = ["--config", &settings.display().to_string(), "--cluster", "lab", "--node", "n1", "--host", "--coordinators", &coordinators];
     parts.push(Part::start(place, "mainstay-agent", "n1", &args));
 
     let add = |home: &str, files: &Files| {
@@ -234,6 +234,18 @@ async fn a_mesh_lives_on_certificates_issued_elsewhere_and_follows_them() {
     eventually("the run ends", || async {
         let run = lab.json(&["run", "show", &run])?;
         if run["state"] == "completed" { Ok(()) } else { Err(run.to_string()) }
+    })
+    .await;
+    // Roots are not the mesh's to replace, by verb or by plan.
+    let another = place.join("another.pem");
+    fs::write(&another, &old.root_pem).unwrap();
+    let refused = lab.cli("ana", &["mesh", "root", "add", &another.display().to_string()]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("issued elsewhere"), "{}", String::from_utf8_lossy(&refused.stderr));
+    let input = format!("root={}", old.root_pem.trim_end());
+    let run = lab.json(&["run", "start", "root-rotation", "--set", &input]).unwrap()["run"].as_str().unwrap().to_owned();
+    eventually("the rotation fails", || async {
+        let run = lab.json(&["run", "show", &run])?.to_string();
+        if run.contains("no root of its own to replace: its certificates are issued elsewhere") { Ok(()) } else { Err(run) }
     })
     .await;
     let refused = lab.cli("ben", &["status"]);

@@ -1,5 +1,5 @@
-//! The root of a running mesh is replaced by the CLI, as docs/root-rotation.md says: no process is restarted and
-//! nobody loses its way; then the mesh is started anew under the new root alone.
+//! The root of a running mesh is replaced as docs/root-rotation.md says, by the bundled plan and by the verbs below it:
+//! no process is restarted and nobody loses its way; then the mesh is started anew under the new root alone.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
@@ -8,7 +8,7 @@ use std::process::Output;
 
 use mainstay_client::Bundle;
 use mainstay_client::identity::Roots;
-use mainstay_tests::{Options, Up, eventually};
+use mainstay_tests::{Options, Up, eventually, process};
 use serde_json::Value;
 
 fn stdout(output: &Output) -> String {
@@ -54,6 +54,7 @@ async fn the_root_of_a_running_mesh_is_replaced() {
     let line = ok(&up, &["operator", "add", "ben", "--role", "viewer"]);
     let login: Vec<&str> = line.split_whitespace().skip(1).collect();
     assert!(up.cli_of(&home, &login).status.success());
+    assert!(up.cli_of(&home, &["status"]).status.success());
     roots_are(&up, "the first root is known", |roots| roots.len() == 1 && roots[0]["issuing"] == true).await;
     let old = up.json(&["mesh", "root", "list"])["roots"][0]["id"].as_str().unwrap().to_owned();
     let only = up.cli(&["mesh", "root", "retire", &old]);
@@ -137,4 +138,84 @@ async fn the_root_of_a_running_mesh_is_replaced() {
     assert!(up.cli_of(&home, &["status"]).status.success());
     let audit = ok(&up, &["audit", "--limit", "200"]);
     assert!(audit.contains(&format!("trust root {new}")) && audit.contains(&format!("retire root {old}")), "{audit}");
+}
+
+/// Waits until `why` gives a reason of this kind, and answers it.
+async fn waits_for(up: &Up, run: &str, kind: &str) -> Value {
+    eventually(&format!("{run} waits for {kind}"), || async {
+        let why = up.try_json(&["why", run])?;
+        let waits = why["waits"].as_array().cloned().unwrap_or_default();
+        waits.into_iter().find(|wait| wait["kind"] == kind).ok_or_else(|| why.to_string())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_bundled_plan_replaces_the_root() {
+    let up = Up::start(Options { agents: 1, ..Options::default() }).await;
+    roots_are(&up, "the first root is known", |roots| roots.len() == 1 && roots[0]["issuing"] == true).await;
+    let old = up.json(&["mesh", "root", "list"])["roots"][0]["id"].as_str().unwrap().to_owned();
+    let home = up.scratch().join("ben");
+    let line = ok(&up, &["operator", "add", "ben", "--role", "operator"]);
+    assert!(up.cli_of(&home, &line.split_whitespace().skip(1).collect::<Vec<_>>()).status.success());
+    let place = up.scratch().join("new-root");
+    let new = up.json(&["mesh", "root", "new", "--mesh", "local", "--to", &place.display().to_string()])["id"].as_str().unwrap().to_owned();
+    let input = format!("root={}", fs::read_to_string(place.join("root.pem")).unwrap().trim_end());
+    let start = ["run", "start", "root-rotation", "--set", &input];
+
+    // What it would do is for all to see, and only an admin starts it.
+    let preview = ok(&up, &["plan", "preview", "root-rotation", "--set", &input]);
+    for words in [format!("certificate of root {new}"), "by the mesh itself".to_owned(), "point of no return".to_owned()] {
+        assert!(preview.contains(&words) && !preview.contains("-----BEGIN"), "{words}: {preview}");
+    }
+    let seen = stdout(&up.cli_of(&home, &["plan", "preview", "root-rotation", "--set", &input]));
+    assert!(seen.contains("only an admin"), "{seen}");
+    let refused = up.cli_of(&home, &start);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("only an admin"), "{}", stderr(&refused));
+    assert_eq!(up.json(&["mesh", "root", "list"])["roots"].as_array().map(Vec::len), Some(1), "nothing was done");
+
+    let run = up.json(&start)["run"].as_str().unwrap().to_owned();
+    let wait = waits_for(&up, &run, "signature").await;
+    let reason = wait["reason"].as_str().unwrap();
+    assert!(["c1", "c2", "c3", &new, "mainstay mesh root issue --root-key"].iter().all(|words| reason.contains(words)), "{reason}");
+    let why = ok(&up, &["why", &run]);
+    assert!(why.contains("▲ sign") && why.contains("mainstay mesh root issue --root-key FILE"), "{why}");
+
+    // The run goes on under another leader.
+    process::kill(up.pid(&up.leader().await).expect("the leader runs"));
+    waits_for(&up, &run, "signature").await;
+    up.ready(3, 1).await;
+    let key = place.join("root.key").display().to_string();
+    eventually("all issuers are signed", || async {
+        let issued = up.cli(&["mesh", "root", "issue", "--root-key", &key]);
+        let left = up.try_json(&["mesh", "root", "list"])?["requests"].as_array().map_or(0, Vec::len);
+        if issued.status.success() && left == 0 { Ok(()) } else { Err(format!("{left} left: {}", stderr(&issued))) }
+    })
+    .await;
+
+    // Ben's laptop sleeps: it is waited for by name, until it comes back and has gone over.
+    let wait = waits_for(&up, &run, "root").await;
+    assert!(wait["reason"].as_str().unwrap().contains("operator/ben"), "{wait}");
+    for _ in 0..2 {
+        let status = up.cli_of(&home, &["status"]);
+        assert!(status.status.success(), "{}", stderr(&status));
+    }
+    let wait = waits_for(&up, &run, "approval").await;
+    assert_eq!(wait["step"], "agree", "{wait}");
+    let early = up.cli_of(&home, &["run", "approve", &run, "--step", "agree", "--yes"]);
+    assert!(!early.status.success(), "{}", stdout(&early));
+    ok(&up, &["run", "approve", &run, "--step", "agree", "--yes"]);
+    let ended = up.ended(&run).await;
+    assert_eq!((&ended["state"], &ended["verdict"]), (&"completed".into(), &"ok".into()), "{ended}");
+    roots_are(&up, "the old root is gone", |roots| roots.len() == 1 && roots[0]["id"] == *new && count(&roots[0], "membersTrusting") == 3).await;
+    for dir in [up.dir().join("a1"), up.dir().join("operator"), home.join("mainstay/local")] {
+        assert_eq!(root_in(&dir), new, "{}", dir.display());
+    }
+    let audit = ok(&up, &["audit", "--limit", "200"]);
+    assert!(
+        audit.contains(&format!("trust root {new}, by {run}/add")) && audit.contains(&format!("retire what is older than root {new}")),
+        "{audit}"
+    );
+    assert_ne!(old, new);
 }

@@ -1,5 +1,6 @@
 //! Values of parameters and inputs, as somebody would write them in a plan.
 
+use mainstay_core::certificate::RootCertificate;
 use serde_json::{Map, Value};
 
 /// Words of a value that are shown; what is longer is for `-o json`.
@@ -11,7 +12,12 @@ pub fn parameters(json: &str) -> Vec<String> {
     let with: Map<String, Value> = serde_json::from_str(json).unwrap_or_default();
     let (mut commands, others): (Vec<_>, Vec<_>) = with.iter().partition(|(name, value)| is_command(name, value));
     commands.extend(others);
-    commands.into_iter().map(|(name, value)| if is_command(name, value) { command(value) } else { format!("{name} {}", short(value)) }).collect()
+    let written = |(name, value): (&String, &Value)| match value.as_str().and_then(certificate) {
+        _ if is_command(name, value) => command(value),
+        Some(words) => words,
+        None => format!("{name} {}", short(value)),
+    };
+    commands.into_iter().map(written).collect()
 }
 
 fn is_command(name: &str, value: &Value) -> bool {
@@ -46,7 +52,7 @@ pub fn short_json(json: &str) -> String {
 
 fn flow(value: &Value) -> String {
     match value {
-        Value::String(text) => scalar(text),
+        Value::String(text) => certificate(text).unwrap_or_else(|| scalar(text)),
         Value::Array(items) => format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", ")),
         Value::Object(fields) => {
             let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name}: {}", flow(value))).collect();
@@ -54,6 +60,14 @@ fn flow(value: &Value) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// A certificate by the root that it is: nobody reads its letters.
+fn certificate(text: &str) -> Option<String> {
+    if !text.trim_start().starts_with("-----BEGIN CERTIFICATE-----") {
+        return None;
+    }
+    Some(RootCertificate::read(text).map_or_else(|error| error.to_string(), |root| format!("certificate of root {}", root.id)))
 }
 
 /// A text, in quotes where its ends could not be seen, or where it would be read as something else.
@@ -76,6 +90,15 @@ mod tests {
         let with = r#"{"since":"24h","command":["/usr/bin/logger","maintenance begins"],"disk":{"warning":"75%","critical":90},"files":["a","b c"]}"#;
         assert_eq!(parameters(with), ["/usr/bin/logger 'maintenance begins'", "disk { critical: 90, warning: 75% }", "files [a, b c]", "since 24h"]);
         assert_eq!(parameters("{}"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_certificate_is_told_by_the_root_that_it_is() {
+        let pem = include_str!("../../../core/tests/fixtures/root.pem");
+        let json = serde_json::json!({ "certificate": pem }).to_string();
+        assert_eq!(parameters(&json), ["certificate of root a55b4a4976242c73"]);
+        assert_eq!(short(&Value::String(pem.to_owned())), "certificate of root a55b4a4976242c73");
+        assert!(short(&Value::String(pem[..100].to_owned())).starts_with("this is not the certificate of a root"));
     }
 
     #[test]

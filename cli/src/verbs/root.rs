@@ -14,7 +14,7 @@ use super::{Screen, now, zone};
 use crate::args::root::{New, Root as Verb};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::render::{Entry, Table, Terminal, Tone, time, units};
+use crate::render::{Entry, Table, Terminal, Tone, time, units, values};
 
 /// A certificate or a key is about 1 KiB.
 const PEM_MAX: u64 = 64 << 10;
@@ -59,9 +59,8 @@ pub fn new(new: &New, screen: Screen) -> Result<Exit, CliError> {
     if let Some(there) = [&cert, &key].into_iter().find(|path| files::exists(path)) {
         return Err(CliError::usage(format!("{} is there already: name another directory", there.display())));
     }
-    let failed = |error: IdentityError| CliError::failed(error.to_string());
-    let root = Root::create(&mesh, SystemClock.wall()).map_err(failed)?;
-    let read = RootCertificate::read(root.cert_pem()).map_err(failed)?;
+    let root = Root::create(&mesh, SystemClock.wall()).map_err(|error| CliError::failed(error.to_string()))?;
+    let read = RootCertificate::read(root.cert_pem()).map_err(|error| CliError::failed(error.to_string()))?;
     let (shown, ends) = (new.to.display(), time::local(read.ends.0, now(), &zone()));
     if new.dry_run {
         screen.done(
@@ -74,8 +73,11 @@ pub fn new(new: &New, screen: Screen) -> Result<Exit, CliError> {
         .and_then(|()| files::write_atomic(&key, root.key_pem().as_bytes(), 0o600))
         .and_then(|()| files::write_atomic(&cert, root.cert_pem().as_bytes(), 0o644));
     written.map_err(|error| CliError::failed(format!("{shown}: {error}")))?;
-    let words =
-        format!("✔ root {} of {mesh}, good until {ends}, is in {shown}: keep root.key offline\n  mainstay mesh root add {}", read.id, cert.display());
+    let words = format!(
+        "✔ root {} of {mesh}, good until {ends}, is in {shown}: keep root.key offline\n  mainstay plan preview root-rotation --set root=\"$(cat {})\"",
+        read.id,
+        values::quoted(&cert.display().to_string())
+    );
     screen.done(&json!({ "id": read.id.to_string(), "certificate": cert, "key": key, "endsUnixMs": read.ends.0 }), &words)?;
     Ok(Exit::Success)
 }

@@ -1,6 +1,6 @@
 //! `mainstay steps`: the catalogue, as it is compiled into this program.
 
-use mainstay_core::catalogue::{Connections, KINDS, Kind, Together, kind, nearest};
+use mainstay_core::catalogue::{Connections, KINDS, Kind, Together, Undo, kind, nearest};
 use serde_json::{Value, json};
 
 use super::Screen;
@@ -46,6 +46,7 @@ fn page(kind: &Kind, terminal: Terminal) -> String {
         ("scope", format!("{}: {}", kind.scope.as_str(), kind.scope.describe())),
         ("repeatable", if kind.idempotent { "yes: doing it twice is doing it once" } else { "no: it is never begun again by itself" }.to_owned()),
         ("undo", kind.undo.as_str().to_owned()),
+        ("started by", format!("an {}", kind.started_by)),
         ("protected by", kind.protection.to_owned()),
         ("connections", kind.connection.describe()),
         ("needs", if kind.needs.is_empty() { "nothing" } else { kind.needs }.to_owned()),
@@ -70,7 +71,8 @@ fn page(kind: &Kind, terminal: Terminal) -> String {
         text += &format!("\n{}", table.render());
     }
     let example: String = kind.example.lines().map(|line| format!("      {line}\n")).collect();
-    text + &format!("\n  - name: example\n    uses: {}\n    with:\n{example}", kind.name)
+    let accept = if kind.undo == Undo::Irreversible { "    acceptIrreversible: true\n" } else { "" };
+    text + &format!("\n  - name: example\n    uses: {}\n{accept}    with:\n{example}", kind.name)
 }
 
 fn described(kind: &Kind) -> Value {
@@ -89,6 +91,7 @@ fn described(kind: &Kind) -> Value {
     json!({
         "connections": { "kinds": kind.connection.kinds(), "when": when }, "needs": kind.needs,
         "name": kind.name, "summary": kind.summary, "scope": kind.scope.as_str(), "effect": kind.effect.as_str(), "idempotent": kind.idempotent,
+        "startedBy": kind.started_by.to_string(),
         "undo": kind.undo.as_str(), "protection": kind.protection, "params": params, "together": together, "outputs": outputs,
         "defaultTimeout": kind.default_timeout.to_string(), "example": kind.example,
     })

@@ -1,10 +1,14 @@
-//! Which connections are open, by whom; so that a revoked identity's are ended and nobody has too many.
+//! Which connections are open, by whom and under which root; so that those of a revoked identity or a retired root are
+//! ended, and nobody has too many.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mainstay_core::Identity;
+use mainstay_core::state::trust::RootId;
 use tokio_util::sync::CancellationToken;
+
+use crate::identity::Roots;
 
 /// All open connections of a listener. Clones share the list.
 #[derive(Debug, Clone, Default)]
@@ -15,7 +19,14 @@ pub struct Connections {
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
-    by_identity: BTreeMap<Identity, BTreeMap<u64, CancellationToken>>,
+    by_identity: BTreeMap<Identity, BTreeMap<u64, Connection>>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    /// What its caller showed leads to this root; nothing where that is not known.
+    root: Option<RootId>,
+    ended: CancellationToken,
 }
 
 /// An entry that leaves the list with its connection.
@@ -34,7 +45,7 @@ impl Connections {
     }
 
     /// Enters a connection; nothing when the identity has `max` already.
-    pub(super) fn enter(&self, identity: &Identity, max: usize) -> Option<Entry> {
+    pub(super) fn enter(&self, identity: &Identity, root: Option<RootId>, max: usize) -> Option<Entry> {
         let mut open = self.open();
         open.next += 1;
         let number = open.next;
@@ -43,14 +54,23 @@ impl Connections {
             return None;
         }
         let ended = CancellationToken::new();
-        own.insert(number, ended.clone());
+        own.insert(number, Connection { root, ended: ended.clone() });
         Some(Entry { connections: self.clone(), identity: identity.clone(), number, ended })
     }
 
     /// Ends every connection of an identity.
     pub fn close_identity(&self, identity: &Identity) {
-        for token in self.open().by_identity.get(identity).into_iter().flat_map(BTreeMap::values) {
-            token.cancel();
+        for connection in self.open().by_identity.get(identity).into_iter().flat_map(BTreeMap::values) {
+            connection.ended.cancel();
+        }
+    }
+
+    /// Ends every connection whose caller showed a certificate of a root that is none of these.
+    pub fn close_all_but_of(&self, roots: &Roots) {
+        let open = self.open();
+        let all = open.by_identity.values().flat_map(BTreeMap::values);
+        for connection in all.filter(|connection| connection.root.is_some_and(|root| !roots.contains(root))) {
+            connection.ended.cancel();
         }
     }
 

@@ -19,7 +19,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::Connected;
 
 use super::connections::{Connections, Entry};
-use crate::identity::{ClientIdentity, PeerIdentity};
+use crate::identity::{ClientIdentity, PeerIdentity, Roots};
 
 /// Bytes that are read from a caller who has been refused: more than one sends before it reads the refusal.
 const SEEN_OFF_MAX: usize = 256 << 10;
@@ -104,11 +104,12 @@ fn accept(
                 }
             };
             // Taken anew for each connection, so that a renewed certificate is used at once.
+            let roots = identity.roots();
             let config = if connections.is_some() { identity.server_config() } else { identity.enrolment_config() };
             let (accepted, connections, identity) = (accepted.clone(), connections.clone(), identity.clone());
             tokio::spawn(async move {
                 let _permit = permit;
-                match tokio::time::timeout(limits.handshake, handshake(socket, remote, config, connections, &identity, limits)).await {
+                match tokio::time::timeout(limits.handshake, handshake(socket, remote, (config, roots), connections, &identity, limits)).await {
                     Ok(Ok(connection)) => drop(accepted.send(Ok(connection)).await),
                     Ok(Err(error)) => tracing::info!(%remote, %error, "connection refused"),
                     Err(_) => tracing::info!(%remote, "no handshake within {:?}", limits.handshake),
@@ -122,7 +123,7 @@ fn accept(
 async fn handshake(
     socket: TcpStream,
     remote: SocketAddr,
-    config: Arc<ServerConfig>,
+    (config, roots): (Arc<ServerConfig>, Roots),
     connections: Option<Connections>,
     identity: &ClientIdentity,
     limits: Limits,
@@ -141,12 +142,20 @@ async fn handshake(
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let leaf = chain.first().ok_or_else(|| io::Error::other("the caller showed no certificate"))?;
     let peer = PeerIdentity::of(leaf, identity.clock().wall()).map_err(io::Error::other)?;
-    let peer = PeerIdentity { root: identity.root_of(chain), ..peer };
-    let Some(entry) = connections.enter(&peer.identity, limits.connections_per_identity) else {
+    // By what was trusted when the certificate was verified.
+    let root = roots.of_chain(chain).map(|root| root.id).or_else(|| identity.root_of(chain));
+    let peer = PeerIdentity { root, ..peer };
+    let Some(entry) = connections.enter(&peer.identity, root, limits.connections_per_identity) else {
         let mut stream = stream;
         see_off(&mut stream).await;
         return Err(io::Error::other(format!("{} has {} connections already", peer.identity, limits.connections_per_identity)));
     };
+    // Retired since then: whoever ended the connections under it did not see this one.
+    if root.is_some_and(|root| !identity.roots().contains(root)) {
+        let mut stream = stream;
+        see_off(&mut stream).await;
+        return Err(io::Error::other(format!("the root of the certificate of {} is not trusted any more", peer.identity)));
+    }
     let ended = Some(Box::pin(entry.ended().cancelled_owned()));
     Ok(TlsConnection { stream, info: PeerInfo { peer: Some(peer), remote }, ended, _entry: Some(entry) })
 }
@@ -170,7 +179,7 @@ async fn see_off(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
 impl TlsConnection {
     fn poll_ended(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match self.ended.as_mut().map(|ended| ended.as_mut().poll(cx)) {
-            Some(Poll::Ready(())) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the identity was revoked")),
+            Some(Poll::Ready(())) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the caller was shut out")),
             _ => Ok(()),
         }
     }

@@ -12,6 +12,7 @@ use futures::FutureExt;
 use futures::future::{Either, Map};
 use http::HeaderValue;
 use mainstay_client::tls::PeerInfo;
+use mainstay_core::Identity;
 use mainstay_core::authz::{Caller, Method, counts};
 use mainstay_proto::{RENEW_HEADER, TRUSTS_HEADER};
 use tonic::Status;
@@ -86,8 +87,9 @@ fn admit<B>(front: &Front, request: &http::Request<B>) -> Result<bool, Status> {
     let expired = peer.expired || front.clock.wall() > peer.not_after;
     let state = front.consensus.state().state;
     counts(&Caller::of(&peer.identity, expired, &state), method).map_err(status::denied)?;
-    // Members among themselves are many and have their own way to go along; who renews right now is at it.
-    if matches!(method, Method::Raft | Method::RenewCertificate) {
+    // Members say themselves how far they are with roots, and have their own way to go along; a note of the one
+    // call that a member makes while it joins would never be brought up to date. Who renews right now is at it.
+    if matches!(peer.identity, Identity::Coordinator(_)) || method == Method::RenewCertificate {
         return Ok(false);
     }
     let trusts = request.headers().get(TRUSTS_HEADER).and_then(|value| value.to_str().ok());

@@ -134,6 +134,7 @@ fn described(wanted: v1::JoinMemberRequest, feature_level: u32) -> Result<Member
     };
     let member = Member {
         trusts: roots("trusts", &wanted.trusts)?,
+        shows: roots("shows", &wanted.shows)?,
         issuers: roots("issuers", &wanted.issuers)?,
         issuer_request: issuer_request(wanted.issuer_root, wanted.issuer_csr_pem)?,
         id,
@@ -144,7 +145,10 @@ fn described(wanted: v1::JoinMemberRequest, feature_level: u32) -> Result<Member
         feature_level: wanted.feature_level,
     };
     // Members of before would forget what they do not know.
-    Ok(if feature_level < 2 { Member { trusts: Vec::new(), issuers: Vec::new(), issuer_request: None, ..member } } else { member })
+    if feature_level < 2 {
+        return Ok(Member { trusts: Vec::new(), shows: Vec::new(), issuers: Vec::new(), issuer_request: None, ..member });
+    }
+    Ok(member)
 }
 
 fn issuer_request(root: String, csr_pem: String) -> Result<Option<IssuerRequest>, Status> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_client::random;
+use mainstay_client::tls::Connections;
 use mainstay_core::State;
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +18,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_secs(600);
 
 /// Follows until `end`.
-pub async fn keep_following(home: Arc<Home>, peers: Peers, consensus: Consensus, end: CancellationToken) {
+pub async fn keep_following(home: Arc<Home>, peers: Peers, connections: Connections, consensus: Consensus, end: CancellationToken) {
     let mut applied = consensus.applied();
     let mut before: Option<State> = None;
     loop {
@@ -29,6 +30,8 @@ pub async fn keep_following(home: Arc<Home>, peers: Peers, consensus: Consensus,
                 Ok(Ok(changed)) => {
                     if changed {
                         peers.reconnect();
+                        // What was let in under a root that is retired now does not outlast it.
+                        connections.close_all_but_of(&home.roots());
                     }
                     before = Some(state.clone());
                 }
@@ -67,5 +70,6 @@ fn concerns(before: &State, after: &State) -> bool {
 fn is_told_wrong(home: &Home, state: &State) -> bool {
     let Some(member) = state.members.get(&home.member()).filter(|_| state.feature_level >= 2 && !state.roots.is_empty()) else { return false };
     let standing = home.standing();
-    (&member.trusts, &member.issuers, &member.issuer_request) != (&standing.trusts, &standing.issuers, &standing.request)
+    (&member.trusts, &member.shows, &member.issuers, &member.issuer_request)
+        != (&standing.trusts, &standing.shows, &standing.issuers, &standing.request)
 }

@@ -56,6 +56,7 @@ impl Authority {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Standing {
     pub trusts: Vec<RootId>,
+    pub shows: Vec<RootId>,
     pub issuers: Vec<RootId>,
     pub request: Option<IssuerRequest>,
 }
@@ -164,7 +165,12 @@ impl Home {
     pub fn standing(&self) -> Standing {
         let authority = self.authority();
         // What is in use counts, not what is meant to be.
-        Standing { trusts: self.identity.roots().ids(), issuers: authority.issuers.roots(), request: authority.issuers.request().cloned() }
+        Standing {
+            trusts: self.identity.roots().ids(),
+            shows: authority.shown.clone(),
+            issuers: authority.issuers.roots(),
+            request: authority.issuers.request().cloned(),
+        }
     }
 
     /// Changes with that.
@@ -257,14 +263,16 @@ impl Home {
             told |= authority.issuers.take(grant, &roots, proves)?;
         }
         told |= authority.issuers.want(newest, self.clock.wall())?;
-        authority.issuing = state.issuing_root();
+        let issuing = state.issuing_root();
+        told |= authority.issuing != issuing;
+        authority.issuing = issuing;
         let shows_others = trusts_others || authority.to_show() != authority.shown;
         let signs = !authority.issuers.is_empty();
         drop(authority);
         if shows_others && signs {
             self.renew_as(self.member())?;
         }
-        if told {
+        if told || shows_others {
             self.tell_again();
         }
         Ok(shows_others)
@@ -296,14 +304,31 @@ impl Home {
         Ok(true)
     }
 
-    /// Takes a new key and leaf for the member that lives here, which another member has signed.
+    /// Whether the leaf that another member has signed is to be of another root by now.
+    #[must_use]
+    pub fn is_of_former_root(&self) -> bool {
+        let authority = self.authority();
+        self.files.is_none() && authority.issuers.is_empty() && authority.issuing.is_some_and(|issuing| !authority.shown.contains(&issuing))
+    }
+
+    /// Takes a new key and leaf for the member that lives here, which another member has signed. Whom it trusts
+    /// is what the mesh agreed on, also where that other member is behind.
     pub async fn renew_by(&self, signing: &Signing) -> Result<(), IssueError> {
         let key = NewKey::generate()?;
         let certificate = signing.sign(&key.csr_pem()?, &Identity::Coordinator(self.member())).await?;
-        let bundle = key.into_bundle(certificate.chain_pem, certificate.roots_pem);
+        let bundle = key.into_bundle(certificate.chain_pem, self.roots().pem());
         // First whether it works, then the disk: a file that does not work would be found at the next start only.
         self.identity.replace(bundle.clone())?;
-        Ok(bundle.store(&self.dir)?)
+        bundle.store(&self.dir)?;
+        let mut authority = self.authority();
+        let shown: Vec<RootId> = authority.roots.of_chain_pem(&bundle.chain_pem).map(|root| root.id).into_iter().collect();
+        let shows_others = authority.shown != shown;
+        authority.shown = shown;
+        drop(authority);
+        if shows_others {
+            self.tell_again();
+        }
+        Ok(())
     }
 
     /// Makes sure that the certificate is `member`'s and in force, as far as this member can.

@@ -29,7 +29,15 @@ pub async fn keep_renewed(renewal: Renewal, end: CancellationToken) {
     }
     // Chosen once, so that members do not renew at one time.
     let spread = (random::number() % 1_000) as f64 / 1_000.0;
-    while end.run_until_cancelled(tokio::time::sleep(random::jitter(LOOK / 2, 1.0))).await.is_some() {
+    let mut changes = renewal.home.changes();
+    let mut next = async || {
+        tokio::select! {
+            () = tokio::time::sleep(random::jitter(LOOK / 2, 1.0)) => {}
+            // The home outlives this, so that a change is all that this can be.
+            _ = changes.changed() => {}
+        }
+    };
+    while end.run_until_cancelled(next()).await.is_some() {
         match renewal.look(spread).await {
             Ok(false) => {}
             Ok(true) => {
@@ -42,9 +50,9 @@ pub async fn keep_renewed(renewal: Renewal, end: CancellationToken) {
 }
 
 impl Renewal {
-    /// Renews when it is time. Says whether it did.
+    /// Renews when it is time, or when leaves are issued under another root by now. Says whether it did.
     async fn look(&self, spread: f64) -> Result<bool, IssueError> {
-        if self.home.clock().wall() < self.home.renew_at(spread)? {
+        if self.home.clock().wall() < self.home.renew_at(spread)? && !self.home.is_of_former_root() {
             return Ok(false);
         }
         if self.home.has_issuer() {

@@ -107,7 +107,7 @@ impl Almanac {
             self.openings = almanac::openings(state, wall);
             self.due = almanac::due(state, wall);
         }
-        Seen { calendar: self.openings.clone(), due: self.due.clone(), ..seen }
+        Seen { wall, calendar: self.openings.clone(), due: self.due.clone(), ..seen }
     }
 }
 

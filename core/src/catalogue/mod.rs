@@ -12,6 +12,7 @@ pub use together::Together;
 
 use std::collections::BTreeMap;
 
+use crate::state::enrolment::OperatorRole;
 use crate::time::Millis;
 
 /// What a step kind does to the world.
@@ -55,6 +56,13 @@ pub enum Scope {
 pub const APPROVAL: &str = "approval";
 /// The kind that lets time pass, and nothing else.
 pub const WAIT: &str = "wait";
+/// The kinds by which a plan replaces the mesh's root.
+pub const ROOT_ADD: &str = "root.add";
+pub const ROOT_ADOPT: &str = "root.adopt";
+pub const ROOT_LEAVE: &str = "root.leave";
+pub const ROOT_RETIRE: &str = "root.retire";
+/// Their parameter.
+pub const CERTIFICATE_PARAM: &str = "certificate";
 
 /// Which outside systems a kind works through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +137,8 @@ pub struct Kind {
     pub effect: Effect,
     /// Whether doing it twice comes to the same as doing it once. What is not is never begun again by itself.
     pub idempotent: bool,
+    /// Least role of whoever applies, starts, repeats or takes back a plan with it.
+    pub started_by: OperatorRole,
     pub undo: Undo,
     /// What keeps two from doing it at once, or a late one from doing harm.
     pub protection: &'static str,

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::bounds;
+use crate::certificate::RootCertificate;
 use crate::expr::template::has_template;
 use crate::time::Millis;
 
@@ -60,6 +62,8 @@ pub enum ParamType {
     LeaseName,
     /// A status, a list of them, or a range such as `200-299`.
     HttpStatus,
+    /// The certificate of a root, PEM.
+    RootCertificate,
 }
 
 impl ParamType {
@@ -94,6 +98,7 @@ impl ParamType {
             ParamType::Connection => "the name of a connection such as orders-db, or a pattern such as *".into(),
             ParamType::LeaseName => "a lease name such as deploy/shop".into(),
             ParamType::HttpStatus => "a status such as 200, a list of them, or a range such as 200-299".into(),
+            ParamType::RootCertificate => "the certificate of one root, as `mainstay mesh root new` writes it into root.pem".into(),
         }
     }
 
@@ -123,6 +128,10 @@ impl ParamType {
                 fields.iter().flat_map(|(name, value)| ParamType::Text.check(&format!("{path}.{name}"), value, stage)).collect()
             }
             (ParamType::Fields(params), Value::Object(fields)) => check_fields(path, params, fields, stage),
+            (ParamType::RootCertificate, Value::String(text)) if text.len() <= bounds::ROOT_BYTES => {
+                let problem = RootCertificate::read(text).err().map(|error| (path.to_owned(), format!("`{path}`: {error}")));
+                problem.into_iter().collect()
+            }
             _ if self.admits(value) => Vec::new(),
             _ => wrong(),
         }
@@ -189,6 +198,7 @@ impl ParamType {
             (ParamType::HttpStatus, Value::String(text)) => text.split_once('-').is_some_and(
                 |(from, to)| matches!((from.trim().parse(), to.trim().parse()), (Ok(from), Ok(to)) if is_status(from) && is_status(to) && from <= to),
             ),
+            (ParamType::RootCertificate, Value::String(text)) => text.len() <= bounds::ROOT_BYTES && RootCertificate::read(text).is_ok(),
             _ => false,
         }
     }
@@ -265,6 +275,11 @@ mod tests {
             (ParamType::OneOf(&["error", "warning"]), &[json!("error")], &[json!("fatal")]),
             (ParamType::Map, &[json!({"a": "b"})], &[json!({"a": 1}), json!([])]),
             (ParamType::Values, &[json!({"a": "b", "c": 1, "d": true, "e": null})], &[json!({"a": {}}), json!({"a": [1]}), json!("a")]),
+            (
+                ParamType::RootCertificate,
+                &[json!(include_str!("../../tests/fixtures/root.pem"))],
+                &[json!("root"), json!(include_str!("../../tests/fixtures/leaf.pem"))],
+            ),
             (ENDPOINT, &[json!({"url": "http://a"}), json!({"url": "http://a", "status": 200})], &[json!({}), json!({"status": 200}), json!("x")]),
         ];
         for (ty, good, bad) in cases {

@@ -92,6 +92,7 @@ impl ParamType {
             ParamType::Endpoint => text("^[^\\s/@]+:[0-9]{1,5}$"),
             ParamType::Connection => text("^[a-z0-9*]([a-z0-9.*-]{0,61}[a-z0-9*])?$"),
             ParamType::LeaseName => text("^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$"),
+            ParamType::RootCertificate => text("-----BEGIN CERTIFICATE-----"),
             ParamType::HttpStatus => json!({ "anyOf": [
                 { "type": "integer", "minimum": 100, "maximum": 599 },
                 { "type": "array", "minItems": 1, "items": { "type": "integer", "minimum": 100, "maximum": 599 } },

@@ -28,6 +28,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::catalogue::{self, Kind, Scope, Undo};
 use crate::codec;
 use crate::id::{LeaseName, PlanName, StepName};
 use crate::state::lease::LeaseSpec;
@@ -94,6 +95,15 @@ pub struct Step {
     pub retry: Retry,
     pub undo: Option<UndoStep>,
     pub on_unknown: OnUnknown,
+}
+
+impl Step {
+    /// Whether what it did can be taken back: by the step under `undo`, or by the mesh itself.
+    #[must_use]
+    pub fn has_undo(&self) -> bool {
+        let by_itself = |kind: &Kind| kind.scope == Scope::Mesh && kind.undo == Undo::Reversible;
+        self.undo.is_some() || catalogue::kind(&self.uses).is_some_and(by_itself)
+    }
 }
 
 /// A lease that a run holds while a step goes.

@@ -43,7 +43,7 @@ impl<'a> Look<'a> {
         Look { state, run, wall, at, remarks: Vec::new(), stands: true }
     }
 
-    fn remark(&mut self, severity: Severity, step: Option<&Step>, message: impl Into<String>, hint: impl Into<String>) {
+    pub(super) fn remark(&mut self, severity: Severity, step: Option<&Step>, message: impl Into<String>, hint: impl Into<String>) {
         let step = step.map(|step| step.name.clone());
         self.remarks.push(Remark { severity, step, message: message.into(), hint: hint.into() });
     }
@@ -77,7 +77,7 @@ impl<'a> Look<'a> {
             left_out,
             by_policy: omitted.is_none() && (runs_command(&step.uses) || step.undo.as_ref().is_some_and(|undo| runs_command(&undo.uses))),
             gates: step.gates.iter().map(|gate| self.gate(Some(step), gate, omitted.is_some())).collect(),
-            strategy: step.strategy.as_ref().map(|strategy| words::strategy(strategy, self.run.plan.steps.iter().any(|step| step.undo.is_some()))),
+            strategy: step.strategy.as_ref().map(|strategy| words::strategy(strategy, self.run.plan.steps.iter().any(Step::has_undo))),
             waves: rollout.filter(|_| step.strategy.is_some()).map(|rollout| waves(&rollout).iter().map(Vec::len).collect()).unwrap_or_default(),
             point_of_no_return: self.is_point_of_no_return(step),
             targets,
@@ -93,8 +93,10 @@ impl<'a> Look<'a> {
         });
         let is_last = self.stands && !undoable && catalogue::kind(&step.uses).is_some_and(|kind| kind.effect != Effect::Read);
         self.stands &= undoable;
-        if is_last && self.run.plan.steps.iter().any(|other| other.undo.is_some()) {
-            self.remark(Severity::Warning, Some(step), "what is done here is not taken back when a later step fails", "give it an `undo`");
+        if is_last && self.run.plan.steps.iter().any(Step::has_undo) {
+            let may_have_one = catalogue::kind(&step.uses).is_some_and(|kind| kind.undo == Undo::Compensated);
+            let hint = if may_have_one { "give it an `undo`" } else { "" };
+            self.remark(Severity::Warning, Some(step), "what is done here is not taken back when a later step fails", hint);
         }
         is_last
     }

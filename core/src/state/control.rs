@@ -75,6 +75,9 @@ impl State {
     /// Of an open run it is an abort. Of an ended one, all that it did and has an undo is taken back, or what
     /// an earlier undo left in place.
     pub(super) fn undo_run(&mut self, id: &RunId, reason: &str, by: &Actor, when: When) -> Reply {
+        if let Some(refusal) = self.runs.get(id).filter(|run| run.is_ended()).and_then(|run| self.lacks_role(&run.plan, by)) {
+            return Reply::Refused(refusal);
+        }
         let Some(run) = self.runs.get_mut(id) else {
             return Reply::Refused(Refusal::NotFound { what: format!("run {id}"), hint: "see `mainstay run list`".into() });
         };
@@ -101,7 +104,10 @@ impl State {
         Reply::Done
     }
 
-    pub(super) fn retry_run(&mut self, id: &RunId, step: Option<&StepName>, unknown: bool, when: When) -> Reply {
+    pub(super) fn retry_run(&mut self, id: &RunId, step: Option<&StepName>, unknown: bool, by: &Actor, when: When) -> Reply {
+        if let Some(refusal) = self.runs.get(id).and_then(|run| self.lacks_role(&run.plan, by)) {
+            return Reply::Refused(refusal);
+        }
         if self.runs.values().filter(|run| !run.is_ended()).count() >= bounds::RUNS_OPEN {
             return Reply::Refused(Refusal::Bound { what: "open runs".into(), limit: bounds::RUNS_OPEN as u64 });
         }

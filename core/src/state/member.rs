@@ -23,6 +23,8 @@ pub struct Member {
     pub feature_level: u32,
     /// Roots that it trusts.
     pub trusts: Vec<RootId>,
+    /// Roots that the certificates which it shows are of; empty when it did not say.
+    pub shows: Vec<RootId>,
     /// Roots under which it signs.
     pub issuers: Vec<RootId>,
     /// What it would have signed by the holder of a root's key.

@@ -15,9 +15,11 @@ pub mod lease;
 pub mod member;
 pub mod outcome;
 pub mod plan;
+mod privilege;
 mod progress;
 pub mod recovery;
 pub mod resolution;
+pub mod rotation;
 pub mod run;
 pub mod shortage;
 mod start;
@@ -152,7 +154,7 @@ impl State {
             Command::Revoke { identity, reason } => self.revoke(identity, reason, when),
             Command::PutOperator { name, role } => self.put_operator(name, *role),
             Command::RemoveOperator { name } => self.remove_operator(name),
-            Command::AddRoot { id, pem, ends } => self.add_root(*id, pem, *ends, when),
+            Command::AddRoot { id, pem, ends } => self.add_root(&trust::NewRoot { id: *id, pem, ends: *ends }, None, when),
             Command::RetireRoot { id, cut_off } => self.retire_root(*id, *cut_off, when),
             Command::GrantIssuer { member, grant } => self.grant_issuer(*member, grant),
             Command::RecordCertificate { identity, shown } => self.record_certificate(identity, shown),
@@ -168,6 +170,9 @@ impl State {
             Command::ApplyPlan { plan, bundled } => self.apply_plan(plan, *bundled, &entry.by, when),
             Command::RemovePlan { plan } => self.remove_plan(plan),
             Command::StartRun { plan, revision, inputs, connections, without_calendar } => {
+                if let Some(refusal) = self.lacks_role_to_start(plan, *revision, &entry.by) {
+                    return Reply::Refused(refusal);
+                }
                 let by = entry.by.to_string();
                 let start = start::Start { plan, revision: *revision, inputs, connections, without_calendar: without_calendar.as_ref(), by };
                 self.start_run(&start, when)
@@ -176,7 +181,7 @@ impl State {
             Command::PauseRun { run, reason } => self.pause_run(run, reason, &entry.by, when),
             Command::ResumeRun { run } => self.resume_run(run, when),
             Command::UndoRun { run, reason } => self.undo_run(run, reason, &entry.by, when),
-            Command::RetryRun { run, step, unknown } => self.retry_run(run, step.as_ref(), *unknown, when),
+            Command::RetryRun { run, step, unknown } => self.retry_run(run, step.as_ref(), *unknown, &entry.by, when),
             Command::DecideApproval { run, decided } => self.decide_approval(run, decided, &entry.by, when),
             Command::SuspendPlan { plan, reason } => self.suspend_plan(plan, reason, &entry.by, when),
             Command::ResumePlan { plan } => self.resume_plan(plan, when),
@@ -186,6 +191,9 @@ impl State {
                 self.fire_schedule(&due, when)
             }
             Command::ResolveStep { run, step, direction, resolved } => self.resolve_step(run, step, *direction, resolved),
+            Command::ChangeRoots { run, step, target, direction, change } => {
+                self.change_roots(&rotation::RootStep { run, step, target, direction: *direction }, change, when)
+            }
             Command::SettleStep { run, step, target, state } => self.settle_step(run, step, target, state, when),
             Command::OfferAttempt { run, step, target, direction, number, agent, ledger, epoch } => {
                 self.offer_attempt(attempt::Offer { run, step, target, direction: *direction, number: *number, agent, ledger, epoch: *epoch }, when)
@@ -240,7 +248,7 @@ impl State {
     /// Why a command must not get into the log of this mesh yet: a member of an older version would stop at it.
     #[must_use]
     pub fn too_early(&self, command: &Command) -> Option<Refusal> {
-        let (has, needs) = (self.feature_level.max(1), command.level());
+        let (has, needs) = (self.feature_level.max(1), self.level_for(command));
         (needs > has).then(|| {
             Refusal::Unsupported(format!(
                 "the mesh is at feature level {has}: this needs level {needs}, which it has when all members run a version that knows it"

@@ -103,6 +103,9 @@ impl PlanHistory {
 
 impl State {
     pub(super) fn apply_plan(&mut self, plan: &Plan, bundled: bool, by: &Actor, when: When) -> Reply {
+        if let Some(refusal) = matches!(by, Actor::Identity(_)).then(|| self.lacks_role(plan, by)).flatten() {
+            return Reply::Refused(refusal);
+        }
         if plan.source.len() > bounds::PLAN_BYTES {
             return Reply::Refused(Refusal::Bound { what: "bytes of plan".into(), limit: bounds::PLAN_BYTES as u64 });
         }
@@ -171,6 +174,8 @@ impl State {
             return stale();
         }
         let reply = match fire.firing {
+            // No such document is taken; nor does a clock do what asks for a person.
+            Firing::Start if let Some(refusal) = self.lacks_role_to_start(fire.plan, Some(fire.revision), &Actor::Mesh) => Reply::Refused(refusal),
             Firing::Start => self.start_run(
                 &Start {
                     plan: fire.plan,

@@ -208,6 +208,7 @@ impl State {
 
     fn leave_members_behind(&mut self, when: When) -> Vec<FormerMember> {
         let members = std::mem::take(&mut self.members);
+        self.issuers.clear();
         for id in members.keys() {
             self.artifacts.forget_member(*id);
             let revocation = Revocation { at: when.wall, reason: "left behind when the mesh was recovered".into() };

@@ -438,5 +438,5 @@ impl Run {
 
 /// Whether something has been done that would have to be taken back, and can be.
 pub(super) fn has_undo((step, _, work): (&Step, &Target, &Work)) -> bool {
-    step.undo.is_some() && matches!(work.forward, WorkState::Succeeded { .. })
+    step.has_undo() && matches!(work.forward, WorkState::Succeeded { .. })
 }

@@ -6,15 +6,19 @@
 //! ```
 //! Nothing here looks into certificates: commands carry what was read from them.
 
+mod need;
+
+pub use need::{Dependant, InUse, Lack, Those};
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::enrolment::{JoinGrant, Known};
+use super::enrolment::Known;
 use super::{State, When};
 use crate::bounds;
-use crate::id::{MemberId, NameError};
+use crate::id::{MemberId, NameError, RunId};
 use crate::identity::Identity;
 use crate::reply::{Refusal, Reply};
 use crate::time::{Millis, WallTime};
@@ -65,6 +69,17 @@ pub struct TrustedRoot {
     pub added: WallTime,
     /// Grows with each root that is added: the newest has the greatest.
     pub number: u64,
+    /// The run whose step added it, and may take it back.
+    #[serde(default)]
+    pub added_by: Option<RunId>,
+}
+
+/// A root to be trusted, as its certificate says.
+#[derive(Debug, Clone, Copy)]
+pub struct NewRoot<'a> {
+    pub id: RootId,
+    pub pem: &'a str,
+    pub ends: WallTime,
 }
 
 /// What an identity's certificate was when it was shown last.
@@ -103,26 +118,31 @@ pub struct IssuerGrant {
 /// After its end a leaf can be renewed for so long, as it is verified under its root. One day more, since what
 /// the mesh knows of it may be that old.
 const RENEWABLE: Millis = Millis(31 * 86_400_000);
-/// Named when somebody is in the way; the rest is counted.
-const NAMED: usize = 5;
 
 impl State {
-    pub(super) fn add_root(&mut self, id: RootId, pem: &str, ends: WallTime, when: When) -> Reply {
+    /// `run` where a step of one adds it.
+    pub(super) fn add_root(&mut self, root: &NewRoot<'_>, run: Option<&RunId>, when: When) -> Reply {
+        let NewRoot { id, pem, ends } = *root;
         if self.roots.contains_key(&id) {
             return Reply::Done;
         }
-        if pem.len() > bounds::ROOT_BYTES {
-            return Reply::Refused(Refusal::Bound { what: "bytes of a root".into(), limit: bounds::ROOT_BYTES as u64 });
-        }
-        if self.roots.len() >= bounds::ROOTS {
-            return Reply::Refused(Refusal::Bound { what: "trusted roots".into(), limit: bounds::ROOTS as u64 });
-        }
-        if ends <= when.wall {
-            return Reply::Refused(Refusal::Invalid(format!("root {id} has expired")));
+        if let Some(refusal) = self.cannot_add(root, when.wall) {
+            return Reply::Refused(refusal);
         }
         let number = self.roots.values().map(|root| root.number).max().unwrap_or(0) + 1;
-        self.roots.insert(id, TrustedRoot { pem: pem.to_owned(), ends, added: when.wall, number });
+        self.roots.insert(id, TrustedRoot { pem: pem.to_owned(), ends, added: when.wall, number, added_by: run.cloned() });
         Reply::Done
+    }
+
+    /// Why a root that is not trusted yet cannot be.
+    pub(super) fn cannot_add(&self, root: &NewRoot<'_>, now: WallTime) -> Option<Refusal> {
+        if root.pem.len() > bounds::ROOT_BYTES {
+            return Some(Refusal::Bound { what: "bytes of a root".into(), limit: bounds::ROOT_BYTES as u64 });
+        }
+        if self.roots.len() >= bounds::ROOTS {
+            return Some(Refusal::Bound { what: "trusted roots".into(), limit: bounds::ROOTS as u64 });
+        }
+        (root.ends <= now).then(|| Refusal::Invalid(format!("root {} has expired", root.id)))
     }
 
     /// Takes a root out of trust. `cut_off` lets those identities that depend on it lose their way; members it
@@ -131,20 +151,34 @@ impl State {
         if !self.roots.contains_key(&id) {
             return Reply::Refused(Refusal::NotFound { what: format!("root {id}"), hint: "see `mainstay mesh root list`".into() });
         }
-        let Some(successor) = self.successor_of(id) else {
-            return Reply::Refused(Refusal::Conflict(format!("root {id} is the only one: add another first with `mainstay mesh root add`")));
-        };
-        if self.issuing_root() == Some(id) {
-            let words = format!("leaves are issued under root {id}: that ends when every member trusts root {successor} and signs under it");
-            return Reply::Refused(Refusal::Conflict(words));
+        self.retire_roots(&[id], cut_off, when)
+    }
+
+    /// The same of several at once, all or none: who trusts no root but these would lose their way with all of them.
+    pub(super) fn retire_roots(&mut self, gone: &[RootId], cut_off: bool, when: When) -> Reply {
+        if let Some(in_use) = self.in_use_among(gone) {
+            return Reply::Refused(Refusal::Conflict(in_use.to_string()));
         }
-        let members = self.members_that_need(id);
-        let all = if cut_off { members } else { members.into_iter().chain(self.identities_that_need(id, when.wall)).collect() };
-        if !all.is_empty() {
-            return Reply::Refused(Refusal::Conflict(format!("root {id} is still needed by {}", named(&all))));
+        let needed = if cut_off { Those::of(self.dependent_members(gone)) } else { Those::of(self.dependants(gone, when.wall)) };
+        if let Some(those) = needed {
+            return Reply::Refused(Refusal::Conflict(format!("{} still needed by {those}", named(gone))));
         }
-        self.roots.remove(&id);
+        for id in gone {
+            self.roots.remove(id);
+        }
         Reply::Done
+    }
+
+    /// Why these roots cannot be done without, whoever depends on them: there is no other, or leaves are issued
+    /// under one of them.
+    #[must_use]
+    pub fn in_use_among(&self, gone: &[RootId]) -> Option<InUse> {
+        let others = self.roots.iter().filter(|(id, _)| !gone.contains(id));
+        let Some((successor, _)) = others.max_by_key(|(_, root)| root.number) else {
+            return gone.first().map(|root| InUse::Only { root: *root });
+        };
+        let root = self.issuing_root().filter(|issuing| gone.contains(issuing))?;
+        Some(InUse::Issuing { root, successor: *successor })
     }
 
     /// Keeps what was signed for a member until it has taken it.
@@ -202,60 +236,25 @@ impl State {
         shown.root != issuing || (!knows_all && !shown.trusts.is_empty())
     }
 
-    /// The newest root but this one.
-    fn successor_of(&self, id: RootId) -> Option<RootId> {
-        self.roots.iter().filter(|(other, _)| **other != id).max_by_key(|(_, root)| root.number).map(|(other, _)| *other)
+    /// The roots that were added before this one, the oldest first; none where it is not trusted.
+    #[must_use]
+    pub fn roots_before(&self, id: RootId) -> Vec<RootId> {
+        let Some(root) = self.roots.get(&id) else { return Vec::new() };
+        let mut before: Vec<_> = self.roots.iter().filter(|(_, other)| other.number < root.number).collect();
+        before.sort_by_key(|(_, other)| other.number);
+        before.into_iter().map(|(id, _)| *id).collect()
     }
 
     /// Members that could not do without a root, in words.
     #[must_use]
     pub fn members_that_need(&self, root: RootId) -> Vec<String> {
-        let other = |roots: &[RootId]| roots.iter().any(|id| *id != root && self.roots.contains_key(id));
-        let needs = self.members.values().filter_map(|member| {
-            let why = if !other(&member.trusts) {
-                "trusts no other root"
-            } else if member.issuers.contains(&root) && !other(&member.issuers) {
-                "signs under no other root"
-            } else {
-                return None;
-            };
-            Some(format!("member {} ({why})", member.name))
-        });
-        needs.collect()
+        self.dependent_members(&[root]).map(|one| one.to_string()).collect()
     }
 
     /// Identities and join tokens that would lose their way with a root, in words.
     #[must_use]
     pub fn identities_that_need(&self, root: RootId, now: WallTime) -> Vec<String> {
-        let known = self.identities.iter().filter_map(|(identity, known)| Some(format!("{identity} ({})", self.need_of(known, root, now)?)));
-        // Agents that the mesh has not seen a certificate of: from before it looked.
-        let unseen = self.agents.iter().filter_map(|(id, agent)| {
-            let identity = Identity::Node(id.clone());
-            let out = self.identities.contains_key(&identity) || self.revoked.contains_key(&identity) || now > renewable(agent.enrolled, true);
-            (!out).then(|| format!("{identity} (its certificate was not seen yet)"))
-        });
-        let joins = self.joins.values().filter(|grant| grant.expires > now && grant.uses > 0 && grant.root == Some(root));
-        let joins = joins.map(|JoinGrant { id, scope, .. }| format!("join token {id} for {scope}"));
-        known.chain(unseen).chain(joins).collect()
-    }
-
-    fn need_of(&self, known: &Known, root: RootId, now: WallTime) -> Option<&'static str> {
-        let Some(shown) = &known.shown else {
-            let lately = known.enrolled.is_some_and(|enrolled| now <= renewable(enrolled, true));
-            return lately.then_some("its certificate was not seen yet");
-        };
-        if !shown.is_renewable(now) {
-            return None;
-        }
-        if shown.root == root {
-            return Some("its certificate is of that root");
-        }
-        let other = shown.trusts.iter().any(|id| *id != root && self.roots.contains_key(id));
-        match (other, shown.trusts.is_empty()) {
-            (true, _) => None,
-            (false, true) => Some("it does not say which roots it trusts"),
-            (false, false) => Some("it trusts no other root"),
-        }
+        self.dependent_identities(&[root], now).map(|one| one.to_string()).collect()
     }
 }
 
@@ -268,12 +267,10 @@ fn renewable(at: WallTime, issued: bool) -> WallTime {
     WallTime(at.0.saturating_add_unsigned(life + RENEWABLE.0))
 }
 
-fn named(all: &[String]) -> String {
-    let shown = all.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    match all.len().saturating_sub(NAMED) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
+/// `root X is`, `roots X, Y are`
+fn named(roots: &[RootId]) -> String {
+    let ids = roots.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if roots.len() == 1 { format!("root {ids} is") } else { format!("roots {ids} are") }
 }
 
 #[cfg(test)]

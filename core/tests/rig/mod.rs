@@ -4,6 +4,8 @@
 //! answers and becomes the same, and what was answered stale or refused has changed nothing that matters.
 #![allow(dead_code)] // Each test binary uses its own part of it.
 
+pub mod roots;
+
 use mainstay_core::seen::SeenLink;
 use mainstay_core::state::FEATURE_LEVEL;
 use mainstay_core::state::agent::{Connection, Hello};
@@ -80,7 +82,7 @@ impl Rig {
     /// Decides with what the wall clock says now.
     pub fn decide(&self) -> Decision {
         let wall = WallTime(WALL + self.now.0 as i64);
-        let seen = Seen { calendar: almanac::openings(&self.state, wall), due: almanac::due(&self.state, wall), ..self.seen.clone() };
+        let seen = Seen { wall, calendar: almanac::openings(&self.state, wall), due: almanac::due(&self.state, wall), ..self.seen.clone() };
         decide(&self.state, &seen, self.now)
     }
 

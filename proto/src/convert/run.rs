@@ -145,7 +145,7 @@ pub fn run_to_wire(run: &Run, state: &State, now: MeshTime) -> v1::Run {
                 undo: work.undo.as_ref().map_or(v1::WorkState::Unspecified, work_state).into(),
                 undo_detail: work.undo.as_ref().map_or_else(String::new, |undo| undo.detail().to_owned()),
                 attempts: work.attempts.iter().filter_map(|id| state.attempts.get(id)).map(attempt_to_wire).collect(),
-                has_undo: step.undo.is_some(),
+                has_undo: step.has_undo(),
             });
         }
     }
@@ -234,6 +234,8 @@ fn wait_kind(reason: &Reason) -> v1::WaitKind {
         Reason::Unavailable { .. } => v1::WaitKind::Unavailable,
         Reason::Gate { .. } => v1::WaitKind::Gate,
         Reason::LeaseHeld { .. } => v1::WaitKind::Lease,
+        Reason::RootLacks { lack, .. } if lack.needs_signature() => v1::WaitKind::Signature,
+        Reason::RootLacks { .. } | Reason::RootNeeded { .. } | Reason::RootInUse(_) => v1::WaitKind::Root,
         Reason::Approval { .. } => v1::WaitKind::Approval,
     }
 }

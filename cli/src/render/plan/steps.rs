@@ -123,7 +123,8 @@ impl Shape {
     /// Where, and whether somebody could do it there now.
     fn place(&self, step: &PreviewStep) -> (String, Tone) {
         if is_by_mesh(&step.kind) {
-            return ("by the mesh itself, which waits for a person".to_owned(), Tone::Plain);
+            let waits = if step.kind == APPROVAL { ", which waits for a person" } else { "" };
+            return (format!("by the mesh itself{waits}"), Tone::Plain);
         }
         if !step.omitted.is_empty() {
             return (String::new(), Tone::Plain);

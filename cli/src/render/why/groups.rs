@@ -108,14 +108,14 @@ impl<'a> Group<'a> {
     /// Lower is told first.
     fn urgency(&self) -> u8 {
         match self.kind {
-            WaitKind::Approval => 0,
+            WaitKind::Approval | WaitKind::Signature => 0,
             WaitKind::Paused => 1,
             WaitKind::NotHeardOf => 2,
             WaitKind::Gate if self.is_unknown() => 3,
             WaitKind::NoConnection | WaitKind::NobodyCan => 4,
             WaitKind::AgentAway => 5,
             WaitKind::Gate => 6,
-            WaitKind::Lease => 7,
+            WaitKind::Lease | WaitKind::Root => 7,
             WaitKind::Retry => 8,
             WaitKind::Stopping => 9,
             WaitKind::Works | WaitKind::Offered | WaitKind::AgentBusy | WaitKind::Evaluating => 10,
@@ -138,6 +138,8 @@ impl<'a> Group<'a> {
     pub fn mark(&self) -> (&'static str, Tone) {
         match self.kind {
             WaitKind::Approval => ("▲ approve", Tone::Warning),
+            WaitKind::Signature => ("▲ sign", Tone::Warning),
+            WaitKind::Root => ("‖ root", Tone::Warning),
             WaitKind::Paused => ("‖ paused", Tone::Warning),
             WaitKind::NotHeardOf => ("? unknown", Tone::Unknown),
             WaitKind::Gate if self.is_unknown() => ("? gate", Tone::Unknown),

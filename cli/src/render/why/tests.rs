@@ -322,3 +322,21 @@ fn json_of_a_failed_run_has_its_reasons() {
     assert_eq!(json["reasons"][0]["why"], "exit status 1: no kernel 6.12 in /boot");
     assert_eq!(json["run"]["id"], "reboot-7");
 }
+
+#[test]
+fn whoever_has_the_roots_key_is_told_what_to_type() {
+    let reason =
+        "an issuer under root a55b4a4976242c73 is to be signed for c1, c2, where the root's key is:  mainstay mesh root issue --root-key FILE";
+    let other = wait(WaitKind::Root, "leave", "once", "root 8e9564e4435c883d is still needed by operator/ben (its certificate is of that root)");
+    let answer = WhyResponse {
+        run: Some(Run { id: "root-rotation-1".into(), plan: "root-rotation".into(), state: RunState::Running.into(), ..Run::default() }),
+        waits: vec![other, wait(WaitKind::Signature, "adopt", "once", reason)],
+        ..WhyResponse::default()
+    };
+    let text = why(&answer, Terminal::PIPE, NOW, &TimeZone::UTC);
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let signs = lines.iter().position(|line| line.starts_with("▲ sign")).unwrap();
+    assert!(lines[signs + 1].ends_with("is to be signed for c1, c2, where the root's key is"), "{text}");
+    assert!(lines[signs + 2].ends_with("mainstay mesh root issue --root-key FILE"), "{text}");
+    assert!(lines.iter().position(|line| line.starts_with("‖ root")).is_some_and(|root| root > signs), "{text}");
+}

@@ -170,7 +170,13 @@ fn briefly(group: &Group) -> String {
 
 fn told(page: &mut Page, group: &Group, names: Names) {
     page.labelled(2, MARK, group.mark(), Tone::Plain, &format!("{} · for {}", group.name(names), units::duration_ms(group.waited_ms)));
-    page.line(2 + MARK, Tone::Plain, &reason(group));
+    let reason = reason(group);
+    // What to type has a line of its own.
+    let (words, command) = reason.split_once(":  ").filter(|_| group.kind == WaitKind::Signature).unwrap_or((&reason, ""));
+    page.line(2 + MARK, Tone::Plain, words);
+    if !command.is_empty() {
+        page.command(2 + MARK, command);
+    }
     then(page, group);
     ahead(page, group, "after that");
     match group.kind {

@@ -46,7 +46,7 @@ fn next(args: &args::plan::Preview, plan: &str) -> String {
                 command += &format!(" --revision {}", args.revision);
             }
             for (name, value) in &args.inputs.set {
-                command += &format!(" --set {}", quoted(&format!("{name}={value}")));
+                command += &format!(" --set {}", set(name, value));
             }
             if let Some(file) = &args.inputs.values {
                 command += &format!(" --values {}", quoted(file));
@@ -54,6 +54,11 @@ fn next(args: &args::plan::Preview, plan: &str) -> String {
             command
         }
     }
+}
+
+/// A value as it is typed again; one of several lines was read from a file, which is not known here.
+fn set(name: &str, value: &str) -> String {
+    if value.contains('\n') { format!("{name}=\"$(cat FILE)\"") } else { quoted(&format!("{name}={value}")) }
 }
 
 /// That it would have to wait is no fault of the plan; that it cannot come to its end is.
@@ -82,6 +87,10 @@ mod tests {
         assert_eq!(
             next(&parsed(&["deploy", "--set", "image=shop/web:2", "--set", "note=a b", "--revision", "3"]), "deploy"),
             "mainstay run start deploy --revision 3 --set image=shop/web:2 --set 'note=a b'"
+        );
+        assert_eq!(
+            next(&parsed(&["root-rotation", "--set", "root=-----BEGIN\n-----END"]), "root-rotation"),
+            "mainstay run start root-rotation --set root=\"$(cat FILE)\""
         );
         assert_eq!(next(&parsed(&["-f", "my plan.yaml"]), "deploy"), "mainstay plan apply -f 'my plan.yaml'");
     }

@@ -2,6 +2,7 @@
 
 use super::super::{Connections, Effect, Kind, ParamType, Scope, Undo};
 use super::{DURATION, LOOKS_ONLY, NUMBER, PERCENT, SIZE, optional};
+use crate::state::enrolment::OperatorRole;
 use crate::time::Millis;
 
 /// Groups of what `postgres.check` looks at besides whether the server can be reached.
@@ -14,6 +15,7 @@ pub(super) const POSTGRES_CHECK: Kind = Kind {
     scope: Scope::View,
     effect: Effect::Read,
     idempotent: true,
+    started_by: OperatorRole::Operator,
     undo: Undo::Nothing,
     protection: LOOKS_ONLY,
     connection: Connections::Always(&["postgres"]),
@@ -52,6 +54,7 @@ pub(super) const REDIS_CHECK: Kind = Kind {
     scope: Scope::View,
     effect: Effect::Read,
     idempotent: true,
+    started_by: OperatorRole::Operator,
     undo: Undo::Nothing,
     protection: LOOKS_ONLY,
     connection: Connections::Always(&["redis"]),

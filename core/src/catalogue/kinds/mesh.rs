@@ -2,6 +2,7 @@
 
 use super::super::{Connections, Effect, Kind, ParamType, Scope, Undo};
 use super::{LOOKS_ONLY, optional, required};
+use crate::state::enrolment::OperatorRole;
 use crate::time::Millis;
 
 pub(super) const LEASE_HOLD: Kind = Kind {
@@ -10,6 +11,7 @@ pub(super) const LEASE_HOLD: Kind = Kind {
     scope: Scope::Any,
     effect: Effect::Write,
     idempotent: true,
+    started_by: OperatorRole::Operator,
     undo: Undo::Nothing,
     protection: "the lease itself: at most `slots` holders, each with a growing token",
     connection: Connections::None,
@@ -33,6 +35,7 @@ pub(super) const WAIT: Kind = Kind {
     scope: Scope::Any,
     effect: Effect::Read,
     idempotent: true,
+    started_by: OperatorRole::Operator,
     undo: Undo::Nothing,
     protection: LOOKS_ONLY,
     connection: Connections::None,
@@ -50,6 +53,7 @@ pub(super) const APPROVAL: Kind = Kind {
     scope: Scope::Mesh,
     effect: Effect::Read,
     idempotent: true,
+    started_by: OperatorRole::Operator,
     undo: Undo::Nothing,
     protection: "an approval names what was seen, and does not count for anything else",
     connection: Connections::None,

@@ -4,6 +4,7 @@ mod data;
 mod mesh;
 mod net;
 mod node;
+mod root;
 
 use super::{Kind, Param, ParamType};
 
@@ -36,5 +37,9 @@ pub const KINDS: &[Kind] = &[
     mesh::LEASE_HOLD,
     mesh::WAIT,
     mesh::APPROVAL,
+    root::ADD,
+    root::ADOPT,
+    root::LEAVE,
+    root::RETIRE,
     node::EXEC,
 ];

@@ -2,6 +2,7 @@
 
 use super::super::{Connections, Effect, Kind, Param, ParamType, Scope, Together, Undo};
 use super::{DURATION, LOOKS_ONLY, NUMBER, TEXTS, optional, required};
+use crate::state::enrolment::OperatorRole;
 use crate::time::Millis;
 
 /// What is expected of an HTTP endpoint: of all of a step, or of one of its `endpoints`.
@@ -39,6 +40,7 @@ pub(super) const HTTP_CHECK: Kind = Kind {
     scope: Scope::View,
     effect: Effect::Read,
     idempotent: true,
+    started_by: OperatorRole::Operator,
     undo: Undo::Nothing,
     protection: LOOKS_ONLY,
     connection: Connections::WhenNamed(&["http"]),
@@ -74,6 +76,7 @@ pub(super) const TLS_CHECK: Kind = Kind {
     scope: Scope::View,
     effect: Effect::Read,
     idempotent: true,
+    started_by: OperatorRole::Operator,
     undo: Undo::Nothing,
     protection: LOOKS_ONLY,
     connection: Connections::WhenNamed(&["tls", "http"]),
@@ -114,6 +117,7 @@ pub(super) const PROMETHEUS_QUERY: Kind = Kind {
     scope: Scope::View,
     effect: Effect::Read,
     idempotent: true,
+    started_by: OperatorRole::Operator,
     undo: Undo::Nothing,
     protection: LOOKS_ONLY,
     connection: Connections::Always(&["prometheus"]),

@@ -2,6 +2,7 @@
 
 use super::super::{Connections, Effect, Kind, ParamType, Scope, Undo};
 use super::{LOOKS_ONLY, NUMBER, PERCENT, TEXTS, optional, required};
+use crate::state::enrolment::OperatorRole;
 use crate::time::Millis;
 
 pub(super) const RESOURCES: Kind = Kind {
@@ -10,6 +11,7 @@ pub(super) const RESOURCES: Kind = Kind {
     scope: Scope::Host,
     effect: Effect::Read,
     idempotent: true,
+    started_by: OperatorRole::Operator,
     undo: Undo::Nothing,
     protection: LOOKS_ONLY,
     connection: Connections::None,
@@ -44,6 +46,7 @@ pub(super) const SERVICES: Kind = Kind {
     scope: Scope::Host,
     effect: Effect::Read,
     idempotent: true,
+    started_by: OperatorRole::Operator,
     undo: Undo::Nothing,
     protection: LOOKS_ONLY,
     connection: Connections::None,
@@ -61,6 +64,7 @@ pub(super) const LOG_ERRORS: Kind = Kind {
     scope: Scope::Host,
     effect: Effect::Read,
     idempotent: true,
+    started_by: OperatorRole::Operator,
     undo: Undo::Nothing,
     protection: LOOKS_ONLY,
     connection: Connections::None,
@@ -85,6 +89,7 @@ pub(super) const EXEC: Kind = Kind {
     scope: Scope::Any,
     effect: Effect::Exec,
     idempotent: false,
+    started_by: OperatorRole::Operator,
     undo: Undo::Compensated,
     protection: "the agent's ledger and `Begin` before the command starts; epoch and ledger id are checked then",
     connection: Connections::None,

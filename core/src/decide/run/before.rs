@@ -19,11 +19,12 @@ impl<'s> RunPass<'_, 's, '_> {
         if !self.is_resolved(item) {
             return false;
         }
+        if catalogue::kind(&item.step.uses).is_some_and(|kind| kind.scope == Scope::Mesh) {
+            self.carry_out(item);
+            return false;
+        }
         if item.direction == Direction::Undo || !item.work.is_fresh() {
             return self.has_lease(item);
-        }
-        if catalogue::kind(&item.step.uses).is_some_and(|kind| kind.scope == Scope::Mesh) {
-            return self.ask(item);
         }
         // Cheap looks first; a target counts as begun only when nothing else is in its way.
         let Some(first_of_target) = self.has_turn(item) else { return false };
@@ -34,6 +35,15 @@ impl<'s> RunPass<'_, 's, '_> {
             rollout.begin(item.target);
         }
         true
+    }
+
+    /// What no agent sees: the mesh carries it out by waiting for something, or by changing its own state.
+    fn carry_out(&mut self, item: Item<'s>) {
+        if item.step.uses == catalogue::APPROVAL {
+            self.ask(item);
+        } else {
+            self.change_root(item);
+        }
     }
 
     /// Whether the expressions of the item have been filled in, and say that it is to be done.

@@ -123,10 +123,10 @@ impl<'s> RunPass<'_, 's, '_> {
     }
 
     /// A step that is an approval: the mesh carries it out by waiting.
-    pub(super) fn ask(&mut self, item: Item<'s>) -> bool {
-        let Some(approval) = approval::of_step(item.step) else { return false };
+    pub(super) fn ask(&mut self, item: Item<'s>) {
+        let Some(approval) = approval::of_step(item.step) else { return };
         if !self.gates_are_open(item, true) {
-            return false;
+            return;
         }
         let until = item.ready + item.step.timeout;
         match self.run.given(Some(&item.step.name), None) {
@@ -145,7 +145,6 @@ impl<'s> RunPass<'_, 's, '_> {
                 self.wait(item, reason, item.ready, Some((until, self.if_nobody_approves())));
             }
         }
-        false
     }
 }
 

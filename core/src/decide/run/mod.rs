@@ -11,6 +11,7 @@ mod before;
 mod gates;
 mod lease;
 mod placement;
+mod root;
 mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -189,6 +189,7 @@ fn can_be(of: &str, ty: &ParamType) -> bool {
         ParamType::List(_) => of == "list",
         ParamType::Thresholds(_) | ParamType::Map | ParamType::Values | ParamType::Fields(_) => false,
         ParamType::Percent => matches!(of, "number" | "integer" | "text"),
+        ParamType::RootCertificate => of == "text",
         ParamType::HttpStatus => matches!(of, "number" | "integer" | "text"),
         ParamType::Duration => matches!(of, "duration" | "text"),
         _ => matches!(of, "text" | "duration" | "size"),

@@ -136,6 +136,9 @@ fn plan(c: &mut Checker<'_>, document: &Node) -> Option<Plan> {
         c.problem(at.at, "a plan's strategy is about nodes, and no step of this plan is done to nodes");
     }
     let schedules = schedule::schedules(c, spec.field("schedules"), &inputs);
+    if let Some(at) = spec.field("schedules").filter(|node| !node.items().is_empty()) {
+        schedule::check_starter(c, at, &steps);
+    }
     Some(Plan {
         name: metadata.field("name").and_then(Node::parsed)?,
         description: metadata.field("description").and_then(Node::text).unwrap_or_default().to_owned(),

@@ -9,8 +9,10 @@ use super::shape::{Field, Object, Shape};
 use super::time::{CRON, ZONE};
 use super::tree::Node;
 use crate::bounds;
-use crate::plan::Input;
+use crate::catalogue;
 use crate::plan::schedule::{Concurrency, Event, History, Missed, Notify, Schedule};
+use crate::plan::{Input, Step};
+use crate::state::enrolment::OperatorRole;
 use crate::time::Millis;
 
 const MISSED: &[(&str, &str)] =
@@ -109,6 +111,14 @@ pub(super) fn notify(node: Option<&Node>) -> Vec<Notify> {
         when
     };
     entries.map(|entry| Notify { when: events(entry), route: entry.field("route").and_then(Node::text).unwrap_or_default().to_owned() }).collect()
+}
+
+/// A schedule has no role: what asks for one of its starter is started by a person.
+pub(super) fn check_starter(c: &mut Checker<'_>, schedules: &Node, steps: &[Step]) {
+    let demanding = steps.iter().filter_map(|step| catalogue::kind(&step.uses)).find(|kind| kind.started_by > OperatorRole::Operator);
+    if let Some(kind) = demanding {
+        c.problem(schedules.at, format!("{} is for an {} to start, and a schedule is nobody: leave out `schedules`", kind.name, kind.started_by));
+    }
 }
 
 #[cfg(test)]

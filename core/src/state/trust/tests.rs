@@ -1,6 +1,6 @@
 use super::*;
 use crate::command::{Actor, Command, Entry};
-use crate::state::enrolment::{JoinScope, OperatorRole, TokenId};
+use crate::state::enrolment::{JoinGrant, JoinScope, OperatorRole, TokenId};
 use crate::state::member::Member;
 use crate::time::MeshTime;
 
@@ -130,8 +130,81 @@ fn members_are_never_cut_off() {
     assert_eq!(refused(apply(&mut state, retire(OLD, true))), "root 000000000000000a is still needed by member c3 (signs under no other root)");
     state.members.insert(MemberId(3), third(&[OLD], &[]));
     assert_eq!(state.members_that_need(OLD), ["member c3 (trusts no other root)"]);
-    state.members.insert(MemberId(3), third(&[NEW, OLD], &[]));
+    // One that never signs has its certificate from another member, and fetches the next one when it is there.
+    state.members.insert(MemberId(3), Member { shows: vec![OLD], ..third(&[NEW, OLD], &[]) });
+    assert_eq!(state.members_that_need(OLD), ["member c3 (its certificate is of no other root)"]);
+    state.members.insert(MemberId(3), Member { shows: vec![NEW], ..third(&[NEW, OLD], &[]) });
     assert_eq!(apply(&mut state, retire(OLD, true)), Reply::Done);
+}
+
+#[test]
+fn a_member_speaks_for_itself_and_is_no_identity_besides() {
+    let mut state = mesh();
+    apply(&mut state, add(NEW));
+    members(&mut state, &[OLD, NEW], &[OLD, NEW]);
+    let (member, newcomer) = (Identity::Coordinator(MemberId(2)), Identity::Coordinator(MemberId(9)));
+    record(&mut state, &member.to_string(), shown(OLD, &[]));
+    assert_eq!(state.identities_that_need(OLD, NOW), Vec::<String>::new());
+    record(&mut state, &newcomer.to_string(), shown(OLD, &[OLD]));
+    assert_eq!(state.identities_that_need(OLD, NOW), [format!("{newcomer} (its certificate is of that root)")]);
+}
+
+#[test]
+fn several_roots_go_together_or_none_does() {
+    const NEWEST: RootId = RootId(0xc);
+    let mut state = mesh();
+    apply(&mut state, add(NEW));
+    apply(&mut state, add(NEWEST));
+    assert_eq!((state.roots_before(NEWEST), state.roots_before(OLD)), (vec![OLD, NEW], vec![]));
+    for (id, name) in [(1, "c1"), (2, "c2")] {
+        let all = vec![OLD, NEW, NEWEST];
+        let member = Member { id: MemberId(id), name: name.into(), trusts: all.clone(), issuers: all, ..Member::default() };
+        apply(&mut state, Command::PutMember { member });
+    }
+    // It could do without either of the older ones, and not without both.
+    record(&mut state, "client/ci", shown(NEWEST, &[OLD, NEW]));
+    assert!(state.identities_that_need(OLD, NOW).is_empty() && state.identities_that_need(NEW, NOW).is_empty());
+    let when = When { at: MeshTime(1), wall: NOW };
+    let before = state.roots.clone();
+    assert_eq!(
+        refused(state.retire_roots(&[OLD, NEW], false, when)),
+        "roots 000000000000000a, 000000000000000b are still needed by client/ci (it trusts no other root)"
+    );
+    assert_eq!(state.roots, before);
+    record(&mut state, "client/ci", shown(NEWEST, &[OLD, NEW, NEWEST]));
+    assert_eq!(state.retire_roots(&[OLD, NEW], false, when), Reply::Done);
+    assert_eq!(state.roots.keys().copied().collect::<Vec<_>>(), [NEWEST]);
+}
+
+#[test]
+fn what_a_root_lacks_is_said_in_the_order_in_which_it_comes() {
+    let mut state = mesh();
+    apply(&mut state, add(NEW));
+    let lack = |state: &State| state.lack_of(NEW, NOW).map(|lack| lack.sentence(NEW));
+    assert_eq!(lack(&state).unwrap(), "root 000000000000000b is not trusted yet by member c2");
+    let c2 = Member { id: MemberId(2), name: "c2".into(), trusts: vec![OLD, NEW], issuers: vec![OLD], ..Member::default() };
+    apply(&mut state, Command::PutMember { member: c2.clone() });
+    assert_eq!(lack(&state).unwrap(), "an issuer under root 000000000000000b is still to be asked for, or taken, by member c2");
+    let request = IssuerRequest { root: NEW, csr_pem: "csr".into() };
+    apply(&mut state, Command::PutMember { member: Member { issuer_request: Some(request), ..c2.clone() } });
+    assert_eq!(
+        lack(&state).unwrap(),
+        "an issuer under root 000000000000000b is to be signed for c2, where the root's key is:  mainstay mesh root issue --root-key FILE"
+    );
+    apply(&mut state, Command::GrantIssuer { member: MemberId(2), grant: IssuerGrant { root: NEW, cert_pem: "cert".into() } });
+    assert!(lack(&state).unwrap().contains("or taken, by member c2"));
+    apply(&mut state, Command::PutMember { member: Member { issuers: vec![OLD, NEW], ..c2 } });
+    record(&mut state, "client/ci", shown(OLD, &[OLD]));
+    record(&mut state, "client/new", shown(NEW, &[]));
+    record(&mut state, "client/gone", Shown { ends: WallTime(NOW.0 - 32 * 86_400_000), ..shown(OLD, &[OLD]) });
+    assert!(lack(&state).unwrap().starts_with("root 000000000000000b is not trusted yet by client/ci; each learns"));
+    for n in 0..9 {
+        record(&mut state, &format!("client/c{n}"), shown(OLD, &[OLD]));
+    }
+    assert!(lack(&state).unwrap().contains("client/c4 and 5 more; each"), "{:?}", lack(&state));
+    let mut cut = state.clone();
+    apply(&mut cut, retire(OLD, true));
+    assert_eq!(lack(&cut), None, "who was cut off is not waited for");
 }
 
 #[test]
