@@ -50,11 +50,11 @@ pub enum PolicyError {
 /// Why the policy does not let something be done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    #[error("this agent's policy does not allow {0}: add it to its policy file under [policy], allow = [\"{0}\"], and start it again")]
+    #[error("this agent's policy does not allow {0}: start it again with it in its policy file, under [policy]:  allow = [\"{0}\"]")]
     Kind(String),
-    #[error("this agent's policy has no rule for this command: add to its policy file  [[policy.exec]]  command = {0}  and start it again")]
+    #[error("this agent's policy has no rule for this command: start it again with one in its policy file:  [[policy.exec]]  command = {0}")]
     Command(String),
-    #[error("this agent's policy does not let this command have the variable {0}: add to its rule  env = [\"{0}\"], and start it again")]
+    #[error("this agent's policy does not let this command have the variable {0}: start it again with it in the rule:  env = [\"{0}\"]")]
     Variable(String),
     #[error("the program must be an absolute path, and `{0}` is not")]
     Relative(String),
