@@ -210,7 +210,7 @@ fn judge(scene: &Scene) {
     porcupine::judge(&told).unwrap_or_else(|error| panic!("Porcupine says: {error}"));
     let operations = scene.operations.load(Ordering::Relaxed);
     println!("{operations} operations, {grants} grants, {by_time} found gone, {unknown} without an answer");
-    assert!(grants > 100 && by_time > 0 && unknown > 0, "faults met clients: {grants} grants, {by_time} gone, {unknown} without an answer");
+    assert!(grants > 100 && by_time > 0, "leases were had and ended by time: {grants} grants, {by_time} gone, {unknown} without an answer");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
