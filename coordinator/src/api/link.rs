@@ -73,7 +73,7 @@ impl LinkTask {
     }
 
     /// Whether the mesh calls the agent lost, though its link is open: its process, or a machine on the way, stood
-    /// still for a while. A link that is lost stays lost, since work may be elsewhere by now; a new one is none.
+    /// still for a while. It is not taken back, since its work may be elsewhere by now: the agent connects anew.
     fn is_given_up(&self) -> bool {
         let state = self.office.state();
         state.agents.get(self.link.agent()).is_some_and(|agent| agent.epoch == self.link.epoch() && !agent.is_up())
