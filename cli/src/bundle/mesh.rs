@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use mainstay_client::{CallError, Mesh};
 use mainstay_proto::v1::{
-    GetRunRequest, ListConnectionsRequest, ListFindingsRequest, ListLeasesRequest, ListMembersRequest, ListRunsRequest, Run, RunState,
+    GetRunRequest, ListConnectionsRequest, ListFindingsRequest, ListLeasesRequest, ListMembersRequest, ListRunsRequest, Run, RunState, WhyResponse,
 };
 use serde_json::{Value, json};
 
@@ -112,12 +112,18 @@ async fn runs(mesh: &Mesh, mut runs: Vec<Run>, bundle: &mut Bundle) {
     let open: Vec<&Run> = runs.iter().filter(|run| is_open(run)).collect();
     let waits = join_all(open.iter().map(|run| mesh.why_run(of(run)))).await;
     for (run, waits) in open.iter().zip(waits) {
-        let waits = waits.map(|mut why| {
-            why.run = None;
-            why
-        });
-        keep(bundle, &format!("runs/{}-waits.json", run.id), "for what it waits", waits);
+        keep(bundle, &format!("runs/{}-waits.json", run.id), "for what it waits", waits.map(waits_alone));
     }
+}
+
+/// For what a run waits, without the run, and without the values that somebody who approves is shown.
+pub(super) fn waits_alone(mut why: WhyResponse) -> WhyResponse {
+    why.run = None;
+    for approval in why.waits.iter_mut().filter_map(|wait| wait.approval.as_mut()) {
+        let steps = approval.steps.iter_mut().map(|step| &mut step.with);
+        steps.chain([&mut approval.message]).filter(|text| !text.is_empty()).for_each(|text| *text = LEFT_OUT.to_owned());
+    }
+    why
 }
 
 /// A run without what it was given, what its steps printed and what they handed on: that is the fleet's own.

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use mainstay_core::WallTime;
-use mainstay_proto::v1::{Attempt, Check, Outcome, Report, Run, Work};
+use mainstay_proto::v1::{Attempt, AwaitedStep, Check, Outcome, Report, Run, Wait, WantedApproval, WhyResponse, Work};
 use serde_json::json;
 
 use super::*;
@@ -120,6 +120,16 @@ fn of_a_run_there_is_how_it_went() {
     for gone in ["ana", "x7", "what it printed", "GET"] {
         assert!(!text.contains(gone), "{gone} is in {text}");
     }
+}
+
+#[test]
+fn what_somebody_is_asked_to_approve_is_there_without_its_values() {
+    let step = AwaitedStep { name: "switch".into(), with: "{\"command\":[\"/bin/x\",\"ana\"]}".into(), ..AwaitedStep::default() };
+    let approval = WantedApproval { step: "ask".into(), message: "shall ana go?".into(), steps: vec![step], ..WantedApproval::default() };
+    let waits = vec![Wait { step: "ask".into(), approval: Some(approval), ..Wait::default() }];
+    let why = WhyResponse { run: Some(Run { id: "ana-1".into(), ..Run::default() }), waits, ..WhyResponse::default() };
+    let text = serde_json::to_string(&mesh::waits_alone(why)).unwrap();
+    assert!(text.contains("switch") && text.contains("ask") && !text.contains("ana"), "{text}");
 }
 
 #[test]
