@@ -1,6 +1,6 @@
 //! A mesh whose certificates somebody else issues and renews: rcgen stands for cert-manager or SPIRE, with a root,
 //! an intermediate below it, and leaves that carry a SPIFFE id of the mesh.
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

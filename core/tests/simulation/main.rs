@@ -6,7 +6,7 @@
 //! what is not, and which known bugs are found by which seed, is in `README.md` beside this file.
 //!
 //! One seed alone, with all that happens in it:
-//! `MAINSTAY_SEED=7 cargo test -p mainstay-core --test simulation -- --nocapture`
+//! `MAINSTAY_SEED=7 cargo test --profile simulation -p mainstay-core --test simulation -- --nocapture`
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod agent;
@@ -45,7 +45,7 @@ fn nothing_breaks_under_faults_and_everything_ends_in_the_calm() {
     let problem = problem.unwrap_or_else(|| "it did not fail again: a seed does not tell one story".to_owned());
     panic!(
         "seed {seed}: {problem}\n\nwhat happened last:\n{}\n\nthis seed alone, with all that happens in it:\n\
-         MAINSTAY_SEED={seed} cargo test -p mainstay-core --test simulation -- --nocapture",
+         MAINSTAY_SEED={seed} cargo test --profile simulation -p mainstay-core --test simulation -- --nocapture",
         trace.text()
     );
 }
