@@ -108,5 +108,5 @@ pub const ARTIFACTS: u64 = 20_000;
 pub const ARTIFACTS_BYTES: u64 = 2 << 30;
 /// Copies that a member says in one command to have or not to have.
 pub const ARTIFACT_NOTES: usize = 512;
-/// Every this many entries the leader logs a digest of its state.
+/// Every this many entries the leader logs a digest of its state, as long as the state is small.
 pub const DIGEST_EVERY: u64 = 1_000;

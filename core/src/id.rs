@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +42,7 @@ macro_rules! name {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $type(String);
+        pub struct $type(Arc<str>);
 
         impl $type {
             #[must_use]
@@ -54,7 +55,7 @@ macro_rules! name {
             type Err = NameError;
             fn from_str(text: &str) -> Result<Self, NameError> {
                 if is_label(text) {
-                    Ok($type(text.to_owned()))
+                    Ok($type(text.into()))
                 } else {
                     Err(NameError { what: $what, text: shortened(text), rule: LABEL_RULE })
                 }
@@ -70,7 +71,7 @@ macro_rules! name {
 
         impl From<$type> for String {
             fn from(name: $type) -> String {
-                name.0
+                name.0.as_ref().to_owned()
             }
         }
 
@@ -333,7 +334,7 @@ impl From<Target> for String {
 /// Name of a lease: parts joined by `/`, for example `backup/prod/orders-db`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct LeaseName(String);
+pub struct LeaseName(Arc<str>);
 
 /// Who a lease name belongs to, by its first part.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -368,7 +369,7 @@ impl FromStr for LeaseName {
     fn from_str(text: &str) -> Result<Self, NameError> {
         let part = |p: &str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
         if text.len() <= LEASE_NAME_MAX && text.split('/').all(part) {
-            Ok(LeaseName(text.to_owned()))
+            Ok(LeaseName(text.into()))
         } else {
             Err(NameError {
                 what: "lease name",
@@ -388,7 +389,7 @@ impl TryFrom<String> for LeaseName {
 
 impl From<LeaseName> for String {
     fn from(name: LeaseName) -> String {
-        name.0
+        name.0.as_ref().to_owned()
     }
 }
 

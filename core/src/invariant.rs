@@ -9,7 +9,6 @@ use crate::rollout::is_in_plans_rollout;
 use crate::state::State;
 use crate::state::artifact::RunArtifacts;
 use crate::state::attempt::{Attempt, Phase};
-use crate::state::lease::Lease;
 use crate::state::run::{Direction, Run, RunPhase, Work, WorkState};
 
 /// An invariant: its name, what it says, and the first thing that breaks it.
@@ -154,7 +153,7 @@ fn weight(state: &State) -> Option<String> {
     let report =
         |attempt: &Attempt| if let Phase::Ended(outcome) = &attempt.phase { outcome.report().map_or(0, |report| report.weight() as u64) } else { 0 };
     let reports: u64 = state.attempts.values().map(report).sum();
-    let leases: u64 = state.leases.values().map(Lease::weight).sum();
+    let leases: u64 = state.leases.values().map(|lease| lease.weight()).sum();
     let sum = plans + runs + reports + leases + state.artifacts.weight();
     (state.weight != sum).then(|| format!("{} counted, {sum} found", state.weight))
 }

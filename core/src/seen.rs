@@ -28,8 +28,8 @@ pub struct Seen {
     pub links: OrdMap<AgentId, SeenLink>,
     /// The leader's wall clock: certificates end by it.
     pub wall: WallTime,
-    /// Last renewal of each grant.
-    pub renewals: OrdMap<(LeaseName, Token), MeshTime>,
+    /// Last renewal of each grant: no two have one token, whichever leases they are of.
+    pub renewals: OrdMap<Token, MeshTime>,
     /// When each waiter last asked.
     pub waiters: OrdMap<(LeaseName, Identity, String), MeshTime>,
     /// What the wall clock says of each window and freeze that an open run has.

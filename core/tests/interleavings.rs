@@ -334,7 +334,7 @@ impl Witness {
             }
             Event::Renew { lease: name } => {
                 for (_, token) in self.rig.held(LEASES[name]) {
-                    self.rig.seen.renewals.insert((lease(LEASES[name]), token), self.rig.now);
+                    self.rig.seen.renewals.insert(token, self.rig.now);
                 }
             }
             Event::Leader => {

@@ -18,8 +18,8 @@ fn expire(name: &str, token: Token) -> Command {
     Command::ExpireLease { name: lease(name), token }
 }
 
-fn renew(rig: &mut Rig, name: &str, token: Token) {
-    rig.seen.renewals.insert((lease(name), token), rig.now);
+fn renew(rig: &mut Rig, token: Token) {
+    rig.seen.renewals.insert(token, rig.now);
 }
 
 fn names(pairs: &[(String, Token)]) -> Vec<&str> {
@@ -174,7 +174,7 @@ fn a_renewal_keeps_it_and_silence_ends_it() {
         rig.seen.waiters.insert(waiter.clone(), rig.now);
         assert_eq!(rig.decide().commands, []);
         assert_eq!(rig.decide().wake_at, Some(rig.now + Millis(1)));
-        renew(&mut rig, "demo", token(1));
+        renew(&mut rig, token(1));
     }
     rig.advance(TTL);
     rig.seen.waiters.insert(waiter, rig.now);
@@ -191,7 +191,7 @@ fn a_renewal_of_an_earlier_token_keeps_nothing() {
     rig.mesh(expire("demo", token(1)));
     rig.acquire("demo", &holder("b", "p1"), true);
     rig.advance(TTL);
-    renew(&mut rig, "demo", token(1));
+    renew(&mut rig, token(1));
     assert_eq!(rig.decide().commands, [expire("demo", token(2))]);
     assert!(matches!(rig.mesh(expire("demo", token(1))), Reply::Stale(_)), "the end of an earlier grant ends no later one");
     assert_eq!(rig.held("demo"), [("client/b (p1)".to_owned(), token(2))]);
@@ -218,7 +218,7 @@ fn a_waiter_that_fell_silent_is_not_handed_the_lease() {
     rig.acquire("demo", &holder("b", "p1"), true);
     rig.acquire("demo", &holder("c", "p1"), true);
     rig.advance(TTL);
-    renew(&mut rig, "demo", token(1));
+    renew(&mut rig, token(1));
     rig.seen.waiters.insert((lease("demo"), rig::identity("client/c"), "p1".into()), rig.now);
     let expire_b = Command::ExpireWaiter { name: lease("demo"), holder: holder("b", "p1") };
     assert_eq!(rig.decide().commands, std::slice::from_ref(&expire_b));

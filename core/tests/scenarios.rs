@@ -225,8 +225,8 @@ impl Stage {
                 let reply = self.rig.mesh(Command::ReleaseLease { name: lease(name), holder: process(who), token: None });
                 self.answer(&reply);
             }
-            ["renew", name, token] => {
-                self.rig.seen.renewals.insert((lease(name), token.parse().unwrap()), self.rig.now);
+            ["renew", token] => {
+                self.rig.seen.renewals.insert(token.parse().unwrap(), self.rig.now);
             }
             ["ask", name, who] => {
                 let who = process(who);

@@ -107,7 +107,7 @@ impl Front {
     }
 
     /// The state with everything in it that was acknowledged before the call.
-    pub async fn read<T>(&self, request: &Request<T>, method: Method) -> Result<(Arc<Office>, State), Status> {
+    pub async fn read<T>(&self, request: &Request<T>, method: Method) -> Result<(Arc<Office>, Arc<State>), Status> {
         let (office, _) = self.lead(request, method, Subject::None)?;
         self.confirmed(&office).await?;
         let state = office.state();
@@ -128,7 +128,8 @@ impl Front {
     /// What a command would be answered now. Nothing is changed: it is applied to a copy.
     pub fn rehearse(&self, office: &Office, by: Identity, command: Command) -> Result<Reply, Status> {
         let entry = Entry { at: office.now(), wall: office.wall(), by: Actor::Identity(by), key: None, command };
-        status::done(office.state().apply(&entry))
+        let mut copy = State::clone(&office.state());
+        status::done(copy.apply(&entry))
     }
 
     /// As [`Front::propose`], or in a dry run as [`Front::rehearse`].

@@ -23,7 +23,7 @@ pub fn follow(office: Arc<Office>, name: LeaseName) -> ReceiverStream<Result<v1:
     let (events, stream) = mpsc::channel(4);
     tokio::spawn(async move {
         let mut applied = office.consensus().applied();
-        let mut told: Option<Option<Lease>> = None;
+        let mut told: Option<Option<Arc<Lease>>> = None;
         loop {
             let lease = applied.borrow_and_update().state.leases.get(&name).cloned();
             if told.as_ref() != Some(&lease) {

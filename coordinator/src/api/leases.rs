@@ -45,7 +45,7 @@ impl v1::leases_server::Leases for LeasesApi {
         let answer = match reply {
             Reply::Granted(grant) => {
                 // Asked for again, it is renewed by that; an end that is on its way comes first.
-                if office.renew(&name, grant.token).is_err() {
+                if office.renew(grant.token).is_err() {
                     return Err(Status::unavailable(format!("lease {name} is just ending, because it was not renewed in time: ask again")));
                 }
                 granted(grant.token, &grant.spec)
@@ -67,7 +67,7 @@ impl v1::leases_server::Leases for LeasesApi {
         let token: Token = parsed("token", &token).map_err(status::invalid)?;
         held_under(&office.state(), &name, token, &identity, &incarnation)?;
         self.0.confirmed(&office).await?;
-        office.renew(&name, token).map_err(|_| ending(&name))?;
+        office.renew(token).map_err(|_| ending(&name))?;
         // It may have ended while a majority was asked.
         let spec = held_under(&office.state(), &name, token, &identity, &incarnation)?;
         Ok(Response::new(v1::RenewResponse { ttl_ms: spec.ttl.0 }))
@@ -128,11 +128,11 @@ async fn wait_for(office: &Office, name: &LeaseName, holder: &Holder, wait: Dura
     let end = tokio::time::sleep(wait);
     tokio::pin!(end);
     let mut asks = tokio::time::interval(ASKS_EVERY);
-    let mut before: Option<Lease> = None;
+    let mut before: Option<Arc<Lease>> = None;
     loop {
         let state = applied.borrow_and_update().state.clone();
         let lease = state.leases.get(name);
-        if before.as_ref().zip(lease).is_some_and(|(before, now)| before.held.ptr_eq(&now.held) && before.waiting.ptr_eq(&now.waiting)) {
+        if before.as_ref().zip(lease).is_some_and(|(before, now)| Arc::ptr_eq(before, now)) {
             tokio::time::sleep(REST).await;
         }
         before = lease.cloned();

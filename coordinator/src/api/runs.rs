@@ -165,7 +165,7 @@ impl RunsApi {
 
 /// The state as a command would leave it.
 pub(super) fn tried(office: &Office, by: Identity, command: Command) -> Result<State, Status> {
-    let mut copy = office.state();
+    let mut copy = State::clone(&office.state());
     let entry = Entry { at: office.now(), wall: office.wall(), by: Actor::Identity(by), key: None, command };
     status::done(copy.apply(&entry))?;
     Ok(copy)

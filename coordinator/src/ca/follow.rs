@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_secs(600);
 /// Follows until `end`.
 pub async fn keep_following(home: Arc<Home>, peers: Peers, connections: Connections, consensus: Consensus, end: CancellationToken) {
     let mut applied = consensus.applied();
-    let mut before: Option<State> = None;
+    let mut before: Option<Arc<State>> = None;
     loop {
         let state = applied.borrow_and_update().state.clone();
         let mut pause = random::jitter(LOOK, 0.1);

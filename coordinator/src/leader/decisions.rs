@@ -2,6 +2,7 @@
 //! time: what a pass proposed has an outcome before the next one looks.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -77,7 +78,7 @@ pub(super) async fn run(office: &Office) {
 }
 
 /// Evaluates expressions beside the decisions: one that is costly within its bounds holds up no lease.
-async fn evaluate(state: State, wanted: Vec<Evaluation>) -> Vec<Command> {
+async fn evaluate(state: Arc<State>, wanted: Vec<Evaluation>) -> Vec<Command> {
     if wanted.is_empty() {
         return Vec::new();
     }

@@ -46,7 +46,7 @@ impl Founding {
                 }
             }
         }
-        office.state().mesh.map(|_| ()).ok_or(FoundingError::NoName)
+        office.state().mesh.as_ref().map(|_| ()).ok_or(FoundingError::NoName)
     }
 
     fn missing(&self, state: &State) -> Vec<Command> {

@@ -13,7 +13,7 @@ use mainstay_core::{AgentId, Command, Identity, LeaseName, MeshTime, Seen, State
 #[derive(Debug, Default)]
 pub struct Memory {
     seen: Seen,
-    ending: BTreeSet<(LeaseName, Token)>,
+    ending: BTreeSet<Token>,
     /// How many links of an agent are between their command and its epoch: the state may show such a link
     /// before it is seen here, and it must not be called lost for that.
     connecting: BTreeMap<AgentId, u32>,
@@ -72,12 +72,11 @@ impl Memory {
     }
 
     /// Notes a renewal, unless the lease may be ending.
-    pub fn renewed(&mut self, name: &LeaseName, token: Token, now: MeshTime) -> Result<(), Ending> {
-        let key = (name.clone(), token);
-        if self.ending.contains(&key) {
+    pub fn renewed(&mut self, token: Token, now: MeshTime) -> Result<(), Ending> {
+        if self.ending.contains(&token) {
             return Err(Ending);
         }
-        self.seen.renewals.insert(key, now);
+        self.seen.renewals.insert(token, now);
         Ok(())
     }
 
@@ -90,11 +89,10 @@ impl Memory {
     /// that it ends is not renewed.
     pub fn admits(&mut self, command: &Command, then: &Seen) -> bool {
         match command {
-            Command::ExpireLease { name, token } => {
-                let key = (name.clone(), *token);
-                let same = self.seen.renewals.get(&key) == then.renewals.get(&key);
+            Command::ExpireLease { token, .. } => {
+                let same = self.seen.renewals.get(token) == then.renewals.get(token);
                 if same {
-                    self.ending.insert(key);
+                    self.ending.insert(*token);
                 }
                 same
             }
@@ -109,18 +107,18 @@ impl Memory {
 
     /// The command is known to have had no effect, now or later.
     pub fn came_to_nothing(&mut self, command: &Command) {
-        if let Command::ExpireLease { name, token } = command {
-            self.ending.remove(&(name.clone(), *token));
+        if let Command::ExpireLease { token, .. } = command {
+            self.ending.remove(token);
         }
     }
 
     /// Forgets what the state no longer knows.
     pub fn prune(&mut self, state: &State) {
         let held: BTreeSet<Token> = state.leases.values().flat_map(|lease| lease.held.iter().map(|held| held.token)).collect();
-        self.ending.retain(|(_, token)| held.contains(token));
-        let ended: Vec<_> = self.seen.renewals.keys().filter(|(_, token)| !held.contains(token)).cloned().collect();
-        for key in ended {
-            self.seen.renewals.remove(&key);
+        self.ending.retain(|token| held.contains(token));
+        let ended: Vec<_> = self.seen.renewals.keys().filter(|token| !held.contains(token)).copied().collect();
+        for token in ended {
+            self.seen.renewals.remove(&token);
         }
         let waiting: BTreeSet<(&LeaseName, &Identity, &str)> = state
             .leases
@@ -164,7 +162,7 @@ mod tests {
     fn a_renewal_after_the_decision_drops_the_end() {
         let mut memory = Memory::starting(MeshTime(0));
         let then = memory.seen();
-        assert_eq!(memory.renewed(&name(), token(), MeshTime(7)), Ok(()));
+        assert_eq!(memory.renewed(token(), MeshTime(7)), Ok(()));
         assert!(!memory.admits(&expire(), &then));
         assert!(memory.admits(&expire(), &memory.seen()));
     }
@@ -174,9 +172,9 @@ mod tests {
         let mut memory = Memory::starting(MeshTime(0));
         let then = memory.seen();
         assert!(memory.admits(&expire(), &then));
-        assert_eq!(memory.renewed(&name(), token(), MeshTime(7)), Err(Ending));
+        assert_eq!(memory.renewed(token(), MeshTime(7)), Err(Ending));
         memory.came_to_nothing(&expire());
-        assert_eq!(memory.renewed(&name(), token(), MeshTime(7)), Ok(()));
+        assert_eq!(memory.renewed(token(), MeshTime(7)), Ok(()));
     }
 
     #[test]
@@ -211,7 +209,7 @@ mod tests {
     fn what_the_state_does_not_know_is_forgotten() {
         let mut memory = Memory::starting(MeshTime(0));
         memory.connected(&"local/a1".parse().unwrap(), Some(1), MeshTime(1));
-        assert_eq!(memory.renewed(&name(), token(), MeshTime(1)), Ok(()));
+        assert_eq!(memory.renewed(token(), MeshTime(1)), Ok(()));
         assert!(memory.admits(&expire(), &memory.seen()));
         let holder = Holder { identity: "operator/ana".parse().unwrap(), incarnation: "i".into(), attributes: Default::default(), takes_over: false };
         memory.asked(&name(), &holder, MeshTime(1));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mainstay_client::clock::Clock;
-use mainstay_core::{Actor, Command, Entry, LeaseName, MeshTime, Reply, RequestKey, State, Token, Waits, WallTime};
+use mainstay_core::{Actor, Command, Entry, MeshTime, Reply, RequestKey, State, Token, Waits, WallTime};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -91,7 +91,7 @@ impl Office {
     /// What has been applied; here that is everything that was committed before this tenure, and what was
     /// acknowledged in it.
     #[must_use]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> Arc<State> {
         self.consensus.state().state
     }
 
@@ -124,9 +124,9 @@ impl Office {
     }
 
     /// Notes the renewal of a grant that a majority has just confirmed this member may speak for.
-    pub fn renew(&self, name: &LeaseName, token: Token) -> Result<(), Ending> {
+    pub fn renew(&self, token: Token) -> Result<(), Ending> {
         let now = self.now();
-        self.memory().renewed(name, token, now)
+        self.memory().renewed(token, now)
     }
 
     pub(super) async fn woken(&self) {

@@ -1,6 +1,7 @@
 //! Members compare digests of their states, so that one that went astray is found.
 //!
-//! At every so many entries each member digests its state, beside everything else: the copy costs nothing.
+//! At every so many entries each member digests its state, beside everything else: the copy costs nothing. The
+//! digest does, as much as the state is large; so it comes the seldomer the larger the state.
 //! The leader has its digest agreed on as a command; a member whose own differs marks its disk and stops.
 
 use std::collections::BTreeMap;
@@ -15,6 +16,9 @@ use super::consensus::Consensus;
 use super::disk::Disk;
 use super::error::StopReason;
 use super::failure::Failure;
+
+/// Bytes of state for each entry that they may be digested once: a fraction of what the entry itself costs.
+const BYTES_PER_ENTRY: u64 = 256;
 
 /// Digests that are remembered until the leader's arrive, or the other way round.
 const REMEMBERED: usize = 8;
@@ -50,7 +54,7 @@ impl Digests {
 
     /// Entry `index` has been applied, and `state` is the result.
     pub fn applied(&self, index: u64, state: &State) {
-        if index == 0 || !index.is_multiple_of(self.inner.every) {
+        if !is_due(index, self.inner.every, state.weight) {
             return;
         }
         let (digests, state) = (self.clone(), state.clone());
@@ -84,6 +88,14 @@ impl Digests {
     }
 }
 
+/// Whether the state is digested after entry `index`. All members have to come to the same, so it goes by the
+/// state: the period is `every` entries, doubled until it is long enough for so many bytes. Where members see
+/// different weights, the longer period is a multiple of the shorter one, and they still meet.
+fn is_due(index: u64, every: u64, weight: u64) -> bool {
+    let periods = (weight / BYTES_PER_ENTRY / every.max(1)).max(1).next_power_of_two();
+    index != 0 && index.is_multiple_of(every.saturating_mul(periods))
+}
+
 /// While this member leads, it has each of its digests agreed on.
 pub fn propose_while_leading(consensus: &Consensus, digests: Digests, end: &CancellationToken) {
     let member = Arc::downgrade(&consensus.inner);
@@ -104,4 +116,22 @@ pub fn propose_while_leading(consensus: &Consensus, digests: Digests, end: &Canc
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_state_is_digested_seldomer_and_all_members_at_the_same_entries() {
+        let due = |weight: u64| -> Vec<u64> { (0..=16_000).filter(|index| is_due(*index, 1_000, weight)).collect() };
+        assert_eq!(due(0).len(), 16, "each thousand, and not before the first entry");
+        assert_eq!(due(256_000 + 255), due(0));
+        assert_eq!(due(3 * 256_000), [4_000, 8_000, 12_000, 16_000]);
+        // One that has lost something digests as seldom as the others, or oftener: never only beside them.
+        for (lighter, heavier) in [(0, 600_000), (600_000, 1_200_000), (1_200_000, 2_500_000)] {
+            assert!(due(heavier).iter().all(|index| due(lighter).contains(index)), "{lighter} and {heavier}");
+            assert!(!due(heavier).is_empty());
+        }
+    }
 }

@@ -22,10 +22,10 @@ use super::snapshot::{Restored, SnapshotFile, Snapshots};
 /// Entries applied before the result is published and their proposers have their replies.
 const APPLY_BATCH: usize = 256;
 
-/// What a member has applied: a consistent copy that costs nothing.
+/// What a member has applied: one consistent copy, which all who look share.
 #[derive(Debug, Clone, Default)]
 pub struct Applied {
-    pub state: State,
+    pub state: Arc<State>,
     /// The last entry in it; 0 before anything.
     pub index: u64,
     /// In whose tenure that entry was proposed.
@@ -56,7 +56,7 @@ impl Machine {
 
     fn publish(&self) {
         let tenure = self.last.map_or_else(Tenure::default, |id| Tenure::of(&id.leader_id));
-        self.published.send_replace(Applied { state: self.state.clone(), index: self.last.map_or(0, |id| id.index), tenure });
+        self.published.send_replace(Applied { state: Arc::new(self.state.clone()), index: self.last.map_or(0, |id| id.index), tenure });
     }
 
     fn apply_one(&mut self, entry: &LogEntry) -> io::Result<Option<Reply>> {

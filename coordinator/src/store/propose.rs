@@ -1,5 +1,6 @@
 //! Writing to the state and reading from it, as the leader.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -75,7 +76,7 @@ impl Consensus {
 
     /// The state with everything in it that was acknowledged anywhere before this call began. Only the
     /// leader can say that, and it asks a majority first.
-    pub async fn read(&self) -> Result<State, ReadError> {
+    pub async fn read(&self) -> Result<Arc<State>, ReadError> {
         self.linearize(true).await?;
         Ok(self.inner.applied.borrow().state.clone())
     }

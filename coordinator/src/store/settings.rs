@@ -48,7 +48,7 @@ pub struct Settings {
     pub reserve_bytes: u64,
     /// Between two looks at the free space.
     pub space_interval: Duration,
-    /// Every this many entries the members compare digests of their states.
+    /// Every this many entries the members compare digests of their states, seldomer where those are large.
     pub digest_every: u64,
 }
 

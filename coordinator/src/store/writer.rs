@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use openraft::storage::IOFlushed;
-use redb::{Database, Durability, ReadableTable, TableDefinition};
+use redb::{Database, Durability, ReadableTable, TableDefinition, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
 
 use super::failure::Failure;
@@ -26,6 +26,9 @@ pub const QUEUE: usize = 8_192;
 const BATCH: usize = 1_024;
 /// Bytes of one transaction, unless a single write is longer.
 const BATCH_BYTES: usize = 4 << 20;
+/// Batches of which one takes the hint along of how far the log is committed. It lies in pages of its own, which
+/// each batch would write anew; without it a member applies at its start what its leader tells it is committed.
+const HINT_EVERY: u32 = 64;
 
 /// One write. Order is kept.
 pub enum Write {
@@ -38,7 +41,7 @@ pub enum Write {
         record: Vec<u8>,
         done: oneshot::Sender<io::Result<()>>,
     },
-    /// A hint that may be lost: it goes to disk with the next batch that must.
+    /// A hint that may be lost: it goes to disk now and then, with a batch that must, and at the end.
     Committed {
         record: Vec<u8>,
     },
@@ -83,6 +86,7 @@ impl Writer {
     /// Until it is closed, or everybody who could write is gone.
     pub fn run(mut self) {
         let mut committed = None;
+        let mut without_hint = 0;
         while let Some(first) = self.queue.blocking_recv() {
             let batch = self.gather(first);
             let closing = batch.iter().any(|write| matches!(write, Write::Close { .. }));
@@ -93,10 +97,15 @@ impl Writer {
             }
             let must = closing || batch.iter().any(|write| !matches!(write, Write::Committed { .. }));
             if must {
+                without_hint += 1;
+                let hint = if closing || without_hint >= HINT_EVERY { committed.take() } else { None };
+                if hint.is_some() {
+                    without_hint = 0;
+                }
                 let written = match self.failure.reason() {
                     // A clean end still writes; any other has left the file in doubt.
                     Some(reason) if reason != super::error::StopReason::Asked => Err(io::Error::other(reason.to_string())),
-                    _ => self.write(&batch, committed.take()).inspect_err(|error| self.failure.write_failed(&self.file, error)),
+                    _ => self.write(&batch, hint).inspect_err(|error| self.failure.write_failed(&self.file, error)),
                 };
                 let closed = self.answer(batch, &written);
                 if closing {
@@ -129,7 +138,6 @@ impl Writer {
         transaction.set_durability(Durability::Immediate).map_err(io::Error::other)?;
         {
             let mut log = transaction.open_table(LOG).map_err(io::Error::other)?;
-            let mut facts = transaction.open_table(FACTS).map_err(io::Error::other)?;
             for write in batch {
                 match write {
                     Write::Append { records, .. } => {
@@ -141,18 +149,18 @@ impl Writer {
                         }
                     }
                     Write::Vote { record, .. } => {
-                        facts.insert(VOTE, record.as_slice()).map_err(io::Error::other)?;
+                        note(&transaction, VOTE, record)?;
                     }
                     Write::Cut { from } => removed += remove(&mut log, *from..)?,
                     Write::Purge { before, record } => {
                         removed += remove(&mut log, ..*before)?;
-                        facts.insert(PURGED, record.as_slice()).map_err(io::Error::other)?;
+                        note(&transaction, PURGED, record)?;
                     }
                     Write::Committed { .. } | Write::Close { .. } => {}
                 }
             }
             if let Some(record) = &committed {
-                facts.insert(COMMITTED, record.as_slice()).map_err(io::Error::other)?;
+                note(&transaction, COMMITTED, record)?;
             }
         }
         transaction.commit().map_err(io::Error::other)?;
@@ -185,6 +193,12 @@ impl Writer {
         }
         closed
     }
+}
+
+/// Opens the table of facts only where there is one to write: opened, it is written.
+fn note(transaction: &WriteTransaction, key: &str, record: &[u8]) -> io::Result<()> {
+    let mut facts = transaction.open_table(FACTS).map_err(io::Error::other)?;
+    facts.insert(key, record).map(drop).map_err(io::Error::other)
 }
 
 fn remove(log: &mut redb::Table<'_, u64, &[u8]>, range: impl std::ops::RangeBounds<u64> + Clone) -> io::Result<u64> {

@@ -42,7 +42,7 @@ impl Pass<'_> {
             return;
         }
         for held in lease.held.iter().filter(|held| !is_runs(&held.holder)) {
-            let renewed = self.seen.renewals.get(&(name.clone(), held.token)).copied().unwrap_or_default();
+            let renewed = self.seen.renewals.get(&held.token).copied().unwrap_or_default();
             let end = held.at.max(self.seen.leading_since).max(renewed) + lease.spec.ttl;
             if self.now >= end {
                 self.command(Command::ExpireLease { name: name.clone(), token: held.token });

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use imbl::Vector;
 use serde::{Deserialize, Serialize};
@@ -97,9 +98,10 @@ impl fmt::Display for Holder {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     pub spec: LeaseSpec,
-    pub held: Vector<Held>,
+    /// Behind pointers: of what is large a vector makes room for 64 at once, of these a few fit into itself.
+    pub held: Vector<Arc<Held>>,
     /// First come, first served.
-    pub waiting: Vector<Waiter>,
+    pub waiting: Vector<Arc<Waiter>>,
     /// Since when nobody holds it.
     pub idle_since: MeshTime,
 }
@@ -145,12 +147,10 @@ impl State {
         }
         let serial = self.serial + 1;
         let token = Token(crate::id::Serial { incarnation: self.incarnation, counter: serial });
-        let lease = self.leases.entry(name.clone()).or_insert_with(|| Lease {
-            spec: spec.copied().unwrap_or_default(),
-            held: Vector::new(),
-            waiting: Vector::new(),
-            idle_since: when.at,
+        let lease = self.leases.entry(name.clone()).or_insert_with(|| {
+            Arc::new(Lease { spec: spec.copied().unwrap_or_default(), held: Vector::new(), waiting: Vector::new(), idle_since: when.at })
         });
+        let lease = Arc::make_mut(lease);
         if let Some(held) = lease.held.iter().find(|held| held.holder.is(holder)) {
             return Reply::Granted(Grant { token: held.token, spec: lease.spec });
         }
@@ -159,7 +159,7 @@ impl State {
             && let Some(earlier) = lease.held.iter_mut().find(|held| held.holder.identity == holder.identity)
         {
             self.weight = (self.weight + holder.weight()).saturating_sub(earlier.holder.weight());
-            *earlier = Held { token, holder: holder.clone(), at: when.at, since: when.wall };
+            *earlier = Arc::new(Held { token, holder: holder.clone(), at: when.at, since: when.wall });
             let spec = lease.spec;
             self.serial = serial;
             // Whoever takes over may have stood in the queue until now.
@@ -169,7 +169,7 @@ impl State {
         // Whoever waits already comes first, so a free slot is only taken past an empty queue.
         let place = lease.waiting.iter().position(|waiter| waiter.holder.is(holder));
         if lease.held.len() < lease.spec.slots as usize && lease.waiting.is_empty() {
-            lease.held.push_back(Held { token, holder: holder.clone(), at: when.at, since: when.wall });
+            lease.held.push_back(Arc::new(Held { token, holder: holder.clone(), at: when.at, since: when.wall }));
             let spec = lease.spec;
             self.serial = serial;
             self.weight += holder.weight();
@@ -182,7 +182,7 @@ impl State {
                 Reply::Refused(Refusal::Bound { what: format!("waiters of lease {name}"), limit: bounds::LEASE_WAITERS as u64 })
             }
             None => {
-                lease.waiting.push_back(Waiter { holder: holder.clone(), at: when.at, since: when.wall });
+                lease.waiting.push_back(Arc::new(Waiter { holder: holder.clone(), at: when.at, since: when.wall }));
                 self.weight += holder.weight();
                 Reply::Queued { place: place_number(lease.waiting.len() - 1) }
             }
@@ -273,7 +273,7 @@ impl State {
     /// Ends every grant and every wait of a lease, and grants all slots to one holder, each with a new token.
     pub(super) fn hand_all_slots_to(&mut self, name: &LeaseName, holder: &Holder, when: When) {
         let incarnation = self.incarnation;
-        let Some(lease) = self.leases.get_mut(name) else { return };
+        let Some(lease) = self.leases.get_mut(name).map(Arc::make_mut) else { return };
         self.weight = self.weight.saturating_sub(lease.weight());
         lease.waiting.clear();
         lease.held.clear();
@@ -282,14 +282,14 @@ impl State {
             let token = Token(crate::id::Serial { incarnation, counter: self.serial });
             // One incarnation a slot: a holder is found by its own.
             let holder = Holder { incarnation: format!("{}-{slot}", holder.incarnation), ..holder.clone() };
-            lease.held.push_back(Held { token, holder, at: when.at, since: when.wall });
+            lease.held.push_back(Arc::new(Held { token, holder, at: when.at, since: when.wall }));
         }
         self.weight += lease.weight();
     }
 
     /// Ends the grants that are meant; how many there were.
     fn take_away(&mut self, name: &LeaseName, is_meant: impl Fn(&Held) -> bool) -> usize {
-        let Some(lease) = self.leases.get_mut(name) else { return 0 };
+        let Some(lease) = self.leases.get_mut(name).map(Arc::make_mut) else { return 0 };
         let before = lease.held.len();
         let weight: u64 = lease.held.iter().filter(|held| is_meant(held)).map(|held| held.holder.weight()).sum();
         lease.held.retain(|held| !is_meant(held));
@@ -299,7 +299,7 @@ impl State {
 
     /// Gives up a place in the queue; how many there were.
     fn leave_queue(&mut self, name: &LeaseName, holder: &Holder) -> usize {
-        let Some(lease) = self.leases.get_mut(name) else { return 0 };
+        let Some(lease) = self.leases.get_mut(name).map(Arc::make_mut) else { return 0 };
         let before = lease.waiting.len();
         let weight: u64 = lease.waiting.iter().filter(|waiter| waiter.holder.is(holder)).map(|waiter| waiter.holder.weight()).sum();
         lease.waiting.retain(|waiter| !waiter.holder.is(holder));
@@ -310,12 +310,13 @@ impl State {
     /// Free slots go to the waiters in their order, each with a new token.
     fn grant_waiting(&mut self, name: &LeaseName, when: When) {
         let incarnation = self.incarnation;
-        let Some(lease) = self.leases.get_mut(name) else { return };
+        let Some(lease) = self.leases.get_mut(name).map(Arc::make_mut) else { return };
         while lease.held.len() < lease.spec.slots as usize {
             let Some(waiter) = lease.waiting.pop_front() else { break };
             self.serial += 1;
             let token = Token(crate::id::Serial { incarnation, counter: self.serial });
-            lease.held.push_back(Held { token, holder: waiter.holder, at: when.at, since: when.wall });
+            let holder = Arc::unwrap_or_clone(waiter).holder;
+            lease.held.push_back(Arc::new(Held { token, holder, at: when.at, since: when.wall }));
         }
         if lease.held.is_empty() {
             lease.idle_since = when.at;

@@ -26,6 +26,8 @@ mod start;
 pub mod trust;
 pub mod work;
 
+use std::sync::Arc;
+
 use imbl::{OrdMap, OrdSet, Vector};
 use serde::{Deserialize, Serialize};
 
@@ -83,7 +85,7 @@ pub struct State {
     /// What was signed for members and not taken by them yet.
     pub issuers: OrdMap<MemberId, IssuerGrant>,
     pub agents: OrdMap<AgentId, Agent>,
-    pub leases: OrdMap<LeaseName, Lease>,
+    pub leases: OrdMap<LeaseName, Arc<Lease>>,
     pub plans: OrdMap<PlanName, PlanHistory>,
     pub runs: OrdMap<RunId, Run>,
     pub attempts: OrdMap<AttemptId, Attempt>,

@@ -311,7 +311,7 @@ impl World {
                 if leader.ending.contains(&key) {
                     return;
                 }
-                leader.seen.renewals.insert(key, now);
+                leader.seen.renewals.insert(key.1, now);
                 let ttl = (grant.spec.kind == LeaseKind::Ttl).then_some(grant.spec.ttl.0);
                 Answer::Granted { token: grant.token, ttl }
             }
@@ -357,7 +357,7 @@ impl World {
         if leader.ending.contains(&key) || !held {
             return;
         }
-        leader.seen.renewals.insert(key, now);
+        leader.seen.renewals.insert(key.1, now);
         self.send(Way::FromMesh(Place::Client(index)), Event::ClientAnswer { index, session, sent, answer: Answer::Renewed(token) });
     }
 }

@@ -4,9 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mainstay_core::MemberId;
+use openraft::storage::RaftLogStorage;
 
 use super::mesh::{Mesh, entry, settings, until};
-use crate::store::{Disk, Settings, StartError, StopReason};
+use crate::store::failure::Failure;
+use crate::store::host::Host;
+use crate::store::log::LogStore;
+use crate::store::{Disk, Settings, StartError, StopReason, StoreMetrics};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_keeps_everything() {
@@ -222,4 +226,19 @@ async fn a_disk_that_went_back_in_time_is_refused_and_a_new_member_takes_its_pla
     // The next start finds the new member, once and for all.
     assert_eq!(Disk::open(&mesh.dir(victim), MemberId(51)).unwrap().member(), MemberId(50));
     mesh.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_ends_leaves_word_of_how_far_its_log_is_committed() {
+    let mut mesh = Mesh::of(1, settings()).await;
+    for round in 0..3 {
+        mesh.put(1, &format!("round {round}")).await;
+    }
+    let applied = mesh.member(1).state().index;
+    mesh.kill(1).await;
+    let disk = Disk::open(&mesh.dir(1), MemberId(1)).unwrap();
+    let mut log = LogStore::open(&disk, &Host::default(), StoreMetrics::default(), Failure::default()).await.unwrap();
+    let committed = log.read_committed().await.unwrap();
+    // Hints go along with one batch in many: these few had none of their own.
+    assert_eq!(committed.map(|id| id.index), Some(applied));
 }

@@ -25,7 +25,7 @@ async fn a_planted_disk_is_a_mesh_of_one_that_goes_on_and_grows() {
     drop(disk);
 
     mesh.start(4).await.unwrap();
-    assert_eq!(mesh.member(4).state().state, planted);
+    assert_eq!(*mesh.member(4).state().state, planted);
     assert_eq!(mesh.leader().await, 4);
     assert!(mesh.member(4).is_formed());
     mesh.member(4).propose(&entry(7, "seven")).await.unwrap();
