@@ -2,12 +2,13 @@
 //!
 //! The holder counts its TTL from before each request was sent, on a clock that counts suspend, and gives
 //! itself up a tenth of the TTL before the mesh may hand the lease on: whatever was delayed was delayed on
-//! the safe side. It does not stop what the lease stands for: that is the holder's part, as soon as
+//! the safe side. Leases of one client that fall due at about the same time are renewed by one call. It does not stop what the lease stands for: that is the holder's part, as soon as
 //! [`Held::lost`] ends.
 
 mod keeper;
 mod place;
 mod term;
+mod together;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,6 +23,7 @@ use tonic::Code;
 use self::keeper::{Keeper, is_gone};
 use self::place::Place;
 use self::term::Term;
+pub(crate) use self::together::Together;
 use crate::error::CallError;
 use crate::mesh::Mesh;
 use crate::random::Backoff;

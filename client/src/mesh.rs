@@ -28,6 +28,7 @@ use crate::channel;
 use crate::clock::Clock;
 use crate::error::{CallError, ConnectError, is_broken_connection};
 use crate::identity::ClientIdentity;
+use crate::lease::Together;
 use crate::random::{self, Backoff};
 
 /// How long a call may take, all tries together, unless told otherwise.
@@ -36,6 +37,9 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// member that is stopped in its tracks accepts connections and answers nothing. What a request waits for on
 /// purpose comes on top.
 const TRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
+/// Pauses between tries of one call, the first and the longest: a mesh that lost its leader has another one a
+/// quarter of a second later, and whoever asks seldomer sees it later.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(160));
 /// How often in a row a call follows members' word for who leads before it pauses: two that name each other
 /// are not asked as fast as they answer.
 const HOPS: usize = 2;
@@ -55,6 +59,8 @@ struct Shared {
     routes: Mutex<Routes>,
     /// Whether the mesh has asked for a renewal before its time.
     renewal: watch::Sender<bool>,
+    /// Leases whose renewals are about to be sent.
+    together: Together,
 }
 
 #[derive(Default)]
@@ -162,6 +168,8 @@ calls! {
     forget_artifact(artifacts_client::ArtifactsClient.forget): ForgetArtifactRequest => ForgetArtifactResponse, CHANGE;
     /// Keeps a lease for another TTL; [`Mesh::hold_lease`] does it by itself.
     renew_lease(leases_client::LeasesClient.renew): RenewRequest => RenewResponse, LOOK;
+    /// Keeps many leases by one call; [`Mesh::hold_lease`] does it by itself.
+    renew_leases(leases_client::LeasesClient.renew_many): RenewManyRequest => RenewManyResponse, LOOK;
     /// Gives a lease back; of one that is not held it succeeds.
     release_lease(leases_client::LeasesClient.release): ReleaseRequest => ReleaseResponse, CHANGE;
     /// One lease with its holders and waiters.
@@ -207,13 +215,20 @@ impl Mesh {
         // A fleet that starts at once does not ask the same member first.
         let next = usize::try_from(random::number() >> 33).unwrap_or(0);
         let routes = Mutex::new(Routes { next, ..Routes::default() });
-        Mesh { shared: Arc::new(Shared { endpoints, identity, routes, renewal: watch::Sender::new(false) }), deadline: DEADLINE }
+        Mesh {
+            shared: Arc::new(Shared { endpoints, identity, routes, renewal: watch::Sender::new(false), together: Together::default() }),
+            deadline: DEADLINE,
+        }
     }
 
     /// The same client with another deadline for each call.
     #[must_use]
     pub fn with_deadline(self, deadline: Duration) -> Mesh {
         Mesh { deadline, ..self }
+    }
+
+    pub(crate) fn together(&self) -> &Together {
+        &self.shared.together
     }
 
     /// As whom it calls.
@@ -299,7 +314,7 @@ impl Mesh {
     {
         let key = manner.change.then(|| random::token(16));
         let patience = manner.waits + (self.deadline / 3).clamp(TRY.0, TRY.1);
-        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(400));
+        let mut backoff = Backoff::new(PAUSE.0, PAUSE.1);
         let mut hops = 0;
         loop {
             let Some(address) = self.target(tried) else { return Err(CallError::Unreachable { tried: Vec::new() }) };

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use super::term::{Term, until};
+use super::together;
 use crate::clock::Clock;
 use crate::error::CallError;
 use crate::mesh::Mesh;
@@ -46,7 +47,7 @@ impl Keeper {
             until(&clock, next).await;
             let sent = clock.monotonic();
             let deadline = self.term.left().unwrap_or(RENEWAL).min(RENEWAL);
-            match self.mesh.clone().with_deadline(deadline).renew_lease(self.request.clone()).await {
+            match together::renew(&self.mesh, self.request.clone(), deadline).await {
                 Ok(answer) => {
                     let ttl = if answer.ttl_ms == 0 { self.ttl } else { Duration::from_millis(answer.ttl_ms) };
                     self.term.extend(sent, ttl);

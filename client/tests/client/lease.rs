@@ -1,5 +1,6 @@
 //! Holding a lease: renewed, lost, waited for, given back.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use mainstay_client::{CallError, Mesh};
 use mainstay_proto::v1::LeaseKind;
 use tonic::Code;
 
-use crate::stand::{Answers, Authority, Member, Register, ShiftedClock, within};
+use crate::stand::{Answers, Authority, LOST, Member, PLENTY, Register, ShiftedClock, Table, within};
 
 async fn member(ttl_ms: u64, kind: LeaseKind) -> (Authority, Member) {
     let authority = Authority::new("local");
@@ -220,4 +221,54 @@ async fn no_time_ends_a_claim() {
     member.answers(Answers::With(Code::FailedPrecondition));
     // Its holder may still lose it, by an operator's word.
     within("its loss", held.lost()).await;
+}
+
+/// So many leases of one client, all due at about the same time.
+async fn plenty(mesh: &Mesh, names: &[String]) -> Vec<mainstay_client::lease::Held> {
+    let held = names.iter().map(|name| mesh.hold_lease(name, HoldOptions::default()));
+    futures::future::join_all(held).await.into_iter().map(|held| held.unwrap()).collect()
+}
+
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{PLENTY}{number}")).collect()
+}
+
+#[tokio::test]
+async fn leases_of_one_client_are_renewed_together() {
+    // Due within 100 ms of each other: so few calls that most carry several.
+    let (authority, member) = member(3_000, LeaseKind::Ttl).await;
+    let mesh = member.mesh(authority.client("client/ci"));
+    let names = names(60);
+    let held = plenty(&mesh, &names).await;
+    let renewed = |table: &Table| table.together.iter().flatten().cloned().collect::<BTreeSet<_>>();
+    member.register.until("each has been renewed", |table| renewed(table).len() >= names.len() - 5).await;
+    let calls = member.register.count("renew_many") + member.register.count("renew");
+    assert!(calls <= names.len() / 3, "{calls} calls for {} leases", names.len());
+    assert!(held.iter().all(|held| !held.is_lost()));
+}
+
+#[tokio::test]
+async fn that_one_is_lost_ends_no_other() {
+    let (authority, member) = member(1_500, LeaseKind::Ttl).await;
+    let mesh = member.mesh(authority.client("client/ci"));
+    let names = [names(40), vec![LOST.to_owned()]].concat();
+    let mut held = plenty(&mesh, &names).await;
+    let lost = held.pop().unwrap();
+    within("the loss of the one", lost.lost()).await;
+    assert!(held.iter().all(|held| !held.is_lost()));
+    let before = member.register.table().together.len();
+    member.register.until("the others are renewed again", |table| table.together.len() > before).await;
+    let named = member.register.table().together[before..].iter().flatten().any(|name| name == LOST);
+    assert!(!named && held.iter().all(|held| !held.is_lost()));
+}
+
+#[tokio::test]
+async fn a_coordinator_that_does_not_know_the_call_for_many_is_asked_for_each() {
+    let (authority, member) = member(1_500, LeaseKind::Ttl).await;
+    member.answers(Answers::AsOlderLeader);
+    let mesh = member.mesh(authority.client("client/ci"));
+    let held = plenty(&mesh, &names(20)).await;
+    member.register.until("three renewals of each", |table| table.asked.iter().filter(|asked| asked.method == "renew").count() >= 60).await;
+    assert!(member.register.count("renew_many") > 0);
+    assert!(held.iter().all(|held| !held.is_lost()));
 }

@@ -24,6 +24,8 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 const ASKS_EVERY: Duration = Duration::from_millis(500);
 /// After a change of something else a waiter rests so long, so that many waiters do not slow down a busy mesh.
 const REST: Duration = Duration::from_millis(5);
+/// Leases that one call renews.
+const RENEWALS_MAX: usize = 500;
 /// Longest proof of an operator.
 const PROOF_MAX: usize = 512;
 
@@ -71,6 +73,44 @@ impl v1::leases_server::Leases for LeasesApi {
         // It may have ended while a majority was asked.
         let spec = held_under(&office.state(), &name, token, &identity, &incarnation)?;
         Ok(Response::new(v1::RenewResponse { ttl_ms: spec.ttl.0 }))
+    }
+
+    async fn renew_many(&self, request: Request<v1::RenewManyRequest>) -> Result<Response<v1::RenewManyResponse>, Status> {
+        let office = self.0.office()?;
+        // The right to each comes before all else; of a call that is too long, the right to one more than it may have.
+        let state = office.state();
+        let mut caller = None;
+        for lease in request.get_ref().leases.iter().take(RENEWALS_MAX + 1) {
+            let name: LeaseName = parsed("leases.name", &lease.name).map_err(status::invalid)?;
+            caller = Some(self.0.permit(&request, Method::HoldLease, Subject::Lease(&name), &state)?);
+        }
+        let v1::RenewManyRequest { leases } = request.into_inner();
+        let Some(identity) = caller.filter(|_| leases.len() <= RENEWALS_MAX) else {
+            return Err(Status::invalid_argument(format!("one call renews 1 to {RENEWALS_MAX} leases, not {}", leases.len())));
+        };
+        let mut wanted = Vec::with_capacity(leases.len());
+        for lease in leases {
+            let name: LeaseName = parsed("leases.name", &lease.name).map_err(status::invalid)?;
+            let token: Token = parsed("leases.token", &lease.token).map_err(status::invalid)?;
+            wanted.push((name, token, lease.incarnation));
+        }
+        self.0.confirmed(&office).await?;
+        let noted: Vec<Result<(), Status>> = wanted
+            .iter()
+            .map(|(name, token, incarnation)| {
+                held_under(&state, name, *token, &identity, incarnation)?;
+                office.renew(*token).map_err(|_| ending(name))
+            })
+            .collect();
+        // Any may have ended while a majority was asked.
+        let state = office.state();
+        let renewed = noted.into_iter().zip(&wanted);
+        let renewals =
+            renewed.map(|(noted, (name, token, incarnation))| match noted.and_then(|()| held_under(&state, name, *token, &identity, incarnation)) {
+                Ok(spec) => v1::Renewal { ttl_ms: spec.ttl.0, lost: String::new() },
+                Err(lost) => v1::Renewal { ttl_ms: 0, lost: lost.message().to_owned() },
+            });
+        Ok(Response::new(v1::RenewManyResponse { renewals: renewals.collect() }))
     }
 
     async fn release(&self, request: Request<v1::ReleaseRequest>) -> Result<Response<v1::ReleaseResponse>, Status> {

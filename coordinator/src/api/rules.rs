@@ -11,6 +11,7 @@ pub const RULES: &[(&str, Method)] = &[
     ("mainstay.v1.Agents/End", Method::ReportAttempt),
     ("mainstay.v1.Leases/Acquire", Method::HoldLease),
     ("mainstay.v1.Leases/Renew", Method::HoldLease),
+    ("mainstay.v1.Leases/RenewMany", Method::HoldLease),
     ("mainstay.v1.Leases/Release", Method::HoldLease),
     ("mainstay.v1.Leases/Get", Method::Look),
     ("mainstay.v1.Leases/List", Method::Look),

@@ -79,6 +79,51 @@ async fn leases_are_granted_renewed_waited_for_and_expire() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_leases_are_renewed_by_one_call_and_each_has_its_own_answer() {
+    let mut mesh = Mesh::of(1).await;
+    let (admin, ben) = (mesh.operator("ana"), mesh.client("ben"));
+    mesh.ready(&admin).await;
+    let name = |number: usize| format!("client/ben/{number}");
+    let mut renewals = Vec::new();
+    for number in 0..4 {
+        let spec = Some(v1::LeaseSpec { slots: 1, ttl_ms: 2_000, kind: v1::LeaseKind::Ttl.into() });
+        let ask = v1::AcquireRequest { name: name(number), spec, incarnation: "one".into(), ..Default::default() };
+        let token = ben.acquire_lease(ask).await.unwrap().token;
+        renewals.push(v1::RenewRequest { name: name(number), token, incarnation: "one".into() });
+    }
+    let renew = async |leases: &[v1::RenewRequest]| ben.renew_leases(v1::RenewManyRequest { leases: leases.into() }).await;
+    let held =
+        |renewals: &[v1::Renewal]| -> Vec<bool> { renewals.iter().map(|renewal| renewal.ttl_ms == 2_000 && renewal.lost.is_empty()).collect() };
+
+    // Of another process, and given back: both are lost, and the one in between is not.
+    let mut some = renewals[..3].to_vec();
+    some[0].incarnation = "two".into();
+    ben.release_lease(v1::ReleaseRequest { name: name(2), token: String::new(), incarnation: "one".into() }).await.unwrap();
+    let answers = renew(&some).await.unwrap().renewals;
+    assert_eq!(held(&answers), [false, true, false]);
+    assert!(answers[0].lost.contains("client/ben/0 is no longer held") && answers[0].ttl_ms == 0, "{answers:?}");
+
+    // Renewed like this, they outlive one that is as old and is not renewed.
+    let mut lived = vec![true, true];
+    eventually("the end of the one that is not renewed", async || {
+        lived = held(&renew(&renewals[..2]).await.ok()?.renewals);
+        let left = admin.get_lease(v1::GetLeaseRequest { name: name(3) }).await.ok()?;
+        left.held.is_empty().then_some(())
+    })
+    .await;
+    assert_eq!(lived, [true, true]);
+
+    // A name that is another's refuses the call, whatever else is wrong with it; only then that counts.
+    let foreign = v1::RenewRequest { name: "client/eve/x".into(), token: "no token".into(), incarnation: String::new() };
+    let codes = async |leases: &[v1::RenewRequest]| renew(leases).await.unwrap_err().code();
+    assert_eq!(codes(&[renewals[0].clone(), foreign]).await, Some(Code::PermissionDenied));
+    assert_eq!(codes(&[v1::RenewRequest { token: "no token".into(), ..renewals[0].clone() }]).await, Some(Code::InvalidArgument));
+    assert_eq!(codes(&[]).await, Some(Code::InvalidArgument));
+    assert_eq!(codes(&vec![renewals[0].clone(); 501]).await, Some(Code::InvalidArgument));
+    mesh.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_without_its_disk_becomes_another_one() {
     let mut mesh = Mesh::of(3).await;
     let admin = mesh.operator("ana");

@@ -97,6 +97,10 @@ fn probe(call: &str, lease: &str) -> Vec<u8> {
     match call {
         "mainstay.v1.Leases/Acquire" => v1::AcquireRequest { name, ..Default::default() }.encode_to_vec(),
         "mainstay.v1.Leases/Renew" => v1::RenewRequest { name, ..Default::default() }.encode_to_vec(),
+        "mainstay.v1.Leases/RenewMany" => {
+            let leases = vec![v1::RenewRequest { name, ..Default::default() }];
+            v1::RenewManyRequest { leases }.encode_to_vec()
+        }
         "mainstay.v1.Leases/Release" => v1::ReleaseRequest { name, ..Default::default() }.encode_to_vec(),
         _ => Vec::new(),
     }

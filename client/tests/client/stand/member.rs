@@ -28,7 +28,14 @@ pub enum Answers {
     /// Takes requests and never answers.
     Silently,
     With(Code),
+    /// As a member of an older version, which leads, and knows no call for many leases.
+    AsOlderLeader,
 }
+
+/// Leases that whoever asks for them has; the others are one and the same.
+pub const PLENTY: &str = "plenty/";
+/// Of those, one that the mesh says is lost when it is renewed.
+pub const LOST: &str = "plenty/lost";
 
 pub struct Member {
     pub address: String,
@@ -100,7 +107,7 @@ impl Service {
         self.register.change(|table| table.asked.push(asked));
         let answers = self.answers.lock().unwrap().clone();
         match answers {
-            Answers::AsLeader => Ok(()),
+            Answers::AsLeader | Answers::AsOlderLeader => Ok(()),
             Answers::Leads(leader) => {
                 let mut status = Status::unavailable("this member does not lead");
                 status.metadata_mut().insert(LEADER_HEADER, leader.parse().unwrap());
@@ -120,6 +127,10 @@ impl Leases for Service {
         let message = request.get_ref().clone();
         self.take("acquire", &request, &message.incarnation, message.wait_ms).await?;
         Ok(Response::new(self.register.change(|table| {
+            if message.name.starts_with(PLENTY) {
+                table.granted += 1;
+                return v1::AcquireResponse { token: format!("1.{}", table.granted), spec: Some(table.spec), ..Default::default() };
+            }
             let holder = table.held.clone().filter(|(incarnation, _)| *incarnation != message.incarnation);
             if let Some((holder, _)) = holder {
                 return v1::AcquireResponse {
@@ -138,6 +149,22 @@ impl Leases for Service {
     async fn renew(&self, request: Request<v1::RenewRequest>) -> Result<Response<v1::RenewResponse>, Status> {
         self.take("renew", &request, &request.get_ref().incarnation, 0).await?;
         Ok(Response::new(v1::RenewResponse { ttl_ms: self.register.table().spec.ttl_ms }))
+    }
+
+    async fn renew_many(&self, request: Request<v1::RenewManyRequest>) -> Result<Response<v1::RenewManyResponse>, Status> {
+        self.take("renew_many", &request, "", 0).await?;
+        if matches!(*self.answers.lock().unwrap(), Answers::AsOlderLeader) {
+            return Err(Status::unimplemented("unknown call"));
+        }
+        let leases = &request.get_ref().leases;
+        let ttl_ms = self.register.table().spec.ttl_ms;
+        let answer = |name: &str| match name {
+            LOST => v1::Renewal { ttl_ms: 0, lost: "it is lost".into() },
+            _ => v1::Renewal { ttl_ms, lost: String::new() },
+        };
+        let renewals = leases.iter().map(|lease| answer(&lease.name)).collect();
+        self.register.change(|table| table.together.push(leases.iter().map(|lease| lease.name.clone()).collect()));
+        Ok(Response::new(v1::RenewManyResponse { renewals }))
     }
 
     async fn release(&self, request: Request<v1::ReleaseRequest>) -> Result<Response<v1::ReleaseResponse>, Status> {

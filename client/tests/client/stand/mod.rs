@@ -10,8 +10,8 @@ use std::time::Duration;
 
 pub use authority::{Authority, COORDINATOR, days_ago, identity};
 pub use clock::ShiftedClock;
-pub use member::{Answers, Member, ask};
-pub use register::Register;
+pub use member::{Answers, LOST, Member, PLENTY, ask};
+pub use register::{Register, Table};
 
 /// Longest that anything here may take; reached only when something is broken.
 pub const PATIENCE: Duration = Duration::from_secs(10);

@@ -26,6 +26,8 @@ pub struct Table {
     pub held: Option<(String, u64)>,
     pub spec: v1::LeaseSpec,
     pub granted: u64,
+    /// Names of the leases that were renewed by one call, for each such call.
+    pub together: Vec<Vec<String>>,
 }
 
 /// Cheap to clone; clones share.
