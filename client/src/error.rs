@@ -22,6 +22,8 @@ pub struct ConnectError {
 pub enum Reason {
     /// Nothing answers there, now.
     Unreachable(String),
+    /// The machine answers, and says that nothing listens there.
+    Refused(String),
     /// The other end does not take this certificate, or this end not its.
     Certificate(String),
 }
@@ -29,7 +31,7 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reason::Unreachable(text) | Reason::Certificate(text) => f.write_str(text),
+            Reason::Unreachable(text) | Reason::Refused(text) | Reason::Certificate(text) => f.write_str(text),
         }
     }
 }
@@ -44,6 +46,12 @@ impl ConnectError {
     pub fn is_about_certificates(&self) -> bool {
         matches!(self.reason, Reason::Certificate(_))
     }
+
+    /// Whether an error of a call, or of making a connection, is the machine's word that nothing listens there.
+    #[must_use]
+    pub fn is_refusal(error: &(dyn Error + 'static)) -> bool {
+        matches!(Reason::of(error), Reason::Refused(_))
+    }
 }
 
 impl Reason {
@@ -52,16 +60,21 @@ impl Reason {
     pub(crate) fn of(error: &(dyn Error + 'static)) -> Reason {
         let mut words = error.to_string();
         let mut next = Some(error);
-        let mut spoke = false;
+        let (mut spoke, mut refused) = (false, false);
         while let Some(error) = next {
             words = error.to_string();
-            let io_inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            let io = error.downcast_ref::<std::io::Error>();
+            refused |= io.is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused);
+            let io_inner = io.and_then(std::io::Error::get_ref);
             let tls = error.downcast_ref::<rustls::Error>().or_else(|| io_inner.and_then(|inner| inner.downcast_ref()));
             if let Some(reason) = tls.cloned().or_else(|| alert_in(&words)).as_ref().and_then(Reason::of_tls) {
                 return reason;
             }
             spoke |= error.is::<hyper::Error>();
             next = error.source();
+        }
+        if refused {
+            return Reason::Refused(words);
         }
         // Errors of dialling do not come from hyper: this is of a connection that had been made.
         if spoke {

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use mainstay_client::channel;
+use mainstay_client::error::{ConnectError, Reason};
 use mainstay_client::identity::ClientIdentity;
 use mainstay_core::MemberId;
 use mainstay_proto::v1::raft_client::RaftClient;
@@ -62,7 +63,7 @@ struct Connection {
     opening: Option<Opening>,
 }
 
-type Opening = Shared<BoxFuture<'static, Result<Channel, String>>>;
+type Opening = Shared<BoxFuture<'static, Result<Channel, TransportError>>>;
 
 impl Peers {
     #[must_use]
@@ -104,10 +105,10 @@ impl Peers {
             let _permit = line.in_flight.acquire().await.map_err(|closed| TransportError::Unreachable(closed.to_string()))?;
             let (number, opening) = line.connection(&self.identity);
             let answer = match opening.await {
-                Ok(channel) => send(channel).await.map_err(told),
-                Err(error) => Err(TransportError::Unreachable(error)),
+                Ok(channel) => send(channel).await.map_err(|status| told(&status)),
+                Err(error) => Err(error),
             };
-            if let Err(TransportError::Unreachable(_)) = answer {
+            if let Err(TransportError::Unreachable(_) | TransportError::Gone(_)) = answer {
                 line.give_up(number);
             }
             answer
@@ -133,8 +134,8 @@ impl Line {
             return (connection.number, opening.clone());
         }
         let (address, identity) = (self.address.clone(), identity.clone());
-        let task = tokio::spawn(async move { channel::connect(&address, &identity).await.map_err(|error| error.to_string()) });
-        let opening = async move { task.await.unwrap_or_else(|ended| Err(ended.to_string())) }.boxed().shared();
+        let task = tokio::spawn(async move { channel::connect(&address, &identity).await.map_err(not_connected) });
+        let opening = async move { task.await.unwrap_or_else(|ended| Err(TransportError::Unreachable(ended.to_string()))) }.boxed().shared();
         connection.number += 1;
         connection.opening = Some(opening.clone());
         (connection.number, opening)
@@ -148,8 +149,17 @@ impl Line {
     }
 }
 
-fn told(status: Status) -> TransportError {
+fn not_connected(error: ConnectError) -> TransportError {
+    match error.reason {
+        Reason::Refused(_) => TransportError::Gone(error.to_string()),
+        Reason::Unreachable(_) | Reason::Certificate(_) => TransportError::Unreachable(error.to_string()),
+    }
+}
+
+fn told(status: &Status) -> TransportError {
     match status.code() {
+        // A connection that is open dials again by itself when it has broken.
+        _ if ConnectError::is_refusal(status) => TransportError::Gone(status.message().to_owned()),
         Code::FailedPrecondition | Code::InvalidArgument | Code::ResourceExhausted => TransportError::Refused(status.message().to_owned()),
         _ => TransportError::Unreachable(status.message().to_owned()),
     }

@@ -4,17 +4,20 @@ use std::io;
 use std::sync::Arc;
 
 use mainstay_client::channel;
+use mainstay_client::error::{ConnectError, Reason};
 use mainstay_client::identity::{ClientIdentity, LEAF_LIFE, NewKey, PeerIdentity};
 use mainstay_client::tls::Limits;
 use mainstay_client::{Bundle, CallError, clock::Clock, clock::SystemClock};
 use mainstay_proto::v1;
+use mainstay_proto::v1::leases_client::LeasesClient;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
+use tonic::Code;
 
-use crate::stand::{Authority, COORDINATOR, Member, Register, ask, days_ago, identity, within};
+use crate::stand::{Answers, Authority, COORDINATOR, Member, Register, ask, days_ago, identity, within};
 
 /// Longer than a member may take to say no, so that a refusal in words is told from a time that ran out.
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(5);
@@ -248,4 +251,30 @@ impl ServerCertVerifier for AnyServer {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// Whether members may go by it decides how fast they replace a leader: it is never said of what only does not answer.
+#[tokio::test]
+async fn that_nothing_listens_there_is_told_from_everything_else() {
+    let authority = Authority::new("local");
+    let ana = authority.client("operator/ana");
+    let member = Member::of(&authority).await;
+    let address = member.address.clone();
+    let channel = channel::connect(&address, &ana).await.unwrap();
+    let get = |channel| async move { LeasesClient::new(channel).get(v1::GetLeaseRequest { name: "demo".into() }).await.map(drop) };
+    get(channel.clone()).await.unwrap();
+    member.answers(Answers::With(Code::Unavailable));
+    assert!(!ConnectError::is_refusal(&get(channel.clone()).await.unwrap_err()));
+
+    // As of a process that is stopped: the machine takes connections, and nobody says anything on them.
+    let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silence = channel::connect(&mute.local_addr().unwrap().to_string(), &ana).await.unwrap_err();
+    assert!(matches!(silence.reason, Reason::Unreachable(_)), "{silence}");
+
+    member.die(&identity("operator/ana")).await;
+    // A connection that was open may say first that it has broken, and then dials again.
+    let gone = async { while !ConnectError::is_refusal(&get(channel.clone()).await.unwrap_err()) {} };
+    within("the refusal on a connection that was open", gone).await;
+    let refused = channel::connect(&address, &ana).await.unwrap_err();
+    assert!(matches!(refused.reason, Reason::Refused(_)), "{refused}");
 }

@@ -28,8 +28,10 @@ use super::network::Dialer;
 use super::propose::PERMIT_BYTES;
 use super::raft::{Peer, Raft, Types, node};
 use super::settings::Settings;
+use super::signs::Signs;
 use super::snapshot::Snapshots;
 use super::space::Space;
+use super::succession;
 use super::transport::{CallError, RaftCall, Transport};
 use super::upkeep;
 
@@ -54,6 +56,7 @@ pub(super) struct Inner {
     pub(super) failure: Failure,
     pub(super) space: Arc<Space>,
     pub(super) log: LogStore,
+    pub(super) signs: Signs,
     incoming: Incoming,
     pub(super) proposals: Semaphore,
     metrics: StoreMetrics,
@@ -104,6 +107,7 @@ impl Consensus {
         let end = CancellationToken::new();
         let tasks = TaskTracker::new();
         let leadership = follow::leadership(&tasks, end.clone(), member, raft.clone(), applied.clone(), failure.clone());
+        let signs = Signs::new();
         let incoming = Incoming {
             me: member,
             raft: raft.clone(),
@@ -112,6 +116,7 @@ impl Consensus {
             space: space.clone(),
             disk: disk.clone(),
             failure: failure.clone(),
+            signs: signs.clone(),
             receiving: Mutex::default(),
             patience: settings.rpc_timeout,
         };
@@ -125,6 +130,7 @@ impl Consensus {
             failure,
             space,
             log,
+            signs,
             incoming,
             proposals: Semaphore::new(settings.proposal_bytes.div_ceil(PERMIT_BYTES)),
             metrics,
@@ -135,6 +141,7 @@ impl Consensus {
         };
         let consensus = Consensus { inner: Arc::new(inner) };
         upkeep::begin(&consensus, &end);
+        succession::watch(&consensus, &end);
         digest::propose_while_leading(&consensus, digests, &end);
         Ok(consensus)
     }

@@ -16,10 +16,11 @@ use super::failure::Failure;
 use super::host;
 use super::log::LogStore;
 use super::raft::{AppendRequest, Raft, SnapshotResponse, TransferRequest, Vote, VoteRequest};
+use super::signs::Signs;
 use super::snapshot::{SnapshotFile, Snapshots};
 use super::space::Space;
 use super::transport::{CallError, CallKind, RaftCall};
-use super::wire::{Append, Piece, PieceAnswer, Readiness, ReadinessQuestion, decode_call, encode_answer, open_call};
+use super::wire::{Append, Leads, LeadsQuestion, Piece, PieceAnswer, Readiness, ReadinessQuestion, decode_call, encode_answer, open_call};
 
 /// Answers for one member.
 pub struct Incoming {
@@ -30,6 +31,8 @@ pub struct Incoming {
     pub space: Arc<Space>,
     pub disk: Disk,
     pub failure: Failure,
+    /// When other members were last heard to lead.
+    pub signs: Signs,
     /// The snapshot that is being received: one at a time.
     pub receiving: Mutex<Option<Receiving>>,
     pub patience: Duration,
@@ -52,6 +55,7 @@ impl Incoming {
         match call.kind {
             CallKind::Append => {
                 let Append { heartbeat, request } = decode_call(source)?;
+                self.signs.heard(envelope.from);
                 if heartbeat {
                     self.check_memory(&request)?;
                 }
@@ -76,7 +80,14 @@ impl Incoming {
                 let ReadinessQuestion = decode_call(source)?;
                 Ok(encode_answer(&Readiness(!self.space.is_full())))
             }
+            CallKind::Leads => {
+                let LeadsQuestion { term } = decode_call(source)?;
+                let metrics = self.raft.metrics();
+                let metrics = metrics.borrow_watched();
+                Ok(encode_answer(&Leads(metrics.state.is_leader() && metrics.current_term == term)))
+            }
             CallKind::Snapshot => {
+                self.signs.heard(envelope.from);
                 let answer = self.receive(decode_call(source)?).await?;
                 Ok(encode_answer(&answer))
             }

@@ -37,12 +37,15 @@ mod plant;
 mod propose;
 mod raft;
 mod settings;
+mod signs;
 mod snapshot;
 mod space;
+mod succession;
 mod tail;
 mod transfer;
 mod transport;
 mod upkeep;
+mod vigil;
 mod wire;
 mod writer;
 

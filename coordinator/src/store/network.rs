@@ -10,12 +10,14 @@ use openraft::network::{Backoff, RPCOption};
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 
 use super::encoding::EncodingError;
+use super::leadership::Tenure;
 use super::log::wire_bytes;
 use super::raft::{AppendRequest, AppendResponse, Peer, SnapshotResponse, TransferRequest, TransferResponse, Types, Vote, VoteRequest, VoteResponse};
 use super::settings::Settings;
 use super::snapshot::SnapshotFile;
 use super::transport::{CallKind, RaftCall, Transport, TransportError};
-use super::wire::{Append, Envelope, Message, Piece, PieceAnswer, Readiness, ReadinessQuestion, decode_answer, encode_call};
+use super::vigil::Word;
+use super::wire::{Append, Envelope, Leads, LeadsQuestion, Message, Piece, PieceAnswer, Readiness, ReadinessQuestion, decode_answer, encode_call};
 
 /// Makes lines to other members.
 #[derive(Clone)]
@@ -39,6 +41,20 @@ impl Dialer {
         let deadline = self.settings.election.0;
         let Readiness(ready) = self.line(to, peer).call(CallKind::Readiness, &ReadinessQuestion, deadline).await?;
         Ok(ready)
+    }
+
+    /// Asks the process of a leader whether it still leads.
+    pub async fn leads(&self, leader: Tenure, peer: &Peer, deadline: Duration) -> Word {
+        let asked = self.line(leader.member, peer).call(CallKind::Leads, &LeadsQuestion { term: leader.term }, deadline).await;
+        match asked {
+            Ok(Leads(true)) => Word::Leads,
+            // It was started again since, or has heard of a later term.
+            Ok(Leads(false)) | Err(CallFault::Transport(TransportError::Gone(_))) => Word::Gone,
+            Err(fault) => {
+                tracing::debug!(leader = %leader.member, %fault, "the leader does not say whether it still leads");
+                Word::None
+            }
+        }
     }
 }
 

@@ -15,7 +15,8 @@ pub struct Settings {
     /// A follower stands for election this long, chosen at random between the two, after the leader's
     /// lease has ended; the lease is the longer of the two, counted from the last sign of the leader.
     /// With 250 ms and 600 ms a dead leader is noticed after 850 to 1,200 ms, so the next write comes
-    /// within 1.5 s, and a stall of 500 ms anywhere is no reason for an election.
+    /// within 1.5 s, and a stall of 500 ms anywhere is no reason for an election. One whose process has
+    /// ended, and whose machine says so, is not waited for: see [`super::vigil`].
     pub election: (Duration, Duration),
     /// Entries between two snapshots.
     pub snapshot_every: u64,

@@ -23,11 +23,13 @@ pub enum CallKind {
     TransferLeader,
     /// "Could you lead?"
     Readiness,
+    /// "Do you still lead?"
+    Leads,
 }
 
 impl CallKind {
-    pub const ALL: [CallKind; 6] =
-        [CallKind::Append, CallKind::Vote, CallKind::PreVote, CallKind::Snapshot, CallKind::TransferLeader, CallKind::Readiness];
+    pub const ALL: [CallKind; 7] =
+        [CallKind::Append, CallKind::Vote, CallKind::PreVote, CallKind::Snapshot, CallKind::TransferLeader, CallKind::Readiness, CallKind::Leads];
 
     /// The word for metrics and traces.
     #[must_use]
@@ -39,6 +41,7 @@ impl CallKind {
             CallKind::Snapshot => "snapshot",
             CallKind::TransferLeader => "transfer_leader",
             CallKind::Readiness => "readiness",
+            CallKind::Leads => "leads",
         }
     }
 
@@ -52,6 +55,7 @@ impl CallKind {
             CallKind::Snapshot => 4,
             CallKind::TransferLeader => 5,
             CallKind::Readiness => 6,
+            CallKind::Leads => 7,
         }
     }
 
@@ -69,12 +73,16 @@ pub struct RaftCall {
     pub body: Bytes,
 }
 
-/// Why a call has no answer. Whether the other member has seen it is unknown unless it says `Unreachable`.
+/// Why a call has no answer. Whether the other member has seen it is unknown unless it says `Unreachable` or `Gone`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
     /// The call did not get there: no connection, name, or trust.
     #[error("cannot reach it: {0}")]
     Unreachable(String),
+    /// The machine answers, and says that nothing listens there: the member's process has ended. Never said of one
+    /// that is slow, stopped or cut off.
+    #[error("nothing listens there: {0}")]
+    Gone(String),
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
     /// It got there and was refused: [`CallError`] of the other side, in words.

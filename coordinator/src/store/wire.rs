@@ -305,3 +305,37 @@ impl Message for Readiness {
         source.flag().map(Readiness)
     }
 }
+
+/// "Do you still lead in this term?"
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeadsQuestion {
+    pub term: u64,
+}
+
+impl Message for LeadsQuestion {
+    const WHAT: &'static str = "a question for leadership";
+
+    fn put(&self, sink: &mut Sink) {
+        sink.u64(self.term);
+    }
+
+    fn get(source: &mut Source) -> Result<Self, EncodingError> {
+        source.u64().map(|term| LeadsQuestion { term })
+    }
+}
+
+/// Whether the member leads in that term. One that does not never will again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leads(pub bool);
+
+impl Message for Leads {
+    const WHAT: &'static str = "an answer to a question for leadership";
+
+    fn put(&self, sink: &mut Sink) {
+        sink.flag(self.0);
+    }
+
+    fn get(source: &mut Source) -> Result<Self, EncodingError> {
+        source.flag().map(Leads)
+    }
+}

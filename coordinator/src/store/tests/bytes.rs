@@ -16,7 +16,8 @@ use crate::store::raft::{
     TransferResponse, Vote, VoteRequest, VoteResponse,
 };
 use crate::store::wire::{
-    Append, Envelope, Message, Piece, PieceAnswer, Readiness, ReadinessQuestion, decode_answer, decode_call, encode_answer, encode_call, open_call,
+    Append, Envelope, Leads, LeadsQuestion, Message, Piece, PieceAnswer, Readiness, ReadinessQuestion, decode_answer, decode_call, encode_answer,
+    encode_call, open_call,
 };
 
 fn id(index: u64) -> LogId {
@@ -80,6 +81,8 @@ fn bytes_on_the_wire_do_not_change() {
         "01020000000000000001000000000000000300000000000000cdab000000000000010200000000000000010300000000000000cdab0000000000000600000000000000"
     );
     assert_eq!(hex(&encode_answer(&PieceAnswer::Have(5))), "01000500000000000000");
+    assert_eq!(hex(&encode_call(envelope, &LeadsQuestion { term: 3 })), "01020000000000000001000000000000000300000000000000");
+    assert_eq!(hex(&encode_answer(&Leads(true))), "0101");
 }
 
 fn survives_call<M: Message + std::fmt::Debug>(message: &M) {
@@ -109,6 +112,7 @@ fn everything_survives_its_bytes() {
     let piece = Piece { vote: vote(true), last: Some(id(3)), total: 10, digest: [7; 32], offset: 4, data: Bytes::from_static(b"data") };
     survives_call(&piece);
     survives_call(&ReadinessQuestion);
+    survives_call(&LeadsQuestion { term: 9 });
     for answer in [AppendResponse::Success, AppendResponse::PartialSuccess(None), AppendResponse::Conflict, AppendResponse::HigherVote(vote(true))] {
         survives_answer(&answer);
     }
@@ -119,6 +123,7 @@ fn everything_survives_its_bytes() {
     transfers.iter().for_each(survives_answer);
     [PieceAnswer::Have(3), PieceAnswer::Done(vote(true))].iter().for_each(survives_answer);
     survives_answer(&Readiness(true));
+    survives_answer(&Leads(false));
     let meta = SnapshotMeta { last_log_id: Some(id(9)), last_membership: StoredMembership::new(Some(id(0)), membership()) };
     for meta in [meta, SnapshotMeta::default()] {
         let mut sink = Sink::default();

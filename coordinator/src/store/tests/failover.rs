@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use mainstay_core::MemberId;
 
-use super::mesh::{Mesh, PATIENCE, entry, settings, until};
+use super::mesh::{Mesh, PATIENCE, entry, peer, settings, until};
 use crate::store::{CallKind, ProposeError, ReadError, Role, Settings, TransferError};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,5 +132,67 @@ async fn without_anybody_to_take_over_leadership_stays() {
     mesh.wires.unsilence();
     assert!(matches!(mesh.member(leader).leadership_now().role, Role::Leading { settled: true, .. }));
     mesh.put(1, "still").await;
+    mesh.shutdown().await;
+}
+
+/// Three members that wait a minute for a silent leader: longer than a test goes on.
+async fn patient() -> (Mesh, u64) {
+    let minutes = |count: u64| Duration::from_secs(60 * count);
+    let mut mesh = Mesh::new(Settings { election: (minutes(1), minutes(2)), ..settings() });
+    for id in 1..=3 {
+        mesh.start(id).await.unwrap();
+    }
+    mesh.member(1).form((1..=3).map(|id| (MemberId(id), peer(id))).collect()).await.unwrap();
+    mesh.member(1).inner.raft.trigger().elect(false).await.unwrap();
+    let leader = mesh.leader().await;
+    mesh.put(1, "before").await;
+    (mesh, leader)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_process_has_ended_is_not_waited_for() {
+    let (mut mesh, leader) = patient().await;
+    let term = mesh.member(leader).leadership_now().term;
+    mesh.kill(leader).await;
+    let next = mesh.leader().await;
+    mesh.put(1, "after").await;
+    assert!(mesh.member(next).leadership_now().term > term);
+    assert_eq!(mesh.member(next).state().state.members[&MemberId(1)].name, "after");
+    mesh.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_is_one_whose_process_has_begun_again() {
+    let (mut mesh, leader) = patient().await;
+    let term = mesh.member(leader).leadership_now().term;
+    mesh.kill(leader).await;
+    mesh.start(leader).await.unwrap();
+    until("a later term", || async { Some(mesh.leader().await).filter(|id| mesh.member(*id).leadership_now().term > term) }).await;
+    mesh.put(1, "after").await;
+    mesh.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_only_slow_or_cut_off_is_not_replaced_before_its_lease_has_ended() {
+    let (mesh, leader) = patient().await;
+    let others: Vec<u64> = (1..=3).filter(|id| *id != leader).collect();
+    let term = mesh.member(leader).leadership_now().term;
+    let led = async |what: &str| {
+        // Each has asked several times, with time to act on what it found.
+        let before = mesh.wires.questions();
+        until(what, || async { Some(()).filter(|()| mesh.wires.questions() >= before + 12) }).await;
+        for id in &others {
+            assert_eq!(mesh.member(*id).leadership_now().term, term, "{what}");
+            assert_eq!(mesh.member(*id).leadership_now().leader.map(|leader| leader.id), Some(MemberId(leader)), "{what}");
+        }
+    };
+    mesh.wires.silence(CallKind::Append);
+    led("a leader that answers, and whose heartbeats do not come").await;
+    mesh.wires.unsilence();
+    mesh.put(1, "between").await;
+    others.iter().for_each(|id| mesh.wires.cut(MemberId(leader), MemberId(*id)));
+    led("a leader that is cut off").await;
+    mesh.wires.heal();
+    assert_eq!(mesh.put(1, "after").await, leader);
     mesh.shutdown().await;
 }

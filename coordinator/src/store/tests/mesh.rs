@@ -29,6 +29,8 @@ pub struct Wires {
     /// Every third answer to a piece of a snapshot is lost, and the tenth piece is not what was sent.
     pub bad_for_snapshots: AtomicBool,
     pub carried: Mutex<BTreeMap<&'static str, u64>>,
+    /// Calls that members have begun to make, whether they got through or not.
+    pub made: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Wires {
@@ -53,6 +55,11 @@ impl Wires {
         self.entries_held.store(held, Ordering::Relaxed);
     }
 
+    /// How often members have asked a leader whether it still leads.
+    pub fn questions(&self) -> u64 {
+        self.made.lock().unwrap().get(CallKind::Leads.name()).copied().unwrap_or(0)
+    }
+
     fn joined(&self, a: MemberId, b: MemberId) -> bool {
         !self.cut.lock().unwrap().contains(&(a, b))
     }
@@ -67,6 +74,7 @@ impl Transport for Wire {
     fn call(&self, to: MemberId, peer: &Peer, call: RaftCall, deadline: Duration) -> CallFuture {
         let (wires, from, address) = (self.wires.clone(), self.from, peer.address.clone());
         Box::pin(async move {
+            *wires.made.lock().unwrap().entry(call.kind.name()).or_default() += 1;
             let unreachable = || TransportError::Unreachable(format!("no wire to {address}"));
             if !wires.joined(from, to) || wires.silenced.lock().unwrap().contains(&call.kind.number()) {
                 return Err(unreachable());
@@ -88,7 +96,8 @@ impl Transport for Wire {
                 *body.last_mut().unwrap() ^= 1;
                 call.body = body.into();
             }
-            let home = wires.homes.lock().unwrap().get(&address).cloned().ok_or_else(unreachable)?;
+            let home = wires.homes.lock().unwrap().get(&address).cloned();
+            let home = home.ok_or_else(|| TransportError::Gone(format!("nobody lives at {address}")))?;
             assert!(call.body.len() < 1_200_000, "{} of {} bytes", call.kind.name(), call.body.len());
             let answer = tokio::time::timeout(deadline, home.handle(call)).await.map_err(|_| TransportError::TimedOut(deadline))?;
             if !wires.joined(to, from) || (bad && carried.is_multiple_of(3)) {
