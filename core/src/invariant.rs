@@ -114,7 +114,7 @@ fn needs(state: &State) -> Option<String> {
                 // What an operator has done again had ended before.
                 let well = |work: &Work| run.passed(needed, work) || work.was_begun_anew();
                 let all_well = targets.iter().filter(|(target, _)| counts(target)).all(|(_, work)| well(work));
-                if !all_well && (node_by_node || !run.is_within_budget(needed)) {
+                if !all_well && (node_by_node || !run.is_excused(needed)) {
                     return Some(format!("{}/{} was offered, and {need} had not gone well", run.id, step.name));
                 }
             }

@@ -95,10 +95,17 @@ impl<'a> Rollout<'a> {
         self.targets.iter().filter(|(_, progress)| matches!(progress, Progress::Failed { .. })).map(|(target, _)| *target)
     }
 
-    /// Whether targets were never begun, and will not be.
+    /// Whether something failed on a target itself. Where nothing did, what is missing there is missing because of
+    /// something else.
     #[must_use]
-    pub fn has_given_up(&self) -> bool {
-        self.targets.iter().any(|(_, progress)| *progress == Progress::GivenUp)
+    pub fn failed_on(&self, run: &Run, target: &Target) -> bool {
+        let mut works = self.steps(run).filter_map(|step| Some((step, run.work(&step.name, target)?)));
+        works.any(|(step, work)| work.forward.is_over() && !run.passed(step, work) && !was_never_begun(work))
+    }
+
+    /// The steps that it is about.
+    fn steps<'r>(&self, run: &'r Run) -> impl Iterator<Item = &'r Step> {
+        run.plan.steps.iter().filter(|step| self.step.map_or_else(|| is_in_plans_rollout(run, step), |own| *own == step.name))
     }
 
     /// Whether more has failed than the strategy puts up with.
@@ -110,8 +117,7 @@ impl<'a> Rollout<'a> {
     /// How many targets are how far, and in which wave the rollout is, or stopped.
     #[must_use]
     pub fn tally(&self, run: &Run) -> Tally {
-        let is_own = |step: &&Step| self.step.map_or_else(|| is_in_plans_rollout(run, step), |own| *own == step.name);
-        let works = |target: &Target| run.plan.steps.iter().filter(is_own).filter_map(|step| run.work(&step.name, target)).collect::<Vec<&Work>>();
+        let works = |target: &Target| self.steps(run).filter_map(|step| run.work(&step.name, target)).collect::<Vec<&Work>>();
         let mut tally = Tally { wave: self.current_wave().0, ..Tally::default() };
         let mut reached = 0;
         for (place, (target, progress)) in self.targets.iter().enumerate() {
@@ -198,6 +204,10 @@ pub fn is_touched(work: &Work) -> bool {
     !work.is_fresh() || matches!(work.forward, WorkState::Active { .. })
 }
 
+fn was_never_begun(work: &Work) -> bool {
+    matches!(work.forward, WorkState::Skipped { .. } | WorkState::Omitted { .. })
+}
+
 fn progress<'a>(run: &Run, steps: impl Iterator<Item = &'a Step>, target: &Target) -> Progress {
     let works: Vec<(&Step, &Work)> = steps.filter_map(|step| Some((step, run.work(&step.name, target)?))).collect();
     if works.iter().any(|(_, work)| !work.forward.is_over()) {
@@ -208,6 +218,5 @@ fn progress<'a>(run: &Run, steps: impl Iterator<Item = &'a Step>, target: &Targe
     if works.iter().all(|(step, work)| run.passed(step, work)) {
         return Progress::Done { at };
     }
-    let never = |work: &Work| matches!(work.forward, WorkState::Skipped { .. } | WorkState::Omitted { .. });
-    if works.iter().all(|(_, work)| never(work)) { Progress::GivenUp } else { Progress::Failed { at } }
+    if works.iter().all(|(_, work)| was_never_begun(work)) { Progress::GivenUp } else { Progress::Failed { at } }
 }

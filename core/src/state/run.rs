@@ -312,11 +312,25 @@ impl Run {
             .flat_map(|(step, targets)| targets.iter().map(move |(target, work)| (step, target, work)))
     }
 
-    /// Whether the strategy of a step puts up with what has failed of it so far. It does not put up with what was
-    /// never begun: that is not a few that failed, but work that was not done.
+    /// Whether the strategy of a step puts up with what has failed of it so far, and of the rollout that it is part of.
     #[must_use]
     pub fn is_within_budget(&self, step: &Step) -> bool {
-        Rollout::of_step(self, step).is_some_and(|rollout| !rollout.is_over_budget() && !rollout.has_given_up())
+        self.is_excused(step) && Rollout::of_step(self, step).is_some_and(|rollout| !rollout.is_over_budget())
+    }
+
+    /// Whether what a step has not done is a few targets that failed, as its strategy puts up with. It does not put up
+    /// with what was never begun, nor with a step that came off nowhere: that is not a few that failed, but work that
+    /// was not done. Once all of the step is over this stays as it is, whatever becomes of the rest of the rollout.
+    #[must_use]
+    pub fn is_excused(&self, step: &Step) -> bool {
+        let (Some(rollout), Some(works)) = (Rollout::of_step(self, step), self.work.get(&step.name)) else { return false };
+        let mut lacking = works.iter().filter(|(_, work)| work.forward.is_over() && !self.passed(step, work)).map(|(target, _)| target).peekable();
+        if lacking.peek().is_none() {
+            return true;
+        }
+        let came_off = works.values().any(|work| !work.forward.is_over() || self.passed(step, work));
+        let most = rollout.strategy.failure_budget.down(works.len());
+        came_off && lacking.clone().count() <= most && lacking.all(|target| rollout.failed_on(self, target))
     }
 
     /// Whether the forward direction went wrong: something failed, was stopped, is unknown, or was held back

@@ -45,13 +45,15 @@ spec:
   steps:
     - { name: drain, uses: node.exec, with: { command: [drain] }, runOn: node, timeout: 10s, undo: { uses: node.exec, with: { command: [uncordon] }, timeout: 10s, retry: { attempts: 4, backoff: 1s } } }
     - { name: patch, uses: node.exec, with: { command: [patch] }, runOn: node, needs: [drain], timeout: 10s }
+    - { name: drained, uses: wait, with: { for: 1s }, needs: [drain], timeout: 10s }
+    - { name: patched, uses: wait, with: { for: 1s }, needs: [patch], timeout: 10s }
 ",
-    // Waves of more than one, without patience for failures.
+    // Waves of more than one, with patience for one failure.
     "\
 metadata: { name: waves }
 spec:
   steps:
-    - { name: reload, uses: node.exec, with: { command: [reload] }, runOn: node, timeout: 8s, strategy: { order: reverse, maxUnavailable: 2, waves: [1, 3], failureBudget: 0 } }
+    - { name: reload, uses: node.exec, with: { command: [reload] }, runOn: node, timeout: 8s, strategy: { order: reverse, maxUnavailable: 2, waves: [1, 3], failureBudget: 1 } }
     - { name: after, uses: wait, with: { for: 1s }, needs: [reload], timeout: 8s }
 ",
     // A lease for a step, which others want too.

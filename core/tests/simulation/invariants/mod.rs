@@ -7,6 +7,7 @@ mod budgets;
 mod ends;
 mod exclusive;
 mod fenced;
+mod needed;
 mod renewed;
 mod replicas;
 mod schedules;
@@ -137,6 +138,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::<acknowledged::Acknowledged>::default(),
         Box::<undone::Undone>::default(),
         Box::new(budgets::Budgets),
+        Box::new(needed::Needed),
         Box::new(windows::Windows),
         Box::<schedules::Schedules>::default(),
         Box::new(state::Whole),
