@@ -307,6 +307,18 @@ impl fmt::Display for Target {
     }
 }
 
+impl Target {
+    /// As the end of a sentence: ` on prod/n1`, ` on connection orders-db`; nothing for what is done once.
+    #[must_use]
+    pub fn on(&self) -> String {
+        match self {
+            Target::Once => String::new(),
+            Target::Node(agent) => format!(" on {agent}"),
+            Target::Connection(name) => format!(" on connection {name}"),
+        }
+    }
+}
+
 impl FromStr for Target {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::almanac;
+use crate::catalogue::{self, Kind, Scope};
 use crate::decide;
 use crate::id::{StepName, Target};
 use crate::identity::Identity;
@@ -12,6 +13,7 @@ use crate::plan::{Step, Strategy};
 use crate::rollout::{self, Progress, Rollout};
 use crate::seen::Opening;
 use crate::state::State;
+use crate::state::agent::Agent;
 use crate::state::approval::{self, Given};
 use crate::state::enrolment::OperatorRole;
 use crate::state::run::{Direction, Run};
@@ -33,6 +35,8 @@ pub enum GateState {
     Unknown,
     /// A person is asked when everything before it is open.
     Asks,
+    /// No agent is there that could do what comes then.
+    Nobody,
 }
 
 impl GateState {
@@ -43,6 +47,7 @@ impl GateState {
             GateState::Closed => "closed",
             GateState::Unknown => "unknown",
             GateState::Asks => "asks",
+            GateState::Nobody => "nobody",
         }
     }
 }
@@ -117,7 +122,38 @@ pub fn ahead(state: &State, wait: &Wait, wall: WallTime, now: MeshTime) -> Vec<G
     if let Some(asks) = approval::of_step(step).filter(|_| !matches!(wait.reason, Reason::Approval { .. })) {
         all.push(gate_now(state, run, &Gate::Approval(asks), wall, now));
     }
+    all.extend(catalogue::kind(&step.uses).and_then(|kind| nobody(state, kind, &wait.target)));
     all
+}
+
+/// Whether an agent is there that could do a kind on a target. What the mesh carries out itself needs none.
+pub(crate) fn is_able(state: &State, kind: &Kind, target: &Target) -> bool {
+    let agents = &state.agents;
+    let is_up_and_can = |agent: &Agent| agent.is_up() && agent.can(kind.name);
+    match target {
+        _ if kind.scope == Scope::Mesh => true,
+        Target::Node(id) => agents.get(id).is_some_and(is_up_and_can),
+        Target::Once => agents.values().any(|agent| is_up_and_can(agent) && (kind.scope != Scope::Host || agent.speaks_for_host())),
+        Target::Connection(name) => {
+            agents.values().any(|agent| is_up_and_can(agent) && agent.connection(name).is_some_and(|own| kind.connection.kinds().contains(&own)))
+        }
+    }
+}
+
+/// Who would be missing when a kind is to be done on a target.
+fn nobody(state: &State, kind: &'static Kind, target: &Target) -> Option<GateNow> {
+    if is_able(state, kind, target) {
+        return None;
+    }
+    let reason = match target {
+        Target::Node(agent) if state.agents.get(agent).is_some_and(Agent::is_up) => {
+            return Some(GateNow { gate: "an agent".into(), state: GateState::Nobody, evidence: format!("agent {agent} does not do {}", kind.name) });
+        }
+        Target::Node(agent) => Reason::AgentAway { agent: agent.clone() },
+        Target::Once => Reason::NobodyCan { kind: kind.name.to_owned() },
+        Target::Connection(name) => Reason::NoConnection { name: name.clone(), kind: kind.connection.kinds().first().copied().unwrap_or_default() },
+    };
+    Some(GateNow { gate: "an agent".into(), state: GateState::Nobody, evidence: reason.to_string() })
 }
 
 /// The gates before a step on a target: the plan's own stand before a node's first step where nodes go one after

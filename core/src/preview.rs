@@ -54,6 +54,8 @@ pub struct Ask {
     pub not_author: bool,
     /// How often: once, or once for each wave.
     pub times: usize,
+    /// How long it counts: what it covers has to begin by then. Nothing where it does not expire.
+    pub expires: Option<Millis>,
     /// Why whoever looks may not, whether they start the run or not; nothing where they may.
     pub may_not: Option<String>,
 }
@@ -161,6 +163,7 @@ fn asks(state: &State, run: &Run, steps: &[StepPreview], by: &Actor) -> Vec<Ask>
             by: approval.by,
             not_author: approval.not_author,
             times: outlook::times_asked(approval, rollout.as_ref().map(|rollout| rollout.strategy), rollout.as_ref().map_or(0, |r| r.targets.len())),
+            expires: Some(approval.expires).filter(|expires| *expires < Millis(u64::MAX)),
             may_not: match by {
                 Actor::Identity(caller) => outlook::may_not(state, approval.by, None, caller),
                 Actor::Mesh => None,

@@ -28,6 +28,9 @@ impl Verdict {
         matches!(self, Verdict::Critical | Verdict::Unknown)
     }
 
+    /// All of them, as plans write them.
+    pub const WORDS: [&'static str; 5] = ["ok", "skipped", "warning", "unknown", "critical"];
+
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

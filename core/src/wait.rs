@@ -106,7 +106,7 @@ impl fmt::Display for Reason {
             Reason::Works { agent, .. } => write!(f, "agent {agent} works on it"),
             Reason::Stopping { agent, .. } => write!(f, "agent {agent} has been told to stop"),
             Reason::NotHeardOf { agent, .. } => write!(f, "agent {agent} began it and is not connected"),
-            Reason::UndoOf { step, target } => write!(f, "undo goes in reverse: {step} on {target} comes first"),
+            Reason::UndoOf { step, target } => write!(f, "undo goes in reverse: {step}{} comes first", target.on()),
             Reason::Paused { by, reason, run } => {
                 write!(f, "paused by {by}")?;
                 if !reason.is_empty() {

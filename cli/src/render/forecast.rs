@@ -174,6 +174,10 @@ pub fn retry(before: &Run, after: &Run) -> Forecast {
     look.say("done again", |before, after| !waits(before) && waits(after) && before.state() != WorkState::Unknown);
     look.say("done again, though it may have been done", |before, after| waits(after) && before.state() == WorkState::Unknown);
     look.say("left as it is", |before, after| before.state() == WorkState::Unknown && !waits(after));
+    for approval in after.approvals.iter().filter(|approval| !approval.denied) {
+        let of = if approval.step.is_empty() { "the run" } else { &approval.step };
+        look.forecast.would(format!("the approval of {of} by {} counts on, unless it has expired", approval.by));
+    }
     look.forecast
 }
 

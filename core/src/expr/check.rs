@@ -20,6 +20,19 @@ pub struct References {
     /// Each path from its root, once, in the order of the text: `["steps", "restart-db", "outputs", "x"]`.
     /// An index that is only known later ends its path: all below may be read.
     pub paths: Vec<Vec<String>>,
+    /// What a walk reads of each element of a list that is a path.
+    pub walked: Vec<Walked>,
+    /// Values that are compared with a text that is written out: the value's path, as it is written, and the text.
+    pub compared: Vec<(Vec<String>, String)>,
+}
+
+/// A path below the name that a walk gives to its elements.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Walked {
+    /// The list: `["steps", "look", "targets"]`.
+    pub list: Vec<String>,
+    /// From the name on: `["t", "outputs", "x"]`.
+    pub path: Vec<String>,
 }
 
 pub(super) struct Checked {
@@ -83,19 +96,15 @@ pub(super) fn check(text: &str) -> Result<Checked, ExprError> {
         info,
         bound: Vec::new(),
         walking: false,
-        paths: Vec::new(),
+        list: None,
+        references: References::default(),
         may_be_null: BTreeSet::new(),
         patterns: Vec::new(),
     };
     let mut tree = tree;
     checker.visit(&mut tree)?;
-    let checked = Checked {
-        text: text.to_owned(),
-        tree,
-        references: References { paths: checker.paths },
-        may_be_null: checker.may_be_null,
-        patterns: checker.patterns,
-    };
+    let checked =
+        Checked { text: text.to_owned(), tree, references: checker.references, may_be_null: checker.may_be_null, patterns: checker.patterns };
     cost::refuse_costly(&checked, None)?;
     Ok(checked)
 }
@@ -144,6 +153,11 @@ fn is_accumulator(expr: &IdedExpr) -> bool {
     matches!(&expr.expr, Expr::Ident(name) if name.starts_with('@'))
 }
 
+/// A text that is written out.
+fn written(expr: &IdedExpr) -> Option<String> {
+    if let Expr::Literal(LiteralValue::String(text)) = &expr.expr { Some(text.inner().to_owned()) } else { None }
+}
+
 fn is_null(expr: &IdedExpr) -> bool {
     matches!(expr.expr, Expr::Literal(LiteralValue::Null))
 }
@@ -156,7 +170,9 @@ struct Checker<'t> {
     bound: Vec<String>,
     /// Within the body of a walk.
     walking: bool,
-    paths: Vec<Vec<String>>,
+    /// The list that is walked over, where it is a path, and the name of its elements.
+    list: Option<(String, Vec<String>)>,
+    references: References,
     may_be_null: BTreeSet<Vec<String>>,
     patterns: Vec<Regex>,
 }
@@ -166,8 +182,10 @@ impl Checker<'_> {
         let id = expr.id;
         if let Some((path, whole)) = path_of(&expr.expr) {
             let root = &path[0];
-            if !root.starts_with('@') && !self.bound.contains(root) && !self.paths.contains(&path) {
-                self.paths.push(path);
+            if self.bound.contains(root) {
+                self.walked(path);
+            } else if !root.starts_with('@') && !self.references.paths.contains(&path) {
+                self.references.paths.push(path);
             }
             return if whole { Ok(()) } else { self.visit_indices(expr) };
         }
@@ -188,6 +206,7 @@ impl Checker<'_> {
                     return Err(self.error(id, "one walk over a list cannot stand within another: compute the inner one in a step of its own"));
                 }
                 let range = std::mem::take(&mut walk.iter_range);
+                self.list = path_of(&range.expr).filter(|(_, whole)| *whole).map(|(list, _)| (walk.iter_var.clone(), list));
                 let range_id = range.id;
                 walk.iter_range =
                     IdedExpr { id: range_id, expr: Expr::Call(CallExpr { func_name: WALK.to_owned(), target: None, args: vec![range] }) };
@@ -196,10 +215,20 @@ impl Checker<'_> {
                 let body = self.visit(&mut walk.loop_step);
                 self.bound.pop();
                 self.walking = false;
+                self.list = None;
                 body
             }
             Expr::Struct(_) => Err(self.error(id, "`{` cannot follow a name")),
             Expr::Unspecified => Err(self.error(id, "this is not an expression")),
+        }
+    }
+
+    /// What is read of an element of a list.
+    fn walked(&mut self, path: Vec<String>) {
+        let Some((name, list)) = &self.list else { return };
+        let walked = Walked { list: list.clone(), path };
+        if walked.path.first() == Some(name) && !self.references.walked.contains(&walked) {
+            self.references.walked.push(walked);
         }
     }
 
@@ -224,6 +253,8 @@ impl Checker<'_> {
         {
             let asked = if is_null(left) { Some(right) } else { is_null(right).then_some(left) };
             self.may_be_null.extend(asked.and_then(|asked| path_of(&asked.expr)).filter(|(_, whole)| *whole).map(|(path, _)| path));
+            let compared = written(left).zip(path_of(&right.expr)).or_else(|| written(right).zip(path_of(&left.expr)));
+            self.references.compared.extend(compared.filter(|(_, (_, whole))| *whole).map(|(text, (path, _))| (path, text)));
         }
         let operator = call.func_name.contains(['_', '@']) && call.func_name != "exists_one";
         if !operator {

@@ -36,7 +36,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-pub use check::References;
+pub use check::{References, Walked};
 
 /// Text that has been checked and can be evaluated. Cheap to clone.
 #[derive(Clone)]

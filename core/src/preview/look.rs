@@ -1,11 +1,14 @@
 //! One look at each step of the run in the copy, and at what is in its way.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::{Remark, Severity, StepPreview, waves, words};
 use crate::catalogue::{self, Effect, Kind, Scope, Undo};
 use crate::evaluate::{self, Foreseen};
-use crate::id::Target;
+use crate::id::{StepName, Target};
+use crate::identity::Identity;
 use crate::outlook::{self, GateNow, GateState};
 use crate::plan::gate::Gate;
 use crate::plan::{Plan, RunOn, Step};
@@ -52,10 +55,18 @@ impl<'a> Look<'a> {
         let rollout = Rollout::of_step(self.run, step);
         let works = self.run.work.get(&step.name);
         let targets: Vec<Target> = match &rollout {
-            Some(rollout) => rollout.targets.iter().map(|(target, _)| (*target).clone()).collect(),
+            // The rollout of a plan has the targets of all of its steps.
+            Some(rollout) => {
+                let own = rollout.targets.iter().filter(|(target, _)| works.is_some_and(|works| works.contains_key(*target)));
+                own.map(|(target, _)| (*target).clone()).collect()
+            }
             None => works.into_iter().flat_map(|targets| targets.keys().cloned()).collect(),
         };
         let never = works.into_iter().flat_map(|works| works.values()).find(|work| work.forward.is_over()).map(|work| work.forward.clone());
+        if let Some(rollout) = rollout.as_ref().filter(|_| step.strategy.is_some()) {
+            self.unused_budget(Some(step), rollout);
+        }
+        self.lease(step);
         let Filled { with, with_of, condition, left_out } = self.filled(step, &targets);
         let wanted: Vec<&Target> = targets.iter().filter(|target| !left_out.contains(target)).collect();
         let reachable = self.reachable(step, &wanted, never.is_some() || condition == Some(false));
@@ -93,12 +104,60 @@ impl<'a> Look<'a> {
         });
         let is_last = self.stands && !undoable && catalogue::kind(&step.uses).is_some_and(|kind| kind.effect != Effect::Read);
         self.stands &= undoable;
-        if is_last && self.run.plan.steps.iter().any(Step::has_undo) {
+        if is_last && self.run.plan.steps.iter().any(Step::has_undo) && self.may_be_followed(step) {
             let may_have_one = catalogue::kind(&step.uses).is_some_and(|kind| kind.undo == Undo::Compensated);
             let hint = if may_have_one { "give it an `undo`" } else { "" };
             self.remark(Severity::Warning, Some(step), "what is done here is not taken back when a later step fails", hint);
         }
         is_last
+    }
+
+    /// Whether something else may fail after it: a step that it does not wait for.
+    fn may_be_followed(&self, step: &Step) -> bool {
+        let steps = &self.run.plan.steps;
+        let mut before: BTreeSet<&StepName> = step.needs.iter().collect();
+        let mut open: Vec<&StepName> = step.needs.iter().collect();
+        while let Some(needed) = open.pop().and_then(|name| self.run.plan.step(name)) {
+            open.extend(needed.needs.iter().filter(|need| before.insert(need)));
+        }
+        steps.iter().any(|other| other.name != step.name && !before.contains(&other.name))
+    }
+
+    /// A target that failed stays unavailable: a budget is of no use where that is as many as may be.
+    fn unused_budget(&mut self, step: Option<&Step>, rollout: &Rollout<'_>) {
+        let all = rollout.targets.len();
+        let (most, budget) = (rollout.strategy.most_away(all), rollout.strategy.failure_budget.down(all));
+        if budget >= most && all > most {
+            let message = format!("a target that failed stays unavailable, so it stops when {most} failed, before more than {budget} have");
+            self.remark(Severity::Note, step, message, "a failure budget is used where maxUnavailable is larger than it");
+        }
+    }
+
+    /// Whose the lease of a step is, where it is somebody's.
+    fn lease(&mut self, step: &Step) {
+        let Some((name, lease)) = step.lease.as_ref().and_then(|wanted| self.state.leases.get_key_value(&wanted.name)) else { return };
+        let others = lease.held.iter().filter(|held| held.holder.identity != Identity::Run(self.run.id.clone())).count();
+        if others > 0 && others >= lease.spec.slots as usize {
+            let by: Vec<String> = lease.held.iter().map(|held| held.holder.identity.to_string()).collect();
+            let message = format!("it would wait: lease {name} is held by {}", some(&by.iter().map(String::as_str).collect::<Vec<_>>()));
+            self.remark(Severity::Warning, Some(step), message, format!("mainstay lease show {name}"));
+        }
+    }
+
+    /// Agents that share a machine with one that speaks for it: steps that are about machines are not done to them.
+    fn shared(&mut self, plan: &Plan) {
+        let is_about_machine = |step: &&Step| step.run_on == RunOn::Node && catalogue::kind(&step.uses).is_some_and(|kind| kind.scope == Scope::Host);
+        if !plan.steps.iter().any(|step| is_about_machine(&step)) {
+            return;
+        }
+        let beside = self.state.agents.iter().filter(|(_, agent)| agent.hello.is_some() && !agent.speaks_for_host());
+        let beside: Vec<String> = beside.map(|(id, _)| id.to_string()).collect();
+        if !beside.is_empty() {
+            let names = some(&beside.iter().map(String::as_str).collect::<Vec<_>>());
+            let (verb, them) = if beside.len() == 1 { ("shares its machine", "it") } else { ("share their machine", "them") };
+            let message = format!("{names} {verb} with another agent, which speaks for it: steps about machines are not done to {them}");
+            self.remark(Severity::Note, None, message, "mainstay node list");
+        }
     }
 
     /// How many targets an agent could try now; who would have to be there for the others is a remark.
@@ -107,7 +166,7 @@ impl<'a> Look<'a> {
         if kind.scope == Scope::Mesh || never {
             return if never { 0 } else { targets.len() };
         }
-        let (able, lacking): (Vec<&Target>, Vec<&Target>) = targets.iter().copied().partition(|target| self.is_able(kind, target));
+        let (able, lacking): (Vec<&Target>, Vec<&Target>) = targets.iter().copied().partition(|target| outlook::is_able(self.state, kind, target));
         let (away, lacking): (Vec<&Target>, Vec<&Target>) = lacking.into_iter().partition(|target| self.away(kind, target).is_some());
         if !away.is_empty() {
             let since = away.iter().take(NAMED).filter_map(|target| Some(format!("{target} is {}", self.away(kind, target)?)));
@@ -121,19 +180,6 @@ impl<'a> Look<'a> {
         }
         self.undo_is_allowed(step, &able);
         able.len()
-    }
-
-    fn is_able(&self, kind: &Kind, target: &Target) -> bool {
-        let agents = &self.state.agents;
-        match target {
-            Target::Node(id) => agents.get(id).is_some_and(|agent| agent.is_up() && agent.can(kind.name)),
-            Target::Once => {
-                agents.values().any(|agent| agent.is_up() && agent.can(kind.name) && (kind.scope != Scope::Host || agent.speaks_for_host()))
-            }
-            Target::Connection(name) => agents.values().any(|agent| {
-                agent.is_up() && agent.can(kind.name) && agent.connection(name).is_some_and(|own| kind.connection.kinds().contains(&own))
-            }),
-        }
     }
 
     /// Since when the agent that could do it has been lost, if only that is the matter.
@@ -168,7 +214,7 @@ impl<'a> Look<'a> {
                 format!("{there}; add to an agent's connections.toml:  [connections.{name}]  kind = \"{kinds}\"")
             }
             _ if kind.effect == Effect::Read => "see `mainstay node list`".to_owned(),
-            _ => format!("allow it in the agent's policy:  [policy] allow = [\"{}\"]; see `mainstay node list`", kind.name),
+            _ => allow(kind.name),
         }
     }
 
@@ -182,7 +228,7 @@ impl<'a> Look<'a> {
         let refused: Vec<String> = targets.iter().filter(refuses).map(ToString::to_string).collect();
         if !refused.is_empty() {
             let named = some(&refused.iter().map(String::as_str).collect::<Vec<_>>());
-            let hint = format!("allow it in the agent's policy:  [policy] allow = [\"{}\"]", undo.uses);
+            let hint = allow(&undo.uses);
             self.remark(Severity::Problem, Some(step), format!("it could not be taken back on {named}: {} is not allowed there", undo.uses), hint);
         }
     }
@@ -220,8 +266,12 @@ impl<'a> Look<'a> {
                 let message = format!("it would wait for ever: {now}");
                 self.remark(Severity::Problem, step, message, "take the gate out: nothing in this version opens it");
             }
+            (GateState::Closed, Gate::Window(_) | Gate::Freeze(_)) => {
+                let hint = format!("a run that must not wait:  mainstay run start {} --override \"why\"", self.run.id.plan);
+                self.remark(Severity::Warning, step, format!("it would wait: {now}"), hint);
+            }
             (GateState::Closed | GateState::Unknown, _) => self.remark(Severity::Warning, step, format!("it would wait: {now}"), ""),
-            (GateState::Open | GateState::Asks, _) => {}
+            (GateState::Open | GateState::Asks | GateState::Nobody, _) => {}
         }
         now
     }
@@ -234,6 +284,10 @@ impl<'a> Look<'a> {
         if plan.strategy.is_some() && !plan.steps.iter().any(|step| step.run_on == RunOn::Node) {
             self.remark(Severity::Note, None, "its strategy is about steps that are done to nodes, and it has none", "");
         }
+        if let Some(rollout) = Rollout::of_plan(self.run) {
+            self.unused_budget(None, &rollout);
+        }
+        self.shared(plan);
         plan.gates.iter().map(|gate| self.gate(None, gate, false)).collect()
     }
 
@@ -245,6 +299,12 @@ impl<'a> Look<'a> {
             self.remark(Severity::Note, None, message, "compare with the agents' policy files");
         }
     }
+}
+
+/// What to write where an agent does not do a kind.
+fn allow(kind: &str) -> String {
+    let rule = if runs_command(kind) { "; and, for each command, [[policy.exec]]  command = [\"/path/of/program\", …]" } else { "" };
+    format!("allow it in the agent's policy file, and start the agent anew:  [policy]  allow = [\"{kind}\"]{rule}")
 }
 
 fn runs_command(kind: &str) -> bool {

@@ -30,5 +30,9 @@ pub(super) fn strategy(strategy: &Strategy, has_undo: bool) -> String {
         Amount::Count(0) => ", stops at the first that fails".to_owned(),
         budget => format!(", stops when more than {budget} have failed"),
     };
-    if has_undo { text + " and then takes back what was done, in earlier waves too" } else { text }
+    match has_undo {
+        true if strategy.waves.is_empty() => text + " and then takes back what was done",
+        true => text + " and then takes back what was done, in earlier waves too",
+        false => text,
+    }
 }

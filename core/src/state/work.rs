@@ -74,6 +74,9 @@ pub enum WorkState {
 }
 
 impl WorkState {
+    /// Words of the states that are an end, as plans write them.
+    pub const ENDED: [&'static str; 7] = ["succeeded", "failed", "unknown", "cancelled", "skipped", "omitted", "unreachable"];
+
     /// Whether an attempt may be offered, now or later.
     #[must_use]
     pub fn is_waiting(&self) -> bool {

@@ -63,6 +63,7 @@ fn ask_to_wire(ask: &Ask) -> v1::PreviewApproval {
         step: ask.step.as_ref().map(ToString::to_string).unwrap_or_default(),
         by: ask.by.to_string(),
         not_author: ask.not_author,
+        expires_ms: ask.expires.map_or(0, |expires| expires.0),
         times: count(ask.times),
         may_not: ask.may_not.clone().unwrap_or_default(),
     }

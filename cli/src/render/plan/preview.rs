@@ -187,9 +187,9 @@ fn end(page: &mut Page, preview: &Preview, next: &str) {
     if closed == 0 && preview.approvals.is_empty() {
         let by_policy = preview.steps.iter().any(|step| step.by_policy);
         let words = if by_policy {
-            "✔ a run could start now; whether its commands may run is up to the agents' policies"
+            "✔ a run could start now, and nothing that the mesh knows of is in its way; the agents' policies decide about its commands"
         } else {
-            "✔ a run could start now and go through"
+            "✔ a run could start now, and nothing that the mesh knows of is in its way"
         };
         page.line(0, Tone::Good, words);
     }
@@ -209,7 +209,8 @@ fn asked(approval: &PreviewApproval) -> String {
         who += ", which you are not";
     }
     let times = if approval.times > 1 { format!(", once for each of {} waves", approval.times) } else { String::new() };
-    format!("{of} ({who}){times}")
+    let counts = if approval.expires_ms > 0 { format!(", which counts for {}", Millis(approval.expires_ms)) } else { String::new() };
+    format!("{of} ({who}){times}{counts}")
 }
 
 /// Targets of all steps, for how they are named.

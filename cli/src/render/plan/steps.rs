@@ -1,5 +1,7 @@
 //! The steps of a preview: a number, what and where; below it with what, behind what, and how it is taken back.
 
+use std::collections::BTreeSet;
+
 use mainstay_core::catalogue::APPROVAL;
 use mainstay_core::{Millis, StepName, plan};
 use mainstay_proto::v1::PreviewStep;
@@ -26,6 +28,7 @@ pub(super) fn steps(page: &mut Page, steps: &[PreviewStep], terminal: Terminal) 
         kind: column(ordered.iter().map(|step| step.kind.as_str()), NAME_MOST),
         terminal,
         several: ordered.len() > 1,
+        looks: ordered.iter().filter(|step| step.effect == "read" && !is_by_mesh(&step.kind)).map(|step| step.name.clone()).collect(),
     };
     for (i, step) in ordered.iter().enumerate() {
         shape.step(page, i + 1, step);
@@ -55,6 +58,8 @@ struct Shape {
     kind: usize,
     terminal: Terminal,
     several: bool,
+    /// Steps that only look: what they find may stop what needs them.
+    looks: BTreeSet<String>,
 }
 
 impl Shape {
@@ -147,7 +152,9 @@ impl Shape {
     fn facts(&self, step: &PreviewStep) -> Vec<String> {
         let mut facts = Vec::new();
         if !step.needs.is_empty() {
-            facts.push(format!("begins after {}", step.needs.join(", ")));
+            let looks = step.needs.iter().any(|need| self.looks.contains(need));
+            let if_well = if looks { ", if nothing critical is found there" } else { "" };
+            facts.push(format!("begins after {}{if_well}", step.needs.join(", ")));
         } else if self.several {
             facts.push("needs nothing before it".to_owned());
         }

@@ -53,20 +53,22 @@ pub(super) fn so_far(page: &mut Page, answer: &WhyResponse, run: &Run, names: Na
     if !answer.failed {
         return;
     }
+    let goes_on = run.work.iter().any(|work| matches!(work.state(), WorkState::Active));
+    let when = if goes_on { "when what is under way has ended" } else { "when what waits below has ended, or is ended by an abort" };
     let is_back = |work: &Work| work.has_undo && matches!(work.state(), WorkState::Succeeded | WorkState::Active | WorkState::Retrying);
     let back = groups(run, |work| is_back(work).then(|| (Sort::TakenBack, String::new())));
     match back.first() {
         Some(group) => {
-            let words = format!("undo of {}, when what is under way has ended", group.what(names));
+            let words = format!("undo of {}, {when}", group.what(names));
             page.labelled(2, MARK, ("↺ then", Tone::Warning), Tone::Plain, &words);
         }
-        None => page.labelled(
-            2,
-            MARK,
-            ("✖ then", Tone::Bad),
-            Tone::Plain,
-            "the run fails, when what is under way has ended; there is nothing to take back",
-        ),
+        None => {
+            let words = format!("the run fails, {when}; there is nothing to take back");
+            page.labelled(2, MARK, ("✖ then", Tone::Bad), Tone::Plain, &words);
+        }
+    }
+    if !goes_on {
+        page.command(2 + MARK, &format!("mainstay run abort {} --reason \"…\"", run.id));
     }
 }
 

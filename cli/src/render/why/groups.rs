@@ -124,9 +124,15 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Whether it does not end, or not well, unless somebody does something.
+    /// Whether it does not end, or not well, unless somebody does something: about what it waits for, or about what
+    /// comes after that.
     pub fn needs_a_person(&self) -> bool {
-        self.urgency() <= NEEDS_A_PERSON
+        self.urgency() <= NEEDS_A_PERSON || self.ahead.iter().any(|gate| matches!(gate.state.as_str(), "asks" | "unknown" | "nobody"))
+    }
+
+    /// Whether it waits for a window, or for the end of a freeze.
+    pub fn is_calendar(&self) -> bool {
+        self.kind == WaitKind::Gate && ["gate: window ", "gate: freeze "].iter().any(|gate| self.reason.starts_with(gate))
     }
 
     /// Whether nobody knows how its gate stands.

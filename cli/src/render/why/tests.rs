@@ -146,8 +146,9 @@ fn behind_a_gate_it_says_what_comes_next() {
     let answer = WhyResponse { run: Some(reboot()), waits: vec![window], ..WhyResponse::default() };
     let text = at(&answer, None);
     let words = "              after that a person is asked: approval by an operator, for each wave\n              \
-                 after that it waits for enough capacity: nobody knows: no source of capacity in this version\n";
+                 after that a gate of which nobody knows how it stands: enough capacity: no source of capacity in this version\n";
     assert!(text.contains(words), "{text}");
+    assert!(text.contains("→ mainstay run abort reboot-7 --reason \"…\"\n              → mainstay run start reboot --override \"…\"\n"), "{text}");
     assert!(first(&answer).is_some_and(|line| line.words.ends_with("; after that approval by an operator, for each wave, enough capacity")));
     // Whoever resumes a run should know that it does not go on then.
     let paused = Wait { ahead, ..wait(WaitKind::Paused, "drain", &node(1), "paused by operator/jo: mainstay run resume reboot-7") };
@@ -297,6 +298,16 @@ fn without_a_run_only_what_needs_a_person_is_told() {
     assert_eq!(any(&[goes_on], 0, Terminal::PIPE), "✔ nothing waits for a person; open, and going on without one: daily-3\n");
     assert_eq!(any(&[], 0, Terminal::PIPE), "✔ no run is open: nothing waits for a person\n");
     assert!(any(&[], 7, Terminal::PIPE).contains("7 more open runs were not looked at"));
+    // What cannot go on after that for which it waits needs somebody as well.
+    for (state, evidence, told) in [
+        ("unknown", "unknown: no source of capacity", "nobody knows how it stands: enough capacity: no source of capacity"),
+        ("nobody", "no connected agent can do node.exec", "after that nobody is there to do it: no connected agent can do node.exec"),
+    ] {
+        let ahead = vec![GateNow { gate: "enough capacity".into(), state: state.into(), evidence: evidence.into() }];
+        let window = Wait { ahead, ..wait(WaitKind::Gate, "drain", &node(1), "gate: window mon 22:00–06:00 UTC: closed until Mon 22:00 UTC") };
+        let text = any(&[WhyResponse { run: Some(reboot()), waits: vec![window], ..WhyResponse::default() }], 0, Terminal::PIPE);
+        assert!(text.contains(told) && !text.contains("nothing waits for a person") && !text.contains("--override"), "{text}");
+    }
 }
 
 /// A step that is done once is no target more, and what is held back by a finding is not begun by a retry.

@@ -31,7 +31,10 @@ pub(super) fn waits(page: &mut Page, answer: &WhyResponse, run: &Run, names: Nam
     for group in groups.iter().take(shown) {
         match group.approval {
             Some(approval) => asked(page, run, group, approval, names),
-            None => told(page, group, names),
+            None => {
+                told(page, group, names);
+                way_out(page, run, group);
+            }
         }
     }
     if groups.len() > shown {
@@ -68,8 +71,9 @@ fn ahead(page: &mut Page, group: &Group, after: &str) {
         let evidence = gate.evidence.strip_prefix("unknown: ").unwrap_or(&gate.evidence);
         let words = match gate.state.as_str() {
             "asks" => format!("{after} a person is asked: {}", gate.gate),
-            "unknown" => format!("{after} it waits for {}: nobody knows: {evidence}", gate.gate),
-            _ => format!("{after} it waits for {}: {evidence}", gate.gate),
+            "unknown" => format!("{after} a gate of which nobody knows how it stands: {}: {evidence}", gate.gate),
+            "nobody" => format!("{after} nobody is there to do it: {evidence}"),
+            _ => format!("{after} a gate that is closed now: {}: {evidence}", gate.gate),
         };
         page.line(2 + MARK, Tone::Warning, &words);
     }
@@ -186,6 +190,24 @@ fn told(page: &mut Page, group: &Group, names: Names) {
         }
         WaitKind::NotHeardOf | WaitKind::AgentAway | WaitKind::NobodyCan => page.command(2 + MARK, "mainstay node list"),
         _ => {}
+    }
+}
+
+/// What to type where one does not want to wait for a gate, or would wait for ever.
+fn way_out(page: &mut Page, run: &Run, group: &Group) {
+    if group.kind != WaitKind::Gate || group.reason.contains("mainstay ") {
+        return;
+    }
+    if group.is_calendar() {
+        page.line(2 + MARK, Tone::Quiet, "if it must not wait: end this run, and start one for which windows and freezes do not count");
+    } else if group.is_unknown() {
+        page.line(2 + MARK, Tone::Quiet, "take the gate out of the plan, and end this run");
+    } else {
+        return;
+    }
+    page.command(2 + MARK, &format!("mainstay run abort {} --reason \"…\"", run.id));
+    if group.is_calendar() {
+        page.command(2 + MARK, &format!("mainstay run start {} --override \"…\"", run.plan));
     }
 }
 

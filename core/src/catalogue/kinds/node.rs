@@ -91,7 +91,7 @@ pub(super) const EXEC: Kind = Kind {
     idempotent: false,
     started_by: OperatorRole::Operator,
     undo: Undo::Compensated,
-    protection: "the agent's ledger and `Begin` before the command starts; epoch and ledger id are checked then",
+    protection: "that it begins is written down by the mesh and on the node first, so that it is begun once, whatever dies in between",
     connection: Connections::None,
     needs: "",
     params: &[

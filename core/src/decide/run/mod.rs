@@ -323,7 +323,7 @@ impl Gate {
 fn why_never(need: &StepName, target: &Target, work: &Work) -> String {
     match &work.forward {
         WorkState::Skipped { reason } => reason.clone(),
-        state => format!("it needs {need}, which {} on {target}", outcome_in_words(state)),
+        state => format!("it needs {need}, which {}{}", outcome_in_words(state), target.on()),
     }
 }
 

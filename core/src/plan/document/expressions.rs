@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::check::{Checker, shown};
 use super::path::{is_all, locate};
-use super::references::{ROOTS, Reader, Scope};
+use super::references::{ROOTS, Reader, Scope, wrong_word};
 use super::tree::Node;
 use crate::bounds;
 use crate::catalogue::{self, CONNECTION_PARAM, ParamType};
@@ -95,6 +95,14 @@ fn check_paths(c: &mut Checker<'_>, scope: &Scope<'_>, reader: Reader, node: &No
             told(c, node, ExprError { message, offset });
             sound = false;
         }
+    }
+    let references = expression.references();
+    let of_elements = references.walked.iter().filter_map(|walked| Some((&walked.path, scope.wrong_element(walked)?)));
+    let of_words = references.compared.iter().filter_map(|(path, text)| Some((path, wrong_word(&references.walked, path, text)?)));
+    for (path, (part, message)) in of_elements.chain(of_words) {
+        let offset = locate(expression.text(), path, part).map(|offset| start + offset);
+        told(c, node, ExprError { message, offset });
+        sound = false;
     }
     sound
 }

@@ -10,13 +10,18 @@ use super::shape::one_of;
 use super::step::run_on;
 use super::tree::Node;
 use crate::catalogue::{self, CONNECTION_PARAM, Connections, Kind, nearest};
+use crate::expr::Walked;
 use crate::expr::template::has_template;
 use crate::plan::RunOn;
 use crate::plan::input::Input;
+use crate::report::Verdict;
+use crate::state::run::WorkState;
 
 /// What an expression can begin with.
 pub(super) const ROOTS: [&str; 4] = ["inputs", "steps", "target", "run"];
 const OF_STEP: [&str; 4] = ["outputs", "verdict", "state", "targets"];
+/// Of each target of a step, in a walk.
+const OF_EACH: [&str; 4] = ["target", "state", "verdict", "outputs"];
 const OF_TARGET: [&str; 3] = ["name", "cluster", "node"];
 const OF_RUN: [&str; 5] = ["id", "plan", "number", "revision", "by"];
 
@@ -114,7 +119,11 @@ impl<'a> Scope<'a> {
             return Some((1, "a step cannot read what it will come to".to_owned()));
         }
         if place != reader.step && !has(self.needs.get(reader.step)?, place) {
-            return Some((1, format!("`{name}` may not have ended by then: add it to `needs`")));
+            let what = format!("`{name}` may not have ended by then");
+            // What comes after this step cannot be needed by it as well.
+            let is_later = self.needs.get(place).is_some_and(|needs| has(needs, reader.step));
+            let hint = if is_later { "it needs this step itself, and so comes after it" } else { "add it to `needs`" };
+            return Some((1, format!("{what}: {hint}")));
         }
         let Some(field) = path.get(2) else {
             return Some((1, format!("say what of step `{name}`: {}", one_of(OF_STEP.into_iter()))));
@@ -129,7 +138,23 @@ impl<'a> Scope<'a> {
         if matches!(field.as_str(), "outputs" | "state") && step.targets != Targets::One && !same {
             return Some((2, several(path, field, step.targets)));
         }
-        if field == "outputs" { wrong_output(path, step.kind) } else { wrong_end(path, field) }
+        if field == "outputs" { wrong_output(path, 3, step.kind) } else { wrong_end(path, field) }
+    }
+
+    /// What is wrong with reading this of each target of a step, if anything.
+    pub fn wrong_element(&self, walked: &Walked) -> Option<Wrong> {
+        let [steps, name, targets] = walked.list.as_slice() else { return None };
+        let (_, step) = self.step(name).filter(|_| steps == "steps" && targets == "targets")?;
+        let field = walked.path.get(1)?;
+        if !OF_EACH.contains(&field.as_str()) {
+            let meant = nearest(field, OF_EACH);
+            let hint = meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
+            return Some((1, format!("each target of a step has {}, and no `{}`{hint}", OF_EACH.join(", "), shortened(field))));
+        }
+        if field == "outputs" {
+            return wrong_output(&walked.path, 2, step.kind);
+        }
+        walked.path.get(2).map(|below| (2, format!("`{field}` is text, and has no `{}`", shortened(below))))
     }
 
     /// The declared type of a value that this path reads: `text`, `number` and so on.
@@ -192,18 +217,42 @@ fn several(path: &[String], field: &str, targets: Targets) -> String {
     format!("`{name}` is done to {to}, and there is not one `{field}` of it here: walk over all, for example {all}.all(t, {value} == …)")
 }
 
-fn wrong_output(path: &[String], kind: &Kind) -> Option<Wrong> {
-    let field = path.get(3)?;
+/// A state or a verdict that is compared with a word that it never is. Such a comparison has always the same answer.
+pub(super) fn wrong_word(walked: &[Walked], path: &[String], text: &str) -> Option<Wrong> {
+    let of_step = matches!(path, [steps, _, _] if steps == "steps");
+    let of_target = walked
+        .iter()
+        .any(|walked| walked.path == path && matches!(walked.list.as_slice(), [steps, _, targets] if steps == "steps" && targets == "targets"));
+    let field = path.last().filter(|_| of_step || (of_target && path.len() == 2))?;
+    let (own, other, words, others) = match field.as_str() {
+        "state" => ("state", "verdict", WorkState::ENDED.as_slice(), Verdict::WORDS.as_slice()),
+        "verdict" => ("verdict", "state", Verdict::WORDS.as_slice(), WorkState::ENDED.as_slice()),
+        _ => return None,
+    };
+    if words.contains(&text) {
+        return None;
+    }
+    let hint = match nearest(text, words.iter().copied()) {
+        _ if others.contains(&text) => format!("; `{other}` can be `{text}`"),
+        Some(meant) => format!("; did you mean `{meant}`?"),
+        None => String::new(),
+    };
+    Some((path.len() - 1, format!("`{own}` is one of {}, and never `{}`{hint}", words.join(", "), shortened(text))))
+}
+
+/// `at` is the place of the output's name.
+fn wrong_output(path: &[String], at: usize, kind: &Kind) -> Option<Wrong> {
+    let field = path.get(at)?;
     let Some((_, ty, _)) = kind.outputs.iter().find(|(name, ..)| name == field) else {
         let hint = match nearest(field, kind.outputs.iter().map(|(name, ..)| *name)) {
             Some(meant) => format!("; did you mean `{meant}`?"),
             None if kind.outputs.is_empty() => ": it has none".to_owned(),
             None => format!("; it has {}", kind.outputs.iter().map(|(name, ..)| *name).collect::<Vec<_>>().join(", ")),
         };
-        return Some((3, format!("{} has no output `{}`{hint}", kind.name, shortened(field))));
+        return Some((at, format!("{} has no output `{}`{hint}", kind.name, shortened(field))));
     };
-    let below = path.get(4).filter(|_| matches!(*ty, "text" | "number" | "boolean"))?;
-    Some((4, format!("output `{field}` is of type {ty}, and has no `{}`", shortened(below))))
+    let below = path.get(at + 1).filter(|_| matches!(*ty, "text" | "number" | "boolean"))?;
+    Some((at + 1, format!("output `{field}` is of type {ty}, and has no `{}`", shortened(below))))
 }
 
 /// A field that has none itself.

@@ -169,7 +169,9 @@ fn a_step_comes_after_what_it_needs() {
 
 #[test]
 fn what_it_comes_to_is_the_last_thing_said() {
-    assert!(at(&daily(), None).ends_with("✔ a run could start now and go through\n  → mainstay run start daily\n"));
+    assert!(
+        at(&daily(), None).ends_with("✔ a run could start now, and nothing that the mesh knows of is in its way\n  → mainstay run start daily\n")
+    );
     let waits = Preview { gates: vec![gate("freeze", "closed", "frozen until Monday")], ..daily() };
     assert!(at(&waits, None).ends_with("‖ a run could start now, and would wait: 1 gate not open\n  → mainstay run start daily\n"));
     assert!(at(&deploy(), None).ends_with("see the problems above\n"));
@@ -179,12 +181,15 @@ fn what_it_comes_to_is_the_last_thing_said() {
     let words = "▲ a run would wait for a person: ask (an operator other than you); the run (an admin, which you are not), once for each of 3 waves\n  \
                  it takes at least 1m5s, and what its steps and people need besides\n  → mainstay run start daily\n";
     assert!(at(&asks, None).ends_with(words), "{}", at(&asks, None));
-    assert!(!at(&asks, None).contains("go through"));
+    assert!(!at(&asks, None).contains("nothing that the mesh knows of"));
     let mut by_policy = daily();
     by_policy.steps[0].by_policy = true;
     let text = at(&by_policy, None);
     assert!(text.contains("2 nodes: a1, a2 · an agent can try it, if its own policy allows the command\n"), "{text}");
-    assert!(text.contains("✔ a run could start now; whether its commands may run is up to the agents' policies\n"), "{text}");
+    assert!(
+        text.contains("✔ a run could start now, and nothing that the mesh knows of is in its way; the agents' policies decide about its commands\n"),
+        "{text}"
+    );
 }
 
 #[test]
