@@ -30,7 +30,7 @@ fix: ## format, and the lints that can mend themselves
 audit: ## known vulnerabilities of dependencies; needs the network
 	@tests/tool cargo-deny 0.20.2 && "$$(tests/tool --where cargo-deny 0.20.2)" check advisories
 
-bench: build ## measures and replaces rows of bench/results.json; ONLY=agent for one area
+bench: build ## measures and replaces rows of bench/results.json; ONLY=agent for one area, ONLY=lease.held for a part
 	$(CARGO) run --release --locked -p mainstay-bench -- $(ONLY)
 
 soak: ## the simulated mesh with many more seeds

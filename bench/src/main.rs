@@ -1,6 +1,6 @@
 //! Measures a mesh of real processes and replaces the rows it measured in `bench/results.json`.
 //!
-//! `make bench` runs all areas, `make bench ONLY=agent` one. Figures are of the release build, with mutual
+//! `make bench` runs all areas, `make bench ONLY=agent` one, `make bench ONLY=lease.held` one part of an area. Figures are of the release build, with mutual
 //! TLS and fsync as shipped.
 #![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::expect_used, reason = "a measurement reads the clock and prints")]
 
@@ -23,9 +23,7 @@ async fn main() -> ExitCode {
     if wanted("expr") {
         rows.push(expressions::measure());
     }
-    if wanted("lease") {
-        rows.extend(lease::measure().await);
-    }
+    rows.extend(lease::measure(only.as_deref()).await);
     if wanted("mesh") {
         rows.push(up_ready::measure().await);
         rows.push(leader_loss::measure().await);

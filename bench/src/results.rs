@@ -66,6 +66,16 @@ impl Row {
         }
     }
 
+    /// How often something happened that should not happen at all; beside it, how often it did with a peer.
+    pub fn never(name: &str, unit: &str, value: f64, (peer_name, peer): (&str, f64), settings: &str) -> Row {
+        Row {
+            peer: Some(rounded(peer)),
+            peer_name: Some(peer_name.to_owned()),
+            met: Some(value <= 0.0),
+            ..Row::below(name, unit, value, 0.0, settings)
+        }
+    }
+
     /// The same without a goal: it informs.
     pub fn informs(self) -> Row {
         Row { goal: None, goal_is: None, met: None, ..self }
@@ -86,8 +96,11 @@ fn rounded(value: f64) -> f64 {
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:<36} {:>10.3} {:<6}", self.name, self.mainstay, self.unit)?;
-        if let (Some(peer), Some(name), Some(ratio)) = (self.peer, &self.peer_name, self.ratio) {
-            write!(f, " {name} {peer:.3}, {ratio:.2} times better")?;
+        if let (Some(peer), Some(name)) = (self.peer, &self.peer_name) {
+            write!(f, " {name} {peer:.3}")?;
+        }
+        if let Some(ratio) = self.ratio {
+            write!(f, ", {ratio:.2} times better")?;
         }
         match (self.goal, self.met) {
             (Some(goal), Some(met)) => write!(f, " goal {goal} {}", if met { "met" } else { "MISSED" }),

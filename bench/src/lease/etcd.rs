@@ -128,6 +128,12 @@ impl Etcd {
         .await
     }
 
+    /// The term that a member is in.
+    pub async fn term(&self, place: usize) -> u64 {
+        let client = self.client(place).await.expect("a connection to etcd");
+        client.term().await.expect("the status of etcd")
+    }
+
     /// A connection of its own to one member.
     pub async fn client(&self, place: usize) -> Result<Client, String> {
         let (port, config) = (self.members[place].client_port, self.config.clone());
@@ -207,6 +213,11 @@ impl Client {
 
     pub async fn unlock(&self, key: Vec<u8>) -> Result<(), tonic::Status> {
         LockClient::new(self.0.clone()).unlock(UnlockRequest { key }).await.map(drop)
+    }
+
+    async fn term(&self) -> Result<u64, tonic::Status> {
+        let status = MaintenanceClient::new(self.0.clone()).status(StatusRequest {}).await?.into_inner();
+        Ok(status.header.map_or(0, |header| header.raft_term))
     }
 
     /// Whether the member leads that this is a connection to.

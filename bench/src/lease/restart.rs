@@ -6,7 +6,7 @@ use mainstay_tests::process;
 
 use super::etcd::{self, Etcd};
 use super::load::closed;
-use super::{COMMON, PEER, mainstay};
+use super::{COMMON, PEER, mainstay, metrics};
 use crate::results::{Better, Row, median};
 
 const ENTRIES: usize = 100_000;
@@ -54,15 +54,8 @@ async fn ours() -> f64 {
     median(seconds)
 }
 
-/// `GET /readyz` by hand: one line of an answer is all that is wanted of it.
 async fn is_ready(port: u16) -> bool {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let Ok(mut stream) = tokio::net::TcpStream::connect(("127.0.0.1", port)).await else { return false };
-    if stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: member\r\nConnection: close\r\n\r\n").await.is_err() {
-        return false;
-    }
-    let mut answer = Vec::new();
-    stream.take(4_096).read_to_end(&mut answer).await.is_ok() && answer.starts_with(b"HTTP/1.1 200")
+    metrics::get(port, "/readyz").await.is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }
 
 async fn theirs() -> f64 {
