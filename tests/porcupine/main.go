@@ -37,47 +37,52 @@ type history struct {
 	Operations []operation `json:"operations"`
 }
 
-// Who holds a lease, by token, and the greatest token that is known. Unheard: somebody who had no answer.
+// Who holds a lease, by token, and the greatest token that is known. Unheard: somebody who had no answer. Open: how
+// many have asked for it so far, had no answer, and have not been given it: it may be given to one of them at any time.
 type lease struct {
 	held    bool
 	unheard bool
 	by      token
 	last    token
+	open    int
 }
 
-func stepLease(before, input, _ interface{}) []interface{} {
-	s, op := before.(lease), input.(operation)
-	free := lease{last: s.last}
+// What came of an operation, with or without its having been given before to one of those who had no answer. This is
+// what keeps the search short: a request without an answer does not stay beside all that comes after it.
+func stepLease(before, input, output interface{}) []interface{} {
+	s := before.(lease)
+	after := stepGiven(s, input.(operation))
+	if s.open > 0 && !s.unheard {
+		given := lease{held: true, unheard: true, last: s.last, open: s.open - 1}
+		after = append(after, stepGiven(given, input.(operation))...)
+	}
+	return after
+}
+
+func stepGiven(s lease, op operation) []interface{} {
+	free := lease{last: s.last, open: s.open}
 	mine := s.held && !s.unheard && s.by == op.With
 	switch {
 	case op.Asked == "acquire" && op.Answered == "granted" && op.Token.newer(s.last):
-		return []interface{}{lease{held: true, by: op.Token, last: op.Token}}
+		return []interface{}{lease{held: true, by: op.Token, last: op.Token, open: s.open}}
 	case op.Asked == "acquire" && op.Answered == "taken" && s.held:
 		return []interface{}{s}
 	case op.Asked == "acquire" && op.Answered == "":
-		return []interface{}{s, lease{held: true, unheard: true, last: s.last}}
-	case op.Asked == "renew" && op.Answered == "done" && mine:
+		s.open++
 		return []interface{}{s}
-	case op.Asked == "renew" && op.Answered == "":
+	case op.Asked == "renew" && op.Answered == "done" && mine:
 		return []interface{}{s}
 	case op.Asked == "renew" && op.Answered == "gone", op.Asked == "release" && op.Answered != "":
 		if mine {
 			return []interface{}{free}
 		}
 		return []interface{}{s}
-	case op.Asked == "release":
-		if mine {
-			return []interface{}{s, free}
-		}
-		return []interface{}{s}
-	case op.Asked == "read" && op.Answered == "":
-		return []interface{}{s}
 	case op.Asked == "read" && op.Answered == "nobody":
 		return []interface{}{free}
 	case op.Asked == "read" && op.Answered == "holder" && s.held && !s.unheard && s.by == op.Token:
 		return []interface{}{s}
 	case op.Asked == "read" && op.Answered == "holder" && s.unheard && op.Token.newer(s.last):
-		return []interface{}{lease{held: true, by: op.Token, last: op.Token}}
+		return []interface{}{lease{held: true, by: op.Token, last: op.Token, open: s.open}}
 	}
 	return nil
 }
@@ -136,9 +141,16 @@ func run() error {
 		for i, op := range h.Operations {
 			to := int64(math.MaxInt64)
 			client := op.Client
-			if op.To != nil {
+			switch {
+			case op.To != nil:
 				to = *op.To
-			} else {
+			case h.Kind == "lease" && op.Asked != "acquire":
+				// A lease may end by time at any moment: what has no answer explains nothing else.
+				continue
+			case h.Kind == "lease":
+				// From now on it may be given to whoever asked: the state knows.
+				to, client = op.From, 1_000_000+i
+			default:
 				// It may take effect as long as there is a history: nobody else is that client.
 				client = 1_000_000 + i
 			}

@@ -22,3 +22,8 @@ pub fn ahead(command: &mut Command, by: &str) {
         command.env("LD_PRELOAD", library()).env("FAKETIME", by).env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("FAKETIME_NO_CACHE", "1");
     }
 }
+
+/// Sets the wall clock of a command by what a file says, whenever it says something else: `+0`, `-1h`.
+pub fn by_file(command: &mut Command, file: &Path) {
+    command.env("LD_PRELOAD", library()).env("FAKETIME_TIMESTAMP_FILE", file).env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("FAKETIME_NO_CACHE", "1");
+}

@@ -23,9 +23,20 @@ impl Tmpfs {
 
     /// Fills it until nothing fits.
     pub fn fill(&self) {
+        self.fill_but(0);
+    }
+
+    /// Fills it until there is room for so many KiB, or nothing more fits.
+    pub fn fill_but(&self, kib: u64) {
         let block = vec![0u8; 64 << 10];
         let mut file = fs::File::options().create(true).append(true).open(self.at.join("filler")).expect("a file to fill the disk with");
-        while std::io::Write::write_all(&mut file, &block).is_ok() {}
+        let has_room = || rustix::fs::statvfs(&self.at).is_ok_and(|stat| stat.f_bavail * stat.f_frsize > kib << 10);
+        while (kib == 0 || has_room()) && std::io::Write::write_all(&mut file, &block).is_ok() {}
+    }
+
+    /// Makes room again.
+    pub fn make_room(&self) {
+        fs::remove_file(self.at.join("filler")).expect("what it was filled with");
     }
 
     pub fn path(&self) -> &Path {

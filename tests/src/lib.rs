@@ -6,6 +6,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stderr,
+    clippy::print_stdout,
     reason = "a test that cannot go on stops with words"
 )]
 
@@ -13,6 +14,7 @@ pub mod canary;
 pub mod clock;
 pub mod faults;
 pub mod history;
+pub mod namespaces;
 pub mod process;
 pub mod servers;
 pub mod up;

@@ -291,7 +291,7 @@ async fn a_full_disk_refuses_in_words_and_recovers() {
     })
     .await;
     assert!(words.contains("disk") || words.contains("full"), "{words}");
-    fs::remove_file(disk.path().join("filler")).expect("room is made");
+    disk.make_room();
     eventually("it recovers", || async { client.acquire_lease(acquire("after")).await.map_err(|error| error.to_string()) }).await;
     let lease = up.json(&["lease", "show", "before"]);
     assert_eq!(lease["held"][0]["token"], before.token.as_str(), "nothing was lost: {lease}");

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 pub trait Model {
     type State: Clone + Eq + Hash + Debug;
     /// What was asked.
-    type Input: Clone + Debug;
+    type Input: Clone + PartialEq + Debug;
     /// What was answered.
     type Output: Clone + Debug;
 
@@ -27,6 +27,9 @@ pub trait Model {
     /// The states that may follow when this was asked and answered so; none if it cannot be answered so. Without an
     /// answer, the states that may follow whatever the answer would have been.
     fn next(state: &Self::State, input: &Self::Input, output: Option<&Self::Output>) -> Vec<Self::State>;
+
+    /// Whether this, without an answer, explains nothing that is not explained without it.
+    fn is_needless(input: &Self::Input) -> bool;
 }
 
 /// One operation of one client.

@@ -9,17 +9,25 @@ use serde_json::{Value, json};
 
 use super::{Operation, lease, register};
 
-/// Has Porcupine judge histories, each with its name and its kind.
+/// The path of the checker, which is built at the first time. That takes a network.
 ///
 /// # Errors
-/// What it says of those that are not linearizable, or why it could not judge.
-pub fn judge(histories: &[Value]) -> Result<(), String> {
+/// Why there is none.
+pub fn program() -> Result<String, String> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("porcupine");
     let built = Command::new(dir.join("build")).stderr(Stdio::inherit()).output().map_err(|error| format!("{}: {error}", dir.display()))?;
     if !built.status.success() {
         return Err("Porcupine is not built: Go is needed".to_owned());
     }
-    let program = String::from_utf8_lossy(&built.stdout).trim().to_owned();
+    Ok(String::from_utf8_lossy(&built.stdout).trim().to_owned())
+}
+
+/// Has Porcupine judge histories, each with its name and its kind.
+///
+/// # Errors
+/// What it says of those that are not linearizable, or why it could not judge.
+pub fn judge(histories: &[Value]) -> Result<(), String> {
+    let program = program()?;
     let spawned = Command::new(&program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let mut child = spawned.map_err(|error| format!("{program}: {error}"))?;
     let text = serde_json::to_vec(histories).map_err(|error| error.to_string())?;

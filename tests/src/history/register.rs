@@ -43,6 +43,10 @@ impl Model for Register {
             _ => Vec::new(),
         }
     }
+
+    fn is_needless(ask: &Ask) -> bool {
+        *ask == Ask::Read
+    }
 }
 
 /// The store itself, for clients within one process.

@@ -1,7 +1,4 @@
-//! Leases under faults, as their clients see them: what 32 of them did and were told, while coordinators are killed
-//! and stopped, is explained by an order of single moments, by a checker of the project and by Porcupine; no two
-//! believed at one time that they held a lease; and a store that checks tokens took no stale write.
-#![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test that cannot go on stops with words")]
+//! Those who take leases, what they did and were told, and the judgement of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,22 +9,22 @@ use mainstay_proto::v1;
 use mainstay_tests::history::lease::{Answer, Ask, Lease, Token, beliefs, overlaps};
 use mainstay_tests::history::register::{Register, Store};
 use mainstay_tests::history::{History, linearizable, porcupine, register};
-use mainstay_tests::{Options, Up, process};
-use rustix::process::Signal;
+use mainstay_tests::namespaces::Group;
+use tokio::task::JoinHandle;
 use tonic::Code;
 
 const CLIENTS: usize = 32;
-const LEASES: usize = 16;
+const LEASES: usize = 24;
 /// Operations that a history has at least.
 const ENOUGH: u64 = 10_000;
 /// The shortest that there is: leases end by time while the test looks on.
-const TTL: Duration = Duration::from_secs(2);
-/// A stop that outlives every lease.
-const STOPPED: Duration = Duration::from_secs(3);
+pub const TTL: Duration = Duration::from_secs(2);
 /// How long the clients may take: a machine that does other things too is slow, and nothing is judged by it.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Longest that one call is waited for. What has no answer by then is not known.
 const CALL: Duration = Duration::from_secs(3);
+/// The same for every third client, who so hears of little while a fault lasts.
+const IMPATIENT: Duration = Duration::from_millis(250);
 
 /// A lease, and what it protects.
 struct Object {
@@ -41,6 +38,50 @@ struct Scene {
     objects: Vec<Object>,
     operations: AtomicU64,
     is_over: AtomicBool,
+}
+
+/// Clients at work.
+pub struct Crowd {
+    scene: Arc<Scene>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+impl Crowd {
+    /// Lets them begin.
+    pub fn of(group: &Group) -> Crowd {
+        let begun = Instant::now();
+        let object = |number| Object {
+            name: format!("history/{number}"),
+            lease: History::since(begun),
+            store: Store::default(),
+            register: History::since(begun),
+        };
+        let scene = Arc::new(Scene { objects: (0..LEASES).map(object).collect(), operations: AtomicU64::new(0), is_over: AtomicBool::new(false) });
+        let client = |number: usize| {
+            let deadline = if number.is_multiple_of(3) { IMPATIENT } else { CALL };
+            tokio::spawn(Client { number, mesh: group.client().with_deadline(deadline), scene: scene.clone() }.work())
+        };
+        Crowd { clients: (0..CLIENTS).map(client).collect(), scene }
+    }
+
+    /// What they have done so far.
+    pub fn operations(&self) -> u64 {
+        self.scene.operations.load(Ordering::Relaxed)
+    }
+
+    /// Waits until they have done enough, and judges it.
+    pub async fn end(self) {
+        mainstay_tests::eventually_within(PATIENCE, "enough has been done", || async {
+            let done = self.operations();
+            if done >= ENOUGH { Ok(()) } else { Err(format!("{done} operations")) }
+        })
+        .await;
+        self.scene.is_over.store(true, Ordering::Relaxed);
+        for client in self.clients {
+            client.await.expect("a client");
+        }
+        judge(&self.scene);
+    }
 }
 
 /// One of those who take leases.
@@ -67,7 +108,7 @@ impl Client {
                 }
             }
             // One who stood still for longer than the lease comes back, and hears of it.
-            if turn.is_multiple_of(41) {
+            if turn.is_multiple_of(17) {
                 tokio::time::sleep(TTL + TTL / 4).await;
                 self.renew(object, token, &incarnation).await;
             }
@@ -151,46 +192,6 @@ fn words((incarnation, counter): Token) -> String {
     format!("{incarnation}.{counter}")
 }
 
-/// One fault after the other, each mended before the next: the leader and a follower are killed, and each stands still
-/// for longer than a lease.
-async fn faults(up: &Up, members: usize) {
-    let names: Vec<String> = (1..=members).map(|number| format!("c{number}")).collect();
-    for (of_leader, stops) in [(true, false), (false, true), (true, true), (false, false), (true, false)] {
-        let leader = up.leader().await;
-        let whom = names.iter().find(|name| (**name == leader) == of_leader).expect("a member");
-        let pid = up.pid(whom).expect("it runs");
-        if stops {
-            process::signal(pid, Signal::STOP);
-            tokio::time::sleep(STOPPED).await;
-            process::signal(pid, Signal::CONT);
-        } else {
-            process::kill(pid);
-        }
-        up.ready(members, 1).await;
-    }
-}
-
-async fn under_faults(members: usize) {
-    let up = Up::start(Options { coordinators: members, agents: 1, ..Options::default() }).await;
-    let begun = Instant::now();
-    let object =
-        |number| Object { name: format!("history/{number}"), lease: History::since(begun), store: Store::default(), register: History::since(begun) };
-    let scene = Arc::new(Scene { objects: (0..LEASES).map(object).collect(), operations: AtomicU64::new(0), is_over: AtomicBool::new(false) });
-    let clients: Vec<_> =
-        (0..CLIENTS).map(|number| tokio::spawn(Client { number, mesh: up.client().with_deadline(CALL), scene: scene.clone() }.work())).collect();
-    faults(&up, members).await;
-    mainstay_tests::eventually_within(PATIENCE, "enough has been done", || async {
-        let done = scene.operations.load(Ordering::Relaxed);
-        if done >= ENOUGH { Ok(()) } else { Err(format!("{done} operations")) }
-    })
-    .await;
-    scene.is_over.store(true, Ordering::Relaxed);
-    for client in clients {
-        client.await.expect("a client");
-    }
-    judge(&scene);
-}
-
 fn judge(scene: &Scene) {
     let mut told = Vec::new();
     let (mut unknown, mut grants, mut by_time) = (0, 0, 0);
@@ -211,14 +212,4 @@ fn judge(scene: &Scene) {
     let operations = scene.operations.load(Ordering::Relaxed);
     println!("{operations} operations, {grants} grants, {by_time} found gone, {unknown} without an answer");
     assert!(grants > 100 && by_time > 0, "leases were had and ended by time: {grants} grants, {by_time} gone, {unknown} without an answer");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_members_are_killed_and_stopped() {
-    under_faults(3).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn five_members_are_killed_and_stopped() {
-    under_faults(5).await;
 }

@@ -1,0 +1,75 @@
+//! Leases under faults, as their clients see them: what 32 of them did and were told, while processes, networks,
+//! disks and clocks of the coordinators fail, is explained by an order of single moments, by a checker of the project
+//! and by Porcupine; no two believed at one time that they held a lease; and a store that checks tokens took no stale
+//! write.
+//!
+//! Each mesh is in namespaces of its own (`tests/src/namespaces`), its members on hosts of their own.
+#![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test that cannot go on stops with words")]
+
+mod clients;
+mod faults;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+
+use clients::Crowd;
+use mainstay_tests::clock;
+use mainstay_tests::history::porcupine;
+use mainstay_tests::namespaces::{self, Group};
+
+/// Runs a test in namespaces, with the other checker at hand, which could not be had in there.
+fn inside<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F) {
+    porcupine::program().unwrap_or_else(|error| panic!("{error}"));
+    namespaces::inside(test, body);
+}
+
+async fn under_faults(members: usize) {
+    let mut group = Group::start(members).await;
+    let crowd = Crowd::of(&group);
+    for fault in faults::ALL {
+        let before = crowd.operations();
+        fault.happens(&mut group).await;
+        println!("{fault:?}: {} operations", crowd.operations() - before);
+    }
+    crowd.end().await;
+}
+
+/// What the jumps above rest on: libfaketime moves the wall clock of a process that runs, and no other clock of it.
+#[test]
+fn a_jump_moves_wall_time_alone() {
+    const TELL: &str = "import sys, time\nfor _ in sys.stdin: print(time.time(), time.monotonic(), flush=True)";
+    let place = tempfile::tempdir().expect("a directory");
+    let file = place.path().join("clock");
+    fs::write(&file, "+0").expect("the clock's file");
+    let mut python = Command::new("python3");
+    clock::by_file(&mut python, &file);
+    let mut python = python.args(["-c", TELL]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3 is there");
+    let (mut ask, mut answers) = (python.stdin.take().expect("its input"), BufReader::new(python.stdout.take().expect("its output")).lines());
+    let mut clocks = || {
+        writeln!(ask).expect("it listens");
+        let line = answers.next().expect("an answer").expect("a line");
+        let (wall, monotonic) = line.split_once(' ').expect("two numbers");
+        [wall, monotonic].map(|seconds| seconds.parse::<f64>().expect("seconds"))
+    };
+    let before = clocks();
+    for (by, jump) in [("+1h", 3_600.0), ("-1h", -3_600.0), ("+0", 0.0)] {
+        fs::write(&file, by).expect("the clock's file");
+        let [wall, monotonic] = clocks();
+        let passed = monotonic - before[1];
+        assert!((0.0..600.0).contains(&passed), "monotonic time goes on as it is: {passed} s");
+        assert!((wall - before[0] - passed - jump).abs() < 5.0, "{by}: wall time went from {} to {wall}, and {passed} s had passed", before[0]);
+    }
+    drop(ask);
+    python.wait().expect("it ends");
+}
+
+#[test]
+fn three_members_under_all_faults() {
+    inside("three_members_under_all_faults", || under_faults(3));
+}
+
+#[test]
+fn five_members_under_all_faults() {
+    inside("five_members_under_all_faults", || under_faults(5));
+}
