@@ -24,10 +24,11 @@ const ALMANAC_MS: i64 = 1_000;
 const EVALUATIONS: usize = 100;
 /// Proposals of one pass that are on their way together.
 const AT_ONCE: usize = 64;
-/// After a pass, so many times its length passes before the next: deciding takes a fifth of a core at most.
-const REST: u32 = 4;
+/// After a pass, so many times its length passes before the next: deciding takes a twentieth of a core at most, also
+/// where the state is large and changes thousands of times a second.
+const REST: u32 = 19;
 /// Longest such rest.
-const REST_MAX: Duration = Duration::from_millis(200);
+const REST_MAX: Duration = Duration::from_millis(250);
 
 /// Decides until the process or the store ends; the caller ends it with the tenure.
 pub(super) async fn run(office: &Office) {

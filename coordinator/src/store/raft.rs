@@ -65,6 +65,7 @@ pub type SnapshotResponse = openraft::raft::SnapshotResponse<Types>;
 pub type TransferRequest = openraft::raft::TransferLeaderRequest<Types>;
 pub type TransferResponse = openraft::raft::TransferLeaderResponse<Types>;
 pub type Metrics = openraft::RaftMetrics<Types>;
+pub type Standing = openraft::metrics::RaftServerMetrics<Types>;
 
 /// The id that openraft knows a member by.
 #[must_use]

@@ -18,7 +18,8 @@ pub struct Settings {
     /// within 1.5 s, and a stall of 500 ms anywhere is no reason for an election. One whose process has
     /// ended, and whose machine says so, is not waited for: see [`super::vigil`].
     pub election: (Duration, Duration),
-    /// Entries between two snapshots.
+    /// Entries between two snapshots. A snapshot costs as much as the state is large, and so many entries are
+    /// applied again in a fraction of a second.
     pub snapshot_every: u64,
     /// Bytes of log since the last snapshot after which the next one is made earlier.
     pub snapshot_log_bytes: u64,
@@ -58,9 +59,9 @@ impl Default for Settings {
         Settings {
             heartbeat: Duration::from_millis(100),
             election: (Duration::from_millis(250), Duration::from_millis(600)),
-            snapshot_every: 5_000,
+            snapshot_every: 20_000,
             snapshot_log_bytes: 32 << 20,
-            keep_entries: 6_000,
+            keep_entries: 24_000,
             snapshot_chunk_bytes: 512 << 10,
             append_bytes: 768 << 10,
             rpc_timeout: Duration::from_secs(3),

@@ -3,11 +3,10 @@
 //! The state knows who holds what under which token. It compares no times: that a TTL has passed is the
 //! leader's decision ([`crate::decide`]), which comes back as a command that names the token.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
-use imbl::Vector;
 use serde::{Deserialize, Serialize};
 
 use super::{State, When};
@@ -98,10 +97,11 @@ impl fmt::Display for Holder {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     pub spec: LeaseSpec,
-    /// Behind pointers: of what is large a vector makes room for 64 at once, of these a few fit into itself.
-    pub held: Vector<Arc<Held>>,
+    /// A copy of a lease shares them. Most have one, and of those that have thousands every holder is looked at anyway
+    /// when one comes.
+    pub held: VecDeque<Arc<Held>>,
     /// First come, first served.
-    pub waiting: Vector<Arc<Waiter>>,
+    pub waiting: VecDeque<Arc<Waiter>>,
     /// Since when nobody holds it.
     pub idle_since: MeshTime,
 }
@@ -148,7 +148,7 @@ impl State {
         let serial = self.serial + 1;
         let token = Token(crate::id::Serial { incarnation: self.incarnation, counter: serial });
         let lease = self.leases.entry(name.clone()).or_insert_with(|| {
-            Arc::new(Lease { spec: spec.copied().unwrap_or_default(), held: Vector::new(), waiting: Vector::new(), idle_since: when.at })
+            Arc::new(Lease { spec: spec.copied().unwrap_or_default(), held: VecDeque::new(), waiting: VecDeque::new(), idle_since: when.at })
         });
         let lease = Arc::make_mut(lease);
         if let Some(held) = lease.held.iter().find(|held| held.holder.is(holder)) {
