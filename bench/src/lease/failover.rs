@@ -7,7 +7,7 @@ use mainstay_proto::v1;
 use mainstay_tests::{Up, process};
 
 use super::etcd::{self, Client, Etcd, Timeouts};
-use super::{COMMON, PEER, mainstay};
+use super::{COMMON, PEER, mainstay, metrics};
 use crate::results::{Better, Row, median};
 
 const TIMES: usize = 20;
@@ -55,6 +55,16 @@ async fn ours() -> Vec<f64> {
         let begun = Instant::now();
         write("after").await;
         seconds.push(begun.elapsed().as_secs_f64());
+        // The next one is killed when the last one is back: a mesh of two has no majority without either.
+        mainstay_tests::eventually("all members are there again", || async {
+            for name in ["c1", "c2", "c3"] {
+                if !metrics::is_ready(mainstay::http_port(&up, name)).await {
+                    return Err(format!("{name} is not ready"));
+                }
+            }
+            Ok(())
+        })
+        .await;
         up.ready(3, 1).await;
     }
     seconds

@@ -21,3 +21,8 @@ pub async fn gauge(port: u16, name: &str) -> Option<f64> {
     let answer = get(port, "/metrics").await?;
     answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
+
+/// Whether a member follows or leads, and has all that it knows to be committed.
+pub async fn is_ready(port: u16) -> bool {
+    get(port, "/readyz").await.is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}

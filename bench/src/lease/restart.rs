@@ -46,16 +46,12 @@ async fn ours() -> f64 {
         })
         .await;
         let begun = Instant::now();
-        while !is_ready(port).await {
+        while !metrics::is_ready(port).await {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
         seconds.push(begun.elapsed().as_secs_f64());
     }
     median(seconds)
-}
-
-async fn is_ready(port: u16) -> bool {
-    metrics::get(port, "/readyz").await.is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }
 
 async fn theirs() -> f64 {
