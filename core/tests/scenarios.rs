@@ -25,6 +25,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::disallowed_methods)] // The scenarios are files; the core itself sees none.
 
+mod kept;
 mod rig;
 
 use std::fmt::Write as _;
@@ -51,9 +52,10 @@ fn every_scenario_goes_as_written() {
         folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "txt")).collect();
     names.sort();
     assert!(names.len() >= 15, "only {} scenarios found in {}", names.len(), folder.display());
-    let mut differing = Vec::new();
+    let (mut differing, mut kept) = (Vec::new(), Vec::new());
     for path in names {
-        let transcript = play(&std::fs::read_to_string(&path).unwrap());
+        let (transcript, rig) = play(&std::fs::read_to_string(&path).unwrap());
+        kept.extend(kept::Story::of(&path, rig));
         let golden = path.with_extension("golden");
         if update {
             std::fs::write(&golden, transcript).unwrap();
@@ -69,9 +71,12 @@ fn every_scenario_goes_as_written() {
         }
     }
     assert!(differing.is_empty(), "{}", differing.join("\n"));
+    if std::env::var_os("KEEP").is_some() {
+        kept::write(&kept);
+    }
 }
 
-fn play(script: &str) -> String {
+fn play(script: &str) -> (String, Rig) {
     let mut stage = Stage { rig: Rig::new(), waits: mainstay_core::Waits::default(), out: String::new() };
     let mut lines = script.lines().peekable();
     while let Some(line) = lines.next() {
@@ -87,7 +92,7 @@ fn play(script: &str) -> String {
         }
         stage.line(line, &block);
     }
-    stage.out
+    (stage.out, stage.rig)
 }
 
 struct Stage {

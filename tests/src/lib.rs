@@ -10,6 +10,7 @@
     reason = "a test that cannot go on stops with words"
 )]
 
+pub mod builds;
 pub mod canary;
 pub mod clock;
 pub mod faults;

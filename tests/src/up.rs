@@ -24,11 +24,13 @@ pub struct Options {
     pub settings: String,
     /// How far the wall clock of the mesh and of its CLI is ahead, for example `+73h`; empty for not at all.
     pub ahead: String,
+    /// Where the programs are, if not beside the test's own.
+    pub programs: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { coordinators: 3, agents: 3, policy: String::new(), settings: String::new(), ahead: String::new() }
+        Options { coordinators: 3, agents: 3, policy: String::new(), settings: String::new(), ahead: String::new(), programs: None }
     }
 }
 
@@ -40,6 +42,7 @@ pub struct Up {
     _made: Option<TempDir>,
     supervisor: Child,
     ahead: String,
+    programs: PathBuf,
 }
 
 /// The folder with the built binaries: where the test's own executable lies.
@@ -72,7 +75,8 @@ impl Up {
             fs::write(state.join("agent-policy.toml"), &options.policy).expect("the agents' policy");
         }
         let supervisor = Up::spawn(&place, &options);
-        let up = Up { place, _made: made, supervisor, ahead: options.ahead };
+        let programs = options.programs.unwrap_or_else(binaries);
+        let up = Up { place, _made: made, supervisor, ahead: options.ahead, programs };
         up.ready(options.coordinators, options.agents).await;
         // `up` looks at the machine once by itself; a test begins when that is over.
         up.ended("daily-1").await;
@@ -81,7 +85,7 @@ impl Up {
 
     fn spawn(dir: &Path, options: &Options) -> Child {
         let log = File::options().create(true).append(true).open(dir.join("up.log")).expect("a log for `up`");
-        let mut command = Command::new(binaries().join("mainstay"));
+        let mut command = Command::new(options.programs.clone().unwrap_or_else(binaries).join("mainstay"));
         command.args(["up", "--coordinators", &options.coordinators.to_string(), "--agents", &options.agents.to_string()]);
         command.arg("--dir").arg(dir.join("mesh"));
         if !options.settings.is_empty() {
@@ -185,14 +189,14 @@ impl Up {
 
     /// The same on a machine whose wall clock is ahead.
     pub fn cli_ahead(&self, by: &str, args: &[&str]) -> Output {
-        let mut command = Command::new(binaries().join("mainstay"));
+        let mut command = Command::new(self.programs.join("mainstay"));
         clock::ahead(&mut command, by);
         command.arg("--dir").arg(self.dir()).args(args).stdin(Stdio::null()).output().expect("the CLI runs")
     }
 
     /// Runs the CLI as a user with such a directory of settings, away from this mesh's own directory.
     pub fn cli_of(&self, config_home: &Path, args: &[&str]) -> Output {
-        let mut command = Command::new(binaries().join("mainstay"));
+        let mut command = Command::new(self.programs.join("mainstay"));
         clock::ahead(&mut command, &self.ahead);
         command.env("XDG_CONFIG_HOME", config_home).env_remove("MAINSTAY_CONTEXT").current_dir("/");
         command.args(args).stdin(Stdio::null()).output().expect("the CLI runs")
@@ -231,7 +235,10 @@ impl Up {
     pub async fn ended(&self, id: &str) -> Value {
         crate::eventually(&format!("run {id} ends"), || async {
             let run = self.try_json(&["run", "show", id])?;
-            if matches!(run["state"].as_str(), Some("completed" | "failed" | "aborted")) { Ok(run) } else { Err(run.to_string()) }
+            if matches!(run["state"].as_str(), Some("completed" | "failed" | "aborted")) {
+                return Ok(run);
+            }
+            Err(String::from_utf8_lossy(&self.cli(&["why", id]).stdout).into_owned())
         })
         .await
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mainstay_core::MemberId;
+use mainstay_core::state::FEATURE_LEVEL;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{Fatal, ForwardToLeader, InitializeError, RaftError};
 use tokio::sync::{Mutex, Semaphore, watch};
@@ -94,6 +95,9 @@ impl Consensus {
         let snapshots = Arc::new(Snapshots::new(&disk, metrics.clone(), space.clone()));
         let log = LogStore::open(&disk, &host, metrics.clone(), failure.clone()).await?;
         let restored = snapshots.restore(log.first_index()).await?;
+        if restored.state.feature_level > FEATURE_LEVEL {
+            return Err(StartError::TooOld { found: restored.state.feature_level, known: FEATURE_LEVEL });
+        }
         let digests = Digests::new(settings.digest_every, disk.clone(), failure.clone());
         let (machine, applied) = Machine::new(snapshots.clone(), restored, digests.clone(), failure.clone());
         disk.clear_leftovers();

@@ -21,6 +21,8 @@ pub enum StartError {
         file = file.display()
     )]
     Damaged { file: PathBuf, what: String },
+    #[error("the mesh is at feature level {found}, and this program knows {known}: start the newer version again, which was here before")]
+    TooOld { found: u32, known: u32 },
     #[error("cannot {doing} {path}: {source}", path = path.display())]
     Disk {
         doing: &'static str,
@@ -49,6 +51,8 @@ pub enum StopReason {
     Damaged { file: PathBuf, what: String },
     #[error("entry {index} cannot be applied: {why}. Nothing is skipped: start a version that knows it")]
     Unknown { index: u64, why: String },
+    #[error("the mesh is at feature level {found}, and this program knows {known}: start the newer version again, which was here before")]
+    TooOld { found: u32, known: u32 },
     #[error("at entry {index} the state of this member differs from the leader's: it is set aside at the next start, and the member joins anew")]
     Diverged { index: u64 },
     #[error(

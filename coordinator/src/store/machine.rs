@@ -7,6 +7,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
+use mainstay_core::state::FEATURE_LEVEL;
 use mainstay_core::{Command, Reply, State, codec};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder, Snapshot};
@@ -72,6 +73,9 @@ impl Machine {
                     self.failure.stop(StopReason::Unknown { index, why: error.to_string() });
                     io::Error::new(io::ErrorKind::InvalidData, error.to_string())
                 })?;
+                if let Command::RaiseFeatureLevel { level } = &entry.command {
+                    self.knows(*level)?;
+                }
                 if let Command::RecordDigest { index, digest } = &entry.command {
                     self.digests.claimed(*index, *digest);
                 }
@@ -86,6 +90,17 @@ impl Machine {
         self.last = Some(entry.log_id);
         self.digests.applied(index, &self.state);
         Ok(reply)
+    }
+
+    /// What a level that this program does not know means cannot be guessed: from there on members would differ.
+    fn knows(&self, level: u32) -> io::Result<()> {
+        if level <= FEATURE_LEVEL {
+            return Ok(());
+        }
+        let reason = StopReason::TooOld { found: level, known: FEATURE_LEVEL };
+        let error = io::Error::new(io::ErrorKind::Unsupported, reason.to_string());
+        self.failure.stop(reason);
+        Err(error)
     }
 
     fn builder(&self) -> Builder {
@@ -142,7 +157,9 @@ impl RaftStateMachine<Types> for Machine {
             snapshots.adopt(snapshot)?;
             Ok::<State, io::Error>(state)
         });
-        self.state = installed.await.map_err(io::Error::other)??;
+        let state = installed.await.map_err(io::Error::other)??;
+        self.knows(state.feature_level)?;
+        self.state = state;
         self.last = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.publish();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use mainstay_client::enrol;
 use mainstay_client::identity::JoinToken;
+use mainstay_core::state::FEATURE_LEVEL;
 use mainstay_proto::v1;
 use mainstay_proto::v1::create_join_token_request::Scope;
 use tonic::Code;
@@ -28,7 +29,10 @@ async fn an_operator_comes_in_by_a_token_that_says_where() {
     let mut mesh = Mesh::of(1).await;
     let admin = mesh.operator("ana");
     mesh.ready(&admin).await;
-    eventually("the newest feature level", async || (admin.get_status(v1::GetStatusRequest {}).await.ok()?.feature_level == 2).then_some(())).await;
+    eventually("the newest feature level", async || {
+        (admin.get_status(v1::GetStatusRequest {}).await.ok()?.feature_level == FEATURE_LEVEL).then_some(())
+    })
+    .await;
 
     // A dry run says what would be, and leaves nothing.
     let rehearsed = admin.create_join_token(token_for("ben", "viewer", true)).await.unwrap();

@@ -122,7 +122,7 @@ impl State {
         if let Some(step) = step.filter(|step| run.plan.step(step).is_none()) {
             return Reply::Refused(Refusal::NotFound { what: format!("step {step} in run {id}"), hint: format!("see `mainstay run show {id}`") });
         }
-        let again = run.to_do_again(step, unknown);
+        let again = run.to_do_again(step, unknown, self.feature_level);
         if again.is_empty() {
             let hint = if run.works().any(|(_, _, work)| matches!(work.forward, WorkState::Unknown { .. })) {
                 "; what has an unknown outcome, and what waited for it, is done again only with --unknown"

@@ -120,6 +120,9 @@ pub enum Direction {
     Undo,
 }
 
+/// Feature level from which a budget excuses only targets that failed themselves, also in what a retry does again.
+const EXCUSES_THEMSELVES: u32 = 3;
+
 /// Why what waited in an aborted run is skipped.
 pub(super) const ABORTED: &str = "the run was aborted";
 
@@ -318,6 +321,12 @@ impl Run {
         self.is_excused(step) && Rollout::of_step(self, step).is_some_and(|rollout| !rollout.is_over_budget())
     }
 
+    /// The same as members of before [`EXCUSES_THEMSELVES`] see it: where they apply the log too, all have to.
+    fn was_within_budget(&self, step: &Step) -> bool {
+        Rollout::of_step(self, step)
+            .is_some_and(|rollout| !rollout.is_over_budget() && rollout.targets.iter().all(|(_, progress)| *progress != rollout::Progress::GivenUp))
+    }
+
     /// Whether what a step has not done is a few targets that failed, as its strategy puts up with. It does not put up
     /// with what was never begun, nor with a step that came off nowhere: that is not a few that failed, but work that
     /// was not done. Once all of the step is over this stays as it is, whatever becomes of the rest of the rollout.
@@ -359,7 +368,7 @@ impl Run {
 
     /// What a retry of the ended run does again: what did not come off, and what was held back by that. What would be
     /// held back again at once, by something that is not done again, is none of it.
-    pub(super) fn to_do_again(&self, only: Option<&StepName>, unknown: bool) -> Vec<(StepName, Target)> {
+    pub(super) fn to_do_again(&self, only: Option<&StepName>, unknown: bool, level: u32) -> Vec<(StepName, Target)> {
         let again = |work: &Work| match &work.forward {
             WorkState::Failed { .. } | WorkState::Cancelled | WorkState::Skipped { .. } | WorkState::Unreachable { .. } => true,
             WorkState::Unknown { .. } => unknown,
@@ -372,7 +381,7 @@ impl Run {
             .collect();
         // Each round leaves out what the round before has left without what it needs.
         loop {
-            let held: Vec<_> = all.iter().copied().filter(|(step, target)| self.is_held_back(step, target, &all)).collect();
+            let held: Vec<_> = all.iter().copied().filter(|(step, target)| self.is_held_back(step, target, &all, level)).collect();
             if held.is_empty() {
                 return all.into_iter().map(|(step, target)| (step.clone(), target.clone())).collect();
             }
@@ -384,14 +393,15 @@ impl Run {
 
     /// Whether something that a work item needs did not go well and is not done again. Only what was skipped is asked:
     /// what has begun before is begun again whatever became of the rest.
-    fn is_held_back(&self, step: &StepName, target: &Target, again: &BTreeSet<(&StepName, &Target)>) -> bool {
+    fn is_held_back(&self, step: &StepName, target: &Target, again: &BTreeSet<(&StepName, &Target)>, level: u32) -> bool {
         let is_skipped = self.work(step, target).is_some_and(|work| matches!(work.forward, WorkState::Skipped { .. }));
         let Some(step) = self.plan.step(step).filter(|_| is_skipped) else { return false };
         let in_rollout = |step: &Step| rollout::is_in_plans_rollout(self, step);
         let needed = step.needs.iter().filter_map(|need| Some((self.plan.step(need)?, self.work.get(need)?)));
         let mut fails = needed.flat_map(|(need, works)| {
             let here = in_rollout(step) && in_rollout(need);
-            let within = self.is_within_budget(need) && !here;
+            let excused = if level >= EXCUSES_THEMSELVES { self.is_within_budget(need) } else { self.was_within_budget(need) };
+            let within = excused && !here;
             works.iter().filter(move |(at, work)| !within && (!here || *at == target) && !self.passed(need, work)).map(|(at, _)| (&need.name, at))
         });
         fails.any(|item| !again.contains(&item))

@@ -25,12 +25,20 @@ pub struct Rig {
     pub now: MeshTime,
     /// Every how many entries all is checked that must hold of each: a large state takes its time.
     pub check_every: u64,
+    /// All that was applied and what came of it, where that is to be kept.
+    pub record: Option<Vec<(Entry, Reply)>>,
 }
 
 impl Rig {
     /// A mesh that has been formed.
     pub fn new() -> Rig {
-        let mut rig = Rig { state: State::default(), seen: Seen::default(), now: MeshTime(1_000), check_every: 1 };
+        let mut rig = Rig {
+            state: State::default(),
+            seen: Seen::default(),
+            now: MeshTime(1_000),
+            check_every: 1,
+            record: std::env::var_os("KEEP").map(|_| Vec::new()),
+        };
         assert_eq!(rig.mesh(Command::FormMesh { mesh: "test".parse().unwrap(), incarnation: 1 }), Reply::Done);
         assert_eq!(rig.mesh(Command::RaiseFeatureLevel { level: FEATURE_LEVEL }), Reply::Done);
         rig
@@ -53,7 +61,12 @@ impl Rig {
     }
 
     pub fn apply(&mut self, entry: &Entry) -> Reply {
-        if self.state.generation.is_multiple_of(self.check_every) { apply_checked(&mut self.state, entry) } else { self.state.apply(entry) }
+        let reply =
+            if self.state.generation.is_multiple_of(self.check_every) { apply_checked(&mut self.state, entry) } else { self.state.apply(entry) };
+        if let Some(record) = &mut self.record {
+            record.push((entry.clone(), reply.clone()));
+        }
+        reply
     }
 
     pub fn advance(&mut self, by: Millis) {

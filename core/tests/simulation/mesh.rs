@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mainstay_core::state::FEATURE_LEVEL;
 use mainstay_core::state::enrolment::OperatorRole;
 use mainstay_core::state::member::Member;
 use mainstay_core::wait::Reason;
@@ -150,7 +151,7 @@ impl World {
 
     fn found(&mut self) {
         let form = Command::FormMesh { mesh: "sim".parse().unwrap(), incarnation: 1 };
-        let level = |id| if id == MEMBERS && self.setting.older_until.is_some() { 1 } else { 2 };
+        let level = |id| if id == MEMBERS && self.setting.older_until.is_some() { 1 } else { FEATURE_LEVEL };
         let members =
             (1..=MEMBERS).map(|id| Command::PutMember { member: Member { id: MemberId(id), feature_level: level(id), ..Member::default() } });
         let operators = ["ana", "bo"].map(|name| Command::PutOperator { name: name.parse().unwrap(), role: OperatorRole::Admin });
@@ -222,7 +223,7 @@ impl World {
         let command = if self.mesh.state.members.contains_key(&id) {
             Command::RemoveMember { id }
         } else {
-            Command::PutMember { member: Member { id, feature_level: 2, ..Member::default() } }
+            Command::PutMember { member: Member { id, feature_level: FEATURE_LEVEL, ..Member::default() } }
         };
         if self.mesh.leader.is_some() && (self.mesh.state.members.len() > 1 || matches!(command, Command::PutMember { .. })) {
             self.propose(From::Member, None, command);
@@ -231,10 +232,10 @@ impl World {
     }
 
     pub fn upgraded(&mut self) {
-        let older = self.mesh.state.members.values().find(|member| member.feature_level < 2).cloned();
+        let older = self.mesh.state.members.values().find(|member| member.feature_level < FEATURE_LEVEL).cloned();
         let Some(member) = older else { return };
         if self.mesh.leader.is_some() {
-            self.propose(From::Member, None, Command::PutMember { member: Member { feature_level: 2, ..member } });
+            self.propose(From::Member, None, Command::PutMember { member: Member { feature_level: FEATURE_LEVEL, ..member } });
         }
         // Until it is there.
         self.after(2_000, Event::Upgraded);

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mainstay_core::MemberId;
+use mainstay_core::state::FEATURE_LEVEL;
+use mainstay_core::{Command, Entry, MemberId};
 use openraft::storage::RaftLogStorage;
 
 use super::mesh::{Mesh, entry, settings, until};
@@ -196,6 +197,24 @@ async fn a_failed_sync_ends_the_member_and_is_never_tried_again() {
     mesh.member(leader).propose(&entry(1, "y")).await.unwrap();
     assert!(mesh.member(victim).propose(&entry(1, "z")).await.is_err());
     assert_eq!(failures.load(Ordering::Relaxed), 2, "one sync failed, and no other was tried");
+    mesh.shutdown().await;
+}
+
+/// An older program that is put back after the level has been raised.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feature_level_that_the_program_does_not_know_stops_it() {
+    let mut mesh = Mesh::of(1, settings()).await;
+    let raise = |level| Entry { command: Command::RaiseFeatureLevel { level }, ..entry(1, "") };
+    mesh.put(1, "before").await;
+    mesh.member(1).propose(&raise(FEATURE_LEVEL)).await.unwrap();
+    mesh.member(1).propose(&raise(FEATURE_LEVEL + 1)).await.unwrap_err();
+    for _ in 0..2 {
+        let mut stopped = mesh.member(1).stopped();
+        let reason = tokio::time::timeout(super::mesh::PATIENCE, stopped.wait_for(Option::is_some)).await.unwrap().unwrap().clone().unwrap();
+        assert_eq!(reason, StopReason::TooOld { found: FEATURE_LEVEL + 1, known: FEATURE_LEVEL });
+        mesh.kill(1).await;
+        mesh.start(1).await.unwrap();
+    }
     mesh.shutdown().await;
 }
 

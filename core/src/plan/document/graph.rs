@@ -1,12 +1,13 @@
-//! The names of steps and what they need: unique, there, and in no circle.
+//! The names of steps and what they need: unique, there, and in no circle, also of nodes that wait for each other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::check::{Checker, shortened};
+use super::step::run_on;
 use super::tree::Node;
 use crate::catalogue;
 use crate::id::StepName;
-use crate::plan::graph;
+use crate::plan::{RunOn, graph};
 
 pub(super) fn check(c: &mut Checker<'_>, steps: &[Node]) {
     let name = |step: &Node| step.field("name").and_then(Node::text).unwrap_or_default().to_owned();
@@ -32,6 +33,50 @@ pub(super) fn check(c: &mut Checker<'_>, steps: &[Node]) {
         }
     }
     circle(c, steps);
+}
+
+/// A rollout that could not come to its end: each node goes through all of its steps before the next one begins, and one
+/// of these waits for something that waits for all nodes.
+pub(super) fn rollout(c: &mut Checker<'_>, steps: &[Node]) {
+    let by_name: BTreeMap<&str, &Node> = steps.iter().filter_map(|step| Some((step.field("name")?.text()?, step))).collect();
+    let mut before: BTreeMap<&str, Option<&str>> = BTreeMap::new();
+    for step in steps.iter().filter(|step| is_in_rollout(step)) {
+        for need in step.field("needs").map(Node::items).unwrap_or_default() {
+            let Some((between, node)) = need.text().and_then(|word| by_name.get_key_value(word)).filter(|(_, node)| !is_in_rollout(node)) else {
+                continue;
+            };
+            if let Some(first) = *before.entry(between).or_insert_with(|| in_rollout_before(&by_name, node)) {
+                let name = step.field("name").and_then(Node::text).unwrap_or_default();
+                c.problem(
+                    need.at,
+                    format!(
+                        "no node would come to its end: with the plan's `strategy` each goes through `{first}` and `{name}` before the next one \
+                         begins, and `{between}` between them waits for `{first}` on all nodes; let `{name}` not wait for it, or give steps a `strategy` each instead of the plan's"
+                    ),
+                );
+            }
+        }
+    }
+}
+
+fn is_in_rollout(step: &Node) -> bool {
+    let kind = step.field("uses").and_then(Node::text).and_then(catalogue::kind);
+    kind.is_some_and(|kind| run_on(kind, step.field("runOn")) == RunOn::Node)
+}
+
+/// A step of the rollout that another one needs, directly or not.
+fn in_rollout_before<'a>(by_name: &BTreeMap<&'a str, &'a Node>, of: &'a Node) -> Option<&'a str> {
+    let (mut open, mut seen) = (vec![of], BTreeSet::new());
+    while let Some(step) = open.pop() {
+        for need in step.field("needs").map(Node::items).unwrap_or_default().iter().filter_map(Node::text) {
+            let Some(node) = by_name.get(need).filter(|_| seen.insert(need)) else { continue };
+            if is_in_rollout(node) {
+                return Some(need);
+            }
+            open.push(node);
+        }
+    }
+    None
 }
 
 /// Looks at what is sound of names and needs, so that a circle is not told only when the rest has been mended.

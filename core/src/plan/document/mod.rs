@@ -125,6 +125,9 @@ fn plan(c: &mut Checker<'_>, document: &Node) -> Option<Plan> {
     graph::check(c, list);
     let inputs = input::inputs(c, spec.field("inputs"));
     let strategy = spec.field("strategy").map(|node| (strategy::strategy(c, node), node));
+    if strategy.is_some() {
+        graph::rollout(c, list);
+    }
     let whole = strategy.as_ref().map(|(strategy, _)| strategy);
     let gates = gate::gates(c, spec.field("gates"), whole.is_some_and(|strategy| !strategy.waves.is_empty()));
     let steps: Vec<_> = list.iter().filter_map(|node| step::step(c, node, whole)).collect();
