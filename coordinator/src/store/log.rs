@@ -49,7 +49,7 @@ struct Inner {
     database: Mutex<Option<Arc<Database>>>,
     queue: mpsc::Sender<Write>,
     failure: Failure,
-    committed: Mutex<Option<LogId>>,
+    committed: Arc<Mutex<Option<LogId>>>,
     bytes: Arc<AtomicU64>,
     appended: AtomicU64,
 }
@@ -77,6 +77,7 @@ impl LogStore {
         disk.has_log()?;
 
         let database = Arc::new(database);
+        let (end, committed) = (found.tail.range().end, Arc::new(Mutex::new(found.committed)));
         let tail = Arc::new(Mutex::new(found.tail));
         let bytes = Arc::new(AtomicU64::new(found.bytes));
         let (queue, writes) = mpsc::channel(QUEUE);
@@ -88,20 +89,13 @@ impl LogStore {
             failure: failure.clone(),
             metrics,
             log_bytes: bytes.clone(),
+            committed: committed.clone(),
+            end,
             flushed: Box::new(move |batch| lock(&flushed_tail).flushed(batch)),
         };
         let thread = std::thread::Builder::new().name("mainstay-log".into());
         thread.spawn(move || writer.run()).map_err(super::disk::disk("start the thread that writes", &file))?;
-        let inner = Inner {
-            file,
-            tail,
-            database: Mutex::new(Some(database)),
-            queue,
-            failure,
-            committed: Mutex::new(found.committed),
-            bytes,
-            appended: AtomicU64::new(0),
-        };
+        let inner = Inner { file, tail, database: Mutex::new(Some(database)), queue, failure, committed, bytes, appended: AtomicU64::new(0) };
         Ok(LogStore { inner: Arc::new(inner) })
     }
 
@@ -243,7 +237,7 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
         *lock(&self.inner.committed) = committed;
-        self.enqueue(Write::Committed { record: seal_position(committed.as_ref()) }).await
+        Ok(())
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {

@@ -3,16 +3,17 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use openraft::storage::IOFlushed;
 use redb::{Database, Durability, ReadableTable, TableDefinition, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
 
+use super::encoding::seal_position;
 use super::failure::Failure;
 use super::metrics::StoreMetrics;
-use super::raft::Types;
+use super::raft::{LogId, Types};
 
 pub const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 pub const FACTS: TableDefinition<&str, &[u8]> = TableDefinition::new("facts");
@@ -27,7 +28,8 @@ const BATCH: usize = 1_024;
 /// Bytes of one transaction, unless a single write is longer.
 const BATCH_BYTES: usize = 4 << 20;
 /// Batches of which one takes the hint along of how far the log is committed. It lies in pages of its own, which
-/// each batch would write anew; without it a member applies at its start what its leader tells it is committed.
+/// each batch would write anew; without it a member applies at its start what its leader tells it is committed. It
+/// may be lost, and so nobody is woken to write it.
 const HINT_EVERY: u32 = 64;
 
 /// One write. Order is kept.
@@ -40,10 +42,6 @@ pub enum Write {
     Vote {
         record: Vec<u8>,
         done: oneshot::Sender<io::Result<()>>,
-    },
-    /// A hint that may be lost: it goes to disk now and then, with a batch that must, and at the end.
-    Committed {
-        record: Vec<u8>,
     },
     /// Removes everything from this index on.
     Cut {
@@ -67,6 +65,16 @@ impl Write {
             _ => 64,
         }
     }
+
+    /// The index after the last one of a log that ended with `end` before.
+    fn end_after(&self, end: u64) -> u64 {
+        match self {
+            Write::Append { records, .. } => records.last().map_or(end, |(index, _)| index + 1),
+            Write::Cut { from } => end.min(*from),
+            Write::Purge { before, .. } => end.max(*before),
+            Write::Vote { .. } | Write::Close { .. } => end,
+        }
+    }
 }
 
 /// What the thread works with.
@@ -78,6 +86,10 @@ pub struct Writer {
     pub metrics: StoreMetrics,
     /// Bytes of all records in the log.
     pub log_bytes: Arc<AtomicU64>,
+    /// How far the log is committed, as it is known now.
+    pub committed: Arc<Mutex<Option<LogId>>>,
+    /// The index after the last one that is on disk.
+    pub end: u64,
     /// Called with the number of the last batch that is on disk.
     pub flushed: Box<dyn Fn(u64) + Send>,
 }
@@ -85,36 +97,35 @@ pub struct Writer {
 impl Writer {
     /// Until it is closed, or everybody who could write is gone.
     pub fn run(mut self) {
-        let mut committed = None;
         let mut without_hint = 0;
         while let Some(first) = self.queue.blocking_recv() {
             let batch = self.gather(first);
             let closing = batch.iter().any(|write| matches!(write, Write::Close { .. }));
-            for write in &batch {
-                if let Write::Committed { record } = write {
-                    committed = Some(record.clone());
-                }
+            self.end = batch.iter().fold(self.end, |end, write| write.end_after(end));
+            without_hint += 1;
+            let hint = self.hint().filter(|_| closing || without_hint >= HINT_EVERY);
+            if hint.is_some() {
+                without_hint = 0;
             }
-            let must = closing || batch.iter().any(|write| !matches!(write, Write::Committed { .. }));
-            if must {
-                without_hint += 1;
-                let hint = if closing || without_hint >= HINT_EVERY { committed.take() } else { None };
-                if hint.is_some() {
-                    without_hint = 0;
-                }
-                let written = match self.failure.reason() {
-                    // A clean end still writes; any other has left the file in doubt.
-                    Some(reason) if reason != super::error::StopReason::Asked => Err(io::Error::other(reason.to_string())),
-                    _ => self.write(&batch, hint).inspect_err(|error| self.failure.write_failed(&self.file, error)),
-                };
-                let closed = self.answer(batch, &written);
-                if closing {
-                    drop(self);
-                    closed.into_iter().for_each(|done| done.send(()).unwrap_or_default());
-                    return;
-                }
+            let written = match self.failure.reason() {
+                // A clean end still writes; any other has left the file in doubt.
+                Some(reason) if reason != super::error::StopReason::Asked => Err(io::Error::other(reason.to_string())),
+                _ => self.write(&batch, hint).inspect_err(|error| self.failure.write_failed(&self.file, error)),
+            };
+            let closed = self.answer(batch, &written);
+            if closing {
+                drop(self);
+                closed.into_iter().for_each(|done| done.send(()).unwrap_or_default());
+                return;
             }
         }
+    }
+
+    /// What the file may say is committed: a majority may have what is not on this disk yet, and a log that is shorter
+    /// than it says would not be believed.
+    fn hint(&self) -> Option<LogId> {
+        let committed = *self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        committed.filter(|id| id.index < self.end)
     }
 
     fn gather(&mut self, first: Write) -> Vec<Write> {
@@ -130,7 +141,7 @@ impl Writer {
         batch
     }
 
-    fn write(&self, batch: &[Write], committed: Option<Vec<u8>>) -> io::Result<()> {
+    fn write(&self, batch: &[Write], committed: Option<LogId>) -> io::Result<()> {
         let mut added = 0;
         let mut removed = 0;
         let mut entries = 0;
@@ -156,11 +167,11 @@ impl Writer {
                         removed += remove(&mut log, ..*before)?;
                         note(&transaction, PURGED, record)?;
                     }
-                    Write::Committed { .. } | Write::Close { .. } => {}
+                    Write::Close { .. } => {}
                 }
             }
-            if let Some(record) = &committed {
-                note(&transaction, COMMITTED, record)?;
+            if committed.is_some() {
+                note(&transaction, COMMITTED, &seal_position(committed.as_ref()))?;
             }
         }
         transaction.commit().map_err(io::Error::other)?;
@@ -188,7 +199,7 @@ impl Writer {
                 // Whoever waited may have given up.
                 Write::Vote { done, .. } => drop(done.send(result())),
                 Write::Close { done } => closed.push(done),
-                Write::Committed { .. } | Write::Cut { .. } | Write::Purge { .. } => {}
+                Write::Cut { .. } | Write::Purge { .. } => {}
             }
         }
         closed

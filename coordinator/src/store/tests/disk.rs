@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use mainstay_core::state::FEATURE_LEVEL;
 use mainstay_core::{Command, Entry, MemberId};
-use openraft::storage::RaftLogStorage;
+use openraft::storage::{RaftLogStorage, RaftLogStorageExt};
 
 use super::mesh::{Mesh, entry, settings, until};
 use crate::store::failure::Failure;
 use crate::store::host::Host;
 use crate::store::log::LogStore;
+use crate::store::raft::{EntryPayload, LeaderId, LogEntry, LogId};
 use crate::store::{Disk, Settings, StartError, StopReason, StoreMetrics};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -260,4 +261,22 @@ async fn a_member_that_ends_leaves_word_of_how_far_its_log_is_committed() {
     let committed = log.read_committed().await.unwrap();
     // Hints go along with one batch in many: these few had none of their own.
     assert_eq!(committed.map(|id| id.index), Some(applied));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_does_not_say_that_more_is_committed_than_it_has() {
+    let mesh = Mesh::new(settings());
+    let disk = Disk::open(&mesh.dir(1), MemberId(1)).unwrap();
+    let open = async || LogStore::open(&disk, &Host::default(), StoreMetrics::default(), Failure::default()).await.unwrap();
+    let id = |index| LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index };
+    let mut log = open().await;
+    log.blocking_append((0..3).map(|index| LogEntry { log_id: id(index), payload: EntryPayload::Blank })).await.unwrap();
+    // The others have it, and this disk is slow.
+    log.save_committed(Some(id(7))).await.unwrap();
+    log.close().await;
+    let mut log = open().await;
+    assert_eq!(log.read_committed().await.unwrap(), None);
+    log.save_committed(Some(id(2))).await.unwrap();
+    log.close().await;
+    assert_eq!(open().await.read_committed().await.unwrap(), Some(id(2)));
 }
