@@ -21,6 +21,7 @@ mod listen;
 pub mod peers;
 pub mod plans;
 pub mod run;
+pub mod salvage;
 mod seed;
 pub mod settings;
 pub mod store;

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use mainstay_coordinator::run;
 use mainstay_coordinator::settings::{Flags, Log, Settings};
+use mainstay_coordinator::{run, salvage};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -16,7 +16,9 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     mainstay_client::tls::install_provider();
-    let settings = match Settings::load(Flags::parse()) {
+    let flags = Flags::parse();
+    let salvage = flags.salvage.clone();
+    let settings = match Settings::load(flags) {
         Ok(settings) => settings,
         Err(error) => return fail(USAGE, &error),
     };
@@ -31,7 +33,12 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(FAILED, &format!("cannot start the runtime: {error}")),
     };
-    let outcome = runtime.block_on(async { run::run(settings, asked_to_end()?).await.map_err(anyhow::Error::from) });
+    let outcome = runtime.block_on(async {
+        match salvage {
+            Some(file) => writeln!(std::io::stdout(), "{}", salvage::salvage(&settings, &file).await?.trim_end()).map_err(anyhow::Error::from),
+            None => run::run(settings, asked_to_end()?).await.map_err(anyhow::Error::from),
+        }
+    });
     // What still blocks a thread is not waited for: all that matters is on disk.
     runtime.shutdown_background();
     match outcome {

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::bounds;
 use crate::codec::{self, CodecError};
-use crate::id::MeshName;
+use crate::id::{MemberId, MeshName};
 use crate::state::{FEATURE_LEVEL, State};
 use crate::time::WallTime;
 
@@ -45,8 +45,21 @@ pub struct About {
     /// SHA-256 of the roots that the mesh trusts, in hexadecimal.
     #[serde(default)]
     pub roots: Vec<String>,
+    /// Nothing: a leader's, with all that had been acknowledged by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub survivor: Option<Survivor>,
     pub state_bytes: u64,
     pub state_sha256: [u8; 32],
+}
+
+/// One member, from whose disk alone a snapshot was read: what only others had is not in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Survivor {
+    pub member: MemberId,
+    /// For people: `c2`.
+    pub name: String,
+    /// The last entry that it knew to be agreed on. The ones after it, as far as it had them, count too.
+    pub agreed: u64,
 }
 
 /// What the taker of a snapshot adds to the state.
@@ -56,6 +69,7 @@ pub struct Taken {
     pub wall: WallTime,
     pub version: String,
     pub roots: Vec<String>,
+    pub survivor: Option<Survivor>,
 }
 
 /// Why a file is not a snapshot that can be used.
@@ -87,6 +101,7 @@ pub fn encode(state: &State, taken: Taken) -> Result<[Vec<u8>; 2], SnapshotError
         taken: taken.wall,
         version: taken.version,
         roots: taken.roots,
+        survivor: taken.survivor,
         state_bytes: encoded.len() as u64,
         state_sha256: Sha256::digest(&encoded).into(),
     };
@@ -152,7 +167,7 @@ mod tests {
     }
 
     fn file(state: &State) -> Vec<u8> {
-        let taken = Taken { applied: 77, wall: WallTime(8), version: "0.1.0".into(), roots: vec!["ab".into()] };
+        let taken = Taken { applied: 77, wall: WallTime(8), version: "0.1.0".into(), roots: vec!["ab".into()], survivor: None };
         encode(state, taken).unwrap().concat()
     }
 
@@ -192,7 +207,7 @@ mod tests {
         assert!(matches!(error, SnapshotError::NewerLevel { .. }), "{error}");
         assert!(about(&file(&newer)).is_ok(), "what it says of itself can still be shown");
         assert!(matches!(
-            encode(&State::default(), Taken { applied: 0, wall: WallTime(0), version: String::new(), roots: vec![] }),
+            encode(&State::default(), Taken { applied: 0, wall: WallTime(0), version: String::new(), roots: vec![], survivor: None }),
             Err(SnapshotError::NoMesh)
         ));
     }

@@ -31,7 +31,7 @@ pub async fn read<T>(front: &Front, request: &Request<T>) -> Result<Pieces, Stat
     let applied = front.consensus.state();
     let internal = |error: &dyn std::fmt::Display| Status::internal(error.to_string());
     let roots = root_sha256s(&front.home.roots().pem()).map_err(|error| internal(&error))?;
-    let taken = Taken { applied: applied.index, wall: office.wall(), version: VERSION.to_owned(), roots };
+    let taken = Taken { applied: applied.index, wall: office.wall(), version: VERSION.to_owned(), roots, survivor: None };
     let encoded = tokio::task::spawn_blocking(move || snapshot::encode(&applied.state, taken)).await.map_err(|error| internal(&error))?;
     let [start, state] = encoded.map_err(|error| Status::failed_precondition(error.to_string()))?;
     let total = (start.len() + state.len()) as u64;

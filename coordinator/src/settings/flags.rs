@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::Parser;
 
 use super::Fragment;
@@ -68,6 +70,10 @@ pub struct Flags {
     /// Roots that are trusted then
     #[arg(long, value_name = "FILE")]
     pub identity_roots: Option<String>,
+    /// Start nothing; write what this member has on its disk into a file, for `mainstay mesh recover`, when a majority
+    /// of the members is lost for good
+    #[arg(long, value_name = "FILE")]
+    pub salvage: Option<PathBuf>,
     /// End when the process that started this one ends
     #[arg(long)]
     pub die_with_parent: bool,

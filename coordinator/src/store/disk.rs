@@ -66,6 +66,23 @@ impl Disk {
         Ok(Disk { inner: Arc::new(Inner { dir: dir.to_owned(), identity, lock: Mutex::new(Some(lock)) }) })
     }
 
+    /// Takes the directory of a member that has lived, as it is: nobody is born, and nothing is set aside.
+    pub fn existing(dir: &Path) -> Result<Disk, StartError> {
+        let Some(identity) = read_identity(dir)?.filter(|identity| !identity.new) else {
+            return Err(StartError::Nobody { dir: dir.to_owned() });
+        };
+        let lock_file = dir.join("lock");
+        let lock = host::lock(&lock_file).map_err(disk("lock", &lock_file))?;
+        let Some(lock) = lock else {
+            return Err(StartError::InUse { dir: dir.to_owned() });
+        };
+        let mark = dir.join("distrusted");
+        if let Some(why) = host::read(&mark).map_err(disk("read", &mark))? {
+            return Err(StartError::Distrusted { dir: dir.to_owned(), why: String::from_utf8_lossy(&why).trim().to_owned() });
+        }
+        Ok(Disk { inner: Arc::new(Inner { dir: dir.to_owned(), identity, lock: Mutex::new(Some(lock)) }) })
+    }
+
     /// Who lives here.
     #[must_use]
     pub fn member(&self) -> MemberId {

@@ -30,6 +30,10 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    #[error("no member has lived in {dir}: name the directory of the coordinator that is left (--dir)", dir = dir.display())]
+    Nobody { dir: PathBuf },
+    #[error("the member in {dir} found its own disk wrong ({why}): take another member's, or a snapshot", dir = dir.display())]
+    Distrusted { dir: PathBuf, why: String },
     #[error("{dir} has been a member's disk: a recovered mesh begins in an empty one", dir = dir.display())]
     NotEmpty { dir: PathBuf },
     #[error("setting {name} cannot be used: {why}")]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
 use mainstay_core::state::FEATURE_LEVEL;
-use mainstay_core::{Command, Reply, State, codec};
+use mainstay_core::{Command, Entry, Reply, State, codec};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder, Snapshot};
 use tokio::sync::watch;
@@ -17,7 +17,7 @@ use super::digest::Digests;
 use super::error::StopReason;
 use super::failure::Failure;
 use super::leadership::Tenure;
-use super::raft::{EntryPayload, LogEntry, LogId, SnapshotMeta, StoredMembership, Types};
+use super::raft::{EntryPayload, LogEntry, LogId, Payload, SnapshotMeta, StoredMembership, Types};
 use super::snapshot::{Restored, SnapshotFile, Snapshots};
 
 /// Entries applied before the result is published and their proposers have their replies.
@@ -69,22 +69,11 @@ impl Machine {
                 None
             }
             EntryPayload::Normal(payload) => {
-                let entry = codec::decode_entry(&payload.0).map_err(|error| {
-                    self.failure.stop(StopReason::Unknown { index, why: error.to_string() });
-                    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
-                })?;
-                if let Command::RaiseFeatureLevel { level } = &entry.command {
-                    self.knows(*level)?;
-                }
+                let entry = decoded(index, payload).map_err(|reason| self.stopped(reason))?;
                 if let Command::RecordDigest { index, digest } = &entry.command {
                     self.digests.claimed(*index, *digest);
                 }
-                let state = AssertUnwindSafe(&mut self.state);
-                let applied = panic::catch_unwind(move || { state }.apply(&entry));
-                Some(applied.map_err(|_| {
-                    self.failure.stop(StopReason::Internal(format!("applying entry {index} panicked")));
-                    io::Error::other("applying an entry panicked")
-                })?)
+                Some(apply(&mut self.state, index, &entry).map_err(|reason| self.stopped(reason))?)
             }
         };
         self.last = Some(entry.log_id);
@@ -92,15 +81,10 @@ impl Machine {
         Ok(reply)
     }
 
-    /// What a level that this program does not know means cannot be guessed: from there on members would differ.
-    fn knows(&self, level: u32) -> io::Result<()> {
-        if level <= FEATURE_LEVEL {
-            return Ok(());
-        }
-        let reason = StopReason::TooOld { found: level, known: FEATURE_LEVEL };
-        let error = io::Error::new(io::ErrorKind::Unsupported, reason.to_string());
+    fn stopped(&self, reason: StopReason) -> io::Error {
+        let told = io::Error::new(io::ErrorKind::InvalidData, reason.to_string());
         self.failure.stop(reason);
-        Err(error)
+        told
     }
 
     fn builder(&self) -> Builder {
@@ -111,6 +95,27 @@ impl Machine {
             failure: self.failure.clone(),
         }
     }
+}
+
+/// What a level that this program does not know means cannot be guessed: from there on members would differ.
+fn knows(level: u32) -> Result<(), StopReason> {
+    if level <= FEATURE_LEVEL { Ok(()) } else { Err(StopReason::TooOld { found: level, known: FEATURE_LEVEL }) }
+}
+
+/// What entry `index` says.
+pub fn decoded(index: u64, payload: &Payload) -> Result<Entry, StopReason> {
+    let entry = codec::decode_entry(&payload.0).map_err(|error| StopReason::Unknown { index, why: error.to_string() })?;
+    if let Command::RaiseFeatureLevel { level } = &entry.command {
+        knows(*level)?;
+    }
+    Ok(entry)
+}
+
+/// Applies entry `index`. A panic is caught: the state is of no use afterwards.
+pub fn apply(state: &mut State, index: u64, entry: &Entry) -> Result<Reply, StopReason> {
+    let state = AssertUnwindSafe(state);
+    let applied = panic::catch_unwind(move || { state }.apply(entry));
+    applied.map_err(|_| StopReason::Internal(format!("applying entry {index} panicked")))
 }
 
 impl RaftStateMachine<Types> for Machine {
@@ -158,7 +163,7 @@ impl RaftStateMachine<Types> for Machine {
             Ok::<State, io::Error>(state)
         });
         let state = installed.await.map_err(io::Error::other)??;
-        self.knows(state.feature_level)?;
+        knows(state.feature_level).map_err(|reason| self.stopped(reason))?;
         self.state = state;
         self.last = meta.last_log_id;
         self.membership = meta.last_membership.clone();

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use mainstay_client::clock::{Clock, SystemClock};
@@ -13,6 +13,7 @@ use mainstay_core::time::WallTime;
 use mainstay_core::{Identity, MemberId};
 use mainstay_proto::v1;
 use rustix::process::{Pid, Signal};
+use serde_json::Value;
 
 use super::far::Way;
 use super::network::{self, Fault};
@@ -43,6 +44,8 @@ pub struct Group {
     place: PathBuf,
     members: Vec<Member>,
     operator: Bundle,
+    /// The mesh was begun again: nobody forms one any more.
+    is_recovered: bool,
 }
 
 impl Group {
@@ -53,8 +56,12 @@ impl Group {
         let mesh: MeshName = "namespaces".parse().expect("a name");
         let now = WallTime(SystemClock.wall().0 - AGED);
         let root = Root::create(&mesh, now).expect("a root");
-        let mut group =
-            Group { place, members: Vec::new(), operator: Bundle { key_pem: String::new(), chain_pem: String::new(), roots_pem: String::new() } };
+        let mut group = Group {
+            place,
+            members: Vec::new(),
+            operator: Bundle { key_pem: String::new(), chain_pem: String::new(), roots_pem: String::new() },
+            is_recovered: false,
+        };
         for number in 1..=members {
             let member = group.member(number, number == members).await;
             let issuer = root.issuer(&member.name, now).expect("an issuer");
@@ -125,6 +132,10 @@ impl Group {
         command.arg("--dir").arg(member.disk.path()).args(["--name", &member.name]);
         let host = format!("10.77.0.{}", member.host);
         command.args(["--listen", &format!("{host}:7400"), "--advertise", &member.address, "--enrol-listen", &format!("{host}:7401")]);
+        if self.is_recovered {
+            clock::by_file(&mut command, &self.clock(member));
+            return command;
+        }
         let all: Vec<String> = self.members.iter().map(|other| format!("{}={}", other.id, other.address)).collect();
         command.args(["--form", &all.join(","), "--admin", "tester"]);
         clock::by_file(&mut command, &self.clock(member));
@@ -152,6 +163,27 @@ impl Group {
         if let Some(mut child) = self.members[member].child.take() {
             child.kill().and_then(|()| child.wait()).expect("it is killed");
         }
+    }
+
+    /// All but one are lost for good, with their disks. The one that is left is member 0 from then on.
+    pub fn lose_all_but(&mut self, survivor: usize) {
+        (0..self.len()).filter(|member| *member != survivor).for_each(|member| self.kill(member));
+        self.members.swap(0, survivor);
+        self.members.truncate(1);
+    }
+
+    /// Begins the mesh again from the one member that is left, as docs/backup.md says, up to the point where that is
+    /// started: what the coordinator said of what it had, and what `mainstay mesh recover` said, as JSON.
+    pub fn recover(&mut self) -> (String, Value) {
+        self.kill(0);
+        let file = self.place.join("survivor.snapshot").display().to_string();
+        let member = &self.members[0];
+        let salvaged = text(self.command(member).args(["--salvage", &file]).output());
+        let mut recover = self.on_host(0, "mainstay");
+        recover.env("XDG_CONFIG_HOME", self.place.join("config")).arg("--dir").arg(member.disk.path());
+        let told = text(recover.args(["mesh", "recover", "--from", &file, "--name", &member.name, "--replace", "-o", "json"]).output());
+        self.is_recovered = true;
+        (salvaged, serde_json::from_str(&told).expect("JSON"))
     }
 
     /// SIGSTOP and SIGCONT.
@@ -248,6 +280,13 @@ impl Group {
         command.stdin(Stdio::null());
         command
     }
+}
+
+/// What a program printed that ended well.
+fn text(output: std::io::Result<Output>) -> String {
+    let output = output.expect("it runs");
+    assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 impl Drop for Group {

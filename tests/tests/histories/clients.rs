@@ -1,5 +1,6 @@
 //! Those who take leases, what they did and were told, and the judgement of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use tonic::Code;
 const CLIENTS: usize = 32;
 const LEASES: usize = 24;
 /// Operations that a history has at least.
-const ENOUGH: u64 = 10_000;
+pub const ENOUGH: u64 = 10_000;
 /// The shortest that there is: leases end by time while the test looks on.
 pub const TTL: Duration = Duration::from_secs(2);
 /// How long the clients may take: a machine that does other things too is slow, and nothing is judged by it.
@@ -69,18 +70,29 @@ impl Crowd {
         self.scene.operations.load(Ordering::Relaxed)
     }
 
-    /// Waits until they have done enough, and judges it.
-    pub async fn end(self) {
+    /// Waits until they have done so much.
+    pub async fn has_done(&self, operations: u64) {
         mainstay_tests::eventually_within(PATIENCE, "enough has been done", || async {
             let done = self.operations();
-            if done >= ENOUGH { Ok(()) } else { Err(format!("{done} operations")) }
+            if done >= operations { Ok(()) } else { Err(format!("{done} operations")) }
         })
         .await;
+    }
+
+    /// From now on the mesh may take every lease for itself, once, of which no client hears.
+    pub fn mesh_may_take_all(&self) {
+        for object in &self.scene.objects {
+            object.lease.note(CLIENTS, Ask::Acquire, Instant::now(), None);
+        }
+    }
+
+    /// Ends their work and judges it. The greatest token that one of them was given.
+    pub async fn end(self) -> Token {
         self.scene.is_over.store(true, Ordering::Relaxed);
         for client in self.clients {
             client.await.expect("a client");
         }
-        judge(&self.scene);
+        judge(&self.scene)
     }
 }
 
@@ -192,9 +204,10 @@ fn words((incarnation, counter): Token) -> String {
     format!("{incarnation}.{counter}")
 }
 
-fn judge(scene: &Scene) {
+fn judge(scene: &Scene) -> Token {
     let mut told = Vec::new();
-    let (mut unknown, mut grants, mut by_time) = (0, 0, 0);
+    let (mut unknown, mut by_time) = (0, 0);
+    let mut grants = BTreeSet::new();
     for object in &scene.objects {
         let operations = object.lease.operations();
         linearizable::check::<Lease>(&operations).unwrap_or_else(|error| panic!("lease {}: {error}", object.name));
@@ -205,11 +218,15 @@ fn judge(scene: &Scene) {
         told.push(porcupine::of_lease(&object.name, &operations));
         told.push(porcupine::of_register(&object.name, &writes));
         unknown += operations.iter().filter(|operation| operation.output.is_none()).count();
-        grants += believed.len();
+        let tokens = believed.iter().map(|belief| belief.token);
+        tokens.for_each(|token| assert!(grants.insert(token), "{token:?} was given twice"));
         by_time += operations.iter().filter(|operation| operation.output == Some(Answer::Gone)).count();
     }
     porcupine::judge(&told).unwrap_or_else(|error| panic!("Porcupine says: {error}"));
     let operations = scene.operations.load(Ordering::Relaxed);
+    let greatest = *grants.last().expect("a lease was had");
+    let grants = grants.len();
     println!("{operations} operations, {grants} grants, {by_time} found gone, {unknown} without an answer");
     assert!(grants > 100 && by_time > 0, "leases were had and ended by time: {grants} grants, {by_time} gone, {unknown} without an answer");
+    greatest
 }

@@ -13,7 +13,8 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
-use clients::Crowd;
+use clients::{Crowd, ENOUGH};
+use mainstay_proto::v1;
 use mainstay_tests::clock;
 use mainstay_tests::history::porcupine;
 use mainstay_tests::namespaces::{self, Group};
@@ -32,7 +33,35 @@ async fn under_faults(members: usize) {
         fault.happens(&mut group).await;
         println!("{fault:?}: {} operations", crowd.operations() - before);
     }
+    crowd.has_done(ENOUGH).await;
     crowd.end().await;
+}
+
+/// Two of three are lost for good, and with them what the third did not have. Nobody who held a lease, and nobody who
+/// gets one, is misled by that.
+async fn from_the_survivor() {
+    let mut group = Group::start(3).await;
+    let crowd = Crowd::of(&group);
+    crowd.has_done(1_000).await;
+    let survivor = (group.leader().await + 1) % 3;
+    group.network(survivor, Some(namespaces::Fault::Gone));
+    crowd.has_done(crowd.operations() + 300).await;
+    let agreed = group.client().get_status(v1::GetStatusRequest {}).await.expect("two of three are a majority").applied;
+    group.lose_all_but(survivor);
+    group.network(0, None);
+
+    let (said, told) = group.recover();
+    let name = format!("c{}", survivor + 1);
+    assert!(said.contains(&format!("had agreed on and {name} did not have is not in it")), "{said}");
+    assert_eq!((told["survivor"]["name"].as_str(), told["incarnationBefore"].as_u64()), (Some(name.as_str()), Some(1)), "{told}");
+    assert!(told["unknown"][0].as_str().is_some_and(|lost| lost.contains("is lost, though somebody was told")), "{told}");
+    assert!(told["applied"].as_u64() < Some(agreed), "something was lost: {agreed} entries had been agreed on: {told}");
+    crowd.mesh_may_take_all();
+    group.begin(0);
+    group.ready().await;
+    crowd.has_done(crowd.operations() + 4_000).await;
+    let (incarnation, _) = crowd.end().await;
+    assert_eq!(Some(incarnation), told["incarnation"].as_u64(), "tokens of the new mesh are above all of the old one");
 }
 
 /// What the jumps above rest on: libfaketime moves the wall clock of a process that runs, and no other clock of it.
@@ -72,4 +101,9 @@ fn three_members_under_all_faults() {
 #[test]
 fn five_members_under_all_faults() {
     inside("five_members_under_all_faults", || under_faults(5));
+}
+
+#[test]
+fn a_mesh_that_lost_its_majority_goes_on_from_the_survivor() {
+    inside("a_mesh_that_lost_its_majority_goes_on_from_the_survivor", from_the_survivor);
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
+use mainstay_core::snapshot::Survivor;
 use mainstay_core::state::recovery::Account;
 use mainstay_core::{MemberId, WallTime};
 use serde_json::{Value, json};
@@ -28,6 +29,8 @@ pub struct Recovered {
     pub address: Option<String>,
     pub dry_run: bool,
     pub account: Account,
+    /// From whose disk the snapshot was read, when it was not the leader's.
+    pub survivor: Option<Survivor>,
     pub aside: Vec<PathBuf>,
     pub next: Vec<String>,
 }
@@ -43,6 +46,7 @@ impl Recovered {
             "incarnationBefore": self.before,
             "incarnation": self.incarnation,
             "applied": self.applied,
+            "survivor": self.survivor,
             "member": { "id": self.member.to_string(), "name": self.name, "address": self.address },
             "dir": self.dir,
             "setAside": self.aside,
@@ -58,17 +62,28 @@ impl Recovered {
 
     /// What a snapshot cannot tell.
     fn unknown(&self) -> Vec<String> {
-        let mut all = vec![
+        let mut all: Vec<String> = Vec::new();
+        if let Some(survivor) = &self.survivor {
+            all.push(format!(
+                "what the lost members had agreed on and {} did not have is lost, though somebody was told that it is done: after entry {}",
+                survivor.name, self.applied
+            ));
+        }
+        let after = all.len();
+        all.extend([
             "runs that were started after it, and what they did; their numbers may be given out again".to_owned(),
             "plans that were applied or removed after it: apply them again".to_owned(),
             "leases and claims that were taken after it under names that it does not have".to_owned(),
             "who was let in after it: their certificates are still good".to_owned(),
             "who was revoked, and which operators were changed, after it: do it again".to_owned(),
-        ];
+        ]);
         if self.account.claims.is_empty() {
             return all;
         }
-        all.insert(3, "whether the holders of the claims that were kept are still there: they stay until they release them, or you do".to_owned());
+        all.insert(
+            after + 3,
+            "whether the holders of the claims that were kept are still there: they stay until they release them, or you do".to_owned(),
+        );
         all
     }
 }
@@ -78,16 +93,25 @@ pub fn render(told: &Recovered, terminal: Terminal, zone: &TimeZone) -> String {
     let account = &told.account;
     let (mark, verb) = if told.dry_run { ("·", "would be recovered") } else { ("✔", "recovered") };
     let taken = time::local(told.taken.0, told.now, zone);
+    let source =
+        told.survivor.as_ref().map_or_else(|| format!("a snapshot of {taken}"), |survivor| format!("what {} had, of {taken}", survivor.name));
     let mut sheet = Sheet::new(terminal, 11);
     sheet.line(&format!(
-        "{mark} mesh {} {verb} from a snapshot of {taken} ({} old) · incarnation {} → {}",
+        "{mark} mesh {} {verb} from {source} ({} old) · incarnation {} → {}",
         told.mesh,
         units::duration_ms(told.age_ms()),
         told.before,
         told.incarnation,
     ));
     sheet.line("");
-    sheet.fact("entries", &format!("{} had been applied", units::count(told.applied, "entry", "entries")));
+    let entries = units::count(told.applied, "entry", "entries");
+    sheet.fact(
+        "entries",
+        &match told.survivor.as_ref().map(|survivor| told.applied.saturating_sub(survivor.agreed)) {
+            None | Some(0) => format!("{entries} had been applied"),
+            Some(open) => format!("{entries}; of the last {open} nobody here knows whether they had been agreed on: they count"),
+        },
+    );
     let address = told.address.as_ref().map(|address| format!(", at {address}")).unwrap_or_default();
     sheet.fact("member", &format!("{} ({}), alone, in {}{address}", told.name, told.member, told.dir.display()));
     if !account.members.is_empty() {
@@ -120,7 +144,10 @@ pub fn render(told: &Recovered, terminal: Terminal, zone: &TimeZone) -> String {
     for dir in &told.aside {
         sheet.fact("set aside", &dir.display().to_string());
     }
-    sheet.heading(&format!("What a snapshot of {taken} cannot know:"));
+    sheet.heading(&match &told.survivor {
+        None => format!("What a snapshot of {taken} cannot know:"),
+        Some(survivor) => format!("What {} cannot know:", survivor.name),
+    });
     for unknown in told.unknown() {
         sheet.item(&unknown);
     }
@@ -189,6 +216,7 @@ mod tests {
                 join_tokens: 1,
                 agents: 40,
             },
+            survivor: None,
             aside: vec!["/var/lib/mainstay/set-aside-1764590400".into()],
             next: vec!["start it:  systemctl start mainstay-coordinator".into()],
         }
@@ -198,6 +226,13 @@ mod tests {
     fn a_recovery_says_what_it_did_and_what_nobody_can_know() {
         insta::assert_snapshot!(render(&example(), Terminal { width: Some(80), colour: false }, &TimeZone::UTC));
         insta::assert_snapshot!(crate::render::json::json(&example().json()).unwrap());
+    }
+
+    #[test]
+    fn what_only_the_lost_members_had_is_said_to_be_lost() {
+        let survivor = Survivor { member: MemberId(2), name: "c2".into(), agreed: 20_478 };
+        let told = Recovered { survivor: Some(survivor), ..example() };
+        insta::assert_snapshot!(render(&told, Terminal { width: Some(80), colour: false }, &TimeZone::UTC));
     }
 
     #[test]

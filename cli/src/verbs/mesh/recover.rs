@@ -49,11 +49,12 @@ pub fn recover(args: &args::mesh::Recover, global: &Global, screen: Screen) -> R
         address: place.address(),
         dry_run: args.dry_run,
         account: done,
+        survivor: about.survivor.clone(),
         aside: Vec::new(),
         next: place.next(),
     };
     if !args.dry_run {
-        let taken = Taken { applied: about.applied, wall, version: env!("CARGO_PKG_VERSION").to_owned(), roots: about.roots };
+        let taken = Taken { applied: about.applied, wall, version: env!("CARGO_PKG_VERSION").to_owned(), roots: about.roots, survivor: None };
         let seed = snapshot::encode(&state, taken).map_err(|error| CliError::failed(error.to_string()))?.concat();
         told.aside = place.put(&signer, member, &seed, wall.0 / 1_000)?.aside;
     }

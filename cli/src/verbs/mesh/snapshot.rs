@@ -114,6 +114,7 @@ mod tests {
             taken: mainstay_core::WallTime(1_764_590_400_000),
             version: "0.1.0".into(),
             roots: vec!["ab".repeat(32)],
+            survivor: None,
             state_bytes: 1_000,
             state_sha256: [0; 32],
         }

@@ -9,5 +9,6 @@ mod failover;
 mod group;
 mod mesh;
 mod plant;
+mod salvage;
 mod space;
 mod suite;
