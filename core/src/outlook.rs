@@ -108,8 +108,10 @@ pub fn ahead(state: &State, wait: &Wait, wall: WallTime, now: MeshTime) -> Vec<G
         (Gate::Lease { .. }, Reason::LeaseHeld { .. }) => false,
         (Gate::Approval(_), Reason::Approval { step, .. }) if step.as_ref() == *of => false,
         (Gate::Approval(approval), _) => {
-            let wave = wave.filter(|_| approval.each == Each::Wave);
-            matches!(said(run, *of, wave, rollout.as_ref(), approval, now), Said::Nothing { .. })
+            // What is done once is in no wave: it goes with the first.
+            let wave = (approval.each == Each::Wave).then(|| wave.unwrap_or(1));
+            let of_plan = if rollout.is_none() && of.is_none() { Rollout::of_plan(run) } else { None };
+            matches!(said(run, *of, wave, rollout.as_ref().or(of_plan.as_ref()), approval, now), Said::Nothing { .. })
         }
         (gate, Reason::Gate { gate: own, .. }) => gate.to_string() != *own,
         _ => true,

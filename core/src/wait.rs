@@ -98,7 +98,11 @@ impl fmt::Display for Reason {
             Reason::AgentAway { agent } => write!(f, "agent {agent} is not connected"),
             Reason::NobodyCan { kind } => write!(f, "no connected agent can do {kind}"),
             Reason::NoConnection { name, kind } => {
-                write!(f, "no connected agent has the connection {name}: add to its connections.toml:  [connections.{name}]  kind = \"{kind}\"  …")
+                write!(
+                    f,
+                    "no connected agent has the connection {name}: add to an agent's connections.toml, and start the agent anew:  \
+                     [connections.{name}]  kind = \"{kind}\"  url = …"
+                )
             }
             Reason::AgentBusy { agent, open } => write!(f, "agent {agent} is busy with {open} other steps"),
             Reason::Pause { last, attempt, of } => write!(f, "attempt {attempt} of {of} failed: {last}"),

@@ -167,7 +167,7 @@ fn taking_back_waits_for_a_person_too() {
     for (id, ledger) in open(&rig) {
         rig.mesh(Command::EndAttempt { attempt: id, ledger, outcome: Outcome::Cancelled { message: "stopped".into() } });
     }
-    let mut before = Rig { state: rig.state.clone(), seen: rig.seen.clone(), ..rig };
+    let mut before = Rig { state: rig.state.clone(), seen: rig.seen.clone(), record: None, ..rig };
 
     // Just before it is taken back.
     recover(&mut before, 2);

@@ -10,7 +10,7 @@ use super::layout::{harmless, pad, shorten, width, wrap};
 use super::spark::spark;
 use super::terminal::{Terminal, Tone};
 use super::verdict;
-use super::{subject, units};
+use super::{subject, units, why};
 use rows::Row;
 
 /// Rows of one step that are well and shown on a terminal without `--all`.
@@ -161,7 +161,16 @@ fn undo(run: &Run, terminal: Terminal) -> String {
                 run.id
             )
         }
-        UndoState::Done => format!("  {}  everything that this run did has been undone\n\n", pad("↺ undone", MARK)),
+        UndoState::Done => {
+            let left = why::left(run);
+            if left.is_empty() {
+                return format!("  {}  everything that this run did has been undone\n\n", pad("↺ undone", MARK));
+            }
+            let mark = verdict::verdict(Verdict::Warning);
+            let words = format!("what has an undo was undone; still in place, whole or in part: {}", harmless(&left.join(", ")));
+            let more = format!("{}→ mainstay why {}", " ".repeat(MARK + 4), run.id);
+            format!("  {}  {words}\n{more}\n\n", terminal.paint(mark.tone, &pad("▲ undone", MARK)))
+        }
         _ => String::new(),
     }
 }

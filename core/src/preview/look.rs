@@ -211,7 +211,7 @@ impl<'a> Look<'a> {
                 known.dedup();
                 let there = if known.is_empty() { "there is none of its kind".to_owned() } else { format!("there are {}", some(&known)) };
                 let kinds = wanted.join("|");
-                format!("{there}; add to an agent's connections.toml:  [connections.{name}]  kind = \"{kinds}\"")
+                format!("{there}; add to an agent's connections.toml, and start the agent anew:  [connections.{name}]  kind = \"{kinds}\"  url = …")
             }
             _ if kind.effect == Effect::Read => "see `mainstay node list`".to_owned(),
             _ => allow(kind.name),

@@ -27,7 +27,8 @@ pub(super) fn ended(page: &mut Page, run: &Run, names: Names) {
         group.tell(page, names);
     }
     match run.undo() {
-        UndoState::Done => page.labelled(2, MARK, ("↺ undone", Tone::Plain), Tone::Plain, "what it did has been taken back"),
+        UndoState::Done if left.is_empty() => page.labelled(2, MARK, ("↺ undone", Tone::Plain), Tone::Plain, "what it did has been taken back"),
+        UndoState::Done => page.labelled(2, MARK, ("↺ undone", Tone::Plain), Tone::Plain, "all else that it did has been taken back"),
         UndoState::Incomplete if left.is_empty() => {
             page.labelled(2, MARK, ("✖ in place", Tone::Bad), Tone::Plain, "something that it did may still be in place");
         }
@@ -203,6 +204,13 @@ fn said(work: &Work) -> String {
         (detail, message) if work.state() == WorkState::Skipped => format!("{detail}; its last try: {message}"),
         (detail, message) => format!("{detail}: {message}"),
     }
+}
+
+/// Steps of which something is, or may be, still in place: `k`, `drain on a1`.
+#[must_use]
+pub fn left(run: &Run) -> Vec<String> {
+    let names = Names::of(run.work.iter().map(|work| work.target.as_str()));
+    groups(run, left_in_place).iter().map(|group| group.what(names)).collect()
 }
 
 /// What is, or may be, still there of what it did.

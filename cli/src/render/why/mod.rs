@@ -7,6 +7,7 @@ mod groups;
 mod waits;
 
 pub use any::{Any, any};
+pub use ended::left;
 pub use waits::{First, changes_in, command, covered, first, who};
 
 use jiff::tz::TimeZone;

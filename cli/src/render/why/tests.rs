@@ -351,3 +351,18 @@ fn whoever_has_the_roots_key_is_told_what_to_type() {
     assert!(lines[signs + 2].ends_with("mainstay mesh root issue --root-key FILE"), "{text}");
     assert!(lines.iter().position(|line| line.starts_with("‖ root")).is_some_and(|root| root > signs), "{text}");
 }
+
+/// A run that was undone may have left what has no undo.
+#[test]
+fn what_an_undo_leaves_is_named() {
+    let kept = Work { step: "keep".into(), kind: "node.exec".into(), target: "once".into(), state: WorkState::Succeeded.into(), ..Work::default() };
+    let back = Work { step: "drain".into(), undo: WorkState::Succeeded.into(), has_undo: true, ..kept.clone() };
+    let undone =
+        Run { state: RunState::Failed.into(), undo: UndoState::Done.into(), ended_unix_ms: NOW.0, work: vec![back.clone(), kept], ..reboot() };
+    assert_eq!(left(&undone), ["keep"]);
+    assert!(
+        at(&WhyResponse { run: Some(undone.clone()), ..WhyResponse::default() }, None)
+            .contains("↺ undone    all else that it did has been taken back")
+    );
+    assert!(left(&Run { work: vec![back], ..undone }).is_empty());
+}

@@ -76,7 +76,8 @@ impl<'s> RunPass<'_, 's, '_> {
 
     fn is_approved(&mut self, item: Item<'s>, of: Option<&'s StepName>, approval: &Approval) -> bool {
         let wave = match approval.each {
-            Each::Wave => self.rollouts.of_step(self.run, item.step).and_then(|rollout| rollout.wave_of(item.target)),
+            // What is done once is in no wave: it goes with the first.
+            Each::Wave => Some(self.rollouts.of_step(self.run, item.step).and_then(|rollout| rollout.wave_of(item.target)).unwrap_or(1)),
             Each::Step => None,
         };
         let approved = match self.looked.approvals.get(&(of, wave)) {
@@ -101,7 +102,8 @@ impl<'s> RunPass<'_, 's, '_> {
     }
 
     fn approved(&self, item: Item<'s>, of: Option<&'s StepName>, wave: Option<u32>, approval: &Approval) -> Approved {
-        let rollout = self.rollouts.of_step(self.run, item.step).map(|standing| &standing.rollout);
+        let standing = self.rollouts.of_step(self.run, item.step).or_else(|| self.rollouts.of_plan().filter(|_| of.is_none()));
+        let rollout = standing.map(|standing| &standing.rollout);
         match said(self.run, of, wave, rollout, approval, self.pass.now) {
             Said::Yes => Approved::Yes,
             Said::No(given) => Approved::No(denied(&given.by, &given.reason)),

@@ -52,6 +52,11 @@ impl<'s> Rollouts<'s> {
         if rollout::is_in_plans_rollout(run, step) { self.plan.as_ref() } else { self.steps.get(&step.name) }
     }
 
+    /// The plan's.
+    pub(super) fn of_plan(&self) -> Option<&Standing<'s>> {
+        self.plan.as_ref()
+    }
+
     pub(super) fn of_step_mut(&mut self, run: &Run, step: &Step) -> Option<&mut Standing<'s>> {
         if rollout::is_in_plans_rollout(run, step) { self.plan.as_mut() } else { self.steps.get_mut(&step.name) }
     }
