@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mainstay_client::clock::{Clock, SystemClock};
+use mainstay_client::failpoint::Point;
 use mainstay_client::identity::{IdentityFiles, keep_reloaded};
 use mainstay_client::{Mesh, files, random};
 use mainstay_core::Identity;
@@ -137,7 +138,7 @@ async fn keep_in_force(files: Option<IdentityFiles>, dir: PathBuf, mesh: Mesh) {
 async fn open(dir: &std::path::Path) -> Result<(files::FileLock, Ledger), AgentError> {
     let dir = dir.to_owned();
     let opened = tokio::task::spawn_blocking(move || {
-        files::create_private_dir(&dir).map_err(|source| AgentError::StateDir { path: dir.clone(), source })?;
+        files::create_private_dir(Point::AgentDirectory, &dir).map_err(|source| AgentError::StateDir { path: dir.clone(), source })?;
         let lock = files::lock_exclusive(&dir.join("lock"))?;
         let ledger = Ledger::open(&dir, LedgerId(random::token(ID_BYTES)))?;
         Ok((lock, ledger))

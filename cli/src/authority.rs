@@ -8,6 +8,7 @@ use std::io;
 use std::path::Path;
 
 use mainstay_client::clock::{Clock, SystemClock};
+use mainstay_client::failpoint::Point;
 use mainstay_client::files;
 use mainstay_client::identity::{Bundle, IdentityError, Issuer, LEAF_LIFE, NewKey, Root, Roots};
 use mainstay_core::id::MeshName;
@@ -42,13 +43,13 @@ impl Authority {
                 let root = Authority::create(mesh)?.root;
                 make_dir(dir)?;
                 // The certificate last: with it, the pair is whole.
-                write(&dir.join("root.key"), &root.key_pem(), 0o600)?;
-                write(&dir.join("root.pem"), root.cert_pem(), 0o644)?;
+                write(Point::RootKey, &dir.join("root.key"), &root.key_pem(), 0o600)?;
+                write(Point::RootKey, &dir.join("root.pem"), root.cert_pem(), 0o644)?;
                 root
             }
             // A start that was cut off between the two writes: nobody has seen that root yet.
             (None, Some(_)) => {
-                crate::host::remove_file(&dir.join("root.key")).map_err(|error| CliError::failed(format!("{doing}: {error}")))?;
+                files::remove(Point::RootKeyDrop, &dir.join("root.key")).map_err(|error| CliError::failed(format!("{doing}: {error}")))?;
                 return Authority::open(dir, mesh);
             }
             (Some(_), None) => {
@@ -97,7 +98,7 @@ impl Authority {
             _ => self.new_issuer(dir, name)?,
         };
         if read(&dir.join("roots.pem"))?.is_none() {
-            write(&dir.join("roots.pem"), self.root.cert_pem(), 0o644)?;
+            write(Point::Provision, &dir.join("roots.pem"), self.root.cert_pem(), 0o644)?;
         }
         if Bundle::is_in(dir) {
             let (_, identity) = Bundle::load(dir).and_then(|bundle| bundle.identity()).map_err(|error| failed(name, &error))?;
@@ -164,9 +165,9 @@ pub fn issue(issuer: &Issuer, mesh: &MeshName, roots_pem: &str, identity: &Ident
 pub fn put_issuer(dir: &Path, cert_pem: &str, key_pem: &str) -> Result<(), CliError> {
     make_dir(dir)?;
     // A pair of a new key and an old certificate is not used: without the certificate, both are made anew.
-    crate::host::remove_file(&dir.join("issuer.pem")).map_err(|error| CliError::failed(format!("{}: {error}", dir.display())))?;
-    write(&dir.join("issuer.key"), key_pem, 0o600)?;
-    write(&dir.join("issuer.pem"), cert_pem, 0o644)
+    files::remove(Point::ProvisionDrop, &dir.join("issuer.pem")).map_err(|error| CliError::failed(format!("{}: {error}", dir.display())))?;
+    write(Point::Provision, &dir.join("issuer.key"), key_pem, 0o600)?;
+    write(Point::Provision, &dir.join("issuer.pem"), cert_pem, 0o644)
 }
 
 /// What a coordinator's directory has to sign with.
@@ -191,7 +192,7 @@ pub fn end_of(cert_pem: &str) -> Result<WallTime, CliError> {
 
 /// A small file of certificates or keys; none is no error.
 pub fn read(path: &Path) -> Result<Option<String>, CliError> {
-    match files::read_text(path, PEM_MAX) {
+    match files::read_sealed(path, PEM_MAX) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(CliError::failed(format!("{} cannot be read: {error}", path.display()))),
@@ -199,12 +200,12 @@ pub fn read(path: &Path) -> Result<Option<String>, CliError> {
 }
 
 /// Replaces such a file.
-pub fn write(path: &Path, text: &str, mode: u32) -> Result<(), CliError> {
-    files::write_atomic(path, text.as_bytes(), mode).map_err(|error| CliError::failed(format!("{} cannot be written: {error}", path.display())))
+pub fn write(point: Point, path: &Path, text: &str, mode: u32) -> Result<(), CliError> {
+    files::write_sealed(point, path, text, mode).map_err(|error| CliError::failed(format!("{} cannot be written: {error}", path.display())))
 }
 
 fn make_dir(dir: &Path) -> Result<(), CliError> {
-    files::create_private_dir(dir).map_err(|error| CliError::failed(format!("{} cannot be made: {error}", dir.display())))
+    files::create_private_dir(Point::CliDirectory, dir).map_err(|error| CliError::failed(format!("{} cannot be made: {error}", dir.display())))
 }
 
 fn failed(doing: &str, error: &IdentityError) -> CliError {
@@ -245,10 +246,10 @@ mod tests {
         let (ca, c2) = (dir.path().join("ca"), dir.path().join("c2"));
         let authority = Authority::open(&ca, &mesh()).unwrap();
         authority.provision(&c2, "c2", MEMBER).unwrap();
-        crate::host::remove_file(&c2.join("issuer.key")).unwrap();
+        files::remove(Point::ProvisionDrop, &c2.join("issuer.key")).unwrap();
         authority.provision(&c2, "c2", MEMBER).unwrap();
         assert!(issuer_in(&c2).unwrap().is_some());
-        crate::host::remove_file(&ca.join("root.key")).unwrap();
+        files::remove(Point::RootKeyDrop, &ca.join("root.key")).unwrap();
         let error = Authority::open(&ca, &mesh()).err().unwrap();
         assert!(error.message.ends_with("has lost its key"), "{error}");
     }
@@ -258,16 +259,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::open(&dir.path().join("ca"), &mesh()).unwrap();
         let file = dir.path().join("kept.pem");
-        write(&file, &authority.root_file(), 0o600).unwrap();
+        write(Point::RootKey, &file, &authority.root_file(), 0o600).unwrap();
         for path in [file, dir.path().join("ca/root.key")] {
             assert_eq!(Authority::from_file(&path, &mesh()).unwrap().root_pem(), authority.root_pem(), "{}", path.display());
         }
         let other = Authority::create(&mesh()).unwrap();
         let mixed = dir.path().join("mixed.pem");
-        write(&mixed, &format!("{}{}", authority.root_pem(), other.root.key_pem()), 0o600).unwrap();
+        write(Point::RootKey, &mixed, &format!("{}{}", authority.root_pem(), other.root.key_pem()), 0o600).unwrap();
         assert_eq!(Authority::from_file(&mixed, &mesh()).err().unwrap().exit.status(), 2);
         let alone = dir.path().join("alone.key");
-        write(&alone, &other.root.key_pem(), 0o600).unwrap();
+        write(Point::RootKey, &alone, &other.root.key_pem(), 0o600).unwrap();
         assert!(Authority::from_file(&alone, &mesh()).err().unwrap().message.contains("has a key and no certificate"));
     }
 }

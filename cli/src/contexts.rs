@@ -17,6 +17,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use mainstay_client::failpoint::Point;
 use mainstay_client::files;
 use mainstay_client::identity::{Bundle, IdentityError, IdentityFiles};
 use serde::{Deserialize, Serialize};
@@ -102,7 +103,7 @@ impl Contexts {
     /// Reads the file of a settings directory; none is an empty one.
     pub fn load(config_dir: &Path) -> Result<Contexts, CliError> {
         let path = config_dir.join("contexts.toml");
-        let text = match files::read_text(&path, FILE_MAX) {
+        let text = match files::read_sealed(&path, FILE_MAX) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Contexts::default()),
             Err(error) => return Err(CliError::usage(format!("{} cannot be read: {error}", path.display()))),
@@ -117,7 +118,9 @@ impl Contexts {
         let path = config_dir.join("contexts.toml");
         let failed = |error: &dyn std::fmt::Display| CliError::failed(format!("{} cannot be written: {error}", path.display()));
         let text = toml::to_string(self).map_err(|error| failed(&error))?;
-        files::create_private_dir(config_dir).and_then(|()| files::write_atomic(&path, text.as_bytes(), 0o600)).map_err(|error| failed(&error))
+        files::create_private_dir(Point::CliDirectory, config_dir)
+            .and_then(|()| files::write_sealed(Point::Contexts, &path, &text, 0o600))
+            .map_err(|error| failed(&error))
     }
 
     /// The context of a name; the error names those that there are.
@@ -155,7 +158,7 @@ mod tests {
     #[test]
     fn a_wrong_file_or_name_says_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
-        files::write_atomic(&dir.path().join("contexts.toml"), b"current = 5", 0o600).unwrap();
+        files::write_atomic(Point::Contexts, &dir.path().join("contexts.toml"), b"current = 5", 0o600).unwrap();
         let error = Contexts::load(dir.path()).unwrap_err();
         assert!(error.message.contains("is not a list of contexts") && !error.next.is_empty(), "{error}");
         let error = Contexts::default().named("prod").unwrap_err();

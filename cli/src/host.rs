@@ -2,12 +2,13 @@
 //! ports, processes. Nothing here decides anything.
 #![allow(clippy::disallowed_methods, reason = "this module is the seam")]
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use mainstay_client::failpoint::Point;
+use mainstay_client::files::Output;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// A variable of the environment; an empty one counts as not set.
@@ -26,26 +27,9 @@ pub fn program_dir() -> io::Result<PathBuf> {
     Ok(program.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf))
 }
 
-/// The file's bytes are gone after this; one that is not there is no error.
-pub fn remove_file(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
 /// Permission bits of a file.
 pub fn mode(path: &Path) -> io::Result<u32> {
     Ok(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path)?.permissions()) & 0o7777)
-}
-
-/// Makes a directory that everybody may look into, and those above it.
-pub fn create_dir(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(path)
-}
-
-pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    fs::rename(from, to)
 }
 
 /// The end of a text file, from the beginning of a line on.
@@ -68,10 +52,10 @@ pub async fn connect(address: &str) -> io::Result<tokio::net::TcpStream> {
 }
 
 /// A file that is only ever added to, and readable by its owner only.
-pub fn append(path: &Path) -> io::Result<(File, u64)> {
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-    let length = file.metadata()?.len();
-    Ok((file, length))
+pub fn append(path: &Path) -> io::Result<(Output, u64)> {
+    let output = Output::append(Point::UpLog, path, 0o600)?;
+    let length = output.file().metadata()?.len();
+    Ok((output, length))
 }
 
 /// All of standard input, of at most `max` bytes.

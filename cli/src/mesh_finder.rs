@@ -111,6 +111,7 @@ fn local(dir: &Path, by: &str) -> Result<Found, CliError> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use mainstay_client::failpoint::Point;
     use std::path::Path;
 
     use super::*;
@@ -128,7 +129,7 @@ mod tests {
                 |name: &str| (name.to_owned(), Context { members: vec![format!("{name}:7400")], identity: Source::Dir(format!("/{name}").into()) });
             let contexts = Contexts { current: Some("lab".into()), contexts: ["prod", "lab"].map(context).into() };
             contexts.store(&root.path().join("config")).unwrap();
-            files::create_private_dir(&root.path().join("work/deep")).unwrap();
+            files::create_private_dir(Point::CliDirectory, &root.path().join("work/deep")).unwrap();
             Surroundings { root }
         }
 
@@ -138,7 +139,7 @@ mod tests {
 
         fn mesh(&self, dir: &str, port: u16) -> PathBuf {
             let dir = self.path(dir);
-            files::create_private_dir(&dir).unwrap();
+            files::create_private_dir(Point::CliDirectory, &dir).unwrap();
             let layout = Layout::new(&dir);
             let mut record = Record::default();
             record.grow(1, 1, 1, || Ok(port)).unwrap();

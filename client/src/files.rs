@@ -1,17 +1,25 @@
 //! The file-system seam for settings and identity: bounded reads, atomic writes, locks.
 #![allow(clippy::disallowed_methods, reason = "this module is the seam")]
 
+mod change;
+mod mark;
 mod room;
+mod sealed;
 mod stream;
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock, statvfs};
 
+use crate::failpoint::{Doing, Point};
+
+pub use change::{Output, create_private_dir, create_public_dir, put_in_place, remove, rename, sync_dir, write_atomic};
+pub use mark::Mark;
 pub use room::{Room, RoomError, RoomTaken};
+pub use sealed::{read_sealed, sealed, unsealed, write_sealed};
 pub use stream::{Content, FileError, PIECE_BYTES, Reading, Writing};
 
 /// Reads a whole file of at most `max` bytes; a larger one is an error, not cut.
@@ -30,48 +38,10 @@ pub fn read_text(path: &Path, max: u64) -> io::Result<String> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("{} is not UTF-8 text", path.display())))
 }
 
-/// Replaces a file as a whole: after a crash there is the old content or the new, nothing between.
-pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let fresh = dir.join(name);
-    // What a crash left there may have another mode, and a file keeps the mode it was made with.
-    match fs::remove_file(&fresh) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let written = OpenOptions::new().write(true).create_new(true).mode(mode).open(&fresh).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    let renamed = written.and_then(|()| fs::rename(&fresh, path));
-    if renamed.is_err() {
-        // The first error is the one to report; a left-over file harms nothing.
-        let _ = fs::remove_file(&fresh);
-        return renamed;
-    }
-    File::open(dir)?.sync_all()
-}
-
-/// Removes a file for good: it is not there again after a power cut. One that is not there is no error.
-pub fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        removed => removed?,
-    }
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(dir)?.sync_all()
-}
-
-/// Makes a directory, and those above it, that only its owner can enter.
-pub fn create_private_dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-/// Gives a file of the same file system another name, in the place of whatever had it.
-pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    fs::rename(from, to)
+/// The directory that a path is in.
+#[must_use]
+pub fn dir_of(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// What is in a directory, with the length of each; nothing where there is no directory.
@@ -128,8 +98,8 @@ pub enum LockError {
 
 /// Takes an exclusive lock on a file, which is made if need be; does not wait.
 pub fn lock_exclusive(path: &Path) -> Result<FileLock, LockError> {
-    let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-    let file = open.map_err(|error| LockError::Io(path.to_owned(), error))?;
+    let open = Output::open(Doing::of(Point::Lock), path, 0o600);
+    let file = open.map_err(|error| LockError::Io(path.to_owned(), error))?.into_file();
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(FileLock { _file: file }),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(LockError::Held(path.to_owned())),
@@ -145,8 +115,8 @@ mod tests {
     fn a_file_is_replaced_whole_and_read_bounded() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
-        write_atomic(&path, b"first", 0o600).unwrap();
-        write_atomic(&path, b"second", 0o600).unwrap();
+        write_atomic(Point::Saved, &path, b"first", 0o600).unwrap();
+        write_atomic(Point::Saved, &path, b"second", 0o600).unwrap();
         assert_eq!(read_text(&path, 6).unwrap(), "second");
         assert_eq!(read_bounded(&path, 5).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left over");

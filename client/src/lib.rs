@@ -10,6 +10,7 @@ pub mod channel;
 pub mod clock;
 pub mod enrol;
 pub mod error;
+pub mod failpoint;
 pub mod files;
 pub mod identity;
 pub mod lease;

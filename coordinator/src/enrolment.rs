@@ -7,6 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use mainstay_client::enrol::{EnrolError, enrol_at_any};
+use mainstay_client::failpoint::Point;
 use mainstay_client::files;
 use mainstay_client::identity::{Bundle, IdentityError, JoinToken};
 use mainstay_client::random::{self, Backoff};
@@ -64,7 +65,7 @@ pub async fn obtain(settings: &Settings) -> Result<(), EnrolmentError> {
             Err(error) => return Err(error.into()),
         }
     };
-    files::create_private_dir(&settings.dir).map_err(|source| EnrolmentError::Dir { dir: settings.dir.clone(), source })?;
+    files::create_private_dir(Point::StoreDirectory, &settings.dir).map_err(|source| EnrolmentError::Dir { dir: settings.dir.clone(), source })?;
     enrolled.bundle.store(&settings.dir)?;
     tracing::info!(%identity, "enrolled");
     Ok(())

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mainstay_client::clock::SystemClock;
+use mainstay_client::failpoint::Point;
 use mainstay_client::files;
 use mainstay_client::identity::{IdentityError, root_sha256s};
 use mainstay_core::snapshot::{self, SnapshotError, Survivor, Taken};
@@ -55,7 +56,7 @@ pub async fn salvage(settings: &Settings, file: &Path) -> Result<String, Salvage
         survivor: Some(Survivor { member, name: name.clone(), agreed }),
     };
     let bytes = snapshot::encode(&state, taken)?.concat();
-    files::write_atomic(file, &bytes, 0o600).map_err(|source| SalvageError::Write { path: file.to_owned(), source })?;
+    files::write_atomic(Point::Saved, file, &bytes, 0o600).map_err(|source| SalvageError::Write { path: file.to_owned(), source })?;
     let (applied, to, dir) = (salvaged.applied, file.display(), settings.dir.display());
     Ok(format!(
         "{to}: what {name} ({member}) had of mesh {mesh} · incarnation {incarnation} · {applied} entries, of which it knew {agreed} to be agreed on\n\

@@ -7,6 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use mainstay_client::failpoint::Point;
 use mainstay_client::files;
 use mainstay_core::State;
 use mainstay_core::snapshot::{self, About, SnapshotError};
@@ -63,7 +64,7 @@ impl Seed {
     /// Makes the disk the mesh's first, and the seed a thing of the past.
     pub fn plant(self, disk: &Disk, member: &Member) -> Result<(), SeedError> {
         disk.plant(Peer { address: member.address.clone() }, self.about.applied, &self.state)?;
-        files::remove(&self.path).map_err(|source| SeedError::Io { doing: "removed", path: self.path.clone(), source })?;
+        files::remove(Point::SeedDrop, &self.path).map_err(|source| SeedError::Io { doing: "removed", path: self.path.clone(), source })?;
         let (mesh, incarnation) = (self.about.mesh, self.about.incarnation);
         tracing::warn!(%mesh, incarnation, applied = self.about.applied, member = %disk.member(), "the mesh begins again, from a snapshot, with this member alone");
         Ok(())

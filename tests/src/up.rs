@@ -26,11 +26,21 @@ pub struct Options {
     pub ahead: String,
     /// Where the programs are, if not beside the test's own.
     pub programs: Option<PathBuf>,
+    /// Variables of `up` and of all that it starts.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { coordinators: 3, agents: 3, policy: String::new(), settings: String::new(), ahead: String::new(), programs: None }
+        Options {
+            coordinators: 3,
+            agents: 3,
+            policy: String::new(),
+            settings: String::new(),
+            ahead: String::new(),
+            programs: None,
+            environment: Vec::new(),
+        }
     }
 }
 
@@ -68,15 +78,24 @@ impl Up {
         Up::start_in(place.to_owned(), None, options).await
     }
 
-    async fn start_in(place: PathBuf, made: Option<TempDir>, options: Options) -> Up {
+    /// Starts it and waits for nothing.
+    pub fn begin_at(place: &Path, options: &Options) -> Up {
+        Up::begin_in(place.to_owned(), None, options)
+    }
+
+    fn begin_in(place: PathBuf, made: Option<TempDir>, options: &Options) -> Up {
         let state = place.join("mesh");
         if !options.policy.is_empty() {
             fs::create_dir_all(&state).expect("the mesh's directory");
             fs::write(state.join("agent-policy.toml"), &options.policy).expect("the agents' policy");
         }
-        let supervisor = Up::spawn(&place, &options);
-        let programs = options.programs.unwrap_or_else(binaries);
-        let up = Up { place, _made: made, supervisor, ahead: options.ahead, programs };
+        let supervisor = Up::spawn(&place, options);
+        let programs = options.programs.clone().unwrap_or_else(binaries);
+        Up { place, _made: made, supervisor, ahead: options.ahead.clone(), programs }
+    }
+
+    async fn start_in(place: PathBuf, made: Option<TempDir>, options: Options) -> Up {
+        let up = Up::begin_in(place, made, &options);
         up.ready(options.coordinators, options.agents).await;
         // `up` looks at the machine once by itself; a test begins when that is over.
         up.ended("daily-1").await;
@@ -94,6 +113,7 @@ impl Up {
             command.arg("--connections").arg(file);
         }
         clock::ahead(&mut command, &options.ahead);
+        command.envs(options.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("the same log")).stderr(log).spawn().expect("`mainstay up` starts")
     }
 
@@ -115,6 +135,11 @@ impl Up {
         self.supervisor = Up::spawn(&self.place, &options);
         self.ahead.clone_from(&options.ahead);
         self.ready(options.coordinators, options.agents).await;
+    }
+
+    /// Its exit status, if it has ended.
+    pub fn has_ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.supervisor.try_wait().expect("the state of `up`")
     }
 
     /// Ends it as Ctrl-C does; its exit status.
@@ -142,6 +167,11 @@ impl Up {
         for pid in process::find(&[&self.dir().display().to_string()]) {
             process::kill(pid);
         }
+    }
+
+    /// Starts it on the same directory after it has ended, and waits for nothing.
+    pub fn begin_again(&mut self, options: &Options) {
+        self.supervisor = Up::spawn(&self.place, options);
     }
 
     /// Starts it on the same directory after it has ended.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use mainstay_client::failpoint::{ARMABLE, Point};
 use serde_json::Value;
 
 fn root() -> PathBuf {
@@ -124,4 +125,119 @@ fn nothing_reads_files_of_this_machine_at_build_time() {
         let absolute = text.lines().find(|line| line.contains(concat!("include_", "str!(\"/")) || line.contains(concat!("include_", "bytes!(\"/")));
         assert_eq!(absolute, None, "{}", file.display());
     }
+}
+
+/// Code that changes a disk. All of it is in one place, where each write names its failpoint.
+const WRITES: [&str; 21] = [
+    "File::create",
+    "File::options",
+    "OpenOptions::new",
+    "fs::write(",
+    "fs::rename(",
+    "fs::remove_",
+    "fs::create_dir",
+    "fs::copy(",
+    "fs::hard_link(",
+    "fs::set_permissions(",
+    "fs::symlink(",
+    "tokio::fs",
+    "DirBuilder",
+    "sync_all(",
+    ".set_len(",
+    "write_all_at(",
+    "fallocate(",
+    "ftruncate(",
+    "NamedTempFile",
+    "Database::create(",
+    "Database::open(",
+];
+
+/// Who may: that place, what the failpoints themselves do, and a few for what is said here.
+const MAY_WRITE: [(&str, &[&str]); 9] = [
+    ("client/src/files/change.rs", &WRITES),
+    ("client/src/failpoint/armed.rs", &WRITES),
+    ("client/src/failpoint/effects.rs", &WRITES),
+    ("client/src/failpoint/trial.rs", &WRITES),
+    // A file that was not finished goes; nothing is lost with it.
+    ("client/src/files/stream.rs", &["fs::remove_"]),
+    // Room that is taken has no content. The files are changed through `files::Output`.
+    ("coordinator/src/store/host.rs", &["fallocate("]),
+    ("coordinator/src/store/file.rs", &[".set_len("]),
+    // To read without waiting for a writer.
+    ("agent/src/host.rs", &["File::options"]),
+    ("agent/src/ledger/storage.rs", &["fallocate(", ".set_len("]),
+];
+
+/// A source file up to its tests; nothing of one that is all tests.
+fn without_tests(file: &Path) -> String {
+    let is_tests = file.components().any(|part| part.as_os_str() == "tests") || file.ends_with("tests.rs") || file.ends_with("stand.rs");
+    let text = std::fs::read_to_string(file).expect("a source file");
+    let end = if is_tests { 0 } else { text.rfind("#[cfg(test)]").unwrap_or(text.len()) };
+    text[..end].lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+fn programs() -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    ["client", "coordinator", "agent", "cli"].iter().for_each(|name| sources(&root().join(name).join("src"), &mut files));
+    files
+}
+
+#[test]
+fn every_write_to_a_disk_passes_a_failpoint() {
+    let mut used = std::collections::BTreeSet::new();
+    for file in programs() {
+        let code = without_tests(&file);
+        let name = file.strip_prefix(root()).expect("a file of the workspace").display().to_string();
+        let allowed = MAY_WRITE.iter().find(|(allowed, _)| *allowed == name).map_or(&[][..], |(_, words)| words);
+        for word in WRITES.iter().filter(|word| code.contains(**word)) {
+            assert!(allowed.contains(word), "{name} says `{word}`: write through `mainstay_client::files`, at a failpoint of its own");
+            used.insert((name.clone(), *word));
+        }
+    }
+    for (name, _) in MAY_WRITE {
+        assert!(used.iter().any(|(used, _)| used == name), "{name} writes nothing: take it off the list");
+    }
+}
+
+#[test]
+fn every_failpoint_is_somewhere() {
+    let code: String = programs().iter().filter(|file| !file.ends_with("failpoint.rs")).map(|file| without_tests(file)).collect();
+    let dead: Vec<&str> = Point::ALL.iter().filter(|point| !code.contains(&format!("Point::{point:?}"))).map(|point| point.name()).collect();
+    assert!(dead.is_empty(), "no write stands at {dead:?}");
+}
+
+/// A point is of use where a test has somebody die there, who comes back and is judged.
+#[test]
+fn somebody_dies_at_every_failpoint() {
+    let dying = [
+        "agent/src/artifacts/key.rs",
+        "agent/src/ledger/crashes.rs",
+        "cli/src/up/log.rs",
+        "coordinator/src/artifacts/shelf.rs",
+        "coordinator/src/ca/issuers.rs",
+        "coordinator/src/store/tests/crashes.rs",
+        "tests/tests/crashes/commands.rs",
+        "tests/tests/crashes/dying.rs",
+    ];
+    let tests = dying.map(|file| {
+        let text = std::fs::read_to_string(root().join(file)).expect("a test");
+        text[if file.contains("/src/") { text.find("trial::").expect("trials") } else { 0 }..].to_owned()
+    });
+    let missed: Vec<&str> =
+        Point::ALL.iter().filter(|point| !tests.iter().any(|text| text.contains(&format!("Point::{point:?}")))).map(|point| point.name()).collect();
+    assert!(missed.is_empty(), "nobody dies at {missed:?}");
+}
+
+/// What ships cannot be told to die: the orders are read in modules that such a build does not have.
+#[test]
+fn a_build_that_ships_has_no_failpoints() {
+    assert_eq!(ARMABLE, cfg!(debug_assertions));
+    let reads = |file: &PathBuf| std::fs::read_to_string(file).is_ok_and(|text| text.contains(concat!("\"MAINSTAY_FAIL", "POINT")));
+    let reading: Vec<PathBuf> =
+        programs().into_iter().filter(|file| !["tests.rs", "trial.rs"].iter().any(|of_tests| file.ends_with(of_tests)) && reads(file)).collect();
+    assert_eq!(reading, [root().join("client/src/failpoint/armed.rs")]);
+    let module = std::fs::read_to_string(root().join("client/src/failpoint.rs")).expect("the module");
+    assert!(module.contains("#[cfg(debug_assertions)]\nmod armed;"), "it is of a build for tests only");
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).expect("the workspace");
+    assert!(!manifest.contains("debug-assertions"), "no profile that ships turns them on");
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use mainstay_client::failpoint::Point;
 use mainstay_client::files::{self, Content, FileError, Room, RoomError, RoomTaken, Writing};
 use mainstay_client::random;
 
@@ -36,9 +37,9 @@ pub(super) struct Spooled {
 impl Spool {
     /// Makes the directory, and removes what a process before has left in it.
     pub fn open(dir: &Path) -> io::Result<Spool> {
-        files::create_private_dir(dir)?;
+        files::create_private_dir(Point::AgentDirectory, dir)?;
         for (leftover, _) in files::list(dir)? {
-            files::remove(&leftover)?;
+            files::remove(Point::SpoolRemove, &leftover)?;
         }
         Ok(Spool { dir: dir.to_owned(), room: Room::new(dir, RESERVE) })
     }
@@ -47,7 +48,7 @@ impl Spool {
     pub fn begin(&self, limit: u64) -> Result<Spooling, RoomError> {
         let room = self.room.take(limit)?;
         let path = self.dir.join(random::token(8));
-        Ok(Spooling { writing: Writing::begin(path.clone(), limit), path, room })
+        Ok(Spooling { writing: Writing::begin(Point::Spool, path.clone(), limit), path, room })
     }
 }
 
@@ -74,7 +75,7 @@ impl Spooled {
 
 impl Drop for Spooled {
     fn drop(&mut self) {
-        if let Err(error) = files::remove(&self.path) {
+        if let Err(error) = files::remove(Point::SpoolRemove, &self.path) {
             tracing::warn!(file = %self.path.display(), %error, "a file that was sent cannot be removed; the next start removes it");
         }
     }

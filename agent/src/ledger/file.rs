@@ -1,15 +1,18 @@
-//! The file: two tables, one for the ledger itself and one for attempts.
+//! The file: two tables, one for the ledger itself and one for attempts; and the mark beside it.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
+use mainstay_client::failpoint::{Doing, Point};
 use mainstay_core::id::{AttemptId, LedgerId, Serial};
 use mainstay_core::reconcile::LedgerState;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::record::{self, Head};
 use super::storage::Storage;
+use super::written::Written;
 use super::{LedgerError, Version};
 
 /// A ledger is small, and redb's own default is a gigabyte.
@@ -24,6 +27,9 @@ pub(super) struct File {
     database: Database,
     path: PathBuf,
     id: LedgerId,
+    /// What the writes to the file count for.
+    doing: Doing,
+    written: Mutex<Written>,
 }
 
 pub(super) struct Contents {
@@ -35,22 +41,39 @@ impl File {
     /// Opens and checks every page and record, or makes a new one.
     pub fn open(path: &Path, fresh: LedgerId) -> Result<(File, Contents), LedgerError> {
         // The store promises an error for damage, and panics where it did not think of it.
+        let doing = Doing::of(Point::LedgerOpen);
         let opened = catch_unwind(AssertUnwindSafe(|| {
             let database = Database::builder()
                 .set_cache_size(CACHE_BYTES)
                 .set_check_integrity_on_open(true)
-                .create_with_backend(Storage::open(path).map_err(|error| LedgerError::of("open", path, error))?)
+                .create_with_backend(Storage::open(path, doing.clone()).map_err(|error| LedgerError::of("open", path, error))?)
                 .map_err(|error| LedgerError::of("open", path, error))?;
             let contents = contents(&database, path, fresh)?;
-            Ok((File { database, path: path.to_owned(), id: contents.head.id.clone() }, contents))
+            let written = Mutex::new(Written::open(path, &contents.head)?);
+            doing.now(&[Point::LedgerClose]);
+            Ok((File { database, path: path.to_owned(), id: contents.head.id.clone(), doing, written }, contents))
         }));
         opened.unwrap_or_else(|_| Err(LedgerError::Damaged { path: path.to_owned(), what: "its structure makes no sense".into() }))
     }
 
     /// One transaction, on disk when this returns. `None` takes an attempt out.
     pub fn write(&self, seen: Version, changes: &[(AttemptId, Option<&LedgerState>)]) -> Result<(), LedgerError> {
-        let head = Head { id: self.id.clone(), incarnation: seen.incarnation, generation: seen.generation };
-        write(&self.database, &self.path, &head, changes)
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let head = Head { id: self.id.clone(), incarnation: seen.incarnation, generation: seen.generation, writes: written.writes + 1 };
+        self.doing.now(&[changes.first().map_or(Point::LedgerSeen, |(_, state)| point(*state))]);
+        write(&self.database, &self.path, &head, changes)?;
+        self.doing.now(&[Point::LedgerClose]);
+        written.count(&head);
+        Ok(())
+    }
+}
+
+fn point(state: Option<&LedgerState>) -> Point {
+    match state {
+        Some(LedgerState::Accepted) => Point::LedgerAccept,
+        Some(LedgerState::Begun) => Point::LedgerBegin,
+        Some(LedgerState::Ended(_)) => Point::LedgerEnd,
+        None => Point::LedgerForget,
     }
 }
 
@@ -58,7 +81,7 @@ fn contents(database: &Database, path: &Path, fresh: LedgerId) -> Result<Content
     let head = match head(database, path)? {
         Some(head) => head,
         None => {
-            let head = Head { id: fresh, incarnation: 0, generation: 0 };
+            let head = Head { id: fresh, incarnation: 0, generation: 0, writes: 0 };
             write(database, path, &head, &[])?;
             head
         }

@@ -4,13 +4,15 @@
 //! attempt had come. A write is answered after fsync. The ledger's id is random and made with the file:
 //! another file is another holder of the work. It decides nothing; that is `mainstay_core::reconcile`.
 //!
-//! Two-phase commits, a check of every page at opening and a checksum in every record make sure that a
-//! damaged ledger is noticed and never taken for an older one, which would begin again what was begun.
+//! Two-phase commits, a check of every page at opening, a checksum in every record and a count of the writes beside
+//! the file make sure that a damaged ledger is noticed and never taken for an older one, which would begin again what
+//! was begun.
 
 mod error;
 mod file;
 mod record;
 mod storage;
+mod written;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -167,5 +169,7 @@ impl Inner {
     }
 }
 
+#[cfg(test)]
+mod crashes;
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,9 @@ pub struct Head {
     pub id: LedgerId,
     pub incarnation: u64,
     pub generation: u64,
+    /// How often it was written. A ledger of a version that did not count has 0.
+    #[serde(default)]
+    pub writes: u64,
 }
 
 /// Why bytes are no record.

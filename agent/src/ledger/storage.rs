@@ -1,13 +1,13 @@
 //! The file under the store, with room that is taken in advance: an agent must not stop working, of all
 //! times, when its node's disk is full.
-#![allow(clippy::disallowed_methods)] // this module is the seam to the ledger's file
 
-use std::fs::{File, OpenOptions};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::ops::Bound;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use mainstay_client::failpoint::{Doing, Point};
+use mainstay_client::files::{self, Output, dir_of};
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 use rustix::fs::{FallocateFlags, fallocate};
@@ -19,22 +19,33 @@ const RESERVE: u64 = 1 << 20;
 /// A file that its owner alone can read.
 #[derive(Debug)]
 pub(super) struct Storage {
+    /// To read and lock it.
     file: FileBackend,
-    /// The same file, for its room.
-    room: File,
+    /// The same file, to change it.
+    output: Output,
 }
 
 impl Storage {
-    pub fn open(path: &Path) -> Result<Storage, redb::Error> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        // A ledger that was just made must not vanish with what is written into it next.
-        if let Some(dir) = path.parent() {
-            File::open(dir)?.sync_all()?;
+    /// The writes count for whatever `doing` says then.
+    pub fn open(path: &Path, doing: Doing) -> Result<Storage, redb::Error> {
+        let output = Output::open(doing, path, 0o600)?;
+        if is_unfinished(output.file(), path) {
+            tracing::warn!(ledger = %path.display(), "this ledger was never finished: it is made again");
+            output.set_len(0)?;
         }
-        let room = file.try_clone()?;
-        take_room(&room, RESERVE);
-        Ok(Storage { file: FileBackend::new(file)?, room })
+        // A ledger that was just made must not vanish with what is written into it next.
+        files::sync_dir(Point::LedgerOpen, dir_of(path))?;
+        take_room(output.file(), RESERVE);
+        Ok(Storage { file: FileBackend::new(output.file().try_clone()?)?, output })
     }
+}
+
+/// Whether the process that made this ledger died before it was one: the store writes how a ledger begins last, and
+/// nothing is written into one that does not begin so. One that has been a ledger has its mark beside it.
+fn is_unfinished(file: &File, path: &Path) -> bool {
+    let mut start = Vec::new();
+    let read = file.take(8).read_to_end(&mut start);
+    read.is_ok() && !start.is_empty() && start.iter().all(|byte| *byte == 0) && !files::exists(&path.with_extension("mark"))
 }
 
 /// Takes room on the disk without making the file longer. Without such room, or a file system that can take
@@ -56,18 +67,18 @@ impl StorageBackend for Storage {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)?;
+        self.output.set_len(len)?;
         // Making it shorter has given back what was beyond its end.
-        take_room(&self.room, RESERVE.max(len));
+        take_room(self.output.file(), RESERVE.max(len));
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.output.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.file.write(offset, data)
+        self.output.write_at(offset, data)
     }
 
     fn close(&self) -> io::Result<()> {

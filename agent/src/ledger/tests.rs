@@ -91,21 +91,39 @@ async fn flipped_bytes_never_make_an_older_ledger_of_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = filled(dir.path(), cleanly).await;
         let whole = std::fs::read(&path).unwrap();
+        let mark = std::fs::read(dir.path().join("ledger.mark")).unwrap();
         let entries = Ledger::open(dir.path(), id("b")).unwrap().entries();
         let mut refused = 0;
-        // Steps of a prime, so that all parts of all pages are met, and shorter ones for the header.
-        for at in (0..320).step_by(11).chain((320..whole.len()).step_by(1_499)) {
+        // Steps of a prime, so that all parts of all pages are met; all of the header, and each bit of its ninth byte,
+        // which says which of two commits is the newer one.
+        let header = (0..320).map(|at| (at, 0xff_u8)).chain((0..8).map(|bit| (9, 1 << bit)));
+        for (at, flip) in header.chain((320..whole.len()).step_by(1_499).map(|at| (at, 0xff))) {
             let mut bytes = whole.clone();
-            bytes[at] ^= 0xff;
+            bytes[at] ^= flip;
             std::fs::write(&path, &bytes).unwrap();
+            std::fs::write(dir.path().join("ledger.mark"), &mark).unwrap();
             match Ledger::open(dir.path(), id("c")) {
                 Err(LedgerError::Damaged { .. }) => refused += 1,
                 Err(other) => panic!("byte {at}: {other}"),
-                Ok(ledger) => assert_eq!((ledger.id(), ledger.entries()), (&id("a"), entries.clone()), "byte {at}, cleanly: {cleanly}"),
+                Ok(ledger) => assert_eq!((ledger.id(), ledger.entries()), (&id("a"), entries.clone()), "byte {at} ^ {flip}, cleanly: {cleanly}"),
             }
         }
         assert!(refused > 0, "some of these bytes are in use");
     }
+}
+
+#[tokio::test]
+async fn an_older_copy_beside_the_mark_of_a_newer_one_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = filled(dir.path(), true).await;
+    let older = std::fs::read(&path).unwrap();
+    Ledger::open(dir.path(), id("b")).unwrap().write(attempt(20), ended()).await.unwrap();
+    std::fs::write(&path, older).unwrap();
+    let error = Ledger::open(dir.path(), id("b")).unwrap_err();
+    assert!(matches!(&error, LedgerError::Damaged { what, .. } if what.contains("has only")), "{error}");
+    // As the message says: another ledger is another holder, and the mark is not its.
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(Ledger::open(dir.path(), id("new")).unwrap().id(), &id("new"));
 }
 
 #[tokio::test]

@@ -218,8 +218,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let put = |process: &str, text: &str| {
             let dir = root.path().join("proc").join(process);
-            files::create_private_dir(&dir).unwrap();
-            files::write_atomic(&dir.join("mountinfo"), text.as_bytes(), 0o600).unwrap();
+            files::create_private_dir(mainstay_client::failpoint::Point::Saved, &dir).unwrap();
+            files::write_atomic(mainstay_client::failpoint::Point::Saved, &dir.join("mountinfo"), text.as_bytes(), 0o600).unwrap();
         };
         let host = Host::below(root.path());
         put("self", "27 1 254:0 / / ro,relatime - ext4 /dev/vda rw\n");

@@ -148,7 +148,7 @@ fn a_bundle_has_its_bounds_and_says_what_they_cost() {
 fn the_end_of_a_file_begins_with_a_whole_line() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
-    mainstay_client::files::write_atomic(&path, b"first\nsecond\nthird\n", 0o600).unwrap();
+    mainstay_client::files::write_atomic(mainstay_client::failpoint::Point::Saved, &path, b"first\nsecond\nthird\n", 0o600).unwrap();
     assert_eq!(crate::host::tail(&path, 100).unwrap(), "first\nsecond\nthird\n");
     assert_eq!(crate::host::tail(&path, 9).unwrap(), "third\n");
 }

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mainstay_client::clock::{Clock, SystemClock};
+use mainstay_client::failpoint::Point;
 use mainstay_client::identity::{Age, Bundle, ClientIdentity};
 use mainstay_client::{Mesh, files, renewal};
 use mainstay_core::{MemberId, Millis};
@@ -86,7 +87,7 @@ impl Ground {
         }
         let settings = settings.map(readable).transpose()?;
         if !files::exists(&layout.policy()) {
-            files::write_atomic(&layout.policy(), POLICY.as_bytes(), 0o600)
+            files::write_atomic(Point::UpPolicy, &layout.policy(), POLICY.as_bytes(), 0o600)
                 .map_err(|error| CliError::failed(format!("{}: {error}", layout.policy().display())))?;
         }
         let first = record.coordinators.first().ok_or_else(|| CliError::usage("a mesh needs a member"))?;
@@ -199,7 +200,7 @@ impl Ground {
         let record = self.record().clone();
         let Some(own) = record.agents.get(place) else { return Err(CliError::failed("there is no such agent")) };
         let dir = self.layout.part(&own.name);
-        files::create_private_dir(&dir).map_err(|error| CliError::failed(format!("{}: {error}", dir.display())))?;
+        files::create_private_dir(Point::CliDirectory, &dir).map_err(|error| CliError::failed(format!("{}: {error}", dir.display())))?;
         if Bundle::is_in(&dir) {
             self.forget_token(&own.name);
         } else {
@@ -236,7 +237,7 @@ impl Ground {
         let made = self.mesh.clone().with_deadline(TOKEN_PATIENCE).create_join_token(request).await;
         let token = made.map_err(|error| CliError::from(error).while_doing(&format!("a join token for {agent}")))?.token;
         let path = self.layout.join_token(agent);
-        files::write_atomic(&path, token.as_bytes(), 0o600).map_err(|error| CliError::failed(format!("{}: {error}", path.display())))
+        files::write_atomic(Point::UpToken, &path, token.as_bytes(), 0o600).map_err(|error| CliError::failed(format!("{}: {error}", path.display())))
     }
 
     /// `up` lives longer than its operator's certificate. What the CLI beside it has renewed counts, too.
@@ -259,7 +260,7 @@ impl Ground {
     /// A token that has been used is worth nothing, and is better not lying about.
     pub fn forget_token(&self, agent: &str) {
         let path = self.layout.join_token(agent);
-        if let Err(error) = host::remove_file(&path) {
+        if let Err(error) = files::remove(Point::UpTokenDrop, &path) {
             tracing::debug!(%error, path = %path.display(), "a used join token is left over");
         }
     }
@@ -305,7 +306,7 @@ mod tests {
     fn a_slip_is_said_with_its_line_and_without_its_text() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("connections.toml");
-        files::write_atomic(&path, b"[connections.a]\npassword = hunter2\n", 0o600).unwrap();
+        files::write_atomic(Point::UpPolicy, &path, b"[connections.a]\npassword = hunter2\n", 0o600).unwrap();
         let error = readable(&path).map(|_| ()).unwrap_err().to_string();
         assert!(error.contains("connections.toml line 2: not TOML") && !error.contains("hunter2"), "{error}");
     }

@@ -1,11 +1,12 @@
 //! What a child prints: into a file of bounded size, and its last lines into an error.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mainstay_client::failpoint::Point;
+use mainstay_client::files::{self, Output};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::host;
@@ -25,7 +26,7 @@ pub struct Log {
 
 struct Inner {
     path: PathBuf,
-    file: File,
+    file: Output,
     length: u64,
     last: VecDeque<String>,
     partial: String,
@@ -86,7 +87,7 @@ impl Inner {
         if self.length + bytes.len() as u64 > ROTATED_AT {
             let mut old = self.path.clone().into_os_string();
             old.push(".1");
-            host::rename(&self.path, Path::new(&old))?;
+            files::rename(Point::UpLogTurn, &self.path, Path::new(&old))?;
             (self.file, self.length) = host::append(&self.path)?;
         }
         self.file.write_all(bytes)?;
@@ -98,6 +99,8 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+    use mainstay_client::failpoint::trial::{self, Trial};
+
     use super::*;
 
     #[test]
@@ -111,6 +114,27 @@ mod tests {
         let lines = log.last_lines();
         assert_eq!((lines.len(), lines[0].as_str(), lines[12].as_str()), (13, "line 8", "unfin"));
         assert_eq!(std::fs::read_to_string(dir.path().join("c1.log")).unwrap().lines().count(), 21);
+    }
+
+    /// Runs only as a child of the test below.
+    #[test]
+    fn child() {
+        let Some((_, place)) = trial::asked() else { return };
+        let log = Log::open(&place.join("c1.log")).unwrap();
+        let mib = vec![b'x'; 1 << 20];
+        (0..9).for_each(|_| log.write(&mib));
+    }
+
+    #[test]
+    fn a_log_goes_on_whenever_its_process_died() {
+        let judge = |place: &Path| {
+            let log = Log::open(&place.join("c1.log")).map_err(|error| error.to_string())?;
+            log.write(b"afterwards\n");
+            let text = std::fs::read_to_string(place.join("c1.log")).map_err(|error| error.to_string())?;
+            if text.ends_with("afterwards\n") { Ok(()) } else { Err("the log does not go on".to_owned()) }
+        };
+        let trial = Trial { test: "up::log::tests::child", job: "log" };
+        trial.everywhere(&[Point::UpLog, Point::UpLogTurn], &["", ":lose"], || tempfile::tempdir().unwrap(), judge);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_client::clock::{Clock, SystemClock};
+use mainstay_client::failpoint::Point;
 use mainstay_client::files::{self, FileLock, LockError};
 use mainstay_proto::v1::StartRunRequest;
 use tokio::signal::unix::{SignalKind, signal};
@@ -51,7 +52,7 @@ pub async fn up(args: &args::up::Up, global: &args::Global, screen: Screen) -> R
     let dir = global.dir.clone().unwrap_or_else(|| PathBuf::from(mesh_finder::DIR));
     let absolute = std::path::absolute(&dir).map_err(|error| CliError::usage(format!("{}: {error}", dir.display())))?;
     let layout = Layout::new(&absolute);
-    files::create_private_dir(&layout.logs()).map_err(|error| {
+    files::create_private_dir(Point::CliDirectory, &layout.logs()).map_err(|error| {
         CliError::usage(format!("{} cannot be made: {error}", dir.display())).with_next("name a directory of your own:  mainstay up --dir DIR")
     })?;
     let _lock = lock(&layout, &dir).await?;

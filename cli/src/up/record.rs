@@ -5,6 +5,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
+use mainstay_client::failpoint::Point;
 use mainstay_client::{files, random};
 use mainstay_core::MemberId;
 use serde::{Deserialize, Serialize};
@@ -59,7 +60,7 @@ impl Record {
     /// The record of a state directory; `None` where there is none yet.
     pub fn load(layout: &Layout) -> Result<Option<Record>, CliError> {
         let path = layout.record();
-        let text = match files::read_text(&path, FILE_MAX) {
+        let text = match files::read_sealed(&path, FILE_MAX) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(CliError::failed(format!("{} cannot be read: {error}", path.display()))),
@@ -81,7 +82,7 @@ impl Record {
         let failed = |error: &dyn std::fmt::Display| CliError::failed(format!("{} cannot be written: {error}", path.display()));
         let text = toml::to_string(self).map_err(|error| failed(&error))?;
         let text = format!("# Written by `mainstay up`: what it needs to go on with this mesh.\n{text}");
-        files::write_atomic(&path, text.as_bytes(), 0o600).map_err(|error| failed(&error))
+        files::write_sealed(Point::UpRecord, &path, &text, 0o600).map_err(|error| failed(&error))
     }
 
     /// Adds what is missing up to the wanted numbers. A mesh grows; it never shrinks by a number, because
@@ -217,9 +218,10 @@ mod tests {
     fn another_format_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
-        files::write_atomic(&layout.record(), b"format = 9\nformed = true\nclusters = 1\ncoordinators = []\nagents = []\n", 0o600).unwrap();
+        files::write_atomic(Point::UpRecord, &layout.record(), b"format = 9\nformed = true\nclusters = 1\ncoordinators = []\nagents = []\n", 0o600)
+            .unwrap();
         assert!(Record::load(&layout).unwrap_err().message.ends_with("has format 9, and this program knows 1"));
-        files::write_atomic(&layout.record(), b"format = ", 0o600).unwrap();
+        files::write_atomic(Point::UpRecord, &layout.record(), b"format = ", 0o600).unwrap();
         assert!(Record::load(&layout).unwrap_err().message.contains("is damaged"));
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use mainstay_client::failpoint::Point;
 use mainstay_client::files::{self, Content, Writing};
 use mainstay_client::random::Backoff;
 use mainstay_client::{Download, Mesh, TransferError};
@@ -108,7 +109,7 @@ async fn save(mesh: &Mesh, artifact: &Artifact, to: &Path) -> Result<(), Transfe
     let mut download = open(mesh, artifact).await?;
     let mut part = to.as_os_str().to_owned();
     part.push(".part");
-    let mut writing = Writing::begin(part.into(), artifact.bytes);
+    let mut writing = Writing::begin(Point::SavedArtifact, part.into(), artifact.bytes);
     while let Some(piece) = download.next().await? {
         writing.write(piece).await?;
     }

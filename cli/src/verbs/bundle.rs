@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use mainstay_client::failpoint::Point;
 use mainstay_client::files;
 use mainstay_core::WallTime;
 use serde_json::{Value, json};
@@ -32,7 +33,7 @@ pub async fn support_bundle(args: &SupportBundle, global: &Global, screen: Scree
     let manifest = bundle::manifest(&bundle, now, env!("CARGO_PKG_VERSION"));
     let bytes = bundle::pack(&bundle, &folder, &manifest, now).map_err(|error| CliError::failed(format!("the bundle cannot be packed: {error}")))?;
     if !args.dry_run {
-        files::write_atomic(&to, &bytes, MODE).map_err(|error| unwritable(&to, &error))?;
+        files::write_atomic(Point::Saved, &to, &bytes, MODE).map_err(|error| unwritable(&to, &error))?;
     }
     let written = (!args.dry_run).then_some(to.as_path());
     screen.show(&told(written, bytes.len(), &bundle), |_| words(args.dry_run, &to, bytes.len(), &bundle, &manifest))?;

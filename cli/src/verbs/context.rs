@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use mainstay_client::failpoint::Point;
 use mainstay_client::identity::{Bundle, ClientIdentity, IdentityFiles};
 use mainstay_client::{enrol, files};
 use mainstay_core::Identity;
@@ -101,7 +102,7 @@ struct Enrolled(Bundle);
 
 impl Enrolled {
     fn store_in(self, dir: &Path) -> Result<(), CliError> {
-        files::create_private_dir(dir).map_err(|error| CliError::failed(format!("{}: {error}", dir.display())))?;
+        files::create_private_dir(Point::CliDirectory, dir).map_err(|error| CliError::failed(format!("{}: {error}", dir.display())))?;
         self.0.store(dir).map_err(|error| CliError::failed(error.to_string()))
     }
 }

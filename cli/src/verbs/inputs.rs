@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(of_file(r#"{"replicas": 3}"#, "v.json").unwrap(), BTreeMap::from([("replicas".into(), json!(3))]));
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("v.yaml");
-        files::write_atomic(&path, b"service: a\nreplicas: 3\n", 0o600).unwrap();
+        files::write_atomic(mainstay_client::failpoint::Point::Saved, &path, b"service: a\nreplicas: 3\n", 0o600).unwrap();
         let given = Inputs { set: vec![("service".into(), "b".into())], values: Some(path.display().to_string()) };
         assert_eq!(values(&given, &BTreeMap::new()).unwrap(), BTreeMap::from([("service".into(), "\"b\"".into()), ("replicas".into(), "3".into())]));
     }

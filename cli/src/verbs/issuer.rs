@@ -2,6 +2,7 @@
 //!
 //! A coordinator that joined with a token has none, and every one ends after a year.
 
+use mainstay_client::failpoint::Point;
 use mainstay_client::identity::{Bundle, root_sha256};
 use mainstay_core::Identity;
 use serde_json::json;
@@ -33,7 +34,7 @@ pub fn issuer(args: &args::node::Issuer, global: &Global, screen: Screen) -> Res
     let until = end(issuer.cert_pem())?;
     if !args.dry_run {
         authority::put_issuer(dir, issuer.cert_pem(), &issuer.key_pem())?;
-        authority::write(&dir.join("roots.pem"), &bundle.roots_pem, 0o644)?;
+        authority::write(Point::Provision, &dir.join("roots.pem"), &bundle.roots_pem, 0o644)?;
         for made in ["issuer.pem", "issuer.key", "roots.pem"] {
             host::give_to_owner_of(dir, &dir.join(made)).map_err(|error| CliError::failed(format!("{}: {error}", dir.join(made).display())))?;
         }

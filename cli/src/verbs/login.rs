@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use mainstay_client::enrol::{self, EnrolError};
+use mainstay_client::failpoint::Point;
 use mainstay_client::identity::{IdentityError, Invitation, JoinToken};
 use mainstay_client::{ClientIdentity, files};
 use mainstay_core::Identity;
@@ -101,7 +102,7 @@ async fn enrolled(token: &JoinToken, login: &Login, screen: Screen) -> Result<Ex
         Some(name) => (name.clone(), config.join(directory_name(name)?)),
         None => free_place(&contexts, &config, &mesh, token.root_sha256(), identity)?,
     };
-    files::create_private_dir(&dir).map_err(|error| CliError::failed(format!("{}: {error}", dir.display())))?;
+    files::create_private_dir(Point::CliDirectory, &dir).map_err(|error| CliError::failed(format!("{}: {error}", dir.display())))?;
     enrolled.bundle.store(&dir).map_err(|error| CliError::failed(error.to_string()))?;
     contexts.contexts.insert(name.clone(), Context { members: enrolled.members.clone(), identity: Source::Dir(dir) });
     contexts.current = Some(name.clone());
@@ -174,7 +175,7 @@ mod tests {
         let key = NewKey::generate().unwrap();
         let issuer = root.issuer("c1", now).unwrap();
         let chain = issuer.issue(&key.csr_pem().unwrap(), &mesh, &identity.parse().unwrap(), now, LEAF_LIFE).unwrap();
-        files::create_private_dir(dir).unwrap();
+        files::create_private_dir(Point::CliDirectory, dir).unwrap();
         key.into_bundle(chain, root.cert_pem().to_owned()).store(dir).unwrap();
         root_sha256(root.cert_pem()).unwrap()
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use mainstay_client::clock::{Clock, SystemClock};
+use mainstay_client::failpoint::Point;
 use mainstay_client::identity::{IdentityError, Root, RootCertificate};
 use mainstay_client::{Mesh, files};
 use mainstay_core::WallTime;
@@ -69,9 +70,9 @@ pub fn new(new: &New, screen: Screen) -> Result<Exit, CliError> {
         )?;
         return Ok(Exit::Success);
     }
-    let written = files::create_private_dir(&new.to)
-        .and_then(|()| files::write_atomic(&key, root.key_pem().as_bytes(), 0o600))
-        .and_then(|()| files::write_atomic(&cert, root.cert_pem().as_bytes(), 0o644));
+    let written = files::create_private_dir(Point::CliDirectory, &new.to)
+        .and_then(|()| files::write_sealed(Point::RootKey, &key, &root.key_pem(), 0o600))
+        .and_then(|()| files::write_sealed(Point::RootKey, &cert, root.cert_pem(), 0o644));
     written.map_err(|error| CliError::failed(format!("{shown}: {error}")))?;
     let words = format!(
         "✔ root {} of {mesh}, good until {ends}, is in {shown}: keep root.key offline\n  mainstay plan preview root-rotation --set root=\"$(cat {})\"",
@@ -83,7 +84,7 @@ pub fn new(new: &New, screen: Screen) -> Result<Exit, CliError> {
 }
 
 fn read(path: &Path) -> Result<String, CliError> {
-    files::read_text(path, PEM_MAX).map_err(|error| CliError::usage(format!("{}: {error}", path.display())))
+    files::read_sealed(path, PEM_MAX).map_err(|error| CliError::usage(format!("{}: {error}", path.display())))
 }
 
 /// Signs what members ask of the root whose key this is.

@@ -6,9 +6,8 @@
 //! ```
 //! Disks are slow at times; no thread of the runtime waits for them here.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -16,6 +15,9 @@ use mainstay_core::artifact::FileDigest;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::{Output, create_private_dir, dir_of};
+use crate::failpoint::Point;
 
 /// Bytes of one piece that is read.
 pub const PIECE_BYTES: usize = 256 << 10;
@@ -76,9 +78,9 @@ enum Order {
 impl Writing {
     /// Begins with an empty file of mode 0600. Whatever had the temporary name is gone.
     #[must_use]
-    pub fn begin(temporary: PathBuf, limit: u64) -> Writing {
+    pub fn begin(point: Point, temporary: PathBuf, limit: u64) -> Writing {
         let (orders, receiver) = mpsc::channel(PIECES_WAITING);
-        Writing { orders, task: Some(spawn_blocking(move || write(&temporary, limit, receiver))) }
+        Writing { orders, task: Some(spawn_blocking(move || write(point, &temporary, limit, receiver))) }
     }
 
     /// Appends a piece; waits while the disk is behind.
@@ -122,8 +124,8 @@ impl Writing {
     }
 }
 
-fn write(temporary: &Path, limit: u64, orders: mpsc::Receiver<Order>) -> Result<Content, FileError> {
-    let written = append(temporary, limit, orders);
+fn write(point: Point, temporary: &Path, limit: u64, orders: mpsc::Receiver<Order>) -> Result<Content, FileError> {
+    let written = append(point, temporary, limit, orders);
     if written.is_err() {
         // The first error is the one to report; what is left over is removed at the next start.
         let _ = fs::remove_file(temporary);
@@ -131,9 +133,8 @@ fn write(temporary: &Path, limit: u64, orders: mpsc::Receiver<Order>) -> Result<
     written
 }
 
-fn append(temporary: &Path, limit: u64, mut orders: mpsc::Receiver<Order>) -> Result<Content, FileError> {
-    let open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(temporary);
-    let mut file = open.map_err(FileError::io("make", temporary))?;
+fn append(point: Point, temporary: &Path, limit: u64, mut orders: mpsc::Receiver<Order>) -> Result<Content, FileError> {
+    let mut file = Output::create(point, temporary, 0o600).map_err(FileError::io("make", temporary))?;
     let (mut bytes, mut hasher) = (0, Sha256::new());
     loop {
         match orders.blocking_recv() {
@@ -151,7 +152,7 @@ fn append(temporary: &Path, limit: u64, mut orders: mpsc::Receiver<Order>) -> Re
                     return Err(FileError::Differs { found, expected });
                 }
                 if let Some(path) = path {
-                    put_in_place(&file, temporary, &path).map_err(FileError::io("put in place", &path))?;
+                    put_in_place(point, &file, &path).map_err(FileError::io("put in place", &path))?;
                 }
                 return Ok(found);
             }
@@ -161,15 +162,9 @@ fn append(temporary: &Path, limit: u64, mut orders: mpsc::Receiver<Order>) -> Re
 }
 
 /// The name's directory is made if need be; file, name and directory are on disk afterwards.
-fn put_in_place(file: &File, temporary: &Path, path: &Path) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    file.sync_all()?;
-    if !dir.exists() {
-        super::create_private_dir(dir)?;
-        File::open(dir.parent().unwrap_or(Path::new(".")))?.sync_all()?;
-    }
-    fs::rename(temporary, path)?;
-    File::open(dir)?.sync_all()
+fn put_in_place(point: Point, file: &Output, path: &Path) -> io::Result<()> {
+    create_private_dir(point, dir_of(path))?;
+    file.put_in_place(point, path)
 }
 
 /// A file that is being read, piece by piece.
@@ -274,7 +269,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (temporary, path) = (dir.path().join("tmp"), dir.path().join("ab").join("file"));
         let bytes: Vec<u8> = (0..3 * PIECE_BYTES + 7).map(|i| (i / 7 % 251) as u8).collect();
-        let mut writing = Writing::begin(temporary.clone(), bytes.len() as u64);
+        let mut writing = Writing::begin(Point::Saved, temporary.clone(), bytes.len() as u64);
         for piece in bytes.chunks(100_000) {
             writing.write(Bytes::copy_from_slice(piece)).await.unwrap();
         }
@@ -295,18 +290,18 @@ mod tests {
     async fn nothing_is_left_of_what_is_too_long_broken_off_or_something_else() {
         let dir = tempfile::tempdir().unwrap();
         let (temporary, path) = (dir.path().join("tmp"), dir.path().join("file"));
-        let mut long = Writing::begin(temporary.clone(), 5);
+        let mut long = Writing::begin(Point::Saved, temporary.clone(), 5);
         long.write(Bytes::from_static(b"123")).await.unwrap();
         long.write(Bytes::from_static(b"456")).await.unwrap();
         let error = long.finish().await.unwrap_err();
         assert!(matches!(error, FileError::TooLong { limit: 5 }), "{error}");
 
-        let mut other = Writing::begin(temporary.clone(), 5);
+        let mut other = Writing::begin(Point::Saved, temporary.clone(), 5);
         other.write(Bytes::from_static(b"123")).await.unwrap();
         let error = other.finish_as(path.clone(), content(b"124")).await.unwrap_err();
         assert!(matches!(error, FileError::Differs { .. }), "{error}");
 
-        let mut dropped = Writing::begin(temporary, 5);
+        let mut dropped = Writing::begin(Point::Saved, temporary, 5);
         dropped.write(Bytes::from_static(b"123")).await.unwrap();
         let task = dropped.task.take().unwrap();
         drop(dropped);

@@ -1,6 +1,7 @@
 //! A process's own key and certificates, on disk as one file so that a crash never leaves a mixed pair.
 
 use std::fmt;
+use std::io;
 use std::path::Path;
 
 use mainstay_core::Identity;
@@ -10,6 +11,7 @@ use rcgen::{CertificateParams, KeyPair};
 
 use super::IdentityError;
 use super::peer::{self, PeerIdentity};
+use crate::failpoint::Point;
 use crate::files;
 
 /// Name of the file within its directory.
@@ -38,7 +40,10 @@ impl Bundle {
     /// Reads `identity.pem` of a directory.
     pub fn load(dir: &Path) -> Result<Bundle, IdentityError> {
         let path = dir.join(FILE);
-        let text = files::read_text(&path, FILE_MAX).map_err(|source| IdentityError::Read { path: path.clone(), source })?;
+        let text = files::read_sealed(&path, FILE_MAX).map_err(|source| match source.kind() {
+            io::ErrorKind::InvalidData => IdentityError::malformed("the identity on disk", format!("{source}; or enrol again with a join token")),
+            _ => IdentityError::Read { path: path.clone(), source },
+        })?;
         Bundle::parse(&text).map_err(|error| {
             let problem = format!("{error}; put back a copy of {}, or enrol again with a join token", path.display());
             IdentityError::malformed("the identity on disk", problem)
@@ -59,7 +64,7 @@ impl Bundle {
             [self.key_pem.as_str(), self.chain_pem.as_str()].map(with_newline).concat(),
             with_newline(&self.roots_pem)
         );
-        files::write_atomic(&path, text.as_bytes(), 0o600).map_err(|source| IdentityError::Write { path, source })
+        files::write_sealed(Point::Identity, &path, &text, 0o600).map_err(|source| IdentityError::Write { path, source })
     }
 
     fn parse(text: &str) -> Result<Bundle, IdentityError> {

@@ -119,7 +119,7 @@ mod tests {
 
     fn write(files: &IdentityFiles, bundle: &Bundle) {
         for (path, text) in [(&files.chain, &bundle.chain_pem), (&files.key, &bundle.key_pem), (&files.roots, &bundle.roots_pem)] {
-            crate::files::write_atomic(path, text.as_bytes(), 0o600).unwrap();
+            crate::files::write_atomic(crate::failpoint::Point::Saved, path, text.as_bytes(), 0o600).unwrap();
         }
     }
 
@@ -136,7 +136,7 @@ mod tests {
 
         // A key that belongs to another certificate is not taken, and is not taken for known either.
         let second = bundle("client/ci");
-        crate::files::write_atomic(&files.key, second.key_pem.as_bytes(), 0o600).unwrap();
+        crate::files::write_atomic(crate::failpoint::Point::Saved, &files.key, second.key_pem.as_bytes(), 0o600).unwrap();
         assert!(look(&files, &identity, Some(stamps)).1.is_err());
         assert_eq!(identity.bundle(), first);
         write(&files, &second);

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mainstay_client::clock::Clock;
+use mainstay_client::failpoint::Point;
 use mainstay_client::files::{self, Content, FileError, Reading, Room, RoomError, RoomTaken, Writing};
 use mainstay_client::random;
 use mainstay_core::artifact::FileDigest;
@@ -84,10 +85,10 @@ impl Shelf {
             move |source| ShelfError::Dir { dir, source }
         };
         for sub in [INCOMING, DAMAGED] {
-            files::create_private_dir(&dir.join(sub)).map_err(at(&dir.join(sub)))?;
+            files::create_private_dir(Point::ArtifactDirectory, &dir.join(sub)).map_err(at(&dir.join(sub)))?;
         }
         for (leftover, _) in files::list(&dir.join(INCOMING)).map_err(at(&dir.join(INCOMING)))? {
-            files::remove(&leftover).map_err(at(&leftover))?;
+            files::remove(Point::ArtifactRemove, &leftover).map_err(at(&leftover))?;
         }
         let now = clock.monotonic();
         let mut held = BTreeMap::new();
@@ -129,7 +130,7 @@ impl Shelf {
     pub fn receive(self: &Arc<Self>, content: Content) -> Result<Receiving, ShelfError> {
         let room = self.room.take(content.bytes)?;
         let temporary = self.dir.join(INCOMING).join(format!("{}.tmp", random::token(8)));
-        Ok(Receiving { writing: Writing::begin(temporary, content.bytes), content, shelf: Arc::clone(self), _room: room })
+        Ok(Receiving { writing: Writing::begin(Point::ArtifactReceive, temporary, content.bytes), content, shelf: Arc::clone(self), _room: room })
     }
 
     /// The file, verified whole before its first byte is given out. One that is damaged is set aside.
@@ -183,7 +184,7 @@ impl Shelf {
         self.metrics.damaged.inc();
         let _alone = self.places.write().await;
         self.drop_from_list(digest);
-        let moved = blocking(move || files::rename(&from, &to)).await;
+        let moved = blocking(move || files::rename(Point::ArtifactSetAside, &from, &to)).await;
         if let Err(error) = moved {
             tracing::warn!(%error, "the damaged file cannot be moved: a good copy takes its place");
         }
@@ -207,7 +208,7 @@ impl Shelf {
         let aside = aside.into_iter().map(|(path, _)| path).filter(|path| !is_named(path));
         for path in unnamed.iter().map(|digest| self.path(digest)).chain(aside) {
             let file = path.clone();
-            match blocking(move || files::remove(&file)).await {
+            match blocking(move || files::remove(Point::ArtifactRemove, &file)).await {
                 Ok(()) => {
                     self.metrics.removed.inc();
                 }
@@ -263,4 +264,91 @@ impl Receiving {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|ended| Err(io::Error::other(ended)))
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_client::clock::SystemClock;
+    use mainstay_client::failpoint::trial::{self, Trial, note, noted};
+    use sha2::{Digest, Sha256};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn open(dir: &Path) -> Arc<Shelf> {
+        Arc::new(Shelf::open(&dir.join("artifacts"), 0, Arc::new(SystemClock), ArtifactMetrics::default()).unwrap())
+    }
+
+    fn content(text: &str) -> Content {
+        Content { bytes: text.len() as u64, sha256: FileDigest(Sha256::digest(text).into()) }
+    }
+
+    async fn take(shelf: &Arc<Shelf>, text: &'static str) {
+        let mut receiving = shelf.receive(content(text)).unwrap();
+        receiving.write(Bytes::from_static(text.as_bytes())).await.unwrap();
+        receiving.finish().await.unwrap();
+    }
+
+    /// Whether the file is here and good; nothing where it is not here.
+    async fn good(shelf: &Shelf, text: &str) -> Option<bool> {
+        let mut reading = match shelf.read(content(text)).await {
+            Ok(reading) => reading,
+            Err(ShelfError::Missing) => return None,
+            Err(_) => return Some(false),
+        };
+        let mut found = Vec::new();
+        while let Some(Ok(piece)) = reading.next().await {
+            found.extend_from_slice(&piece);
+        }
+        Some(found == text.as_bytes())
+    }
+
+    /// Runs only as a child of the test below: files come, one is damaged and comes again, one goes.
+    #[tokio::test]
+    async fn child() {
+        let Some((_, place)) = trial::asked() else { return };
+        let shelf = open(&place);
+        for text in ["kept", "damaged", "gone"] {
+            take(&shelf, text).await;
+            note(&place, text);
+        }
+        files::write_atomic(Point::Saved, &shelf.path(&content("damaged").sha256), b"dbmaged", 0o600).unwrap();
+        assert_eq!(good(&shelf, "damaged").await, Some(false));
+        take(&shelf, "damaged").await;
+        note(&place, "damaged again");
+        shelf.remove_unnamed(|digest| *digest != content("gone").sha256, Duration::from_nanos(1)).await;
+        note(&place, "removed");
+    }
+
+    #[test]
+    fn a_member_that_dies_over_its_files_has_each_whole_or_not_at_all() {
+        let judge = |place: &Path| {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().map_err(|error| error.to_string())?;
+            let told = noted(place);
+            let is_told = |word: &str| told.iter().any(|line| line == word);
+            let judged = runtime.block_on(async {
+                let shelf = open(place);
+                for text in ["kept", "damaged", "gone"] {
+                    let found = good(&shelf, text).await;
+                    let may_be_bad = text == "damaged" && !is_told("damaged again");
+                    let may_be_missing = !is_told(text) || may_be_bad || (text == "gone" && is_told("damaged again"));
+                    match found {
+                        Some(true) => {}
+                        Some(false) if may_be_bad => {}
+                        None if may_be_missing => {}
+                        other => return Err(format!("{text} is {other:?}")),
+                    }
+                }
+                match files::list(&place.join("artifacts/incoming")) {
+                    Ok(left) if left.is_empty() => Ok(()),
+                    other => Err(format!("something is left over: {other:?}")),
+                }
+            });
+            runtime.shutdown_background();
+            judged
+        };
+        let points = [Point::ArtifactDirectory, Point::ArtifactReceive, Point::ArtifactSetAside, Point::ArtifactRemove];
+        let trial = Trial { test: "artifacts::shelf::tests::child", job: "files" };
+        trial.everywhere(&points, &["", ":lose", ":lose:nth=2"], || TempDir::new().unwrap(), judge);
+    }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mainstay_client::clock::Clock;
+use mainstay_client::failpoint::Point;
 use mainstay_client::identity::{Bundle, ClientIdentity, IdentityError, IdentityFiles, Issuer, LEAF_LIFE, NewKey, Roots};
 use mainstay_client::{files, tls};
 use mainstay_core::id::MeshName;
@@ -295,7 +296,7 @@ impl Home {
             return Ok(false);
         }
         let path = self.dir.join("roots.pem");
-        files::write_atomic(&path, roots.pem().as_bytes(), 0o644).map_err(|source| IdentityError::Write { path, source })?;
+        files::write_sealed(Point::Roots, &path, &roots.pem(), 0o644).map_err(|source| IdentityError::Write { path, source })?;
         let bundle = Bundle { roots_pem: roots.pem(), ..self.identity.bundle() };
         bundle.store(&self.dir)?;
         self.identity.replace(bundle)?;
@@ -358,7 +359,7 @@ fn with_newline(text: &str) -> String {
 }
 
 fn text(path: &Path) -> Result<Option<String>, HomeError> {
-    match files::read_text(path, FILE_MAX) {
+    match files::read_sealed(path, FILE_MAX) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(HomeError::Read { path: path.to_owned(), source }),
@@ -396,8 +397,8 @@ mod tests {
         let key = NewKey::generate().unwrap();
         let chain = issuer.issue(&key.csr_pem().unwrap(), &mesh, &identity.parse().unwrap(), NOW, LEAF_LIFE).unwrap();
         key.into_bundle(chain, root.cert_pem().to_owned()).store(dir.path()).unwrap();
-        files::write_atomic(&dir.path().join("issuer.pem"), issuer.cert_pem().as_bytes(), 0o600).unwrap();
-        files::write_atomic(&dir.path().join("issuer.key"), issuer.key_pem().as_bytes(), 0o600).unwrap();
+        files::write_atomic(Point::Issuer, &dir.path().join("issuer.pem"), issuer.cert_pem().as_bytes(), 0o600).unwrap();
+        files::write_atomic(Point::Issuer, &dir.path().join("issuer.key"), issuer.key_pem().as_bytes(), 0o600).unwrap();
         let home = Home::open(dir.path(), None, Arc::new(At(at)));
         (dir, home)
     }

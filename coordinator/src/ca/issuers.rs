@@ -9,6 +9,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use mainstay_client::failpoint::Point;
 use mainstay_client::files;
 use mainstay_client::identity::{IdentityError, Issuer, NewKey, Roots};
 use mainstay_core::WallTime;
@@ -170,7 +171,10 @@ impl Issuers {
             return Ok(changed);
         }
         self.held.retain(|held| !gone.contains(&held.root));
-        if let Some(first) = self.held.first() {
+        // Where it has that place already, this may be all there is of it: nothing is taken away then.
+        if let Some(first) = self.held.first()
+            && self.installed()?.is_none_or(|issuer| issuer.cert_pem() != first.issuer.cert_pem())
+        {
             let (cert, key) = (first.issuer.cert_pem().to_owned(), first.issuer.key_pem());
             self.remove("issuer.pem")?;
             self.write("issuer.key", &key)?;
@@ -183,6 +187,12 @@ impl Issuers {
         Ok(true)
     }
 
+    /// The issuer under the name that an installer gives it.
+    fn installed(&self) -> Result<Option<Issuer>, IdentityError> {
+        let (cert, key) = (self.read("issuer.pem")?, self.read("issuer.key")?);
+        Ok(cert.zip(key).and_then(|(cert, key)| Issuer::from_pem(&cert, &key).ok()))
+    }
+
     fn give_up_request(&mut self) -> Result<(), IdentityError> {
         match self.pending.take() {
             Some(pending) => self.remove(&format!("{}.next.key", named(pending.request.root))),
@@ -192,7 +202,7 @@ impl Issuers {
 
     fn read(&self, name: &str) -> Result<Option<String>, IdentityError> {
         let path = self.dir.join(name);
-        match files::read_text(&path, FILE_MAX) {
+        match files::read_sealed(&path, FILE_MAX) {
             Ok(text) => Ok(Some(text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(IdentityError::Read { path, source }),
@@ -201,12 +211,12 @@ impl Issuers {
 
     fn write(&self, name: &str, text: &str) -> Result<(), IdentityError> {
         let path = self.dir.join(name);
-        files::write_atomic(&path, text.as_bytes(), 0o600).map_err(|source| IdentityError::Write { path, source })
+        files::write_sealed(Point::Issuer, &path, text, 0o600).map_err(|source| IdentityError::Write { path, source })
     }
 
     fn remove(&self, name: &str) -> Result<(), IdentityError> {
         let path = self.dir.join(name);
-        files::remove(&path).map_err(|source| IdentityError::Write { path, source })
+        files::remove(Point::IssuerDrop, &path).map_err(|source| IdentityError::Write { path, source })
     }
 }
 
@@ -223,6 +233,7 @@ fn named(root: RootId) -> String {
 
 #[cfg(test)]
 mod tests {
+    use mainstay_client::failpoint::trial::{self, Trial};
     use mainstay_client::identity::{ISSUER_LIFE, Root, RootCertificate};
     use mainstay_core::id::MeshName;
     use tempfile::TempDir;
@@ -244,8 +255,8 @@ mod tests {
             let (old, new) = (Root::create(&mesh, NOW).unwrap(), Root::create(&mesh, NOW).unwrap());
             let dir = TempDir::new().unwrap();
             let issuer = old.issuer("c1", NOW).unwrap();
-            files::write_atomic(&dir.path().join("issuer.pem"), issuer.cert_pem().as_bytes(), 0o600).unwrap();
-            files::write_atomic(&dir.path().join("issuer.key"), issuer.key_pem().as_bytes(), 0o600).unwrap();
+            files::write_atomic(Point::Issuer, &dir.path().join("issuer.pem"), issuer.cert_pem().as_bytes(), 0o600).unwrap();
+            files::write_atomic(Point::Issuer, &dir.path().join("issuer.key"), issuer.key_pem().as_bytes(), 0o600).unwrap();
             Place { dir, old, new }
         }
 
@@ -297,6 +308,62 @@ mod tests {
         assert!(!issuers.keep_only(&place.roots(&[&place.old])).unwrap(), "the last one is never dropped");
     }
 
+    fn trial(job: &str) -> Trial<'_> {
+        Trial { test: "ca::issuers::tests::child", job }
+    }
+
+    /// Runs only as a child of the test below: two roots, and then the one or the other.
+    #[test]
+    fn child() {
+        let Some((job, dir)) = trial::asked() else { return };
+        let read = |name: &str| files::read_text(&dir.join(name), FILE_MAX).unwrap();
+        let root = |name: &str| Root::from_pem(&read(&format!("{name}.pem")), &read(&format!("{name}.key"))).unwrap();
+        let (old, new) = (root("old"), root("new"));
+        let both = Roots::of(&format!("{}{}", old.cert_pem(), new.cert_pem())).unwrap();
+        let mut issuers = Issuers::open(&dir, &both).unwrap();
+        assert!(issuers.want(id(&new), NOW).unwrap());
+        let cert_pem = new.certify(&issuers.request().unwrap().csr_pem, "c1", NOW).unwrap();
+        assert!(issuers.take(&IssuerGrant { root: id(&new), cert_pem }, &both, |_| Ok(())).unwrap());
+        trial::note(&dir, "taken");
+        let kept = if job == "go on" { &new } else { &old };
+        issuers.keep_only(&Roots::of(kept.cert_pem()).unwrap()).unwrap();
+        trial::note(&dir, "kept");
+    }
+
+    /// It signs at any time, under whichever root is trusted, and asks again for what it did not take.
+    #[test]
+    fn a_member_that_dies_while_its_issuers_change_still_signs() {
+        for job in ["go on", "go back"] {
+            let place = || {
+                let place = Place::new();
+                for (name, root) in [("old", &place.old), ("new", &place.new)] {
+                    files::write_atomic(Point::Saved, &place.dir.path().join(format!("{name}.pem")), root.cert_pem().as_bytes(), 0o600).unwrap();
+                    files::write_atomic(Point::Saved, &place.dir.path().join(format!("{name}.key")), root.key_pem().as_bytes(), 0o600).unwrap();
+                }
+                place.dir
+            };
+            let judge = |dir: &Path| {
+                let read = |name: &str| files::read_text(&dir.join(name), FILE_MAX).unwrap();
+                let (old, new) = (Roots::of(&read("old.pem")).unwrap(), Roots::of(&read("new.pem")).unwrap());
+                let both = Roots::of(&format!("{}{}", read("old.pem"), read("new.pem"))).unwrap();
+                let open = |roots: &Roots| Issuers::open(dir, roots).map(|issuers| !issuers.is_empty()).map_err(|error| error.to_string());
+                let is_taken = trial::noted(dir).contains(&"taken".to_owned());
+                match (open(&both)?, open(&old)?, open(&new)?) {
+                    (false, ..) => Err("it signs no more".to_owned()),
+                    (_, false, _) if job == "go back" => Err("it does not sign under the old root any more".to_owned()),
+                    (_, _, false) if job == "go on" && is_taken => Err("it does not sign under the new root".to_owned()),
+                    _ => Ok(()),
+                }
+            };
+            trial(job).everywhere(
+                &[Point::Issuer, Point::IssuerDrop],
+                &["", ":lose", ":nth=2", ":lose:nth=2", ":nth=3", ":lose:nth=3", ":nth=4", ":nth=5"],
+                place,
+                judge,
+            );
+        }
+    }
+
     #[test]
     fn one_that_ends_soon_is_asked_for_again_under_the_same_root() {
         let place = Place::new();
@@ -315,7 +382,7 @@ mod tests {
     #[test]
     fn one_that_never_signed_does_not_begin_to() {
         let place = Place::new();
-        files::remove(&place.dir.path().join("issuer.pem")).unwrap();
+        files::remove(Point::IssuerDrop, &place.dir.path().join("issuer.pem")).unwrap();
         let mut issuers = place.open(&[&place.old]);
         assert!(issuers.is_empty() && !issuers.want(id(&place.new), NOW).unwrap() && issuers.best(None).is_none());
     }

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use mainstay_client::failpoint::Point;
 use mainstay_client::files;
 use mainstay_core::MemberId;
 
@@ -32,7 +33,7 @@ pub enum RecordError {
         #[source]
         source: io::Error,
     },
-    #[error("{path} is damaged: it should say `member = \"ID\"`. If the disk beside it is good, its state/store.toml names the id", path = path.display())]
+    #[error("{path} is damaged: it should be as it was written, and say `member = \"ID\"`. If the disk beside it is good, its state/store.toml names the id", path = path.display())]
     Damaged { path: PathBuf },
 }
 
@@ -40,9 +41,10 @@ impl MemberRecord {
     /// The record of a directory, if a member has ever had a disk there.
     pub fn load(dir: &Path) -> Result<Option<MemberRecord>, RecordError> {
         let path = file(dir);
-        let text = match files::read_text(&path, FILE_MAX) {
+        let text = match files::read_sealed(&path, FILE_MAX) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(RecordError::Damaged { path }),
             Err(source) => return Err(RecordError::Io { path, source }),
         };
         parse(&text).map(Some).ok_or(RecordError::Damaged { path })
@@ -69,7 +71,7 @@ impl MemberRecord {
         let replaces: Vec<String> = self.replaces.iter().map(|id| format!("\"{id}\"")).collect();
         // Writing to a string cannot fail.
         let _ = write!(text, "member = \"{}\"\nreplaces = [{}]\n", self.member, replaces.join(", "));
-        files::write_atomic(&path, text.as_bytes(), 0o600).map_err(|source| RecordError::Io { path, source })
+        files::write_sealed(Point::MemberRecord, &path, &text, 0o600).map_err(|source| RecordError::Io { path, source })
     }
 }
 
@@ -104,8 +106,24 @@ mod tests {
         let record = MemberRecord { member: B, replaces: vec![A] };
         record.store(dir.path()).unwrap();
         assert_eq!(MemberRecord::load(dir.path()).unwrap(), Some(record));
-        files::write_atomic(&file(dir.path()), b"member = 3", 0o600).unwrap();
+        files::write_atomic(Point::MemberRecord, &file(dir.path()), b"member = 3", 0o600).unwrap();
         assert!(matches!(MemberRecord::load(dir.path()), Err(RecordError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_flipped_byte_is_no_other_member() {
+        let dir = TempDir::new().unwrap();
+        MemberRecord { member: B, replaces: vec![A] }.store(dir.path()).unwrap();
+        let whole = files::read_bounded(&file(dir.path()), FILE_MAX).unwrap();
+        let record = MemberRecord::load(dir.path()).unwrap();
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            files::write_atomic(Point::MemberRecord, &file(dir.path()), &bytes, 0o600).unwrap();
+            if let Ok(found) = MemberRecord::load(dir.path()) {
+                assert_eq!(found, record, "byte {at}");
+            }
+        }
     }
 
     #[test]

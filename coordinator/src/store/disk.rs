@@ -4,17 +4,19 @@
 //! store.toml        format and member id; an id is random and born with its directory
 //! lock              held while a process uses the directory
 //! log.redb          log, vote, how far it is committed
+//! log.mark          how far the log was on the disk: tells damage at its end from a write that was cut off
 //! snapshots/        TERM-INDEX.snap
 //! reserve           bytes to give up when the disk is full
 //! artifacts/        files of steps: not the store's, but they come and go with the disk
 //! distrusted        left by a member that found its own disk wrong: at the next start all the above is set aside
 //! ```
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mainstay_client::failpoint::Point;
+use mainstay_client::files::{self, FileLock};
 use mainstay_core::MemberId;
 
 use super::error::{StartError, StopReason};
@@ -33,7 +35,7 @@ pub struct Disk {
 struct Inner {
     dir: PathBuf,
     identity: Identity,
-    lock: Mutex<Option<File>>,
+    lock: Mutex<Option<FileLock>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +53,7 @@ impl Disk {
     /// What a member left that found its own disk wrong is set aside, and a new member is born: the old one
     /// might vote for a log that it no longer has.
     pub fn open(dir: &Path, fresh: MemberId) -> Result<Disk, StartError> {
-        host::make_dir(dir).map_err(disk("make the directory", dir))?;
+        files::create_private_dir(Point::StoreDirectory, dir).map_err(disk("make the directory", dir))?;
         let lock_file = dir.join("lock");
         let lock = host::lock(&lock_file).map_err(disk("lock", &lock_file))?;
         let Some(lock) = lock else {
@@ -62,7 +64,7 @@ impl Disk {
             Some(identity) => identity,
             None => born(dir, fresh, None)?,
         };
-        host::make_dir(&dir.join("snapshots")).map_err(disk("make the directory", &dir.join("snapshots")))?;
+        files::create_private_dir(Point::StoreDirectory, &dir.join("snapshots")).map_err(disk("make the directory", &dir.join("snapshots")))?;
         Ok(Disk { inner: Arc::new(Inner { dir: dir.to_owned(), identity, lock: Mutex::new(Some(lock)) }) })
     }
 
@@ -104,6 +106,10 @@ impl Disk {
         self.inner.dir.join("log.redb")
     }
 
+    pub(super) fn mark_file(&self) -> PathBuf {
+        self.inner.dir.join("log.mark")
+    }
+
     pub(super) fn snapshot_dir(&self) -> PathBuf {
         self.inner.dir.join("snapshots")
     }
@@ -128,7 +134,7 @@ impl Disk {
     /// Says that what is here must not be used again, and why.
     pub(super) fn distrust(&self, reason: &StopReason) {
         let mark = self.inner.dir.join("distrusted");
-        if let Err(error) = host::write_whole(&mark, format!("{reason}\n").as_bytes()) {
+        if let Err(error) = host::write_whole(Point::StoreDistrust, &mark, format!("{reason}\n").as_bytes()) {
             tracing::error!(file = %mark.display(), %error, "the disk cannot be marked: move the directory away by hand before the next start");
         }
     }
@@ -138,7 +144,7 @@ impl Disk {
         for dir in [self.inner.dir.clone(), self.snapshot_dir()] {
             for file in host::list(&dir).unwrap_or_default() {
                 if file.extension().is_some_and(|extension| extension == "tmp")
-                    && let Err(error) = host::remove(&file)
+                    && let Err(error) = files::remove(Point::StoreLeftover, &file)
                 {
                     tracing::warn!(file = %file.display(), %error, "a leftover cannot be removed");
                 }
@@ -168,6 +174,7 @@ fn read_identity(dir: &Path) -> Result<Option<Identity>, StartError> {
         };
     };
     let text = String::from_utf8(bytes).map_err(|_| damaged("it is not text"))?;
+    let text = files::unsealed(&file, text).map_err(|_| damaged("its checksum is wrong"))?;
     let table: toml::Table = text.parse().map_err(|_| damaged("it is not TOML"))?;
     let format = table.get("format").and_then(toml::Value::as_integer).and_then(|format| u64::try_from(format).ok());
     match format {
@@ -197,7 +204,7 @@ fn write_identity(dir: &Path, identity: Identity) -> Result<(), StartError> {
         text.push_str("new = true\n");
     }
     let file = dir.join("store.toml");
-    host::write_whole(&file, text.as_bytes()).map_err(disk("write", &file))
+    host::write_whole(Point::StoreIdentity, &file, files::sealed(&text).as_bytes()).map_err(disk("write", &file))
 }
 
 /// The mark goes last: when this is interrupted, the next start does the rest, and at no time does the old
@@ -209,10 +216,11 @@ fn set_aside(dir: &Path, old: Identity, fresh: MemberId) -> Result<Identity, Sta
     let aside = dir.join(format!("set-aside-{set_aside}"));
     let put_aside = |name: &str| {
         let from = dir.join(name);
-        host::rename(&from, &aside.join(name)).map_err(disk("set aside", &from))
+        host::rename(Point::StoreSetAside, &from, &aside.join(name)).map_err(disk("set aside", &from))
     };
-    host::make_dir(&aside).map_err(disk("make the directory", &aside))?;
+    files::create_private_dir(Point::StoreDirectory, &aside).map_err(disk("make the directory", &aside))?;
     put_aside("log.redb")?;
+    put_aside("log.mark")?;
     put_aside("snapshots")?;
     let identity = if done_before.is_some() { old } else { born(dir, fresh, Some(old.member))? };
     put_aside("distrusted")?;

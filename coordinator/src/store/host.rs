@@ -3,13 +3,15 @@
 #![allow(clippy::disallowed_methods)] // This module is the seam that the ban points to.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mainstay_client::failpoint::Point;
+use mainstay_client::files::{self, FileLock, LockError, Output};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
 type FreeBytes = dyn Fn(&Path) -> io::Result<u64> + Send + Sync;
@@ -55,18 +57,12 @@ impl Stopwatch {
     }
 }
 
-/// Makes a directory that only its owner may look into, and those above it.
-pub fn make_dir(dir: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
-}
-
 /// Opens and locks a file; `None` when another process has the lock. It ends with the file.
-pub fn lock(path: &Path) -> io::Result<Option<File>> {
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(error),
+pub fn lock(path: &Path) -> io::Result<Option<FileLock>> {
+    match files::lock_exclusive(path) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(LockError::Held(_)) => Ok(None),
+        Err(LockError::Io(_, error)) => Err(error),
     }
 }
 
@@ -89,27 +85,15 @@ pub fn holds_something(path: &Path) -> bool {
 }
 
 /// Writes a small file so that it is there whole, or not at all, also after a power cut.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn write_whole(point: Point, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
-    let mut file = create(&temporary)?;
+    let mut file = create(point, &temporary)?;
     file.write_all(bytes)?;
-    put_in_place(&file, &temporary, path)
+    file.put_in_place(point, path)
 }
 
-/// Syncs a finished file, gives it its name, and syncs the name.
-pub fn put_in_place(file: &File, temporary: &Path, path: &Path) -> io::Result<()> {
-    file.sync_all()?;
-    fs::rename(temporary, path)?;
-    sync_dir_of(path)
-}
-
-pub fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).truncate(true).write(true).read(true).mode(0o600).open(path)
-}
-
-/// Opens a file for reading and writing, and makes it if there is none.
-pub fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).truncate(false).write(true).read(true).mode(0o600).open(path)
+pub fn create(point: Point, path: &Path) -> io::Result<Output> {
+    Output::create(point, path, 0o600)
 }
 
 pub fn open_to_read(path: &Path) -> io::Result<File> {
@@ -126,10 +110,6 @@ pub fn read_at(file: &File, offset: u64, length: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-pub fn write_at(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
-    file.write_all_at(bytes, offset)
-}
-
 /// Files of a directory, sorted; none when there is no such directory.
 pub fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(dir) {
@@ -142,37 +122,18 @@ pub fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Removes a file if it is there.
-pub fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Moves a file or directory if it is there, and syncs both directories.
-pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    match fs::rename(from, to) {
-        Ok(()) => {
-            sync_dir_of(from)?;
-            sync_dir_of(to)
-        }
+/// Moves a file or directory if it is there, for good.
+pub fn rename(point: Point, from: &Path, to: &Path) -> io::Result<()> {
+    match files::rename(point, from, to) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-pub fn sync_dir_of(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(dir) => File::open(dir)?.sync_all(),
-        None => Ok(()),
+        renamed => renamed,
     }
 }
 
 /// Makes a file whose bytes are set aside on the disk.
-pub fn allocate(path: &Path, bytes: u64) -> io::Result<()> {
-    let mut file = create(path)?;
-    match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+pub fn allocate(point: Point, path: &Path, bytes: u64) -> io::Result<()> {
+    let mut file = create(point, path)?;
+    match fallocate(file.file(), FallocateFlags::empty(), 0, bytes) {
         Ok(()) => {}
         // Not every file system can; zeros take the room as well.
         Err(rustix::io::Errno::OPNOTSUPP) => {
@@ -186,5 +147,5 @@ pub fn allocate(path: &Path, bytes: u64) -> io::Result<()> {
         }
         Err(error) => return Err(error.into()),
     }
-    file.sync_all()
+    file.sync()
 }

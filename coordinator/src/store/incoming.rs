@@ -1,10 +1,11 @@
 //! Calls of other members.
 
-use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use mainstay_client::failpoint::Point;
+use mainstay_client::files::{self, Output};
 use mainstay_core::MemberId;
 use openraft::Snapshot;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -43,7 +44,7 @@ pub struct Receiving {
     total: u64,
     digest: [u8; 32],
     have: u64,
-    file: Arc<File>,
+    file: Arc<Output>,
 }
 
 impl Incoming {
@@ -135,7 +136,7 @@ impl Incoming {
             return Ok(PieceAnswer::Have(now.have));
         }
         let (file, data, offset) = (now.file.clone(), piece.data.clone(), piece.offset);
-        let written = tokio::task::spawn_blocking(move || host::write_at(&file, offset, &data)).await;
+        let written = tokio::task::spawn_blocking(move || file.write_at(offset, &data)).await;
         written.map_err(snapshot)?.map_err(snapshot)?;
         now.have += piece.data.len() as u64;
         if now.have < now.total {
@@ -152,8 +153,8 @@ impl Incoming {
         let path = self.snapshots.incoming();
         let created = tokio::task::spawn_blocking(move || {
             // Another file, not the same one emptied: a write of a call that was given up may still come.
-            host::remove(&path)?;
-            host::create(&path)
+            files::remove(Point::SnapshotReceive, &path)?;
+            host::create(Point::SnapshotReceive, &path)
         });
         let file = created.await.map_err(snapshot)?.map_err(snapshot)?;
         Ok(Receiving { total: piece.total, digest: piece.digest, have: 0, file: Arc::new(file) })

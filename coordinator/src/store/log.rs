@@ -12,19 +12,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use mainstay_client::failpoint::{Doing, Point};
+use mainstay_client::files::Mark;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use redb::{Database, ReadableDatabase, ReadableTable};
 use tokio::sync::{mpsc, oneshot};
 
 use super::disk::Disk;
-use super::encoding::{EncodingError, seal_entry, seal_position, seal_vote, unseal_entry, unseal_position, unseal_vote};
+use super::encoding::{EncodingError, seal_entry, seal_vote, unseal_entry, unseal_position, unseal_vote};
 use super::error::StartError;
 use super::failure::Failure;
 use super::file::LogFile;
 use super::host::{self, Host};
 use super::metrics::StoreMetrics;
 use super::raft::{EntryPayload, LogEntry, LogId, Types, Vote};
+use super::reached::Reached;
 use super::tail::Tail;
 use super::writer::{COMMITTED, FACTS, LOG, PURGED, QUEUE, VOTE, Write, Writer};
 
@@ -62,6 +65,12 @@ struct Found {
     bytes: u64,
 }
 
+impl Found {
+    fn reached(&self) -> Reached {
+        Reached { vote: self.tail.vote, last: self.tail.last }
+    }
+}
+
 impl LogStore {
     /// Opens the log, verifies all of it, and starts its writer.
     pub async fn open(disk: &Disk, host: &Host, metrics: StoreMetrics, failure: Failure) -> Result<LogStore, StartError> {
@@ -69,14 +78,17 @@ impl LogStore {
         if !disk.is_new() && !host::holds_something(&file) {
             return Err(damaged(&file, "it is missing or empty, though this member has had a log"));
         }
-        let backend = LogFile::open(&file, host.clone(), metrics.clone()).map_err(super::disk::disk("open", &file))?;
-        let path = file.clone();
-        let opened = tokio::task::spawn_blocking(move || open_file(&path, backend)).await;
+        let doing = Doing::of(Point::LogOpen);
+        let backend = LogFile::open(&file, disk.is_new(), doing.clone(), host.clone(), metrics.clone()).map_err(super::disk::disk("open", &file))?;
+        let (path, mark_file) = (file.clone(), disk.mark_file());
+        let opened = tokio::task::spawn_blocking(move || open_file(&path, backend, &mark_file)).await;
         // redb may panic where a page makes no sense.
         let (database, found) = opened.unwrap_or_else(|_| Err(damaged(&file, "its pages make no sense")))?;
+        let mark = Mark::open(Point::LogMark, &disk.mark_file()).map_err(super::disk::disk("open", &disk.mark_file()))?;
         disk.has_log()?;
 
         let database = Arc::new(database);
+        let reached = found.reached();
         let (end, committed) = (found.tail.range().end, Arc::new(Mutex::new(found.committed)));
         let tail = Arc::new(Mutex::new(found.tail));
         let bytes = Arc::new(AtomicU64::new(found.bytes));
@@ -85,6 +97,9 @@ impl LogStore {
         let writer = Writer {
             database: database.clone(),
             file: file.clone(),
+            doing,
+            mark,
+            reached,
             queue: writes,
             failure: failure.clone(),
             metrics,
@@ -229,7 +244,7 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         let (done, saved) = oneshot::channel();
-        self.enqueue(Write::Vote { record: seal_vote(vote), done }).await?;
+        self.enqueue(Write::Vote { vote: *vote, record: seal_vote(vote), done }).await?;
         saved.await.map_err(|_| io::Error::other("the log is closed"))??;
         lock(&self.inner.tail).vote = Some(*vote);
         Ok(())
@@ -254,13 +269,13 @@ impl RaftLogStorage<Types> for LogStore {
         let bytes: usize = records.iter().map(|(_, record)| record.len()).sum();
         self.inner.appended.fetch_add(bytes as u64, Ordering::Relaxed);
         let batch = lock(&self.inner.tail).append(&entries);
-        self.enqueue(Write::Append { batch, records, done: callback }).await
+        self.enqueue(Write::Append { batch, records, last: entries.last().map(|entry| entry.log_id), done: callback }).await
     }
 
     /// Not waited for: what comes later goes to disk later, and until then the old end is as if never cut.
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> io::Result<()> {
         lock(&self.inner.tail).cut(last_log_id);
-        self.enqueue(Write::Cut { from: last_log_id.map_or(0, |id| id.index + 1) }).await
+        self.enqueue(Write::Cut { last: last_log_id }).await
     }
 
     /// Not waited for either: until it is on disk, the log is only longer than it needs to be.
@@ -270,7 +285,7 @@ impl RaftLogStorage<Types> for LogStore {
             tail.purge(log_id);
             tail.purged
         };
-        self.enqueue(Write::Purge { before: log_id.index + 1, record: seal_position(purged.as_ref()) }).await
+        self.enqueue(Write::Purge { before: log_id.index + 1, purged }).await
     }
 }
 
@@ -353,7 +368,7 @@ fn read_records(database: &Database, range: Range<u64>, limit: usize) -> Result<
     Ok(entries)
 }
 
-fn open_file(file: &Path, backend: LogFile) -> Result<(Database, Found), StartError> {
+fn open_file(file: &Path, backend: LogFile, mark: &Path) -> Result<(Database, Found), StartError> {
     let database = Database::builder()
         .set_cache_size(CACHE_BYTES)
         .set_check_integrity_on_open(true)
@@ -369,6 +384,7 @@ fn open_file(file: &Path, backend: LogFile) -> Result<(Database, Found), StartEr
         Err(Unverified::Record(error)) => return Err(damaged(file, &error.to_string())),
         Err(Unverified::Hole(index)) => return Err(damaged(file, &format!("entry {index} is missing"))),
     };
+    found.reached().is_as_far_as(mark).map_err(|what| damaged(file, &what))?;
     Ok((database, found))
 }
 
@@ -387,7 +403,8 @@ fn damaged(file: &Path, what: &str) -> StartError {
 }
 
 fn make_tables(database: &Database) -> Result<(), redb::Error> {
-    let transaction = database.begin_write()?;
+    let mut transaction = database.begin_write()?;
+    transaction.set_two_phase_commit(true);
     transaction.open_table(LOG)?;
     transaction.open_table(FACTS)?;
     transaction.commit()?;

@@ -36,6 +36,7 @@ mod network;
 mod plant;
 mod propose;
 mod raft;
+mod reached;
 mod salvage;
 mod settings;
 mod signs;

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use mainstay_client::failpoint::Point;
+use mainstay_client::files;
 use mainstay_core::{State, bounds, codec};
 use sha2::{Digest, Sha256};
 
@@ -179,7 +181,7 @@ impl Snapshots {
                 Ok((file, state)) => {
                     if let Some((path, what)) = bad {
                         tracing::warn!(file = %path.display(), what, "a damaged snapshot is not needed: the one before and the log have it all");
-                        host::rename(&path, &path.with_extension("damaged")).map_err(disk("set aside", &path))?;
+                        host::rename(Point::SnapshotDamaged, &path, &path.with_extension("damaged")).map_err(disk("set aside", &path))?;
                     }
                     let meta = file.meta.clone();
                     self.set_current(file);
@@ -236,10 +238,10 @@ impl Snapshots {
 
         let path = self.path_of(&meta);
         let temporary = path.with_extension("built.tmp");
-        let file = host::create(&temporary)?;
-        host::write_at(&file, 0, &start)?;
-        host::write_at(&file, start.len() as u64, &encoded)?;
-        host::put_in_place(&file, &temporary, &path)?;
+        let mut file = host::create(Point::SnapshotBuild, &temporary)?;
+        file.write_all(&start)?;
+        file.write_all(&encoded)?;
+        file.put_in_place(Point::SnapshotBuild, &path)?;
         let snapshot = SnapshotFile::open(&path)?;
         self.set_current(snapshot.clone());
         self.remove_old();
@@ -253,7 +255,7 @@ impl Snapshots {
         let path = self.path_of(&snapshot.meta);
         if snapshot.path != path {
             if snapshot.path.parent() == Some(self.dir.as_path()) {
-                host::put_in_place(&snapshot.file, &snapshot.path, &path)?;
+                files::put_in_place(Point::SnapshotAdopt, &snapshot.file, &snapshot.path, &path)?;
             } else {
                 self.copy(&snapshot, &path)?;
             }
@@ -267,14 +269,14 @@ impl Snapshots {
 
     fn copy(&self, snapshot: &SnapshotFile, path: &Path) -> io::Result<()> {
         let temporary = path.with_extension("copied.tmp");
-        let file = host::create(&temporary)?;
+        let mut file = host::create(Point::SnapshotCopy, &temporary)?;
         let mut offset = 0;
         while offset < snapshot.total {
             let piece = snapshot.piece(offset, 256 << 10)?;
-            host::write_at(&file, offset, &piece)?;
+            file.write_all(&piece)?;
             offset += piece.len() as u64;
         }
-        host::put_in_place(&file, &temporary, path)
+        file.put_in_place(Point::SnapshotCopy, path)
     }
 
     /// Where a snapshot that is being received is put.
@@ -292,7 +294,7 @@ impl Snapshots {
         let mut files: Vec<PathBuf> = host::list(&self.dir).unwrap_or_default().into_iter().filter(|file| is_snapshot(file)).collect();
         files.reverse();
         for file in files.into_iter().skip(KEEP) {
-            if let Err(error) = host::remove(&file) {
+            if let Err(error) = files::remove(Point::SnapshotOld, &file) {
                 tracing::warn!(file = %file.display(), %error, "an old snapshot cannot be removed");
             }
         }

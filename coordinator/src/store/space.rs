@@ -10,6 +10,9 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use mainstay_client::failpoint::Point;
+use mainstay_client::files;
+
 use super::disk::Disk;
 use super::host::{self, Host};
 use super::settings::Settings;
@@ -100,17 +103,17 @@ impl Space {
     }
 
     fn give_up_reserve(&self) {
-        match host::remove(&self.reserve) {
+        match files::remove(Point::StoreGiveUp, &self.reserve) {
             Ok(()) => tracing::error!(bytes = self.reserve_bytes, "the reserve on the disk is given up"),
             Err(error) => tracing::error!(file = %self.reserve.display(), %error, "the reserve on the disk cannot be given up"),
         }
     }
 
     fn take_reserve(&self) {
-        if let Err(error) = host::allocate(&self.reserve, self.reserve_bytes) {
+        if let Err(error) = host::allocate(Point::StoreReserve, &self.reserve, self.reserve_bytes) {
             tracing::warn!(file = %self.reserve.display(), %error, "no reserve can be taken on the disk");
             // Half a reserve is none.
-            if let Err(error) = host::remove(&self.reserve) {
+            if let Err(error) = files::remove(Point::StoreGiveUp, &self.reserve) {
                 tracing::warn!(file = %self.reserve.display(), %error, "the rest of it cannot be removed");
             }
         }

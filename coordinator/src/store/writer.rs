@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mainstay_client::failpoint::{Doing, Point};
+use mainstay_client::files::Mark;
 use openraft::storage::IOFlushed;
 use redb::{Database, Durability, ReadableTable, TableDefinition, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
@@ -13,7 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::encoding::seal_position;
 use super::failure::Failure;
 use super::metrics::StoreMetrics;
-use super::raft::{LogId, Types};
+use super::raft::{LogId, Types, Vote};
+use super::reached::Reached;
 
 pub const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 pub const FACTS: TableDefinition<&str, &[u8]> = TableDefinition::new("facts");
@@ -37,20 +40,23 @@ pub enum Write {
     Append {
         batch: u64,
         records: Vec<(u64, Vec<u8>)>,
+        /// The last of them.
+        last: Option<LogId>,
         done: IOFlushed<Types>,
     },
     Vote {
+        vote: Vote,
         record: Vec<u8>,
         done: oneshot::Sender<io::Result<()>>,
     },
-    /// Removes everything from this index on.
+    /// Removes everything behind this entry.
     Cut {
-        from: u64,
+        last: Option<LogId>,
     },
     /// Removes everything before this index.
     Purge {
         before: u64,
-        record: Vec<u8>,
+        purged: Option<LogId>,
     },
     /// Writes what is left and ends the thread.
     Close {
@@ -70,9 +76,19 @@ impl Write {
     fn end_after(&self, end: u64) -> u64 {
         match self {
             Write::Append { records, .. } => records.last().map_or(end, |(index, _)| index + 1),
-            Write::Cut { from } => end.min(*from),
+            Write::Cut { last } => end.min(first_behind(*last)),
             Write::Purge { before, .. } => end.max(*before),
             Write::Vote { .. } | Write::Close { .. } => end,
+        }
+    }
+
+    fn point(&self) -> Point {
+        match self {
+            Write::Append { .. } => Point::LogAppend,
+            Write::Vote { .. } => Point::LogVote,
+            Write::Cut { .. } => Point::LogCut,
+            Write::Purge { .. } => Point::LogPurge,
+            Write::Close { .. } => Point::LogClose,
         }
     }
 }
@@ -81,6 +97,11 @@ impl Write {
 pub struct Writer {
     pub database: Arc<Database>,
     pub file: PathBuf,
+    /// What the writes to the file count for.
+    pub doing: Doing,
+    /// Says how far the log has been on the disk.
+    pub mark: Mark,
+    pub reached: Reached,
     pub queue: mpsc::Receiver<Write>,
     pub failure: Failure,
     pub metrics: StoreMetrics,
@@ -98,6 +119,7 @@ impl Writer {
     /// Until it is closed, or everybody who could write is gone.
     pub fn run(mut self) {
         let mut without_hint = 0;
+        self.set_mark();
         while let Some(first) = self.queue.blocking_recv() {
             let batch = self.gather(first);
             let closing = batch.iter().any(|write| matches!(write, Write::Close { .. }));
@@ -110,8 +132,14 @@ impl Writer {
             let written = match self.failure.reason() {
                 // A clean end still writes; any other has left the file in doubt.
                 Some(reason) if reason != super::error::StopReason::Asked => Err(io::Error::other(reason.to_string())),
-                _ => self.write(&batch, hint).inspect_err(|error| self.failure.write_failed(&self.file, error)),
+                _ => {
+                    self.lower_mark(&batch).and_then(|()| self.write(&batch, hint)).inspect_err(|error| self.failure.write_failed(&self.file, error))
+                }
             };
+            if written.is_ok() {
+                batch.iter().for_each(|write| self.reached.count(write));
+                self.set_mark();
+            }
             let closed = self.answer(batch, &written);
             if closing {
                 drop(self);
@@ -141,12 +169,38 @@ impl Writer {
         batch
     }
 
+    /// Before entries go: they are not missed when they are gone.
+    fn lower_mark(&mut self, batch: &[Write]) -> io::Result<()> {
+        if !batch.iter().any(|write| matches!(write, Write::Cut { .. })) {
+            return Ok(());
+        }
+        for write in batch {
+            if let Write::Cut { last } = write {
+                self.reached.last = self.reached.last.min(*last);
+            }
+        }
+        self.mark.write(&self.reached.encode())
+    }
+
+    /// Without a mark, damage at the very end of the log is not told from a write that was cut off: no reason to stop.
+    fn set_mark(&self) {
+        if let Err(error) = self.mark.write(&self.reached.encode()) {
+            tracing::warn!(%error, "how far the log is on the disk cannot be marked");
+        }
+    }
+
     fn write(&self, batch: &[Write], committed: Option<LogId>) -> io::Result<()> {
         let mut added = 0;
         let mut removed = 0;
         let mut entries = 0;
         let mut transaction = self.database.begin_write().map_err(io::Error::other)?;
         transaction.set_durability(Durability::Immediate).map_err(io::Error::other)?;
+        // With one phase, a vote with a damaged byte would be taken for one that a crash cut off. Entries are many, and
+        // their mark tells; a vote is rare, and must be safe also where a power cut took the mark.
+        transaction.set_two_phase_commit(batch.iter().any(|write| matches!(write, Write::Vote { .. })));
+        let mut points: Vec<Point> = batch.iter().map(Write::point).collect();
+        points.dedup();
+        self.doing.now(&points);
         {
             let mut log = transaction.open_table(LOG).map_err(io::Error::other)?;
             for write in batch {
@@ -162,10 +216,10 @@ impl Writer {
                     Write::Vote { record, .. } => {
                         note(&transaction, VOTE, record)?;
                     }
-                    Write::Cut { from } => removed += remove(&mut log, *from..)?,
-                    Write::Purge { before, record } => {
+                    Write::Cut { last } => removed += remove(&mut log, first_behind(*last)..)?,
+                    Write::Purge { before, purged } => {
                         removed += remove(&mut log, ..*before)?;
-                        note(&transaction, PURGED, record)?;
+                        note(&transaction, PURGED, &seal_position(purged.as_ref()))?;
                     }
                     Write::Close { .. } => {}
                 }
@@ -207,6 +261,11 @@ impl Writer {
 }
 
 /// Opens the table of facts only where there is one to write: opened, it is written.
+/// The first index behind an entry.
+fn first_behind(last: Option<LogId>) -> u64 {
+    last.map_or(0, |id| id.index + 1)
+}
+
 fn note(transaction: &WriteTransaction, key: &str, record: &[u8]) -> io::Result<()> {
     let mut facts = transaction.open_table(FACTS).map_err(io::Error::other)?;
     facts.insert(key, record).map(drop).map_err(io::Error::other)

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mainstay_client::clock::{Clock, SystemClock};
+use mainstay_client::failpoint::Point;
 use mainstay_client::files;
 use mainstay_client::identity::{Bundle, ClientIdentity, Issuer, JoinToken, LEAF_LIFE, NewKey, Root, root_sha256};
 use mainstay_client::{enrol, tls};
@@ -100,11 +101,11 @@ impl Mesh {
     async fn add(&mut self, number: u64, form: Vec<(MemberId, String)>) {
         let (id, listen) = form[usize::try_from(number).unwrap() - 1].clone();
         let dir = self.root.path().join(format!("c{number}"));
-        files::create_private_dir(&dir).unwrap();
+        files::create_private_dir(Point::StoreDirectory, &dir).unwrap();
         let issuer = self.ca.issuer(&format!("c{number}"), SystemClock.wall()).unwrap();
         self.bundle(&issuer, &format!("coordinator/{id}")).store(&dir).unwrap();
-        files::write_atomic(&dir.join("issuer.pem"), issuer.cert_pem().as_bytes(), 0o600).unwrap();
-        files::write_atomic(&dir.join("issuer.key"), issuer.key_pem().as_bytes(), 0o600).unwrap();
+        files::write_atomic(Point::Issuer, &dir.join("issuer.pem"), issuer.cert_pem().as_bytes(), 0o600).unwrap();
+        files::write_atomic(Point::Issuer, &dir.join("issuer.key"), issuer.key_pem().as_bytes(), 0o600).unwrap();
         let enrol = format!("127.0.0.1:{}", free_port().await);
         let grant =
             JoinGrant { id: self.token.id(), scope: JoinScope::Nodes("local".parse().unwrap()), expires: WallTime(i64::MAX), uses: 100, root: None };
@@ -276,7 +277,7 @@ impl Mesh {
     /// A directory with an identity and nothing else.
     pub fn fresh_dir(&self, identity: &str) -> PathBuf {
         let dir = self.root.path().join(identity.replace('/', "-"));
-        files::create_private_dir(&dir).unwrap();
+        files::create_private_dir(Point::StoreDirectory, &dir).unwrap();
         self.bundle(&self.issuer, identity).store(&dir).unwrap();
         dir
     }
@@ -284,7 +285,7 @@ impl Mesh {
     /// An empty directory.
     pub fn empty_dir(&self, name: &str) -> PathBuf {
         let dir = self.root.path().join(name);
-        files::create_private_dir(&dir).unwrap();
+        files::create_private_dir(Point::StoreDirectory, &dir).unwrap();
         dir
     }
 

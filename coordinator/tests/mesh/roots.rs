@@ -1,5 +1,6 @@
 //! One root takes the place of another while the mesh runs: nobody is restarted, and nobody loses its way.
 
+use mainstay_client::failpoint::Point;
 use mainstay_client::identity::{Bundle, Root, RootCertificate, Roots};
 use mainstay_client::{clock::Clock, clock::SystemClock, enrol, files, renewal};
 use mainstay_coordinator::settings::Settings;
@@ -40,7 +41,7 @@ async fn members_that_never_sign_and_that_were_off_are_not_left_behind() {
     // The third one joined with a token: others sign for it.
     let without_issuer = |index: usize, settings: &mut Settings| {
         if index == 2 {
-            ["issuer.pem", "issuer.key"].iter().for_each(|file| files::remove(&settings.dir.join(file)).unwrap());
+            ["issuer.pem", "issuer.key"].iter().for_each(|file| files::remove(Point::IssuerDrop, &settings.dir.join(file)).unwrap());
         }
     };
     let mut mesh = Mesh::with(3, without_issuer).await;

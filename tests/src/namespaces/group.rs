@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use mainstay_client::clock::{Clock, SystemClock};
+use mainstay_client::failpoint::Point;
 use mainstay_client::identity::{LEAF_LIFE, NewKey, Root};
 use mainstay_client::{Bundle, ClientIdentity, Mesh, files};
 use mainstay_core::id::MeshName;
@@ -72,7 +73,7 @@ impl Group {
             };
             let dir = member.disk.path();
             for (name, text) in [("issuer.pem", issuer.cert_pem()), ("issuer.key", &issuer.key_pem()), ("roots.pem", root.cert_pem())] {
-                files::write_atomic(&dir.join(name), text.as_bytes(), 0o600).expect("what a member signs with");
+                files::write_atomic(Point::Issuer, &dir.join(name), text.as_bytes(), 0o600).expect("what a member signs with");
             }
             issued(&Identity::Coordinator(member.id)).store(dir).expect("its identity");
             group.operator = issued(&"operator/tester".parse().expect("an operator"));
@@ -123,7 +124,7 @@ impl Group {
     }
 
     fn set_clock_of(&self, member: &Member, by: &str) {
-        files::write_atomic(&self.clock(member), by.as_bytes(), 0o600).expect("a member's clock");
+        files::write_atomic(Point::Saved, &self.clock(member), by.as_bytes(), 0o600).expect("a member's clock");
     }
 
     /// The command that a member's machine starts it with.

@@ -8,6 +8,7 @@ mod settings;
 
 use std::path::{Path, PathBuf};
 
+use mainstay_client::failpoint::Point;
 use mainstay_client::files;
 use mainstay_client::identity::Bundle;
 use mainstay_client::random;
@@ -132,17 +133,20 @@ impl Ground {
     /// The root first: without it, nothing else is of use. The context last: it says that all is done.
     fn make(&self, settings: &str) -> Result<(), CliError> {
         let authority = Authority::create(&self.mesh)?;
-        authority::write(&self.root_key, &authority.root_file(), 0o600)?;
-        files::create_private_dir(&self.dir).map_err(|error| CliError::failed(format!("{} cannot be made: {error}", self.dir.display())))?;
+        authority::write(Point::RootKey, &self.root_key, &authority.root_file(), 0o600)?;
+        files::create_private_dir(Point::CliDirectory, &self.dir)
+            .map_err(|error| CliError::failed(format!("{} cannot be made: {error}", self.dir.display())))?;
         authority.provision(&self.dir, &self.member, self.id)?;
         for made in ["identity.pem", "issuer.pem", "issuer.key", "roots.pem"] {
             let path = self.dir.join(made);
             host::give_to_owner_of(&self.dir, &path).map_err(|error| CliError::failed(format!("{}: {error}", path.display())))?;
         }
         if let Some(parent) = self.config.parent() {
-            host::create_dir(parent).map_err(|error| CliError::failed(format!("{} cannot be made: {error}", parent.display())))?;
+            files::create_public_dir(Point::CliDirectory, parent)
+                .map_err(|error| CliError::failed(format!("{} cannot be made: {error}", parent.display())))?;
         }
-        authority::write(&self.config, settings, 0o644)?;
+        files::write_atomic(Point::Settings, &self.config, settings.as_bytes(), 0o644)
+            .map_err(|error| CliError::failed(format!("{} cannot be written: {error}", self.config.display())))?;
         let own = self.contexts.join(contexts::directory_name(&self.context)?);
         let _: Bundle = authority.operator(self.operator.as_str(), &own, &self.dir)?;
         let mut contexts = Contexts::load(&self.contexts)?;

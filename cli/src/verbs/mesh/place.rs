@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use mainstay_client::failpoint::Point;
 use mainstay_client::files::{self, LockError};
 use mainstay_client::random;
 use mainstay_core::{MemberId, snapshot};
@@ -113,7 +114,8 @@ impl Place {
     /// without it, nothing has begun. `moment` names what is set aside.
     pub fn put(self, signer: &Signer, member: MemberId, seed: &[u8], moment: i64) -> Result<Put, CliError> {
         let first = self.first_dir();
-        files::create_private_dir(&first).map_err(|error| CliError::failed(format!("{} cannot be made: {error}", first.display())))?;
+        files::create_private_dir(Point::CliDirectory, &first)
+            .map_err(|error| CliError::failed(format!("{} cannot be made: {error}", first.display())))?;
         let owner = self.dir.clone();
         let mut aside = Vec::new();
         for dir in self.disks() {
@@ -133,7 +135,8 @@ impl Place {
             record.store(&layout)?;
         }
         let file = first.join(snapshot::SEED_FILE);
-        files::write_atomic(&file, seed, 0o600).map_err(|error| CliError::failed(format!("{} cannot be written: {error}", file.display())))?;
+        files::write_atomic(Point::RecoverSeed, &file, seed, 0o600)
+            .map_err(|error| CliError::failed(format!("{} cannot be written: {error}", file.display())))?;
         for made in ["identity.pem", "issuer.pem", "issuer.key", "roots.pem", snapshot::SEED_FILE] {
             host::give_to_owner_of(&owner, &first.join(made))
                 .map_err(|error| CliError::failed(format!("{}: {error}", first.join(made).display())))?;
@@ -178,9 +181,9 @@ impl Place {
 fn set_aside(dir: &Path, names: &[&str], moment: i64) -> Result<PathBuf, CliError> {
     let aside = dir.join(format!("set-aside-{moment}"));
     let failed = |error: std::io::Error| CliError::failed(format!("{} cannot be set aside: {error}", dir.display()));
-    files::create_private_dir(&aside).map_err(failed)?;
+    files::create_private_dir(Point::CliDirectory, &aside).map_err(failed)?;
     for name in names {
-        host::rename(&dir.join(name), &aside.join(name)).map_err(failed)?;
+        files::rename(Point::RecoverSetAside, &dir.join(name), &aside.join(name)).map_err(failed)?;
     }
     Ok(aside)
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use mainstay_client::failpoint::Point;
 use mainstay_client::identity::{Issuer, root_sha256s};
 use mainstay_client::{files, random};
 use mainstay_core::snapshot::{self, About, Taken};
@@ -140,7 +141,7 @@ impl Signer {
             }
         };
         authority::put_issuer(dir, issuer.cert_pem(), &issuer.key_pem())?;
-        authority::write(&dir.join("roots.pem"), self.roots_pem(), 0o644)?;
+        authority::write(Point::Provision, &dir.join("roots.pem"), self.roots_pem(), 0o644)?;
         bundle.store(dir).map_err(|error| CliError::failed(error.to_string()))
     }
 }

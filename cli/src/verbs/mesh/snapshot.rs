@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use mainstay_client::clock::{Clock, SystemClock};
+use mainstay_client::failpoint::Point;
 use mainstay_client::{Mesh, files};
 use mainstay_core::snapshot::{self, About};
 use mainstay_proto::v1::ReadSnapshotRequest;
@@ -35,7 +36,8 @@ pub async fn snapshot(args: &args::mesh::Snapshot, mesh: &Mesh, screen: Screen) 
     if name == "-" {
         host::print_bytes(&bytes).map_err(|error| CliError::failed(format!("the snapshot is not written: {error}")))?;
     } else {
-        files::write_atomic(Path::new(&name), &bytes, 0o600).map_err(|error| CliError::failed(format!("{name} cannot be written: {error}")))?;
+        files::write_atomic(Point::Saved, Path::new(&name), &bytes, 0o600)
+            .map_err(|error| CliError::failed(format!("{name} cannot be written: {error}")))?;
     }
     let took = u64::try_from((SystemClock.monotonic() - begun).as_millis()).unwrap_or(u64::MAX);
     let sha256 = hex(&Sha256::digest(&bytes));

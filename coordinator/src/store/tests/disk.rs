@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mainstay_client::files;
 use mainstay_core::state::FEATURE_LEVEL;
 use mainstay_core::{Command, Entry, MemberId};
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt};
@@ -80,6 +81,43 @@ async fn a_flipped_byte_in_the_log_is_told_at_start() {
     assert!(matches!(&refused, Err(StartError::Damaged { file, .. }) if *file == log), "{refused:?}");
 }
 
+/// Also not of a log whose member was killed: the file would rather take a damaged commit for one that was cut off.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_flipped_byte_makes_an_older_log_of_it() {
+    let mut mesh = Mesh::of(1, settings()).await;
+    for number in 0..20u64 {
+        mesh.put(number % 7, &format!("{number:0>200}")).await;
+    }
+    let killed = mesh.copy_disk(1, "killed");
+    let vote = mesh.member(1).inner.log.vote();
+    mesh.kill(1).await;
+    for dir in [killed, mesh.dir(1)] {
+        let (file, mark) = (dir.join("log.redb"), dir.join("log.mark"));
+        let (whole, marked) = (fs::read(&file).unwrap(), fs::read(&mark).unwrap());
+        let mut last = None;
+        let mut refused = 0;
+        // Steps of a prime, so that all parts of all pages are met; all of the header, and each bit of its ninth byte,
+        // which says which of two commits is the newer one. First as it is.
+        let header = (0..320).map(|at| (at, 0xff_u8)).chain((0..8).map(|bit| (9, 1 << bit)));
+        for (at, flip) in [(0, 0)].into_iter().chain(header).chain((320..whole.len()).step_by(1_499).map(|at| (at, 0xff))) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= flip;
+            fs::write(&file, &bytes).unwrap();
+            fs::write(&mark, &marked).unwrap();
+            let disk = Disk::open(&dir, MemberId(1)).unwrap();
+            match LogStore::open(&disk, &Host::default(), StoreMetrics::default(), Failure::default()).await {
+                Ok(log) => {
+                    assert_eq!((log.vote(), log.last()), (vote, *last.get_or_insert(log.last())), "byte {at} ^ {flip} of {}", dir.display());
+                    log.close().await;
+                }
+                Err(StartError::Damaged { .. }) => refused += 1,
+                Err(other) => panic!("byte {at}: {other}"),
+            }
+        }
+        assert!(refused > 0, "some of these bytes are in use");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_of_nonsense_is_told_at_start() {
     let mut mesh = stopped_member().await;
@@ -152,7 +190,7 @@ async fn snapshots_that_are_gone_are_missed() {
 async fn newer_formats_are_told_apart_from_damage_and_left_alone() {
     let mut mesh = stopped_member().await;
     let identity = mesh.dir(1).join("store.toml");
-    let newer = fs::read_to_string(&identity).unwrap().replace("format = 1", "format = 2");
+    let newer = files::sealed(&files::read_sealed(&identity, 1_000).unwrap().replace("format = 1", "format = 2"));
     fs::write(&identity, &newer).unwrap();
     let log = fs::read(mesh.dir(1).join("log.redb")).unwrap();
     let refused = mesh.start(1).await;

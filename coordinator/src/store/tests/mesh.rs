@@ -13,7 +13,7 @@ use mainstay_core::state::member::Member;
 use mainstay_core::{Actor, Command, Entry, MemberId, MeshTime, Reply, RequestKey, WallTime};
 
 use crate::store::host::Host;
-use crate::store::{CallFuture, CallKind, Consensus, Disk, Peer, ProposeError, RaftCall, Settings, StartError, Transport, TransportError};
+use crate::store::{CallFuture, CallKind, Consensus, Disk, FormError, Peer, ProposeError, RaftCall, Settings, StartError, Transport, TransportError};
 
 /// For anything that should happen at all.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -112,7 +112,9 @@ impl Transport for Wire {
 pub struct Mesh {
     pub wires: Arc<Wires>,
     pub settings: Settings,
-    root: TempDir,
+    root: PathBuf,
+    /// Removed with the value, where it was made for it.
+    _made: Option<TempDir>,
     pub members: BTreeMap<MemberId, Consensus>,
     pub hosts: BTreeMap<MemberId, Host>,
 }
@@ -133,27 +135,47 @@ pub fn entry(id: u64, name: &str) -> Entry {
 
 impl Mesh {
     pub fn new(settings: Settings) -> Mesh {
-        Mesh { wires: Arc::default(), settings, root: TempDir::new().unwrap(), members: BTreeMap::new(), hosts: BTreeMap::new() }
+        let made = TempDir::new().unwrap();
+        let mesh = Mesh::at(made.path(), settings);
+        Mesh { _made: Some(made), ..mesh }
+    }
+
+    /// Members whose disks are in a directory of the test's own.
+    pub fn at(root: &Path, settings: Settings) -> Mesh {
+        Mesh { wires: Arc::default(), settings, root: root.to_owned(), _made: None, members: BTreeMap::new(), hosts: BTreeMap::new() }
     }
 
     /// A formed group of members 1 to `count`.
     pub async fn of(count: u64, settings: Settings) -> Mesh {
         let mut mesh = Mesh::new(settings);
-        for id in 1..=count {
-            mesh.start(id).await.unwrap();
-        }
-        mesh.member(1).form((1..=count).map(|id| (MemberId(id), peer(id))).collect()).await.unwrap();
-        mesh.leader().await;
+        mesh.form(count).await;
         mesh
     }
 
+    /// Starts members 1 to `count`, and makes a group of them if they are none yet.
+    pub async fn form(&mut self, count: u64) {
+        for id in 1..=count {
+            self.start(id).await.unwrap();
+        }
+        self.group(count).await;
+    }
+
+    /// Makes a group of members that have started, if they are none yet.
+    pub async fn group(&self, count: u64) {
+        match self.member(1).form((1..=count).map(|id| (MemberId(id), peer(id))).collect()).await {
+            Ok(()) | Err(FormError::NotEmpty) => {}
+            Err(error) => panic!("{error}"),
+        }
+        self.leader().await;
+    }
+
     pub fn dir(&self, id: u64) -> PathBuf {
-        self.root.path().join(format!("member-{id}"))
+        self.root.join(format!("member-{id}"))
     }
 
     /// Copies a stopped member's disk.
     pub fn copy_disk(&self, id: u64, to: &str) -> PathBuf {
-        let copy = self.root.path().join(to);
+        let copy = self.root.join(to);
         copy_dir(&self.dir(id), &copy);
         copy
     }

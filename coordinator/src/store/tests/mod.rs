@@ -4,6 +4,7 @@
 
 mod bytes;
 mod chaos;
+mod crashes;
 mod disk;
 mod failover;
 mod group;
