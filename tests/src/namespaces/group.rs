@@ -211,7 +211,7 @@ impl Group {
     /// Its wall clock is off by so much from now on, as libfaketime writes it: `+1h`. Returns when the member says so.
     pub async fn set_clock(&self, member: usize, by: &str, off: Duration) {
         self.set_clock_of(&self.members[member], by);
-        let alone = Mesh::new(vec![self.members[member].address.clone()], self.identity()).with_deadline(CALL);
+        let alone = self.client_at(member).with_deadline(CALL);
         crate::eventually("its clock has jumped", || async {
             let told = alone.describe_member(v1::DescribeMemberRequest {}).await.map_err(|error| error.to_string())?;
             let away = SystemClock.wall().0.abs_diff(told.wall_unix_ms);
@@ -227,6 +227,11 @@ impl Group {
     /// A client of its own, with connections of its own.
     pub fn client(&self) -> Mesh {
         Mesh::new(self.members.iter().map(|member| member.address.clone()).collect(), self.identity())
+    }
+
+    /// The same, which knows of one member only, until that one names another.
+    pub fn client_at(&self, member: usize) -> Mesh {
+        Mesh::new(vec![self.members[member].address.clone()], self.identity())
     }
 
     /// Members, as the one sees it that leads.

@@ -27,6 +27,9 @@ const CALL: Duration = Duration::from_secs(3);
 /// The same for every third client, who so hears of little while a fault lasts.
 const IMPATIENT: Duration = Duration::from_millis(250);
 
+/// Between two reads of one who does nothing else.
+const PACE: Duration = Duration::from_millis(20);
+
 /// A lease, and what it protects.
 struct Object {
     name: String,
@@ -62,7 +65,11 @@ impl Crowd {
             let deadline = if number.is_multiple_of(3) { IMPATIENT } else { CALL };
             tokio::spawn(Client { number, mesh: group.client().with_deadline(deadline), scene: scene.clone() }.work())
         };
-        Crowd { clients: (0..CLIENTS).map(client).collect(), scene }
+        let reader = |member: usize| {
+            let mesh = group.client_at(member).with_deadline(IMPATIENT);
+            tokio::spawn(Client { number: CLIENTS + 1 + member, mesh, scene: scene.clone() }.look())
+        };
+        Crowd { clients: (0..CLIENTS).map(client).chain((0..group.len()).map(reader)).collect(), scene }
     }
 
     /// What they have done so far.
@@ -129,6 +136,18 @@ impl Client {
                 self.release(object, token, &incarnation).await;
             }
             self.write(object, token, turn as u64);
+        }
+    }
+
+    /// Only reads, at one member for as long as that one answers: it knows nothing of a leader that others have elected.
+    async fn look(self) {
+        let mut pace = tokio::time::interval(PACE);
+        for object in self.scene.objects.iter().cycle() {
+            if self.scene.is_over.load(Ordering::Relaxed) {
+                return;
+            }
+            self.read(object).await;
+            pace.tick().await;
         }
     }
 
