@@ -64,7 +64,9 @@ fn flow(value: &Value) -> String {
 
 /// A certificate by the root that it is: nobody reads its letters.
 fn certificate(text: &str) -> Option<String> {
-    if !text.trim_start().starts_with("-----BEGIN CERTIFICATE-----") {
+    // One that this program has written begins with the checksum of its file.
+    let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'))?;
+    if !first.starts_with("-----BEGIN CERTIFICATE-----") {
         return None;
     }
     Some(RootCertificate::read(text).map_or_else(|error| error.to_string(), |root| format!("certificate of root {}", root.id)))
@@ -98,6 +100,7 @@ mod tests {
         let json = serde_json::json!({ "certificate": pem }).to_string();
         assert_eq!(parameters(&json), ["certificate of root a55b4a4976242c73"]);
         assert_eq!(short(&Value::String(pem.to_owned())), "certificate of root a55b4a4976242c73");
+        assert_eq!(short(&Value::String(format!("# checksum 1\n{pem}"))), "certificate of root a55b4a4976242c73");
         assert!(short(&Value::String(pem[..100].to_owned())).starts_with("this is not the certificate of a root"));
     }
 
