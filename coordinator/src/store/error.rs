@@ -8,7 +8,8 @@ use mainstay_core::MemberId;
 
 use super::leadership::Leader;
 
-/// Why a member does not start. Nothing on its disk has been changed, unless the variant says so.
+/// Why a member does not start. Nothing that it needs has been changed on its disk; the log's file may have been put back to
+/// its last whole commit before the mark beside it showed that one is missing.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("{dir} is used by another process: end that one, or use another directory", dir = dir.display())]
