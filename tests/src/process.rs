@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Processes whose command line has every one of `words`.
 pub fn find(words: &[&str]) -> Vec<Pid> {
@@ -39,10 +40,26 @@ pub fn kill(pid: Pid) {
     signal(pid, Signal::KILL);
 }
 
+/// Whether any of its threads still runs. After a `kill -9` the first thread may have ended, and with it what the
+/// process seems to be, while another one still keeps its files and locks.
 pub fn is_alive(pid: Pid) -> bool {
-    let state = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
-    let zombie = state.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'));
-    test_kill_process(pid).is_ok() && !zombie
+    let Ok(threads) = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())) else { return false };
+    threads.flatten().any(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with(['Z', 'X']))
+    })
+}
+
+/// `kill -9`, and waits until nothing is left of it that could hold a lock or a port.
+pub fn kill_and_wait(pids: &[Pid]) {
+    for pid in pids {
+        kill(*pid);
+    }
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while let Some(pid) = pids.iter().find(|pid| is_alive(**pid)) {
+        assert!(Instant::now() < deadline, "process {} outlives a kill by 20 s", pid.as_raw_nonzero());
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// Bytes of memory that are the process's own and in RAM.

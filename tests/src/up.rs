@@ -162,11 +162,16 @@ impl Up {
 
     /// Ends all of it as a power cut would: `up` first, so that it starts nobody again.
     pub fn kill_all(&mut self) {
+        // Found before: what is dying with the supervisor has no command line any more, and may still have its locks.
+        let mut pids = self.processes();
         let _ = self.supervisor.kill();
         let _ = self.supervisor.wait();
-        for pid in process::find(&[&self.dir().display().to_string()]) {
-            process::kill(pid);
-        }
+        pids.extend(self.processes());
+        process::kill_and_wait(&pids);
+    }
+
+    fn processes(&self) -> Vec<Pid> {
+        process::find(&[&self.dir().display().to_string()])
     }
 
     /// Starts it on the same directory after it has ended, and waits for nothing.
@@ -314,7 +319,7 @@ impl Drop for Up {
         if matches!(self.supervisor.try_wait(), Ok(None)) {
             self.end();
         }
-        for pid in process::find(&[&self.dir().display().to_string()]) {
+        for pid in self.processes() {
             process::kill(pid);
         }
     }

@@ -8,7 +8,7 @@ use mainstay_core::id::PlanName;
 use mainstay_core::plan::input;
 use mainstay_core::state::approval::Decided;
 use mainstay_core::state::run::{Run, RunPhase};
-use mainstay_core::{Actor, Command, Entry, Identity, Refusal, Reply, RequestKey, RunId, State, StepName, evaluate};
+use mainstay_core::{Actor, Command, Entry, Identity, Refusal, Reply, RequestKey, RunId, State, StepName, Waits, evaluate};
 use mainstay_proto::convert::{InvalidMessage, parsed, rollouts_to_wire, run_summary, run_to_wire, waits_to_wire};
 use mainstay_proto::v1;
 use tokio::sync::mpsc;
@@ -21,6 +21,8 @@ use crate::leader::Office;
 
 /// Events that may wait for one watcher; more lines are counted as dropped.
 const EVENTS: usize = 64;
+/// How often the decision that saw a run as it is may be waited for, while the run goes on changing.
+const DECISIONS_AWAITED: usize = 3;
 
 pub struct RunsApi(pub Arc<Front>);
 
@@ -127,12 +129,13 @@ impl v1::runs_server::Runs for RunsApi {
 
     async fn why(&self, request: Request<v1::GetRunRequest>) -> Result<Response<v1::WhyResponse>, Status> {
         let by = Front::peer(&request)?.identity.clone();
-        let (office, state) = self.0.read(&request, Method::Look).await?;
+        let (office, _) = self.0.read(&request, Method::Look).await?;
         let id: RunId = parsed("run", &request.get_ref().run).map_err(status::invalid)?;
+        let (state, waits) = decided_on(&office, &id).await;
         let (now, wall) = (office.now(), office.wall());
         let found = find(&state, &id)?;
         let (run, rollouts) = (run_to_wire(found, &state, now), rollouts_to_wire(found));
-        let waits = waits_to_wire(office.waits().of_run(&id), &state, now, wall, &by);
+        let waits = waits_to_wire(waits.of_run(&id), &state, now, wall, &by);
         let failed = found.phase == RunPhase::Running && found.abort.is_none() && found.has_failed();
         Ok(Response::new(v1::WhyResponse { run: Some(run), waits, rollouts, failed }))
     }
@@ -169,6 +172,19 @@ pub(super) fn tried(office: &Office, by: Identity, command: Command) -> Result<S
     let entry = Entry { at: office.now(), wall: office.wall(), by: Actor::Identity(by), key: None, command };
     status::done(copy.apply(&entry))?;
     Ok(copy)
+}
+
+/// The state, and what the run waits for in it: of one moment, where decisions keep up with what changes the run.
+async fn decided_on(office: &Office, run: &RunId) -> (Arc<State>, Arc<Waits>) {
+    for _ in 0..DECISIONS_AWAITED {
+        let applied = office.consensus().state();
+        let waits = office.waits_since(applied.index).await;
+        let state = office.state();
+        if state.runs.get(run) == applied.state.runs.get(run) {
+            return (state, waits);
+        }
+    }
+    (office.state(), office.waits())
 }
 
 /// Values of inputs, from their JSON.

@@ -42,7 +42,10 @@ pub(super) async fn run(office: &Office) {
             tokio::time::sleep(pauses.pause()).await;
             continue;
         }
-        let state = applied.borrow_and_update().state.clone();
+        let (index, state) = {
+            let applied = applied.borrow_and_update();
+            (applied.index, applied.state.clone())
+        };
         if began >= pruned + PRUNE_EVERY {
             pruned = began;
             office.memory().prune(&state);
@@ -52,7 +55,7 @@ pub(super) async fn run(office: &Office) {
         let mut decision = decide(&state, &seen, now);
         decision.waits.go_on_from(&office.waits(), now);
         let took = office.clock().monotonic().saturating_sub(began);
-        office.tell_waits(decision.waits);
+        office.tell_waits(index, decision.waits);
         let mut commands = decision.commands;
         commands.extend(evaluate(state, decision.evaluate).await);
         let decided = commands.len();

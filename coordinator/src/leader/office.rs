@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use mainstay_client::clock::Clock;
 use mainstay_core::{Actor, Command, Entry, MeshTime, Reply, RequestKey, State, Token, Waits, WallTime};
@@ -20,6 +21,18 @@ use crate::store::{Consensus, ProposeError, ReadError, Tenure};
 /// Enrolments whose certificates may be asked for again, so that a lost answer does not cost a use.
 const ENROLMENTS_KEPT: usize = 1_024;
 
+/// Longest wait for a decision on what has just been applied. A pass may rest for a quarter of a second, and has
+/// proposals on their way before the next one looks.
+const DECIDED_WITHIN: Duration = Duration::from_secs(1);
+
+/// What the last decision found.
+#[derive(Default)]
+struct Decided {
+    /// The newest entry that it saw applied.
+    index: u64,
+    waits: Arc<Waits>,
+}
+
 /// One time of leading. Dies with the leadership; what must outlive it is a command.
 pub struct Office {
     tenure: Tenure,
@@ -27,7 +40,7 @@ pub struct Office {
     clock: Arc<dyn Clock>,
     mesh_clock: MeshClock,
     memory: Mutex<Memory>,
-    waits: watch::Sender<Arc<Waits>>,
+    decided: watch::Sender<Decided>,
     wake: Notify,
     links: Links,
     outputs: Outputs,
@@ -50,7 +63,7 @@ impl Office {
             consensus: consensus.clone(),
             clock,
             memory: Mutex::new(Memory::starting(base)),
-            waits: watch::Sender::new(Arc::default()),
+            decided: watch::Sender::new(Decided::default()),
             wake: Notify::new(),
             links: Links::default(),
             outputs: Outputs::default(),
@@ -136,11 +149,20 @@ impl Office {
     /// Why anything waits, as of the last decision.
     #[must_use]
     pub fn waits(&self) -> Arc<Waits> {
-        self.waits.borrow().clone()
+        self.decided.borrow().waits.clone()
     }
 
-    pub(super) fn tell_waits(&self, waits: Waits) {
-        self.waits.send_replace(Arc::new(waits));
+    /// Why anything waits, as of a decision that saw the entry `index` applied, so that what has just been offered or
+    /// asked for is among it. Within [`DECIDED_WITHIN`]; after that, as of the last decision.
+    pub async fn waits_since(&self, index: u64) -> Arc<Waits> {
+        let mut decided = self.decided.subscribe();
+        // No answer in time, or the tenure's end: what was decided last is still the best that is known.
+        let _ = tokio::time::timeout(DECIDED_WITHIN, decided.wait_for(|decided| decided.index >= index)).await;
+        self.waits()
+    }
+
+    pub(super) fn tell_waits(&self, index: u64, waits: Waits) {
+        self.decided.send_replace(Decided { index, waits: Arc::new(waits) });
     }
 
     /// Has a command agreed on in this tenure.
