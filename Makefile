@@ -3,16 +3,22 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help build up test check fix audit bench soak mutants clean
+.PHONY: help build up cluster cluster-down test check fix audit bench soak mutants clean
 
 help: ## this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 build: ## the release binaries: target/release/mainstay, mainstay-agent, mainstay-coordinator
 	$(CARGO) build --release --locked -p mainstay -p mainstay-agent -p mainstay-coordinator
 
 up: build ## a whole mesh on this machine, the daily plan, its report; ONCE=1 ends after the report
 	@target/release/mainstay up $(if $(ONCE),--once daily) $(ARGS)
+
+cluster: ## a real Kubernetes cluster of two nodes in namespaces of its own; CLUSTER=b a second one, KWOK=100 simulated nodes
+	@tests/kubernetes/up $(or $(CLUSTER),a) $(or $(KWOK),0)
+
+cluster-down: ## ends it and leaves nothing behind; CLUSTER=b the second one
+	@tests/kubernetes/down $(or $(CLUSTER),a)
 
 test: ## installs what the tests need and runs all of them; SUITE=mesh runs one
 	@tests/run $(SUITE)
