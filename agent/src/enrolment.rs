@@ -12,10 +12,11 @@ use mainstay_client::clock::Clock;
 use mainstay_client::enrol::{EnrolError, enrol};
 use mainstay_client::identity::{IdentityError, IdentityFiles};
 use mainstay_client::random::{self, Backoff};
+use mainstay_client::work;
 use mainstay_client::{Bundle, ClientIdentity, JoinToken, Mesh, renewal};
 use mainstay_core::Identity;
 use mainstay_core::time::{Millis, WallTime};
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::JoinError;
 
 use crate::complaint::Complaint;
 use crate::settings::JoinTokenSource;
@@ -83,7 +84,7 @@ impl Enrolment {
     /// What an earlier start left, unless it is too old to be renewed and a token could replace it.
     async fn stored(&self, clock: &dyn Clock) -> Result<Option<Bundle>, EnrolmentError> {
         let dir = self.dir.clone();
-        let loaded = spawn_blocking(move || Bundle::is_in(&dir).then(|| Bundle::load(&dir)).transpose()).await?;
+        let loaded = work::blocking(move || Bundle::is_in(&dir).then(|| Bundle::load(&dir)).transpose()).await?;
         let Some(bundle) = loaded? else { return Ok(None) };
         let (_, found) = bundle.identity()?;
         if found != self.identity {
@@ -120,7 +121,7 @@ impl Enrolment {
     async fn try_at(&self, address: &str, source: &JoinTokenSource) -> Result<Result<Bundle, String>, EnrolmentError> {
         let source = source.clone();
         // Read at each try: whoever puts the token there may do so after this process has started.
-        let token = match spawn_blocking(move || source.read()).await? {
+        let token = match work::blocking(move || source.read()).await? {
             Ok(text) => text.parse::<JoinToken>()?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Err(EnrolmentError::TokenFile(error).to_string())),
             Err(error) => return Err(EnrolmentError::TokenFile(error)),
@@ -138,7 +139,7 @@ impl Enrolment {
 /// # Errors
 /// When they cannot be read, do not fit together or are somebody else's.
 pub async fn from_files(files: IdentityFiles, wanted: Identity, clock: Arc<dyn Clock>) -> Result<ClientIdentity, EnrolmentError> {
-    let bundle = spawn_blocking(move || files.load_as(&wanted)).await??;
+    let bundle = work::blocking(move || files.load_as(&wanted)).await??;
     Ok(ClientIdentity::with_clock(bundle, clock)?)
 }
 
@@ -181,7 +182,7 @@ pub async fn keep_renewed(dir: PathBuf, mesh: Mesh) {
 
 async fn store(dir: &Path, bundle: Bundle) -> Result<(), EnrolmentError> {
     let dir = dir.to_owned();
-    Ok(spawn_blocking(move || bundle.store(&dir)).await??)
+    Ok(work::blocking(move || bundle.store(&dir)).await??)
 }
 
 async fn sleep_until(due: WallTime, clock: &dyn Clock) {

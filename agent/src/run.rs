@@ -8,9 +8,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mainstay_client::clock::{Clock, SystemClock};
+use mainstay_client::clock::Clock;
 use mainstay_client::failpoint::Point;
 use mainstay_client::identity::{IdentityFiles, keep_reloaded};
+use mainstay_client::work;
 use mainstay_client::{Mesh, files, random};
 use mainstay_core::Identity;
 use mainstay_core::id::LedgerId;
@@ -79,11 +80,10 @@ struct Watched {
 ///
 /// # Errors
 /// What keeps it from starting or going on, with what to do about it.
-pub async fn run(settings: Settings, leave: Leave) -> Result<(), AgentError> {
+pub async fn run(settings: Settings, clock: Arc<dyn Clock>, leave: Leave) -> Result<(), AgentError> {
     // Held until this function ends, after everything that uses the directory.
     let (_lock, ledger) = open(&settings.dir).await?;
     let (dir, ledger_id) = (settings.dir.clone(), ledger.id().clone());
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let watched = watch_over(&settings).await?;
     let identity = Identity::Node(settings.agent.clone());
     let obtained = async {
@@ -100,7 +100,7 @@ pub async fn run(settings: Settings, leave: Leave) -> Result<(), AgentError> {
     let mesh = Mesh::new(settings.coordinators.clone(), identity);
     let _renewal = AbortOnDropHandle::new(tokio::spawn(keep_in_force(settings.identity.clone(), settings.dir.clone(), mesh.clone())));
 
-    let (host, readings) = (Arc::new(Host::default()), Readings::default());
+    let (host, readings) = (Arc::new(Host::default().with_clock(Arc::clone(&clock))), Readings::default());
     let hello = hello(&settings, &ledger, &host);
     let context = Context::new(Arc::clone(&host), readings.clone(), Arc::new(settings.execute), Arc::new(settings.policy))?
         .with_connections(settings.connections);
@@ -110,7 +110,7 @@ pub async fn run(settings: Settings, leave: Leave) -> Result<(), AgentError> {
     let _ready = AbortOnDropHandle::new(tokio::spawn(follow(handle.up.clone(), watched.ready)));
     let attempt_settings = AttemptSettings { drain: settings.drain, ..AttemptSettings::default() };
     let depot = Arc::new(mesh.clone());
-    let opened = tokio::task::spawn_blocking(move || {
+    let opened = work::blocking(move || {
         ArtifactStore::open(&dir, depot, ledger_id).map_err(|source| AgentError::StateDir { path: dir.join("spool"), source })
     });
     let steps = Arc::new(Steps::new(context, mesh.clone(), Arc::new(opened.await??)));
@@ -137,7 +137,7 @@ async fn keep_in_force(files: Option<IdentityFiles>, dir: PathBuf, mesh: Mesh) {
 /// Takes the directory for this process and opens what is in it.
 async fn open(dir: &std::path::Path) -> Result<(files::FileLock, Ledger), AgentError> {
     let dir = dir.to_owned();
-    let opened = tokio::task::spawn_blocking(move || {
+    let opened = work::blocking(move || {
         files::create_private_dir(Point::AgentDirectory, &dir).map_err(|source| AgentError::StateDir { path: dir.clone(), source })?;
         let lock = files::lock_exclusive(&dir.join("lock"))?;
         let ledger = Ledger::open(&dir, LedgerId(random::token(ID_BYTES)))?;

@@ -1,5 +1,4 @@
-//! HTTP/2 channels over mutual TLS. Sockets are opened here and nowhere else in the crate.
-#![allow(clippy::disallowed_methods, reason = "this module is the seam to the network")]
+//! HTTP/2 channels over mutual TLS.
 
 use std::io;
 use std::sync::Arc;
@@ -8,7 +7,6 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -16,6 +14,7 @@ use tower::service_fn;
 
 use crate::error::ConnectError;
 use crate::identity::ClientIdentity;
+use crate::network::{self, Socket};
 use crate::tls;
 
 /// How long opening a connection may take, handshake included.
@@ -57,8 +56,7 @@ async fn open(address: &str, name: &str, config: impl Fn() -> Arc<ClientConfig> 
     }
 }
 
-async fn dial(address: &str, name: ServerName<'static>, config: Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
-    let socket = TcpStream::connect(address).await?;
-    socket.set_nodelay(true)?;
+async fn dial(address: &str, name: ServerName<'static>, config: Arc<ClientConfig>) -> io::Result<TlsStream<Socket>> {
+    let socket = network::connect(address).await?;
     TlsConnector::from(config).connect(name, socket).await
 }

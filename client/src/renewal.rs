@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use mainstay_proto::v1::RenewCertificateRequest;
-use tokio::task::spawn_blocking;
 
 use crate::error::CallError;
 use crate::identity::{IdentityError, NewKey};
 use crate::mesh::Mesh;
+use crate::work;
 
 /// Why a certificate was not renewed. The former one is used on.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +28,7 @@ pub async fn renew(mesh: &Mesh, dir: &Path) -> Result<(), RenewError> {
     // First whether it works, then the disk: a file that does not work would be found at the next start only.
     mesh.identity().replace(bundle.clone())?;
     let dir = dir.to_owned();
-    spawn_blocking(move || bundle.store(&dir)).await??;
+    work::blocking(move || bundle.store(&dir)).await??;
     mesh.reconnect();
     mesh.renewal_done();
     Ok(())

@@ -1,9 +1,8 @@
-//! The socket seam: listeners, with words for what is wrong with an address.
-#![allow(clippy::disallowed_methods, reason = "this module is the seam")]
+//! Listeners, with words for what is wrong with an address.
 
 use std::io;
 
-use tokio::net::TcpListener;
+use mainstay_client::network::{self, Listener};
 
 /// Why nothing listens.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +24,6 @@ fn words(error: &io::Error) -> String {
 }
 
 /// Listens on `host:port`; port 0 takes a free one.
-pub async fn listen(address: &str, purpose: &'static str) -> Result<TcpListener, ListenError> {
-    TcpListener::bind(address).await.map_err(|source| ListenError { address: address.to_owned(), purpose, source })
+pub async fn listen(address: &str, purpose: &'static str) -> Result<Listener, ListenError> {
+    network::listen(address).await.map_err(|source| ListenError { address: address.to_owned(), purpose, source })
 }

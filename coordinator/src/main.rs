@@ -2,8 +2,10 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
+use mainstay_client::clock::SystemClock;
 use mainstay_coordinator::settings::{Flags, Log, Settings};
 use mainstay_coordinator::{run, salvage};
 use tokio::signal::unix::{SignalKind, signal};
@@ -36,7 +38,7 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match salvage {
             Some(file) => writeln!(std::io::stdout(), "{}", salvage::salvage(&settings, &file).await?.trim_end()).map_err(anyhow::Error::from),
-            None => run::run(settings, asked_to_end()?).await.map_err(anyhow::Error::from),
+            None => run::run(settings, Arc::new(SystemClock), asked_to_end()?).await.map_err(anyhow::Error::from),
         }
     });
     // What still blocks a thread is not waited for: all that matters is on disk.

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use mainstay_client::clock::{Clock, SystemClock};
+use mainstay_client::clock::Clock;
+use mainstay_client::network::Listener;
 use mainstay_client::random;
 use mainstay_client::tls::Connections;
 use mainstay_core::MemberId;
@@ -62,8 +63,7 @@ pub enum RunError {
 }
 
 /// Runs until it is asked to end, or something makes going on impossible.
-pub async fn run(settings: Settings, asked_to_end: impl Future<Output = ()>) -> Result<(), RunError> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+pub async fn run(settings: Settings, clock: Arc<dyn Clock>, asked_to_end: impl Future<Output = ()>) -> Result<(), RunError> {
     tokio::pin!(asked_to_end);
     tokio::select! {
         obtained = enrolment::obtain(&settings) => obtained?,
@@ -223,9 +223,8 @@ async fn take_disk(settings: &Settings, home: &Home, peers: &Peers, recovers: bo
 
 /// How this member describes itself, now that it knows its ports.
 fn describe(settings: &Settings, id: MemberId, listeners: &Listeners) -> Result<Member, RunError> {
-    let bound = |listener: &tokio::net::TcpListener| {
-        listener.local_addr().map_err(|source| RunError::System { doing: "cannot find out where this member listens", source })
-    };
+    let bound =
+        |listener: &Listener| listener.local_addr().map_err(|source| RunError::System { doing: "cannot find out where this member listens", source });
     let (api, enrolment) = (bound(&listeners.api)?, bound(&listeners.enrolment)?);
     let address = settings.advertise.clone().unwrap_or_else(|| api.to_string());
     let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);

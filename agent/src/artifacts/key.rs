@@ -7,7 +7,7 @@ use age::secrecy::ExposeSecret;
 use age::x25519::Identity;
 use mainstay_client::failpoint::Point;
 use mainstay_client::files;
-use tokio::task::spawn_blocking;
+use mainstay_client::work;
 
 /// A key is one line; a file larger than this is something else.
 const FILE_MAX: u64 = 4 << 10;
@@ -45,7 +45,7 @@ impl UndoKey {
     /// Encrypts, in the age format.
     pub async fn seal(&self, plain: Vec<u8>) -> Result<Vec<u8>, KeyError> {
         let key = self.clone();
-        let sealing = spawn_blocking(move || {
+        let sealing = work::blocking(move || {
             let identity = key.load_or_make()?;
             age::encrypt(&identity.to_public(), &plain).map_err(|error| KeyError::NotSealed(error.to_string()))
         });
@@ -54,7 +54,7 @@ impl UndoKey {
 
     pub async fn open(&self, sealed: Vec<u8>) -> Result<Vec<u8>, KeyError> {
         let (key, path) = (self.clone(), self.path.clone());
-        let opening = spawn_blocking(move || {
+        let opening = work::blocking(move || {
             let identity = key.load()?;
             age::decrypt(&identity, &sealed).map_err(|error| KeyError::NotOpened { path: key.path, why: error.to_string() })
         });

@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use mainstay_client::work;
 use mainstay_core::id::{AttemptId, LedgerId};
 use mainstay_core::reconcile::LedgerState;
 
@@ -151,7 +152,7 @@ impl Ledger {
     /// A write waits for the disk, so it goes where waiting holds up nobody.
     async fn blocking(&self, work: impl FnOnce(&Inner) -> Result<(), LedgerError> + Send + 'static) -> Result<(), LedgerError> {
         let inner = Arc::clone(&self.inner);
-        tokio::task::spawn_blocking(move || work(&inner)).await.unwrap_or_else(|stopped| Err(LedgerError::Stopped(stopped.to_string())))
+        work::blocking(move || work(&inner)).await.unwrap_or_else(|stopped| Err(LedgerError::Stopped(stopped.to_string())))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -4,6 +4,7 @@
 //! kernel until it does. So each of those is asked on a thread of its own, the answer is waited for only so
 //! long, and it is not asked again while an earlier question is open: one stuck mount costs one thread.
 
+use mainstay_client::work;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -83,7 +84,7 @@ impl Prober {
             return batch.into_iter().map(|mount| (mount, Answer::NoAnswer)).collect();
         }
         let (this, points) = (self.clone(), batch.iter().map(|mount| mount.point.clone()).collect::<Vec<_>>());
-        let asked = tokio::task::spawn_blocking(move || {
+        let asked = work::blocking(move || {
             let answers: Vec<Answer> = points.iter().map(|point| usage(&this.host, point)).collect();
             this.lock().remove(&key);
             answers

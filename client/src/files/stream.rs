@@ -1,7 +1,7 @@
 //! Files that are too long for memory: written as they come and hashed on the way, read in pieces.
 //!
 //! ```text
-//!  write(piece) ─▶ bounded queue ─▶ a thread of its own: append, hash ─▶ finish: verify, sync, give the name
+//!  write(piece) ─▶ bounded queue ─▶ a task of its own: append, hash ─▶ finish: verify, sync, give the name
 //!                                                                    └▶ dropped or failed: the file is gone
 //! ```
 //! Disks are slow at times; no thread of the runtime waits for them here.
@@ -9,15 +9,17 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use mainstay_core::artifact::FileDigest;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 
 use super::{Output, create_private_dir, dir_of};
 use crate::failpoint::Point;
+use crate::work;
 
 /// Bytes of one piece that is read.
 pub const PIECE_BYTES: usize = 256 << 10;
@@ -80,7 +82,7 @@ impl Writing {
     #[must_use]
     pub fn begin(point: Point, temporary: PathBuf, limit: u64) -> Writing {
         let (orders, receiver) = mpsc::channel(PIECES_WAITING);
-        Writing { orders, task: Some(spawn_blocking(move || write(point, &temporary, limit, receiver))) }
+        Writing { orders, task: Some(tokio::spawn(write(point, temporary, limit, receiver))) }
     }
 
     /// Appends a piece; waits while the disk is behind.
@@ -124,41 +126,63 @@ impl Writing {
     }
 }
 
-fn write(point: Point, temporary: &Path, limit: u64, orders: mpsc::Receiver<Order>) -> Result<Content, FileError> {
-    let written = append(point, temporary, limit, orders);
+async fn write(point: Point, temporary: PathBuf, limit: u64, orders: mpsc::Receiver<Order>) -> Result<Content, FileError> {
+    let written = append(point, &temporary, limit, orders).await;
     if written.is_err() {
         // The first error is the one to report; what is left over is removed at the next start.
-        let _ = fs::remove_file(temporary);
+        let _ = work::blocking(move || fs::remove_file(temporary)).await;
     }
     written
 }
 
-fn append(point: Point, temporary: &Path, limit: u64, mut orders: mpsc::Receiver<Order>) -> Result<Content, FileError> {
-    let mut file = Output::create(point, temporary, 0o600).map_err(FileError::io("make", temporary))?;
-    let (mut bytes, mut hasher) = (0, Sha256::new());
+/// A file as far as it has come.
+struct Begun {
+    file: Output,
+    bytes: u64,
+    hasher: Sha256,
+}
+
+async fn append(point: Point, temporary: &Path, limit: u64, mut orders: mpsc::Receiver<Order>) -> Result<Content, FileError> {
+    let path = temporary.to_owned();
+    let made = aside(move || {
+        let file = Output::create(point, &path, 0o600).map_err(FileError::io("make", &path))?;
+        Ok(Begun { file, bytes: 0, hasher: Sha256::new() })
+    });
+    let mut begun = made.await?;
     loop {
-        match orders.blocking_recv() {
+        match orders.recv().await {
             Some(Order::Piece(piece)) => {
-                bytes += piece.len() as u64;
-                if bytes > limit {
+                begun.bytes += piece.len() as u64;
+                if begun.bytes > limit {
                     return Err(FileError::TooLong { limit });
                 }
-                file.write_all(&piece).map_err(FileError::io("write", temporary))?;
-                hasher.update(&piece);
+                let path = temporary.to_owned();
+                let written = aside(move || {
+                    begun.file.write_all(&piece).map_err(FileError::io("write", &path))?;
+                    begun.hasher.update(&piece);
+                    Ok(begun)
+                });
+                begun = written.await?;
             }
             Some(Order::Finish { expected, path }) => {
+                let Begun { file, bytes, hasher } = begun;
                 let found = Content { bytes, sha256: FileDigest(hasher.finalize().into()) };
                 if let Some(expected) = expected.filter(|expected| *expected != found) {
                     return Err(FileError::Differs { found, expected });
                 }
                 if let Some(path) = path {
-                    put_in_place(point, &file, &path).map_err(FileError::io("put in place", &path))?;
+                    aside(move || put_in_place(point, &file, &path).map_err(FileError::io("put in place", &path))).await?;
                 }
                 return Ok(found);
             }
             None => return Err(FileError::BrokenOff),
         }
     }
+}
+
+/// Does what may wait for the disk where it holds up nobody.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, FileError> + Send + 'static) -> Result<T, FileError> {
+    work::blocking(work).await.unwrap_or(Err(FileError::BrokenOff))
 }
 
 /// The name's directory is made if need be; file, name and directory are on disk afterwards.
@@ -191,7 +215,7 @@ impl Reading {
     }
 
     async fn begin(path: PathBuf, expected: Option<Content>) -> Result<Reading, FileError> {
-        let opening = spawn_blocking(move || {
+        let opening = aside(move || {
             let mut file = File::open(&path).map_err(FileError::io("open", &path))?;
             if let Some(expected) = expected {
                 let found = content_of(&mut file).map_err(FileError::io("read", &path))?;
@@ -202,10 +226,10 @@ impl Reading {
             }
             Ok((file, path))
         });
-        let (file, path) = opening.await.unwrap_or(Err(FileError::BrokenOff))?;
+        let (file, path) = opening.await?;
         let (send, pieces) = mpsc::channel(PIECES_WAITING);
         // Ends with the file, or when nobody reads on.
-        spawn_blocking(move || read(file, &path, &send));
+        tokio::spawn(read(file, path, send));
         Ok(Reading { pieces })
     }
 
@@ -215,18 +239,25 @@ impl Reading {
     }
 }
 
-fn read(mut file: File, path: &Path, pieces: &mpsc::Sender<Result<Bytes, FileError>>) {
+async fn read(mut file: File, path: PathBuf, pieces: mpsc::Sender<Result<Bytes, FileError>>) {
+    let path: Arc<Path> = path.into();
     loop {
-        let mut piece = Vec::with_capacity(PIECE_BYTES);
-        let read = (&mut file).take(PIECE_BYTES as u64).read_to_end(&mut piece).map_err(FileError::io("read", path));
-        let last = !matches!(read, Ok(1..));
-        match read {
-            Ok(0) => return,
-            read => {
-                if pieces.blocking_send(read.map(|_| piece.into())).is_err() || last {
-                    return;
-                }
+        let named = path.clone();
+        let reading = aside(move || {
+            let mut piece = Vec::with_capacity(PIECE_BYTES);
+            (&mut file).take(PIECE_BYTES as u64).read_to_end(&mut piece).map_err(FileError::io("read", &named))?;
+            Ok((file, piece))
+        });
+        let read = match reading.await {
+            Ok((_, piece)) if piece.is_empty() => return,
+            Ok((back, piece)) => {
+                file = back;
+                pieces.send(Ok(piece.into())).await
             }
+            Err(error) => return drop(pieces.send(Err(error)).await),
+        };
+        if read.is_err() {
+            return;
         }
     }
 }

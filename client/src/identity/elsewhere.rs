@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use mainstay_core::Identity;
 use serde::{Deserialize, Serialize};
-use tokio::task::spawn_blocking;
 
 use super::{Bundle, ClientIdentity, IdentityError};
 use crate::files::{self, Stamp};
 use crate::random;
+use crate::work;
 
 /// Between two looks at the files. Whoever renews does so hours ahead, and a look costs three calls.
 const LOOK: Duration = Duration::from_secs(8);
@@ -66,7 +66,7 @@ pub async fn keep_reloaded(files: IdentityFiles, identity: ClientIdentity, renew
     let mut known = None;
     loop {
         let (looked, current) = (files.clone(), identity.clone());
-        let outcome = spawn_blocking(move || look(&looked, &current, known)).await;
+        let outcome = work::blocking(move || look(&looked, &current, known)).await;
         match outcome {
             Ok((stamps, Ok(changed))) => {
                 known = Some(stamps);

@@ -10,7 +10,6 @@ use std::time::Duration;
 use futures::Stream;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -20,6 +19,7 @@ use tonic::transport::server::Connected;
 
 use super::connections::{Connections, Entry};
 use crate::identity::{ClientIdentity, PeerIdentity, Roots};
+use crate::network::{Listener, Socket};
 
 /// Bytes that are read from a caller who has been refused: more than one sends before it reads the refusal.
 const SEEN_OFF_MAX: usize = 256 << 10;
@@ -54,7 +54,7 @@ pub struct PeerInfo {
 
 /// An accepted connection.
 pub struct TlsConnection {
-    stream: TlsStream<TcpStream>,
+    stream: TlsStream<Socket>,
     info: PeerInfo,
     ended: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     _entry: Option<Entry>,
@@ -62,7 +62,7 @@ pub struct TlsConnection {
 
 /// Connections with a certificate of the mesh.
 pub fn incoming(
-    listener: TcpListener,
+    listener: Listener,
     identity: ClientIdentity,
     connections: Connections,
     limits: Limits,
@@ -71,16 +71,12 @@ pub fn incoming(
 }
 
 /// Connections without one.
-pub fn enrol_incoming(
-    listener: TcpListener,
-    identity: ClientIdentity,
-    limits: Limits,
-) -> impl Stream<Item = io::Result<TlsConnection>> + Send + Unpin {
+pub fn enrol_incoming(listener: Listener, identity: ClientIdentity, limits: Limits) -> impl Stream<Item = io::Result<TlsConnection>> + Send + Unpin {
     accept(listener, identity, None, limits)
 }
 
 fn accept(
-    listener: TcpListener,
+    listener: Listener,
     identity: ClientIdentity,
     connections: Option<Connections>,
     limits: Limits,
@@ -121,14 +117,13 @@ fn accept(
 }
 
 async fn handshake(
-    socket: TcpStream,
+    socket: Socket,
     remote: SocketAddr,
     (config, roots): (Arc<ServerConfig>, Roots),
     connections: Option<Connections>,
     identity: &ClientIdentity,
     limits: Limits,
 ) -> io::Result<TlsConnection> {
-    socket.set_nodelay(true)?;
     let stream = match TlsAcceptor::from(config).accept(socket).into_fallible().await {
         Ok(stream) => stream,
         Err((error, mut socket)) => {

@@ -60,7 +60,7 @@ impl Desk {
     async fn open(authority: &Authority, shown: ClientIdentity, token: &JoinToken) -> Desk {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let incoming = tls::enrol_incoming(listener, shown, Limits::default());
+        let incoming = tls::enrol_incoming(Box::new(listener), shown, Limits::default());
         let (leader, certifies) = (Arc::default(), Arc::default());
         let service = Service {
             issuer: Issuer::from_pem(authority.issuer.cert_pem(), &authority.issuer.key_pem()).unwrap(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mainstay_client::work;
 use mainstay_core::authz::{Method, Subject};
 use mainstay_core::id::ClusterName;
 use mainstay_core::state::finding::Finding;
@@ -79,7 +80,7 @@ impl v1::mesh_server::Mesh for MeshApi {
         let (_, state) = self.0.read(&request, Method::Look).await?;
         let applied = self.0.consensus.state().index;
         // All of the state is walked.
-        let looked = tokio::task::spawn_blocking(move || (invariant::broken(&state), state.missing_connections()));
+        let looked = work::blocking(move || (invariant::broken(&state), state.missing_connections()));
         let (broken, missing) = looked.await.map_err(|error| Status::internal(error.to_string()))?;
         let told = |known: &invariant::Invariant| v1::Invariant {
             name: known.name.to_owned(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mainstay_client::work;
 use mainstay_core::authz::{Method, Subject};
 use mainstay_core::id::PlanName;
 use mainstay_core::state::plan::{PlanHistory, Revision};
@@ -73,7 +74,7 @@ impl v1::plans_server::Plans for PlansApi {
             (0, checked(source).await?)
         };
         // As an apply does: a large plan takes milliseconds, and other calls do not wait for it.
-        let looked = tokio::task::spawn_blocking(move || {
+        let looked = work::blocking(move || {
             let preview = preview::preview(&state, &plan, &inputs, &Actor::Identity(by), wall)?;
             Ok(preview_to_wire(&state, &plan, number, &preview, wall))
         });
@@ -121,7 +122,7 @@ async fn checked(source: String) -> Result<plan::Plan, Status> {
         return Err(status::refused(Refusal::Bound { what: "bytes of plan".into(), limit: bounds::PLAN_BYTES as u64 }));
     }
     // A document of the largest size takes milliseconds; other calls do not wait for it.
-    let checked = tokio::task::spawn_blocking(move || plan::parse(&source)).await.map_err(|error| Status::internal(error.to_string()))?;
+    let checked = work::blocking(move || plan::parse(&source)).await.map_err(|error| Status::internal(error.to_string()))?;
     checked.map_err(|error| Status::invalid_argument(error.brief(PROBLEM_BYTES)))
 }
 

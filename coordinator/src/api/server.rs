@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_client::identity::ClientIdentity;
+use mainstay_client::network::Listener;
 use mainstay_client::tls::{self, Connections, Limits};
 use mainstay_proto::v1::agents_server::AgentsServer;
 use mainstay_proto::v1::artifacts_server::ArtifactsServer;
@@ -17,7 +18,6 @@ use mainstay_proto::v1::plans_server::PlansServer;
 use mainstay_proto::v1::raft_server::RaftServer;
 use mainstay_proto::v1::roots_server::RootsServer;
 use mainstay_proto::v1::runs_server::RunsServer;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
@@ -56,8 +56,8 @@ const DRAIN: Duration = Duration::from_secs(2);
 
 /// Sockets that are bound already.
 pub struct Listeners {
-    pub api: TcpListener,
-    pub enrolment: TcpListener,
+    pub api: Listener,
+    pub enrolment: Listener,
 }
 
 /// Why the API cannot be served.
@@ -106,7 +106,7 @@ async fn main_listener(
     front: Arc<Front>,
     identity: &ClientIdentity,
     connections: Connections,
-    listener: TcpListener,
+    listener: Listener,
     end: CancellationToken,
 ) -> Result<(), ApiError> {
     let (health, health_service) = tonic_health::server::health_reporter();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mainstay_client::identity::root_sha256s;
+use mainstay_client::work;
 use mainstay_core::authz::Method;
 use mainstay_core::snapshot::{self, Taken};
 use mainstay_proto::v1;
@@ -32,7 +33,7 @@ pub async fn read<T>(front: &Front, request: &Request<T>) -> Result<Pieces, Stat
     let internal = |error: &dyn std::fmt::Display| Status::internal(error.to_string());
     let roots = root_sha256s(&front.home.roots().pem()).map_err(|error| internal(&error))?;
     let taken = Taken { applied: applied.index, wall: office.wall(), version: VERSION.to_owned(), roots, survivor: None };
-    let encoded = tokio::task::spawn_blocking(move || snapshot::encode(&applied.state, taken)).await.map_err(|error| internal(&error))?;
+    let encoded = work::blocking(move || snapshot::encode(&applied.state, taken)).await.map_err(|error| internal(&error))?;
     let [start, state] = encoded.map_err(|error| Status::failed_precondition(error.to_string()))?;
     let total = (start.len() + state.len()) as u64;
     tracing::info!(caller = %Front::peer(request)?.identity, applied = applied.index, bytes = total, "a snapshot of the mesh is read");

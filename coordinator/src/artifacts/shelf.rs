@@ -17,6 +17,7 @@ use mainstay_client::clock::Clock;
 use mainstay_client::failpoint::Point;
 use mainstay_client::files::{self, Content, FileError, Reading, Room, RoomError, RoomTaken, Writing};
 use mainstay_client::random;
+use mainstay_client::work;
 use mainstay_core::artifact::FileDigest;
 use tokio::sync::{Notify, RwLock};
 
@@ -263,7 +264,7 @@ impl Receiving {
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|ended| Err(io::Error::other(ended)))
+    work::blocking(work).await.unwrap_or_else(|ended| Err(io::Error::other(ended)))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mainstay_client::random;
 use mainstay_client::tls::Connections;
+use mainstay_client::work;
 use mainstay_core::State;
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +27,7 @@ pub async fn keep_following(home: Arc<Home>, peers: Peers, connections: Connecti
         let mut pause = random::jitter(LOOK, 0.1);
         if before.as_ref().is_none_or(|before| concerns(before, &state)) {
             let (looked, at) = (home.clone(), state.clone());
-            match tokio::task::spawn_blocking(move || looked.follow(&at)).await {
+            match work::blocking(move || looked.follow(&at)).await {
                 Ok(Ok(changed)) => {
                     if changed {
                         peers.reconnect();

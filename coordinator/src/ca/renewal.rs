@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mainstay_client::identity::keep_reloaded;
 use mainstay_client::random;
+use mainstay_client::work;
 use tokio_util::sync::CancellationToken;
 
 use super::{Home, IssueError, Signing};
@@ -70,7 +71,7 @@ impl Renewal {
         E: Into<IssueError> + Send + 'static,
     {
         let home = self.home.clone();
-        let done = tokio::task::spawn_blocking(move || what(&home)).await;
+        let done = work::blocking(move || what(&home)).await;
         done.map_err(|error| IssueError::Broken(error.to_string()))?.map_err(Into::into)
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use mainstay_client::random::Backoff;
+use mainstay_client::work;
 use mainstay_core::evaluate::Evaluation;
 use mainstay_core::plan::Gate;
 use mainstay_core::seen::{Due, Opening};
@@ -86,7 +87,7 @@ async fn evaluate(state: Arc<State>, wanted: Vec<Evaluation>) -> Vec<Command> {
     if wanted.is_empty() {
         return Vec::new();
     }
-    let evaluated = tokio::task::spawn_blocking(move || {
+    let evaluated = work::blocking(move || {
         wanted.iter().take(EVALUATIONS).filter_map(|evaluation| mainstay_core::evaluate::evaluate(&state, evaluation)).collect()
     });
     evaluated.await.unwrap_or_else(|error| {

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mainstay_client::work;
 use mainstay_core::{Actor, Command, Entry, State, codec};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
@@ -58,7 +59,7 @@ impl Digests {
             return;
         }
         let (digests, state) = (self.clone(), state.clone());
-        tokio::task::spawn_blocking(move || {
+        work::blocking(move || {
             let digest: [u8; 32] = Sha256::digest(codec::encode_state(&state)).into();
             digests.learn(|known| &mut known.own, index, digest);
             digests.inner.latest.send_replace(Some((index, digest)));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mainstay_client::failpoint::Point;
 use mainstay_client::files::{self, Output};
+use mainstay_client::work;
 use mainstay_core::MemberId;
 use openraft::Snapshot;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -136,7 +137,7 @@ impl Incoming {
             return Ok(PieceAnswer::Have(now.have));
         }
         let (file, data, offset) = (now.file.clone(), piece.data.clone(), piece.offset);
-        let written = tokio::task::spawn_blocking(move || file.write_at(offset, &data)).await;
+        let written = work::blocking(move || file.write_at(offset, &data)).await;
         written.map_err(snapshot)?.map_err(snapshot)?;
         now.have += piece.data.len() as u64;
         if now.have < now.total {
@@ -151,7 +152,7 @@ impl Incoming {
             return Err(CallError::DiskFull);
         }
         let path = self.snapshots.incoming();
-        let created = tokio::task::spawn_blocking(move || {
+        let created = work::blocking(move || {
             // Another file, not the same one emptied: a write of a call that was given up may still come.
             files::remove(Point::SnapshotReceive, &path)?;
             host::create(Point::SnapshotReceive, &path)
@@ -163,7 +164,7 @@ impl Incoming {
     /// Checks the whole file before anything is done with it.
     async fn install(&self, piece: &Piece) -> Result<PieceAnswer, CallError> {
         let path = self.snapshots.incoming();
-        let checked = tokio::task::spawn_blocking(move || SnapshotFile::open(&path)).await;
+        let checked = work::blocking(move || SnapshotFile::open(&path)).await;
         let file = checked.map_err(snapshot)?.map_err(snapshot)?;
         if file.digest != piece.digest || file.meta.last_log_id != piece.last {
             return Err(CallError::Snapshot("it is not the one that was announced".into()));

@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mainstay_client::failpoint::{Doing, Point};
 use mainstay_client::files::Mark;
+use mainstay_client::work;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use redb::{Database, ReadableDatabase, ReadableTable};
@@ -81,7 +82,7 @@ impl LogStore {
         let doing = Doing::of(Point::LogOpen);
         let backend = LogFile::open(&file, disk.is_new(), doing.clone(), host.clone(), metrics.clone()).map_err(super::disk::disk("open", &file))?;
         let (path, mark_file) = (file.clone(), disk.mark_file());
-        let opened = tokio::task::spawn_blocking(move || open_file(&path, backend, &mark_file)).await;
+        let opened = work::blocking(move || open_file(&path, backend, &mark_file)).await;
         // redb may panic where a page makes no sense.
         let (database, found) = opened.unwrap_or_else(|_| Err(damaged(&file, "its pages make no sense")))?;
         let mark = Mark::open(Point::LogMark, &disk.mark_file()).map_err(super::disk::disk("open", &disk.mark_file()))?;
@@ -100,16 +101,15 @@ impl LogStore {
             doing,
             mark,
             reached,
-            queue: writes,
             failure: failure.clone(),
             metrics,
             log_bytes: bytes.clone(),
             committed: committed.clone(),
             end,
+            without_hint: 0,
             flushed: Box::new(move |batch| lock(&flushed_tail).flushed(batch)),
         };
-        let thread = std::thread::Builder::new().name("mainstay-log".into());
-        thread.spawn(move || writer.run()).map_err(super::disk::disk("start the thread that writes", &file))?;
+        work::attend("mainstay-log", writes, writer.begin(), Writer::attend).map_err(super::disk::disk("start the thread that writes", &file))?;
         let inner = Inner { file, tail, database: Mutex::new(Some(database)), queue, failure, committed, bytes, appended: AtomicU64::new(0) };
         Ok(LogStore { inner: Arc::new(inner) })
     }
@@ -198,7 +198,7 @@ impl LogStore {
 
     async fn read_file(&self, range: Range<u64>, limit: usize) -> io::Result<Vec<LogEntry>> {
         let database = lock(&self.inner.database).clone().ok_or_else(|| io::Error::other("the log is closed"))?;
-        let read = tokio::task::spawn_blocking(move || read_records(&database, range, limit)).await;
+        let read = work::blocking(move || read_records(&database, range, limit)).await;
         match read {
             Ok(Ok(entries)) => Ok(entries),
             Ok(Err(ReadFault::Damaged(what))) => Err(self.damaged(&what)),

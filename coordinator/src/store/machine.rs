@@ -7,6 +7,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
+use mainstay_client::work;
 use mainstay_core::state::FEATURE_LEVEL;
 use mainstay_core::{Command, Entry, Reply, State, codec};
 use openraft::storage::{EntryResponder, RaftStateMachine};
@@ -157,7 +158,7 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
         let snapshots = self.snapshots.clone();
-        let installed = tokio::task::spawn_blocking(move || {
+        let installed = work::blocking(move || {
             let state = snapshot.state()?;
             snapshots.adopt(snapshot)?;
             Ok::<State, io::Error>(state)
@@ -189,7 +190,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
 
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOut> {
         let (meta, state, snapshots) = (self.meta.clone(), self.state.clone(), self.snapshots.clone());
-        let built = tokio::task::spawn_blocking(move || snapshots.build(meta, &state)).await.map_err(io::Error::other)?;
+        let built = work::blocking(move || snapshots.build(meta, &state)).await.map_err(io::Error::other)?;
         let snapshot = built.inspect_err(|error| self.failure.write_failed(self.snapshots.dir(), error))?;
         Ok(Snapshot { meta: snapshot.meta.clone(), snapshot })
     }

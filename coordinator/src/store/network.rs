@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay_client::work;
 use mainstay_core::MemberId;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{Backoff, RPCOption};
@@ -127,7 +128,7 @@ impl Line {
         let mut offset = 0;
         loop {
             let (file, length) = (snapshot.clone(), settings.snapshot_chunk_bytes);
-            let data = tokio::task::spawn_blocking(move || file.piece(offset, length)).await.map_err(closed)?.map_err(closed)?;
+            let data = work::blocking(move || file.piece(offset, length)).await.map_err(closed)?.map_err(closed)?;
             let next = offset + data.len() as u64;
             let deadline = if next >= snapshot.total { settings.install_timeout } else { settings.rpc_timeout };
             let piece = Piece { vote, last: snapshot.meta.last_log_id, total: snapshot.total, digest: snapshot.digest, offset, data };

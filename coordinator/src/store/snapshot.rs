@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use mainstay_client::failpoint::Point;
 use mainstay_client::files;
+use mainstay_client::work;
 use mainstay_core::{State, bounds, codec};
 use sha2::{Digest, Sha256};
 
@@ -166,7 +167,7 @@ impl Snapshots {
     /// The newest snapshot that is good, and the log goes on from. `first_index` is where the log begins.
     pub async fn restore(self: &Arc<Self>, first_index: u64) -> Result<Restored, StartError> {
         let snapshots = self.clone();
-        let restored = tokio::task::spawn_blocking(move || snapshots.restore_blocking(first_index)).await;
+        let restored = work::blocking(move || snapshots.restore_blocking(first_index)).await;
         restored.unwrap_or_else(|_| Err(StartError::Damaged { file: self.dir.clone(), what: "a state in it makes no sense".into() }))
     }
 

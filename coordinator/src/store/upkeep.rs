@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay_client::work;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -42,7 +43,7 @@ impl Upkeep {
     /// A member whose disk is full does not lead, if anybody else can.
     async fn look_at_disk(&mut self, consensus: &Consensus) {
         let space = consensus.inner.space.clone();
-        if tokio::task::spawn_blocking(move || space.look()).await.is_err() {
+        if work::blocking(move || space.look()).await.is_err() {
             tracing::warn!("the look at the disk was broken off");
         }
         if !consensus.inner.space.is_full() || !consensus.leadership_now().leads() {

@@ -93,7 +93,7 @@ impl Write {
     }
 }
 
-/// What the thread works with.
+/// What it works with.
 pub struct Writer {
     pub database: Arc<Database>,
     pub file: PathBuf,
@@ -102,7 +102,6 @@ pub struct Writer {
     /// Says how far the log has been on the disk.
     pub mark: Mark,
     pub reached: Reached,
-    pub queue: mpsc::Receiver<Write>,
     pub failure: Failure,
     pub metrics: StoreMetrics,
     /// Bytes of all records in the log.
@@ -111,42 +110,46 @@ pub struct Writer {
     pub committed: Arc<Mutex<Option<LogId>>>,
     /// The index after the last one that is on disk.
     pub end: u64,
+    /// Batches since the last hint.
+    pub without_hint: u32,
     /// Called with the number of the last batch that is on disk.
     pub flushed: Box<dyn Fn(u64) + Send>,
 }
 
 impl Writer {
-    /// Until it is closed, or everybody who could write is gone.
-    pub fn run(mut self) {
-        let mut without_hint = 0;
+    /// Before the first write.
+    #[must_use]
+    pub fn begin(self) -> Writer {
         self.set_mark();
-        while let Some(first) = self.queue.blocking_recv() {
-            let batch = self.gather(first);
-            let closing = batch.iter().any(|write| matches!(write, Write::Close { .. }));
-            self.end = batch.iter().fold(self.end, |end, write| write.end_after(end));
-            without_hint += 1;
-            let hint = self.hint().filter(|_| closing || without_hint >= HINT_EVERY);
-            if hint.is_some() {
-                without_hint = 0;
-            }
-            let written = match self.failure.reason() {
-                // A clean end still writes; any other has left the file in doubt.
-                Some(reason) if reason != super::error::StopReason::Asked => Err(io::Error::other(reason.to_string())),
-                _ => {
-                    self.lower_mark(&batch).and_then(|()| self.write(&batch, hint)).inspect_err(|error| self.failure.write_failed(&self.file, error))
-                }
-            };
-            if written.is_ok() {
-                batch.iter().for_each(|write| self.reached.count(write));
-                self.set_mark();
-            }
-            let closed = self.answer(batch, &written);
-            if closing {
-                drop(self);
-                closed.into_iter().for_each(|done| done.send(()).unwrap_or_default());
-                return;
-            }
+        self
+    }
+
+    /// Writes what waits in the queue, the first of which is given. The writer of a log that was closed with it is gone.
+    pub fn attend(mut self, first: Write, queue: &mut mpsc::Receiver<Write>) -> Option<Writer> {
+        let batch = gather(first, queue);
+        let closing = batch.iter().any(|write| matches!(write, Write::Close { .. }));
+        self.end = batch.iter().fold(self.end, |end, write| write.end_after(end));
+        self.without_hint += 1;
+        let hint = self.hint().filter(|_| closing || self.without_hint >= HINT_EVERY);
+        if hint.is_some() {
+            self.without_hint = 0;
         }
+        let written = match self.failure.reason() {
+            // A clean end still writes; any other has left the file in doubt.
+            Some(reason) if reason != super::error::StopReason::Asked => Err(io::Error::other(reason.to_string())),
+            _ => self.lower_mark(&batch).and_then(|()| self.write(&batch, hint)).inspect_err(|error| self.failure.write_failed(&self.file, error)),
+        };
+        if written.is_ok() {
+            batch.iter().for_each(|write| self.reached.count(write));
+            self.set_mark();
+        }
+        let closed = self.answer(batch, &written);
+        if closing {
+            drop(self);
+            closed.into_iter().for_each(|done| done.send(()).unwrap_or_default());
+            return None;
+        }
+        Some(self)
     }
 
     /// What the file may say is committed: a majority may have what is not on this disk yet, and a log that is shorter
@@ -154,19 +157,6 @@ impl Writer {
     fn hint(&self) -> Option<LogId> {
         let committed = *self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         committed.filter(|id| id.index < self.end)
-    }
-
-    fn gather(&mut self, first: Write) -> Vec<Write> {
-        let mut bytes = first.bytes();
-        let mut batch = vec![first];
-        while batch.len() < BATCH
-            && bytes < BATCH_BYTES
-            && let Ok(next) = self.queue.try_recv()
-        {
-            bytes += next.bytes();
-            batch.push(next);
-        }
-        batch
     }
 
     /// Before entries go: they are not missed when they are gone.
@@ -258,6 +248,19 @@ impl Writer {
         }
         closed
     }
+}
+
+fn gather(first: Write, queue: &mut mpsc::Receiver<Write>) -> Vec<Write> {
+    let mut bytes = first.bytes();
+    let mut batch = vec![first];
+    while batch.len() < BATCH
+        && bytes < BATCH_BYTES
+        && let Ok(next) = queue.try_recv()
+    {
+        bytes += next.bytes();
+        batch.push(next);
+    }
+    batch
 }
 
 /// Opens the table of facts only where there is one to write: opened, it is written.

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests stand outside of the seams")]
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -140,7 +141,7 @@ impl Mesh {
     pub async fn start(&mut self, index: usize) {
         let (ask, asked) = oneshot::channel();
         let settings = self.members[index].settings.clone();
-        let task = tokio::spawn(run(settings, async move { drop(asked.await) }));
+        let task = tokio::spawn(run(settings, Arc::new(SystemClock), async move { drop(asked.await) }));
         self.members[index].running = Some((ask, task));
     }
 
@@ -293,7 +294,7 @@ impl Mesh {
     pub async fn run_copy(&self, index: usize, change: impl FnOnce(&mut Settings)) -> Result<(), RunError> {
         let mut settings = self.members[index].settings.clone();
         change(&mut settings);
-        tokio::time::timeout(PATIENCE, run(settings, std::future::pending())).await.expect("it ends by itself")
+        tokio::time::timeout(PATIENCE, run(settings, Arc::new(SystemClock), std::future::pending())).await.expect("it ends by itself")
     }
 
     /// Status and body of a plain GET.

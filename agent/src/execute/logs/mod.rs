@@ -16,6 +16,7 @@ use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use mainstay_client::work;
 use mainstay_core::report::{Check, Report, Thresholds, Verdict};
 use mainstay_core::{Millis, bounds};
 use regex::Regex;
@@ -84,7 +85,7 @@ pub(super) async fn execute(with: &Map<String, Value>, context: &Context) -> Res
     let (host, wanted_there, cancel) = (Arc::clone(&context.host), wanted.clone(), context.cancel.child_token());
     // Dropped together with the step, so that the thread ends with it.
     let _ends_the_thread = cancel.clone().drop_guard();
-    let scanned = tokio::task::spawn_blocking(move || scan_all(&host, &globs, &wanted_there, &cancel));
+    let scanned = work::blocking(move || scan_all(&host, &globs, &wanted_there, &cancel));
     let sources = scanned.await.map_err(|error| StepError::failed(format!("logs.errors: the scan ended early: {error}")))??;
     let total: u64 = sources.values().map(|source| source.counted.found).sum();
     let mut report = Report { checks: checks(&sources, &params), ..Report::default() };

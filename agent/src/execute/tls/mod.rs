@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use futures::{StreamExt, stream};
+use mainstay_client::work;
 use mainstay_core::report::{Check, Report, Thresholds, Verdict};
 use mainstay_core::{Millis, WallTime};
 use serde::Deserialize;
@@ -78,7 +79,7 @@ pub(super) async fn execute(with: &Map<String, Value>, context: &Context) -> Res
     let usual = params.files.is_empty() && params.endpoints.is_empty();
     let globs = if usual { context.settings.certificate_globs() } else { params.files.clone() };
     let (host, now) = (context.host.clone(), context.host.wall());
-    let of_files = tokio::task::spawn_blocking(move || file_checks(&host, &globs, usual, thresholds, now)).await;
+    let of_files = work::blocking(move || file_checks(&host, &globs, usual, thresholds, now)).await;
     checks.extend(of_files.map_err(|error| StepError::failed(format!("{KIND}: reading files ended early: {error}")))??);
 
     Ok(report(checks))

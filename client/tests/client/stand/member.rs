@@ -54,7 +54,7 @@ impl Member {
         let address = listener.local_addr().unwrap().to_string();
         let connections = Connections::default();
         let answers = Arc::new(Mutex::new(Answers::AsLeader));
-        let incoming = tls::incoming(listener, identity.clone(), connections.clone(), limits);
+        let incoming = tls::incoming(Box::new(listener), identity.clone(), connections.clone(), limits);
         let service = Service { address: address.clone(), register: register.clone(), answers: answers.clone() };
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
