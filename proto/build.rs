@@ -38,10 +38,11 @@ const ENUMS: [(&str, &str); 18] = [
 ];
 
 /// Fields that hold JSON as text, and maps of such: in the JSON form they are the values themselves.
-const JSON: [(&str, &str); 5] = [
+const JSON: [(&str, &str); 6] = [
     ("PreviewInput.value", "json_value"),
     ("PreviewStep.with", "json_value"),
     ("AwaitedStep.with", "json_value"),
+    ("UndoStep.with", "json_value"),
     ("Run.inputs", "json_values"),
     ("Report.outputs", "json_values"),
 ];

@@ -57,7 +57,7 @@ async fn run(cli: &Cli) -> Result<Exit, CliError> {
         Verb::Steps { kind } => return verbs::steps::steps(kind.as_deref(), screen),
         Verb::Login(login) => return verbs::login::login(login, global, screen).await,
         Verb::Context(verb) => return verbs::context::context(verb, screen).await,
-        Verb::Plan(args::plan::Plan::Validate { files }) => return verbs::validate::validate(files, screen),
+        Verb::Plan(args::plan::Plan::Validate { source }) => return verbs::validate::validate(&source.paths(), screen),
         Verb::Plan(args::plan::Plan::Schema) => return verbs::validate::print_schema(),
         Verb::Member(args::node::Member::Issuer(args)) => return verbs::issuer::issuer(args, global, screen),
         Verb::Mesh(args::mesh::Mesh::Recover(recover)) => return verbs::mesh::recover(recover, global, screen),

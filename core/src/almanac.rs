@@ -8,10 +8,14 @@ use crate::evaluate;
 use crate::plan::{Gate, input};
 use crate::seen::{Due, Opening};
 use crate::state::State;
-use crate::time::WallTime;
+use crate::time::{Millis, WallTime};
 
 /// Instants that are counted between two looks; there are never more, unless nobody led for years.
 const INSTANTS: usize = 10_000;
+/// How far ahead one looks for an instant at which several windows are open at once. They come again every week.
+pub const AHEAD: Millis = Millis(60 * 86_400_000);
+/// Looks at single gates until then, so that a plan with many does not take long.
+const LOOKS: usize = 500;
 
 /// Every window and freeze that an open run may have to wait for.
 #[must_use]
@@ -48,6 +52,39 @@ pub fn opening(gate: &Gate, now: WallTime) -> Opening {
     }
 }
 
+/// When windows and freezes are open for the first time, all of them at once; nothing where they are not within
+/// [`AHEAD`], counted from the end of the last freeze. Where that takes too long to find out it is the first instant
+/// that is not ruled out.
+#[must_use]
+pub fn first_opening(gates: &[&Gate], from: WallTime) -> Option<WallTime> {
+    let (mut at, mut latest, mut open) = (from, after(from, AHEAD), 0);
+    // All of them have to be open in a row.
+    for gate in gates.iter().cycle().take(LOOKS) {
+        if open == gates.len() {
+            break;
+        }
+        let Opening::Closed { until, .. } = opening(gate, at) else {
+            open += 1;
+            continue;
+        };
+        open = 0;
+        at = until.filter(|until| *until > at)?;
+        if matches!(gate, Gate::Freeze(_)) {
+            latest = latest.max(after(at, AHEAD));
+        }
+        if at > latest {
+            return None;
+        }
+    }
+    Some(at)
+}
+
+/// So much later.
+#[must_use]
+pub fn after(at: WallTime, by: Millis) -> WallTime {
+    WallTime(at.0.saturating_add_unsigned(by.0))
+}
+
 /// Schedules of which an instant has come that nobody has acted on.
 #[must_use]
 pub fn due(state: &State, now: WallTime) -> Vec<Due> {
@@ -69,7 +106,7 @@ pub fn due(state: &State, now: WallTime) -> Vec<Due> {
                 schedule: u32::try_from(index).unwrap_or(u32::MAX),
                 instant,
                 missed: u32::try_from(passed.count.saturating_sub(1)).unwrap_or(u32::MAX),
-                late: crate::time::Millis(u64::try_from(now.0 - instant.0).unwrap_or(0)),
+                late: Millis(u64::try_from(now.0 - instant.0).unwrap_or(0)),
                 connections: evaluate::connections(&current.plan, &inputs).unwrap_or_default(),
             });
         }

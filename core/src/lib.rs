@@ -39,6 +39,7 @@ pub mod rollout;
 pub mod seen;
 pub mod snapshot;
 pub mod state;
+pub mod stuck;
 pub mod time;
 pub mod wait;
 

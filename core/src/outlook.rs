@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::almanac;
+use crate::calendar;
 use crate::catalogue::{self, Kind, Scope};
 use crate::decide;
 use crate::id::{StepName, Target};
@@ -17,8 +18,11 @@ use crate::state::agent::Agent;
 use crate::state::approval::{self, Given};
 use crate::state::enrolment::OperatorRole;
 use crate::state::run::{Direction, Run};
-use crate::time::{MeshTime, WallTime};
+use crate::time::{MeshTime, Millis, WallTime};
 use crate::wait::{Reason, Wait};
+
+/// A window that is open for longer than this is said to be open, without an end.
+const ALWAYS: Millis = Millis(7 * 86_400_000);
 
 /// A gate as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,8 +69,7 @@ pub fn gate_now(state: &State, run: &Run, gate: &Gate, wall: WallTime, now: Mesh
     let (standing, evidence) = match gate {
         Gate::Window(_) | Gate::Freeze(_) if run.without_calendar.is_some() => (GateState::Open, "does not count for this run".to_owned()),
         Gate::Window(_) | Gate::Freeze(_) => match almanac::opening(gate, wall) {
-            Opening::Open { .. } if matches!(gate, Gate::Freeze(_)) => (GateState::Open, "no freeze now".to_owned()),
-            Opening::Open { .. } => (GateState::Open, "open now".to_owned()),
+            Opening::Open { until } => (GateState::Open, open_until(gate, until, wall)),
             Opening::Closed { evidence, .. } => (GateState::Closed, evidence),
         },
         Gate::Approval(_) => (GateState::Asks, String::new()),
@@ -84,22 +87,26 @@ pub fn gate_now(state: &State, run: &Run, gate: &Gate, wall: WallTime, now: Mesh
     GateNow { gate: gate.to_string(), state: standing, evidence }
 }
 
+/// Until when a window is open, or when a freeze begins.
+fn open_until(gate: &Gate, until: Option<WallTime>, wall: WallTime) -> String {
+    match (gate, until) {
+        (Gate::Freeze(freeze), Some(begins)) => format!("no freeze before {}", calendar::local(begins, &freeze.zone)),
+        (Gate::Freeze(_), None) => "no freeze now".to_owned(),
+        // A window that does not close for so long is as good as always open.
+        (Gate::Window(window), Some(closes)) if closes < almanac::after(wall, ALWAYS) => {
+            format!("open until {}", calendar::local(closes, &window.zone))
+        }
+        _ => "open now".to_owned(),
+    }
+}
+
 /// What a work item will meet after that for which it waits: gates that are not open now, and people who are asked
-/// then. Nothing for what has not come to its own gates yet.
+/// then. Of what waits for other steps they are its own gates, as they are now.
 #[must_use]
 pub fn ahead(state: &State, wait: &Wait, wall: WallTime, now: MeshTime) -> Vec<GateNow> {
-    let comes_to_gates = matches!(
-        wait.reason,
-        Reason::Paused { .. }
-            | Reason::Soak { .. }
-            | Reason::Gate { .. }
-            | Reason::LeaseHeld { .. }
-            | Reason::Approval { .. }
-            | Reason::Unavailable { .. }
-    );
     let Some((run, step)) = state.runs.get(&wait.run).and_then(|run| Some((run, run.plan.step(&wait.step)?))) else { return Vec::new() };
-    let is_fresh = run.work(&wait.step, &wait.target).is_some_and(|work| work.is_fresh());
-    if !comes_to_gates || wait.direction == Direction::Undo || !is_fresh {
+    let is_later = matches!(wait.reason, Reason::NeedsStep { .. });
+    if !(is_later || comes_to_gates(&wait.reason)) || wait.direction == Direction::Undo || !is_fresh(run, wait) {
         return Vec::new();
     }
     let rollout = Rollout::of_step(run, step);
@@ -116,7 +123,9 @@ pub fn ahead(state: &State, wait: &Wait, wall: WallTime, now: MeshTime) -> Vec<G
         (gate, Reason::Gate { gate: own, .. }) => gate.to_string() != *own,
         _ => true,
     };
+    // The plan's own gates have been told of the steps that come first.
     let mut all: Vec<GateNow> = gates(run, step, &wait.target, rollout.as_ref())
+        .filter(|(of, _)| !is_later || of.is_some())
         .filter(stands_before)
         .map(|(_, gate)| gate_now(state, run, gate, wall, now))
         .filter(|gate| gate.state != GateState::Open)
@@ -124,8 +133,37 @@ pub fn ahead(state: &State, wait: &Wait, wall: WallTime, now: MeshTime) -> Vec<G
     if let Some(asks) = approval::of_step(step).filter(|_| !matches!(wait.reason, Reason::Approval { .. })) {
         all.push(gate_now(state, run, &Gate::Approval(asks), wall, now));
     }
-    all.extend(catalogue::kind(&step.uses).and_then(|kind| nobody(state, kind, &wait.target)));
+    if !is_later {
+        all.extend(catalogue::kind(&step.uses).and_then(|kind| nobody(state, kind, &wait.target)));
+    }
     all
+}
+
+/// Whether what waits for this has come as far as its own gates.
+fn comes_to_gates(reason: &Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Paused { .. }
+            | Reason::Soak { .. }
+            | Reason::Gate { .. }
+            | Reason::LeaseHeld { .. }
+            | Reason::Approval { .. }
+            | Reason::Unavailable { .. }
+    )
+}
+
+fn is_fresh(run: &Run, wait: &Wait) -> bool {
+    run.work(&wait.step, &wait.target).is_some_and(|work| work.is_fresh())
+}
+
+/// The gates that a work item has before it, where it has come to them.
+pub(crate) fn gates_before<'r>(run: &'r Run, wait: &Wait) -> Option<Vec<&'r Gate>> {
+    if !comes_to_gates(&wait.reason) || wait.direction == Direction::Undo || !is_fresh(run, wait) {
+        return None;
+    }
+    let step = run.plan.step(&wait.step)?;
+    let rollout = Rollout::of_step(run, step);
+    Some(gates(run, step, &wait.target, rollout.as_ref()).map(|(_, gate)| gate).collect())
 }
 
 /// Whether an agent is there that could do a kind on a target. What the mesh carries out itself needs none.

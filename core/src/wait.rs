@@ -63,11 +63,13 @@ pub enum Reason {
     /// The wave before has ended, and is watched for a while.
     Soak { wave: usize, of: usize },
     /// As many targets as may be are unavailable.
-    Unavailable { going: usize, failed: usize, away: usize, most: usize },
+    Unavailable { going: Taken, failed: Taken, away: Taken, most: usize },
     /// A gate is closed, or nobody knows.
     Gate { gate: String, evidence: String },
     /// Somebody else has the lease.
     LeaseHeld { name: LeaseName, by: String },
+    /// An agent has begun it, and waits for the lease that the step is to hold.
+    LeaseWanted { agent: AgentId, name: LeaseName, by: String },
     /// A new root is not in place everywhere.
     RootLacks { root: RootId, lack: Lack },
     /// Somebody depends on roots that are to go.
@@ -88,6 +90,28 @@ pub enum Reason {
         /// Whose earlier approval has expired.
         expired: Option<String>,
     },
+}
+
+/// Targets that take up places of a rollout: how many, and the first few of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Taken {
+    pub count: usize,
+    pub named: Vec<Target>,
+}
+
+impl Taken {
+    /// `2 failed (c/n1, c/n2)`
+    fn words(&self, what: &str) -> Option<String> {
+        (self.count > 0).then(|| format!("{} {what} ({})", self.count, self.names()))
+    }
+
+    /// `c/n1, c/n2 and 3 more`
+    #[must_use]
+    pub fn names(&self) -> String {
+        let named: Vec<String> = self.named.iter().map(ToString::to_string).collect();
+        let more = self.count.saturating_sub(named.len());
+        named.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
+    }
 }
 
 impl fmt::Display for Reason {
@@ -122,12 +146,12 @@ impl fmt::Display for Reason {
             Reason::Wave { wave, of } => write!(f, "wave {wave} of {of} has not ended"),
             Reason::Soak { wave, of } => write!(f, "wave {wave} of {of} has ended and soaks"),
             Reason::Unavailable { going, failed, away, most } => {
-                let parts = [(*going, "under way"), (*failed, "failed"), (*away, "not connected")];
-                let parts: Vec<String> = parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
-                write!(f, "at most {most} unavailable at once: {}", parts.join(", "))
+                let parts = [going.words("under way"), failed.words("failed"), away.words("not connected")];
+                write!(f, "at most {most} unavailable at once: {}", parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
             }
             Reason::Gate { gate, evidence } => write!(f, "gate: {gate}: {evidence}"),
             Reason::LeaseHeld { name, by } => write!(f, "lease {name} is held by {by}"),
+            Reason::LeaseWanted { agent, name, by } => write!(f, "agent {agent} waits for lease {name}, held by {by}"),
             Reason::RootLacks { root, lack } => f.write_str(&lack.sentence(*root)),
             Reason::RootNeeded { roots, those } => {
                 let (noun, verb) = if roots.len() == 1 { ("root", "is") } else { ("roots", "are") };

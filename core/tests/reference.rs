@@ -48,19 +48,8 @@ fn params_table(params: &[Param]) -> String {
 }
 
 fn page(kind: &Kind) -> String {
-    let facts = [
-        ("effect", format!("{}: {}", kind.effect.as_str(), kind.effect.describe())),
-        ("scope", format!("{}: {}", kind.scope.as_str(), kind.scope.describe())),
-        ("repeatable", if kind.idempotent { "yes: doing it twice is doing it once" } else { "no: it is never begun again by itself" }.to_owned()),
-        ("undo", kind.undo.as_str().to_owned()),
-        ("started by", format!("an {}", kind.started_by)),
-        ("protected by", kind.protection.to_owned()),
-        ("connections", kind.connection.describe()),
-        ("needs", if kind.needs.is_empty() { "nothing" } else { kind.needs }.to_owned()),
-        ("timeout", kind.default_timeout.to_string()),
-    ];
     let mut text = format!("## {}\n\n{}.\n\n| | |\n| --- | --- |\n", kind.name, kind.summary.trim_end_matches('.'));
-    facts.iter().for_each(|(name, value)| text += &format!("| {name} | {} |\n", cell(value)));
+    kind.facts().iter().for_each(|(name, value)| text += &format!("| {name} | {} |\n", cell(value)));
     if !kind.params.is_empty() {
         text += &format!("\n{}", params_table(kind.params));
     }

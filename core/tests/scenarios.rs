@@ -15,6 +15,8 @@
 //! approve|deny NAME RUN [step=STEP] [wave=N] [seen=DIGEST]
 //! begin STEP@TARGET          end STEP@TARGET OUTCOME [OUTPUT=JSON… | CHECK SUBJECT | MESSAGE…]     (or the attempt's id)
 //! play ROUNDS [STEP@TARGET=OUTCOME[*TIMES]…]     agents carry out all that they have, and a line tells of each round
+//! retry-preview RUN [unknown]      what would be in the way of a retry; changes nothing
+//! hold LEASE STEP@TARGET     the agent of a step that holds a lease asks for it
 //! acquire LEASE CLIENT/PROCESS [claim]   release LEASE CLIENT/PROCESS   renew LEASE TOKEN   ask LEASE CLIENT/PROCESS
 //! check every N              entries, instead of each: for a large scenario
 //! advance DURATION           the linked agents are heard of meanwhile
@@ -33,12 +35,13 @@ use std::path::Path;
 
 use mainstay_core::catalogue::fits;
 use mainstay_core::id::StepName;
+use mainstay_core::preview::Looks;
 use mainstay_core::report::{Check, Report, Verdict};
 use mainstay_core::state::approval::Decided;
 use mainstay_core::state::attempt::{Attempt, Phase};
 use mainstay_core::state::lease::{Holder, LeaseKind, LeaseSpec};
 use mainstay_core::state::run::{Direction, Outcome, RunPhase, Work, WorkState};
-use mainstay_core::{Actor, AttemptId, Command, Reply, RunId, WallTime, outlook, preview};
+use mainstay_core::{Actor, AttemptId, Command, Identity, Reply, RunId, WallTime, outlook, preview, stuck};
 use rig::{Rig, holder, lease};
 
 /// What agents do unless the scenario says otherwise.
@@ -222,6 +225,15 @@ impl Stage {
                 let reply = self.rig.acquire(name, &process(who), true);
                 self.answer(&reply);
             }
+            // As the agent does that carries out a `lease.hold`.
+            ["hold", name, attempt] => {
+                let attempt = self.attempt(attempt);
+                let attributes = [("attempt".to_owned(), attempt.id.to_string())].into();
+                let who = Holder { identity: Identity::Node(attempt.agent), incarnation: attempt.id.to_string(), attributes, takes_over: false };
+                let reply = self.rig.acquire(name, &who, true);
+                self.answer(&reply);
+            }
+            ["retry-preview", run, rest @ ..] => self.preview_retry(run, rest),
             ["acquire", name, who, "claim"] => {
                 let reply = self.rig.define(name, LeaseSpec { kind: LeaseKind::Claim, ..LeaseSpec::default() }, &process(who));
                 self.answer(&reply);
@@ -338,7 +350,8 @@ impl Stage {
         let before = self.rig.state.clone();
         let by = Actor::Identity(rig::identity("operator/ana"));
         let wall = self.rig.entry(Actor::Mesh, None, Command::RaiseFeatureLevel { level: 1 }).wall;
-        let looked = preview::preview(&self.rig.state, &plan, &inputs.iter().map(|input| value(input)).collect(), &by, wall);
+        let looks = Looks { by: &by, wall, without_calendar: None };
+        let looked = preview::preview(&self.rig.state, &plan, &inputs.iter().map(|input| value(input)).collect(), looks);
         assert_eq!(before, self.rig.state, "a preview changes nothing");
         let looked = match looked {
             Ok(looked) => looked,
@@ -369,6 +382,10 @@ impl Stage {
             let on = step.with_of.as_ref().map_or_else(String::new, |target| format!(" on {target}"));
             let with = serde_json::Value::Object(step.with.clone()).to_string();
             self.say(format!("  with{on} {}", if with.contains("-----BEGIN") { "a certificate" } else { &with }));
+            if let Some(undo) = &step.undo {
+                let on = undo.with_of.as_ref().map_or_else(String::new, |target| format!(" on {target}"));
+                self.say(format!("  undo {}{on} {}", undo.uses, serde_json::Value::Object(undo.with.clone())));
+            }
             if let Some(omitted) = &step.omitted {
                 self.say(format!("  omitted: {omitted}"));
             }
@@ -393,11 +410,26 @@ impl Stage {
         for ask in &looked.approvals {
             let of = ask.step.as_ref().map_or("the run", StepName::as_str);
             let may_not = ask.may_not.as_ref().map_or_else(String::new, |why| format!(", and {why}"));
-            self.say(format!("asks for {of}, {} times: by {}{may_not}", ask.times, ask.by));
+            let only_if = ask.only_if.as_ref().map_or_else(String::new, |condition| format!(", only if {condition}"));
+            self.say(format!("asks for {of}, {} times: by {}{may_not}{only_if}", ask.times, ask.by));
         }
         if looked.at_least.0 > 0 {
             self.say(format!("takes {} at least", looked.at_least));
         }
+    }
+
+    /// What would be in the way of a retry; changes nothing.
+    fn preview_retry(&mut self, run: &str, rest: &[&str]) {
+        let before = self.rig.state.clone();
+        let run: RunId = run.parse().unwrap();
+        let reply = self.rig.operator(Command::RetryRun { run: run.clone(), step: None, unknown: rest.contains(&"unknown") });
+        self.answer(&reply);
+        let wall = self.rig.entry(Actor::Mesh, None, Command::RaiseFeatureLevel { level: 1 }).wall;
+        for remark in preview::in_the_way(&self.rig.state, &run, wall) {
+            let step = remark.step.as_ref().map_or_else(String::new, |step| format!("{step}: "));
+            self.say(format!("{:?}: {step}{}", remark.severity, remark.message));
+        }
+        self.rig.state = before;
     }
 
     fn show_summary(&mut self, id: &RunId) {
@@ -499,6 +531,10 @@ impl Stage {
             let wall = self.rig.entry(Actor::Mesh, None, Command::RaiseFeatureLevel { level: 1 }).wall;
             for gate in outlook::ahead(&self.rig.state, &wait, wall, self.rig.now) {
                 self.say(format!("  after that, {}: {gate}", gate.state.as_str()));
+            }
+            if let Some(stuck) = stuck::stuck(&self.rig.state, &wait, wall, self.rig.now) {
+                self.say(format!("  stuck: {}", stuck.why));
+                stuck.remedies.iter().for_each(|remedy| self.say(format!("    {remedy}")));
             }
         }
     }

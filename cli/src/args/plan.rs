@@ -28,9 +28,8 @@ pub enum Plan {
     /// Check a plan and store it as a new revision
     #[command(after_help = "Examples:\n  mainstay plan apply -f weekly.yaml\n  cat weekly.yaml | mainstay plan apply -f - --dry-run")]
     Apply {
-        /// File with the plan; - for standard input
-        #[arg(short = 'f', long = "file", value_name = "FILE")]
-        file: String,
+        #[command(flatten)]
+        source: File,
         /// Only check it, here and by the mesh
         #[arg(long)]
         dry_run: bool,
@@ -38,9 +37,8 @@ pub enum Plan {
     /// Check plans' files; needs no mesh
     #[command(after_help = "Examples:\n  mainstay plan validate weekly.yaml\n  mainstay plan validate deploy/plans/*.yaml -o json")]
     Validate {
-        /// Files with one plan each; - for standard input
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<String>,
+        #[command(flatten)]
+        source: Files,
     },
     /// JSON Schema of plans, for editors; needs no mesh
     #[command(
@@ -83,15 +81,71 @@ pub enum Plan {
     },
 }
 
+/// One file, with `-f` or without.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct File {
+    /// File with a plan; - for standard input
+    #[arg(value_name = "FILE")]
+    here: Option<String>,
+    /// The same
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    file: Option<String>,
+}
+
+impl File {
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.file.as_ref().or(self.here.as_ref()).map_or("", String::as_str)
+    }
+}
+
+/// Several files, with `-f` or without.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub struct Files {
+    /// Files with one plan each; - for standard input
+    #[arg(value_name = "FILE")]
+    here: Vec<String>,
+    /// The same
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    file: Vec<String>,
+}
+
+impl Files {
+    #[must_use]
+    pub fn paths(&self) -> Vec<String> {
+        self.here.iter().chain(&self.file).cloned().collect()
+    }
+}
+
 /// A plan of the mesh, or a file.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub struct Source {
-    /// Name of a plan of the mesh
-    pub name: Option<String>,
+    /// Name of a plan of the mesh; what ends in .yaml or .yml, or has a / in it, is a file
+    #[arg(value_name = "PLAN|FILE")]
+    name: Option<String>,
     /// File with a plan, applied or not; - for standard input
     #[arg(short = 'f', long = "file", value_name = "FILE")]
-    pub file: Option<String>,
+    file: Option<String>,
+}
+
+impl Source {
+    #[must_use]
+    pub fn file(&self) -> Option<&String> {
+        self.file.as_ref().or(self.name.as_ref().filter(|name| is_file(name)))
+    }
+
+    #[must_use]
+    pub fn name(&self) -> Option<&String> {
+        self.name.as_ref().filter(|name| !is_file(name))
+    }
+}
+
+/// No plan has a name with a `/` in it, and nobody calls one `daily.yaml`.
+fn is_file(name: &str) -> bool {
+    name == "-" || name.contains('/') || [".yaml", ".yml"].iter().any(|end| name.ends_with(end))
 }
 
 const PREVIEW: &str = "Examples:
@@ -100,7 +154,8 @@ const PREVIEW: &str = "Examples:
   mainstay plan preview -f weekly.yaml --values prod.yaml
 
 Exit status: 0 if a run could start and come to its end as things are now, also
-if it would have to wait; 1 if something would keep it from that (✖)";
+if it would have to wait; 1 if something would keep it from that (✖). The same
+is found, and the same is the status, of  mainstay run start PLAN --dry-run";
 
 #[derive(Debug, Args)]
 #[command(after_help = PREVIEW)]
@@ -130,4 +185,44 @@ pub struct Diff {
     /// Revision to compare with; the current one for a file, else the one before
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     pub revision: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Verb};
+
+    fn parsed(line: &str) -> Plan {
+        match Cli::try_parse_from(["mainstay", "plan"].into_iter().chain(line.split(' '))).unwrap().verb {
+            Verb::Plan(plan) => plan,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_file_is_given_with_and_without_its_flag() {
+        for line in ["apply a.yaml", "apply -f a.yaml", "apply --file a.yaml"] {
+            let Plan::Apply { source, .. } = parsed(line) else { panic!("{line}") };
+            assert_eq!(source.path(), "a.yaml", "{line}");
+        }
+        for line in ["validate a.yaml b.yaml", "validate -f a.yaml -f b.yaml", "validate a.yaml -f b.yaml"] {
+            let Plan::Validate { source } = parsed(line) else { panic!("{line}") };
+            assert_eq!(source.paths(), ["a.yaml", "b.yaml"], "{line}");
+        }
+        for (line, file, name) in [
+            ("preview a.yaml", Some("a.yaml"), None),
+            ("preview -f weekly", Some("weekly"), None),
+            ("preview ./weekly", Some("./weekly"), None),
+            ("preview -", Some("-"), None),
+            ("preview weekly", None, Some("weekly")),
+        ] {
+            let Plan::Preview(preview) = parsed(line) else { panic!("{line}") };
+            assert_eq!((preview.source.file().map(String::as_str), preview.source.name().map(String::as_str)), (file, name), "{line}");
+        }
+        assert!(Cli::try_parse_from(["mainstay", "plan", "validate"]).is_err());
+        assert!(Cli::try_parse_from(["mainstay", "plan", "apply"]).is_err());
+    }
 }

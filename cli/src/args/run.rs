@@ -154,6 +154,9 @@ pub struct Approve {
     /// Wave that asks for it; needed only where several do
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub wave: Option<u32>,
+    /// The approval that the plan itself asks for; needed only where steps ask too
+    #[arg(long, conflicts_with = "step")]
+    pub plan: bool,
     /// Say no: the step fails
     #[arg(long)]
     pub deny: bool,

@@ -5,13 +5,15 @@ use mainstay_proto::v1::{AwaitedStep, Run, WantedApproval};
 
 use super::names::{Names, is_by_mesh};
 use super::page::{Page, cell, column};
-use super::plan::undo;
+use super::plan::{undo, undo_words};
 use super::terminal::{Terminal, Tone};
 use super::why::{covered, who};
 use super::{time, units, values};
 
 /// Columns of the words in front.
 const LABEL: usize = 12;
+/// Columns of the word in front of what takes a step back.
+const UNDO: usize = 9;
 /// Wider names and kinds move what is beside them.
 const NAME_MOST: usize = 22;
 
@@ -60,7 +62,7 @@ fn steps(page: &mut Page, steps: &[AwaitedStep], names: Names) {
         let where_to =
             if is_by_mesh(&step.kind) { "the mesh asks again".to_owned() } else { units::count(step.target_count.into(), "target", "targets") };
         let mut facts = vec![where_to];
-        if step.effect != "read" {
+        if step.effect != "read" && step.undo_step.is_none() {
             facts.push(undo(&step.undo));
         }
         page.labelled(4, name + kind + 4, (&format!("{}{}", cell(&step.name, name), step.kind), Tone::Strong), Tone::Plain, &facts.join(" · "));
@@ -69,11 +71,16 @@ fn steps(page: &mut Page, steps: &[AwaitedStep], names: Names) {
             let on = if step.with_of.is_empty() { String::new() } else { format!("on {}: ", names.short(&step.with_of)) };
             page.line(6, Tone::Plain, &format!("{on}{}", parameters.join(" · ")));
         }
+        if let Some(undo) = &step.undo_step {
+            page.labelled(6, UNDO, ("↺ undo", Tone::Quiet), Tone::Plain, &undo_words(undo, names));
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use mainstay_proto::v1::UndoStep;
+
     use super::*;
     use crate::render::layout::width;
 
@@ -87,6 +94,11 @@ mod tests {
             undo: "none given".into(),
             target_count: 40,
             with_of: String::new(),
+            undo_step: (name == "drain").then(|| UndoStep {
+                kind: "node.exec".into(),
+                with: r#"{"command":["/usr/bin/pool","back","web"]}"#.into(),
+                with_of: String::new(),
+            }),
         };
         let approval = WantedApproval {
             step: "reboot".into(),
@@ -94,7 +106,10 @@ mod tests {
             by: "operator".into(),
             not: "operator/ana".into(),
             targets: (21..=30).map(|n| format!("prod/node-{n}")).collect(),
-            steps: vec![step("reboot", r#"{"command":["/sbin/reboot","--reason","kernel 6.12"]}"#)],
+            steps: vec![
+                step("drain", r#"{"command":["/usr/bin/pool","drain","web"]}"#),
+                step("reboot", r#"{"command":["/sbin/reboot","--reason","kernel 6.12"]}"#),
+            ],
             ..WantedApproval::default()
         };
         let now = WallTime(1_764_590_400_000);

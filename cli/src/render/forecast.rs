@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mainstay_core::catalogue::{self, Effect};
-use mainstay_proto::v1::{Run, RunState, Work, WorkState};
+use mainstay_proto::v1::{Remark, Run, RunState, Severity, Work, WorkState};
 use serde::Serialize;
 
 use super::layout::{harmless, pad, width};
@@ -14,7 +14,7 @@ use super::units;
 const NAMED: usize = 3;
 
 /// What would happen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Forecast {
     dry_run: bool,
@@ -25,6 +25,9 @@ pub struct Forecast {
     /// Why nothing would change; empty where something would.
     unchanged: String,
     would: Vec<Part>,
+    /// What would be in the way.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    remarks: Vec<Remark>,
     #[serde(skip)]
     names: Names,
 }
@@ -47,7 +50,7 @@ impl Forecast {
     #[must_use]
     pub fn new(subject: String, outcome: &'static str) -> Forecast {
         let names = Names::of(std::iter::empty());
-        Forecast { dry_run: true, subject, outcome, unchanged: String::new(), would: Vec::new(), names }
+        Forecast { dry_run: true, subject, outcome, unchanged: String::new(), would: Vec::new(), remarks: Vec::new(), names }
     }
 
     pub fn would(&mut self, what: impl Into<String>) {
@@ -68,7 +71,9 @@ impl Forecast {
             [] => format!("  {}\n", harmless(&part.what)),
             work => format!("  {}  {}\n", pad(&part.what, column), self.words(work)),
         };
-        format!("{} would {}; nothing was changed\n{}", self.subject, self.outcome, self.would.iter().map(line).collect::<String>())
+        let would: String = self.would.iter().map(line).collect();
+        let in_the_way = harmless_lines(&self.remarks);
+        format!("{} would {}; nothing was changed\n{would}{in_the_way}", self.subject, self.outcome)
     }
 
     /// `4 steps: drain on a1, drain on a2, smoke and 1 more`
@@ -81,6 +86,18 @@ impl Forecast {
         let more = if work.len() > NAMED { format!(" and {} more", work.len() - NAMED) } else { String::new() };
         harmless(&format!("{}: {named}{more}", units::count(work.len() as u64, "step", "steps")))
     }
+}
+
+/// What is in the way as things are now, a line each.
+fn harmless_lines(remarks: &[Remark]) -> String {
+    let mark = |remark: &Remark| match remark.severity() {
+        Severity::Problem => Some("✖"),
+        Severity::Warning => Some("▲"),
+        Severity::Note | Severity::Unspecified => None,
+    };
+    let of = |remark: &Remark| if remark.step.is_empty() { String::new() } else { format!("{}: ", remark.step) };
+    let line = |remark: &Remark| Some(format!("{} as things are now: {}\n", mark(remark)?, harmless(&format!("{}{}", of(remark), remark.message))));
+    remarks.iter().filter_map(line).collect()
 }
 
 /// Looks at a run before and after.
@@ -169,7 +186,7 @@ pub fn undo(before: &Run, after: &Run) -> Forecast {
 }
 
 #[must_use]
-pub fn retry(before: &Run, after: &Run) -> Forecast {
+pub fn retry(before: &Run, after: &Run, remarks: &[Remark]) -> Forecast {
     let mut look = Look::new(before, after, "go on");
     look.say("done again", |before, after| !waits(before) && waits(after) && before.state() != WorkState::Unknown);
     look.say("done again, though it may have been done", |before, after| waits(after) && before.state() == WorkState::Unknown);
@@ -178,6 +195,7 @@ pub fn retry(before: &Run, after: &Run) -> Forecast {
         let of = if approval.step.is_empty() { "the run" } else { &approval.step };
         look.forecast.would(format!("the approval of {of} by {} counts on, unless it has expired", approval.by));
     }
+    look.forecast.remarks = remarks.to_vec();
     look.forecast
 }
 
@@ -215,10 +233,12 @@ mod tests {
         let before = Run { ended_unix_ms: 1, ..run(vec![work("one", WorkState::Failed, false), work("two", WorkState::Unknown, false)]) };
         let mut after = before.clone();
         after.work[0].state = WorkState::Waiting.into();
-        let text = retry(&before, &after).text();
+        let way = Remark { severity: Severity::Warning.into(), step: "one".into(), message: "it would wait: lease x".into(), ..Remark::default() };
+        assert!(retry(&before, &after, &[way]).text().ends_with("▲ as things are now: one: it would wait: lease x\n"));
+        let text = retry(&before, &after, &[]).text();
         assert!(text.contains("done again     1 step: one on a1\n  left as it is  1 step: two on a1\n"), "{text}");
         after.work[1].state = WorkState::Waiting.into();
-        assert!(retry(&before, &after).text().contains("done again, though it may have been done  1 step: two on a1"), "{text}");
+        assert!(retry(&before, &after, &[]).text().contains("done again, though it may have been done  1 step: two on a1"), "{text}");
     }
 
     #[test]

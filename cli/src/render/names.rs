@@ -94,6 +94,31 @@ pub fn is_by_mesh(kind: &str) -> bool {
     catalogue::kind(kind).is_some_and(|kind| kind.scope == Scope::Mesh)
 }
 
+/// A sentence about one target as one about each of several: its agent, and it.
+#[must_use]
+pub fn about_each(text: &str, target: &str) -> String {
+    replaced(&replaced(text, &format!("agent {target}"), "its agent"), target, "it")
+}
+
+/// A text with a target's name replaced where it stands alone: `prod/n1` is also in `prod/n10`.
+#[must_use]
+pub fn replaced(text: &str, name: &str, by: &str) -> String {
+    if name.is_empty() || name == ONCE {
+        return text.to_owned();
+    }
+    let is_of_name = |c: char| c.is_alphanumeric() || "-_/".contains(c);
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find(name) {
+        let (before, after) = (&rest[..at], &rest[at + name.len()..]);
+        let goes_on = after.starts_with(is_of_name) || after.strip_prefix('.').is_some_and(|after| after.starts_with(is_of_name));
+        let is_whole = !before.ends_with(|c| is_of_name(c) || c == '.') && !goes_on;
+        out += before;
+        out += if is_whole { by } else { name };
+        rest = after;
+    }
+    out + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,5 +147,13 @@ mod tests {
     fn a_table_says_who_does_it() {
         assert_eq!([place("node.exec", "p/a1"), place("node.exec", "once"), place("approval", "once")], ["p/a1", "once", "the mesh"]);
         assert_eq!(place("postgres.check", "connection:db"), "db");
+    }
+
+    #[test]
+    fn only_a_whole_name_is_replaced() {
+        assert_eq!(about_each("agent c/n1 does not do node.exec", "c/n1"), "its agent does not do node.exec");
+        assert_eq!(about_each("agent c/n10 began it on c/n1.", "c/n1"), "agent c/n10 began it on it.");
+        assert_eq!(about_each("c/n1.local and xc/n1 are others", "c/n1"), "c/n1.local and xc/n1 are others");
+        assert_eq!(about_each("it is done once", "once"), "it is done once");
     }
 }

@@ -37,7 +37,7 @@ pub async fn run(verb: &args::run::Run, mesh: &Mesh, screen: Screen) -> Result<E
         Verb::Resume { run, dry_run } => control::resume(run, *dry_run, mesh, screen).await?,
         Verb::Abort { run, reason, dry_run } => control::abort(run, reason, *dry_run, mesh, screen).await?,
         Verb::Undo { run, reason, dry_run } => control::undo(run, reason, *dry_run, mesh, screen).await?,
-        Verb::Retry { run, step, unknown, dry_run } => control::retry(run, step, *unknown, *dry_run, mesh, screen).await?,
+        Verb::Retry { run, step, unknown, dry_run } => return control::retry(run, step, *unknown, *dry_run, mesh, screen).await,
     }
     Ok(Exit::Success)
 }

@@ -41,20 +41,9 @@ fn list(terminal: Terminal) -> String {
 
 fn page(kind: &Kind, terminal: Terminal) -> String {
     let mut text = format!("{} · {}\n\n", terminal.paint(Tone::Strong, kind.name), kind.summary);
-    let facts = [
-        ("effect", format!("{}: {}", kind.effect.as_str(), kind.effect.describe())),
-        ("scope", format!("{}: {}", kind.scope.as_str(), kind.scope.describe())),
-        ("repeatable", if kind.idempotent { "yes: doing it twice is doing it once" } else { "no: it is never begun again by itself" }.to_owned()),
-        ("undo", kind.undo.as_str().to_owned()),
-        ("started by", format!("an {}", kind.started_by)),
-        ("protected by", kind.protection.to_owned()),
-        ("connections", kind.connection.describe()),
-        ("needs", if kind.needs.is_empty() { "nothing" } else { kind.needs }.to_owned()),
-        ("timeout", format!("{}, unless the step says otherwise", kind.default_timeout)),
-    ];
     let together = kind.together.iter().map(|rule| ("parameters", rule.describe()));
     let mut table = Table::new(terminal, &["", ""]).wrapping(&[1]).indented(2);
-    facts.into_iter().chain(together).for_each(|(name, value)| table.row(vec![name.into(), value.into()]));
+    kind.facts().into_iter().chain(together).for_each(|(name, value)| table.row(vec![name.into(), value.into()]));
     text += table.render().trim_start_matches([' ', '\n']).trim_start();
     text = text.replacen("\n\n", "\n\n  ", 1);
     if !kind.params.is_empty() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use mainstay_client::work;
 use mainstay_core::authz::{Method, Subject};
 use mainstay_core::id::PlanName;
+use mainstay_core::preview::Looks;
 use mainstay_core::state::plan::{PlanHistory, Revision};
 use mainstay_core::{Actor, Command, Identity, Refusal, Reply, RequestKey, bounds, plan, preview};
 use mainstay_proto::convert::{last_runs, parsed, plan_to_wire, preview_to_wire};
@@ -62,7 +63,7 @@ impl v1::plans_server::Plans for PlansApi {
     async fn preview(&self, request: Request<v1::PreviewPlanRequest>) -> Result<Response<v1::Preview>, Status> {
         let by = Front::peer(&request)?.identity.clone();
         let (office, state) = self.0.read(&request, Method::Look).await?;
-        let v1::PreviewPlanRequest { source, name, revision, inputs } = request.into_inner();
+        let v1::PreviewPlanRequest { source, name, revision, inputs, without_calendar } = request.into_inner();
         let inputs = inputs_of(inputs)?;
         let wall = office.wall();
         let (number, plan) = if source.is_empty() {
@@ -75,7 +76,8 @@ impl v1::plans_server::Plans for PlansApi {
         };
         // As an apply does: a large plan takes milliseconds, and other calls do not wait for it.
         let looked = work::blocking(move || {
-            let preview = preview::preview(&state, &plan, &inputs, &Actor::Identity(by), wall)?;
+            let without_calendar = (!without_calendar.is_empty()).then_some(without_calendar.as_str());
+            let preview = preview::preview(&state, &plan, &inputs, Looks { by: &Actor::Identity(by), wall, without_calendar })?;
             Ok(preview_to_wire(&state, &plan, number, &preview, wall))
         });
         looked.await.map_err(|error| Status::internal(error.to_string()))?.map(Response::new).map_err(status::refused)

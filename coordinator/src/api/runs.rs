@@ -8,8 +8,10 @@ use mainstay_core::id::PlanName;
 use mainstay_core::plan::input;
 use mainstay_core::state::approval::Decided;
 use mainstay_core::state::run::{Run, RunPhase};
-use mainstay_core::{Actor, Command, Entry, Identity, Refusal, Reply, RequestKey, RunId, State, StepName, Waits, evaluate};
-use mainstay_proto::convert::{InvalidMessage, parsed, rollouts_to_wire, run_summary, run_to_wire, waits_to_wire};
+use mainstay_core::{
+    Actor, Command, Entry, Identity, MeshTime, Refusal, Reply, RequestKey, RunId, State, StepName, Waits, WallTime, evaluate, preview,
+};
+use mainstay_proto::convert::{InvalidMessage, parsed, remark_to_wire, rollouts_to_wire, run_summary, run_to_wire, waits_to_wire};
 use mainstay_proto::v1;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -113,8 +115,10 @@ impl v1::runs_server::Runs for RunsApi {
         let v1::RetryRunRequest { run, step, unknown, dry_run } = request.into_inner();
         let step = (!step.is_empty()).then(|| parsed("step", &step)).transpose().map_err(status::invalid)?;
         let run = run_id(&run)?;
-        let would_be = self.change(call, run.clone(), Command::RetryRun { run, step, unknown }, dry_run).await?;
-        Ok(Response::new(v1::RetryRunResponse { would_be }))
+        let command = Command::RetryRun { run: run.clone(), step, unknown };
+        let Some(copy) = self.changed(call, command, dry_run).await? else { return Ok(Response::new(v1::RetryRunResponse::default())) };
+        let remarks = preview::in_the_way(&copy.state, &run, copy.wall).iter().map(remark_to_wire).collect();
+        Ok(Response::new(v1::RetryRunResponse { would_be: Some(copy.run(&run)?), remarks }))
     }
 
     async fn approve(&self, request: Request<v1::ApproveRunRequest>) -> Result<Response<v1::ApproveRunResponse>, Status> {
@@ -156,13 +160,30 @@ impl RunsApi {
 
     /// Changes a run; or, in a copy of the state, says what the change would make of it. It is refused alike.
     async fn change(&self, call: Call, run: RunId, command: Command, dry_run: bool) -> Result<Option<v1::Run>, Status> {
+        self.changed(call, command, dry_run).await?.map(|copy| copy.run(&run)).transpose()
+    }
+
+    /// The same; the whole copy, where nothing was changed.
+    async fn changed(&self, call: Call, command: Command, dry_run: bool) -> Result<Option<Would>, Status> {
         let Call { office, by, key } = call;
         if !dry_run {
             self.0.propose(&office, by, key, command).await?;
             return Ok(None);
         }
-        let copy = tried(&office, by, command)?;
-        Ok(Some(run_to_wire(find(&copy, &run)?, &copy, office.now())))
+        Ok(Some(Would { state: tried(&office, by, command)?, now: office.now(), wall: office.wall() }))
+    }
+}
+
+/// The state as a command would leave it, and when that was asked.
+struct Would {
+    state: State,
+    now: MeshTime,
+    wall: WallTime,
+}
+
+impl Would {
+    fn run(&self, run: &RunId) -> Result<v1::Run, Status> {
+        Ok(run_to_wire(find(&self.state, run)?, &self.state, self.now))
     }
 }
 

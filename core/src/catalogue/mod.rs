@@ -54,6 +54,8 @@ pub enum Scope {
 
 /// The kind by which a plan waits for a person.
 pub const APPROVAL: &str = "approval";
+/// The kind that holds a lease for a while.
+pub const LEASE_HOLD: &str = "lease.hold";
 /// The kind that lets time pass, and nothing else.
 pub const WAIT: &str = "wait";
 /// The kinds by which a plan replaces the mesh's root.
@@ -168,9 +170,10 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(&word.to_ascii_lowercase(), &name.to_ascii_lowercase()), name))
         .min()
-        // Of words as short as `yes` and `wed`, two letters are nearly all.
+        // Of words as short as `yes` and `wed`, two letters are nearly all; any letter is one letter away from any other.
         .filter(|(distance, name)| match name.len().min(word.len()) {
-            0..=3 => *distance <= 1,
+            0..=1 => *distance == 0,
+            2..=3 => *distance <= 1,
             shorter => *distance <= 1 + shorter / 3,
         })
         .map(|(_, name)| name)
@@ -236,6 +239,22 @@ impl Kind {
     #[must_use]
     pub fn param(&self, name: &str) -> Option<&'static Param> {
         self.params.iter().find(|param| param.name == name)
+    }
+
+    /// What there is to know of it besides its parameters, by name: for its page, wherever that is shown.
+    #[must_use]
+    pub fn facts(&self) -> [(&'static str, String); 9] {
+        [
+            ("effect", format!("{}: {}", self.effect.as_str(), self.effect.describe())),
+            ("scope", format!("{}: {}", self.scope.as_str(), self.scope.describe())),
+            ("repeatable", if self.idempotent { "yes: doing it twice is doing it once" } else { "no: it is never begun again by itself" }.to_owned()),
+            ("undo", self.undo.as_str().to_owned()),
+            ("started by", format!("an {}", self.started_by)),
+            ("protected by", self.protection.to_owned()),
+            ("connections", self.connection.describe()),
+            ("needs", if self.needs.is_empty() { "nothing" } else { self.needs }.to_owned()),
+            ("timeout", format!("{}, unless the step says otherwise", self.default_timeout)),
+        ]
     }
 
     /// Whether a step has to say something under `with`.
@@ -313,6 +332,7 @@ mod tests {
         assert_eq!(problems("http.check", json!({"urll": "https://example.com"}))[0], "http.check has no parameter `urll`; did you mean `url`?");
         assert_eq!(nearest("node.resourcs", KINDS.iter().map(|kind| kind.name)), Some("node.resources"));
         assert_eq!(nearest("zzzzzzzz", KINDS.iter().map(|kind| kind.name)), None);
+        assert_eq!((nearest("b", ["a", "ab"]), nearest("A", ["a"]), nearest("no", ["on"])), (None, Some("a"), Some("on")));
     }
 
     #[test]

@@ -53,10 +53,26 @@ pub fn foresee(state: &State, run: &Run, step: &Step, target: Option<&Target>) -
     foreseen
 }
 
+/// Parameters of the step that takes one back, filled in as far as their values are known; what it itself hands on
+/// to its undo is known only when it has ended.
+#[must_use]
+pub fn foresee_undo(state: &State, run: &Run, step: &Step, target: Option<&Target>) -> Map<String, Value> {
+    let mut with = step.undo.as_ref().map(|undo| undo.with.clone()).unwrap_or_default();
+    if has_expressions(step, Direction::Undo) {
+        let variables = variables::of(state, run, step, target, Direction::Undo);
+        for value in with.values_mut() {
+            if let Ok(filled) = template::fill_known(value, &variables, &|path| is_unknown(run, path)) {
+                *value = filled;
+            }
+        }
+    }
+    with
+}
+
 /// Whether the expressions of a step come to something else on each target.
 #[must_use]
-pub fn differs_by_target(run: &Run, step: &Step) -> bool {
-    variables::depends_on_target(run, step, Direction::Do)
+pub fn differs_by_target(run: &Run, step: &Step, direction: Direction) -> bool {
+    variables::depends_on_target(run, step, direction)
 }
 
 /// Whether a path reads a step that has not ended everywhere.

@@ -6,7 +6,7 @@
 mod foreseen;
 mod variables;
 
-pub use foreseen::{Foreseen, differs_by_target, foresee};
+pub use foreseen::{Foreseen, differs_by_target, foresee, foresee_undo};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -42,6 +42,14 @@ pub fn has_expressions(step: &Step, direction: Direction) -> bool {
         Direction::Do => step.condition.is_some() || step.with.values().any(has_mark),
         Direction::Undo => step.undo.as_ref().is_some_and(|undo| undo.with.values().any(has_mark)),
     }
+}
+
+/// The steps that a step's expressions read.
+#[must_use]
+pub fn steps_read(step: &Step) -> Vec<StepName> {
+    let references = variables::references(step, Direction::Do);
+    let paths = references.iter().flat_map(|references| &references.paths);
+    paths.filter(|path| path.first().is_some_and(|root| root == "steps")).filter_map(|path| path.get(1)?.parse().ok()).collect()
 }
 
 fn has_mark(value: &Value) -> bool {

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::{Remark, Severity, StepPreview, waves, words};
+use super::{Remark, Severity, StepPreview, UndoPreview, waves, words};
 use crate::catalogue::{self, Effect, Kind, Scope, Undo};
+use crate::decide;
 use crate::evaluate::{self, Foreseen};
 use crate::id::{StepName, Target};
 use crate::identity::Identity;
@@ -15,19 +16,19 @@ use crate::plan::{Plan, RunOn, Step};
 use crate::rollout::Rollout;
 use crate::state::State;
 use crate::state::agent::{Agent, Link};
-use crate::state::run::{Run, WorkState};
+use crate::state::run::{Direction, Run, Work, WorkState};
 use crate::time::{MeshTime, WallTime};
 
 /// Targets on which a condition is looked at; a run may have more.
-const LOOKED_AT: usize = 1_000;
+pub(super) const LOOKED_AT: usize = 1_000;
 /// Targets, connections or steps that a remark names.
 const NAMED: usize = 3;
 
 pub(super) struct Look<'a> {
-    state: &'a State,
-    run: &'a Run,
-    wall: WallTime,
-    at: MeshTime,
+    pub(super) state: &'a State,
+    pub(super) run: &'a Run,
+    pub(super) wall: WallTime,
+    pub(super) at: MeshTime,
     pub remarks: Vec<Remark>,
     /// Whether everything so far can be taken back.
     stands: bool,
@@ -51,6 +52,12 @@ impl<'a> Look<'a> {
         self.remarks.push(Remark { severity, step, message: message.into(), hint: hint.into() });
     }
 
+    /// Of a run that has been under way: what of the step is still to be done, if anything is.
+    pub fn open_step(&mut self, step: &Step) -> Option<StepPreview> {
+        let is_open = self.run.work.get(&step.name)?.values().any(|work| work.forward.is_waiting());
+        is_open.then(|| self.step(step))
+    }
+
     pub fn step(&mut self, step: &Step) -> StepPreview {
         let rollout = Rollout::of_step(self.run, step);
         let works = self.run.work.get(&step.name);
@@ -62,11 +69,15 @@ impl<'a> Look<'a> {
             }
             None => works.into_iter().flat_map(|targets| targets.keys().cloned()).collect(),
         };
-        let never = works.into_iter().flat_map(|works| works.values()).find(|work| work.forward.is_over()).map(|work| work.forward.clone());
+        let is_over = |work: &&Work| work.forward.is_over();
+        let is_open = works.is_some_and(|works| !works.values().all(|work| is_over(&work)));
+        let never = works.filter(|_| !is_open).and_then(|works| works.values().next()).map(|work| work.forward.clone());
+        // Of a run that goes on, what has ended on some targets is not done there again.
+        let is_done = |target: &Target| works.and_then(|works| works.get(target)).is_some_and(|work| is_over(&work) && !is_omitted(work));
+        let targets: Vec<Target> = if never.is_some() { targets } else { targets.into_iter().filter(|target| !is_done(target)).collect() };
         if let Some(rollout) = rollout.as_ref().filter(|_| step.strategy.is_some()) {
             self.unused_budget(Some(step), rollout);
         }
-        self.lease(step);
         let Filled { with, with_of, condition, left_out } = self.filled(step, &targets);
         let wanted: Vec<&Target> = targets.iter().filter(|target| !left_out.contains(target)).collect();
         let reachable = self.reachable(step, &wanted, never.is_some() || condition == Some(false));
@@ -79,7 +90,13 @@ impl<'a> Look<'a> {
             (None, Some(written)) if condition == Some(false) => Some(format!("its `if` is false: {written}")),
             (None, _) => None,
         };
+        let lease_held_by = self.lease(step, omitted.is_some());
+        if omitted.is_none() {
+            self.own_time(step, &with);
+        }
         StepPreview {
+            undo: UndoPreview::of(self.state, self.run, step, &wanted),
+            lease_held_by,
             step: step.clone(),
             with,
             with_of,
@@ -134,14 +151,15 @@ impl<'a> Look<'a> {
     }
 
     /// Whose the lease of a step is, where it is somebody's.
-    fn lease(&mut self, step: &Step) {
-        let Some((name, lease)) = step.lease.as_ref().and_then(|wanted| self.state.leases.get_key_value(&wanted.name)) else { return };
+    fn lease(&mut self, step: &Step, is_skipped: bool) -> Option<String> {
+        let (name, lease) = self.state.leases.get_key_value(&step.lease.as_ref()?.name)?;
         let others = lease.held.iter().filter(|held| held.holder.identity != Identity::Run(self.run.id.clone())).count();
-        if others > 0 && others >= lease.spec.slots as usize {
-            let by: Vec<String> = lease.held.iter().map(|held| held.holder.identity.to_string()).collect();
-            let message = format!("it would wait: lease {name} is held by {}", some(&by.iter().map(String::as_str).collect::<Vec<_>>()));
-            self.remark(Severity::Warning, Some(step), message, format!("mainstay lease show {name}"));
+        if is_skipped || others == 0 || others < lease.spec.slots as usize {
+            return None;
         }
+        let by = decide::lease_holders(lease);
+        self.remark(Severity::Warning, Some(step), format!("it would wait: lease {name} is held by {by}"), format!("mainstay lease show {name}"));
+        Some(by)
     }
 
     /// Agents that share a machine with one that speaks for it: steps that are about machines are not done to them.
@@ -169,7 +187,8 @@ impl<'a> Look<'a> {
         let (able, lacking): (Vec<&Target>, Vec<&Target>) = targets.iter().copied().partition(|target| outlook::is_able(self.state, kind, target));
         let (away, lacking): (Vec<&Target>, Vec<&Target>) = lacking.into_iter().partition(|target| self.away(kind, target).is_some());
         if !away.is_empty() {
-            let since = away.iter().take(NAMED).filter_map(|target| Some(format!("{target} is {}", self.away(kind, target)?)));
+            let who = |target: &Target| if *target == Target::Once { "the agent that could".to_owned() } else { target.to_string() };
+            let since = away.iter().take(NAMED).filter_map(|target| Some(format!("{} is {}", who(target), self.away(kind, target)?)));
             let message = format!("nobody is there to do it: {}{}", since.collect::<Vec<_>>().join(", "), more(away.len()));
             self.remark(Severity::Problem, Some(step), message, "start the agent there; see `mainstay node list`");
         }
@@ -235,7 +254,7 @@ impl<'a> Look<'a> {
 
     /// What the expressions come to. Of a step on many targets, on each of them.
     fn filled(&mut self, step: &Step, targets: &[Target]) -> Filled {
-        let each = targets.len() > 1 && evaluate::differs_by_target(self.run, step);
+        let each = targets.len() > 1 && evaluate::differs_by_target(self.run, step, Direction::Do);
         let looked: Vec<(Option<&Target>, Foreseen)> = if each {
             targets.iter().take(LOOKED_AT).map(|target| (Some(target), evaluate::foresee(self.state, self.run, step, Some(target)))).collect()
         } else {
@@ -243,7 +262,10 @@ impl<'a> Look<'a> {
         };
         if let Some((target, problem)) = looked.iter().find_map(|(target, foreseen)| Some((target, foreseen.problem.clone()?))) {
             let on = target.map_or_else(String::new, |target| format!("on {target}: "));
-            self.remark(Severity::Problem, Some(step), format!("{on}{problem}"), "");
+            let hint = self.reads_omitted(step).map_or_else(String::new, |name| {
+                format!("step {name} is omitted and hands on nothing: ask first whether it has, as in  has(steps.{name}.outputs.FIELD) && …")
+            });
+            self.remark(Severity::Problem, Some(step), format!("{on}{problem}"), hint);
         }
         let is = |wanted: Option<bool>| looked.iter().any(|(_, foreseen)| foreseen.condition == wanted);
         let condition = if is(None) && step.condition.is_some() { None } else { is(Some(true)).then_some(true).or(is(Some(false)).then_some(false)) };
@@ -258,13 +280,26 @@ impl<'a> Look<'a> {
         Filled { with, with_of, condition, left_out }
     }
 
-    fn gate(&mut self, step: Option<&Step>, gate: &Gate, is_skipped: bool) -> GateNow {
+    pub(super) fn gate(&mut self, step: Option<&Step>, gate: &Gate, is_skipped: bool) -> GateNow {
         let now = outlook::gate_now(self.state, self.run, gate, self.wall, self.at);
         match (now.state, gate) {
             _ if is_skipped => {}
             (GateState::Closed | GateState::Unknown, Gate::Declared(_)) => {
                 let message = format!("it would wait for ever: {now}");
                 self.remark(Severity::Problem, step, message, "take the gate out: nothing in this version opens it");
+            }
+            (_, Gate::Health { plan, .. }) if !self.state.plans.contains_key(plan) => {
+                let message = format!("it would wait for ever: {gate}: there is no plan {plan}");
+                self.remark(Severity::Problem, step, message, format!("apply a plan {plan}, or take the gate out"));
+            }
+            (GateState::Open, Gate::Health { plan, max_age }) if *plan == self.run.id.plan => {
+                let message =
+                    format!("a gate asks of the plan itself: when its newest run went wrong, or ended more than {max_age} ago, no run of it goes on");
+                self.remark(Severity::Warning, step, message, "ask of another plan, or take the gate out");
+            }
+            (_, Gate::Health { plan, .. }) if *plan == self.run.id.plan => {
+                let message = format!("it would wait for ever: {gate}: a gate that asks of the plan itself, and every run of it waits there");
+                self.remark(Severity::Problem, step, message, "ask of another plan, or take the gate out");
             }
             (GateState::Closed, Gate::Window(_) | Gate::Freeze(_)) => {
                 let hint = format!("a run that must not wait:  mainstay run start {} --override \"why\"", self.run.id.plan);
@@ -307,11 +342,15 @@ fn allow(kind: &str) -> String {
     format!("allow it in the agent's policy file, and start the agent anew:  [policy]  allow = [\"{kind}\"]{rule}")
 }
 
+fn is_omitted(work: &Work) -> bool {
+    matches!(work.forward, WorkState::Omitted { .. })
+}
+
 fn runs_command(kind: &str) -> bool {
     catalogue::kind(kind).is_some_and(|kind| kind.effect == Effect::Exec)
 }
 
-fn some(names: &[&str]) -> String {
+pub(super) fn some(names: &[&str]) -> String {
     let named = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
     named + &more(names.len())
 }

@@ -6,7 +6,7 @@ use mainstay_core::catalogue;
 use mainstay_core::id::Target;
 use mainstay_core::outlook::GateNow;
 use mainstay_core::plan::{Plan, Step};
-use mainstay_core::preview::{Ask, Preview, Severity, StepPreview};
+use mainstay_core::preview::{Ask, Preview, Remark, Severity, StepPreview, UndoPreview};
 use mainstay_core::state::plan::{PlanHistory, instants_of};
 use mainstay_core::time::WallTime;
 
@@ -29,21 +29,7 @@ pub fn preview_to_wire(state: &State, plan: &Plan, number: u32, preview: &Previe
             .map(|(name, value, given)| v1::PreviewInput { name: name.clone(), value: value.to_string(), given: *given })
             .collect(),
         steps: preview.steps.iter().map(step_to_wire).collect(),
-        remarks: preview
-            .remarks
-            .iter()
-            .map(|remark| v1::Remark {
-                severity: match remark.severity {
-                    Severity::Note => v1::Severity::Note,
-                    Severity::Warning => v1::Severity::Warning,
-                    Severity::Problem => v1::Severity::Problem,
-                }
-                .into(),
-                step: remark.step.as_ref().map(ToString::to_string).unwrap_or_default(),
-                message: remark.message.clone(),
-                hint: remark.hint.clone(),
-            })
-            .collect(),
+        remarks: preview.remarks.iter().map(remark_to_wire).collect(),
         notify: preview.notify.clone(),
         schedules: schedules_to_wire(state.plans.get(&plan.name), plan, wall),
         strategy: preview.strategy.clone().unwrap_or_default(),
@@ -51,6 +37,30 @@ pub fn preview_to_wire(state: &State, plan: &Plan, number: u32, preview: &Previe
         waves: preview.waves.iter().map(|wave| v1::PreviewWave { targets: named(wave), target_count: count(wave.len()) }).collect(),
         approvals: preview.approvals.iter().map(ask_to_wire).collect(),
         least_ms: preview.at_least.0,
+    }
+}
+
+/// Something that the operator should know.
+#[must_use]
+pub fn remark_to_wire(remark: &Remark) -> v1::Remark {
+    v1::Remark {
+        severity: match remark.severity {
+            Severity::Note => v1::Severity::Note,
+            Severity::Warning => v1::Severity::Warning,
+            Severity::Problem => v1::Severity::Problem,
+        }
+        .into(),
+        step: remark.step.as_ref().map(ToString::to_string).unwrap_or_default(),
+        message: remark.message.clone(),
+        hint: remark.hint.clone(),
+    }
+}
+
+pub(super) fn undo_to_wire(undo: &UndoPreview) -> v1::UndoStep {
+    v1::UndoStep {
+        kind: undo.uses.clone(),
+        with: serde_json::Value::Object(undo.with.clone()).to_string(),
+        with_of: undo.with_of.as_ref().map(ToString::to_string).unwrap_or_default(),
     }
 }
 
@@ -66,6 +76,7 @@ fn ask_to_wire(ask: &Ask) -> v1::PreviewApproval {
         expires_ms: ask.expires.map_or(0, |expires| expires.0),
         times: count(ask.times),
         may_not: ask.may_not.clone().unwrap_or_default(),
+        only_if: ask.only_if.clone().unwrap_or_default(),
     }
 }
 
@@ -109,6 +120,8 @@ fn step_to_wire(preview: &StepPreview) -> v1::PreviewStep {
         left_out_count: count(preview.left_out.len()),
         with_of: preview.with_of.as_ref().map(ToString::to_string).unwrap_or_default(),
         by_policy: preview.by_policy,
+        lease_held_by: preview.lease_held_by.clone().unwrap_or_default(),
+        undo_step: preview.undo.as_ref().map(undo_to_wire),
     }
 }
 

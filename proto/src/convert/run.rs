@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use mainstay_core::catalogue;
 use mainstay_core::id::{PlanName, Target};
 use mainstay_core::plan::Step;
+use mainstay_core::preview::UndoPreview;
 use mainstay_core::rollout::Rollout;
 use mainstay_core::state::attempt::{Attempt, Phase};
 use mainstay_core::state::plan::{PlanHistory, Revision};
@@ -13,9 +14,9 @@ use mainstay_core::state::resolution::Resolution;
 use mainstay_core::state::run::{Direction, Run, RunOutcome, RunPhase, UndoEnd, Work, WorkState};
 use mainstay_core::time::{MeshTime, WallTime};
 use mainstay_core::wait::{Reason, Wait};
-use mainstay_core::{Identity, State, evaluate, outlook};
+use mainstay_core::{Identity, State, evaluate, outlook, stuck};
 
-use super::preview::{gate_to_wire, schedules_to_wire, undo_in_words};
+use super::preview::{gate_to_wire, schedules_to_wire, undo_in_words, undo_to_wire};
 use super::report::{outcome_to_wire, verdict_to_wire};
 use crate::v1;
 
@@ -187,17 +188,26 @@ fn attempt_to_wire(attempt: &Attempt) -> v1::Attempt {
     }
 }
 
+/// What is said of a wait besides its reason.
+struct About {
+    approval: Option<v1::WantedApproval>,
+    ahead: Vec<v1::GateNow>,
+    stuck: Option<stuck::Stuck>,
+}
+
 /// Waits of a run, each with what comes after it. `caller` is whoever looks, and may or may not give an approval.
 #[must_use]
 pub fn waits_to_wire<'w>(waits: impl Iterator<Item = &'w Wait>, state: &State, now: MeshTime, wall: WallTime, caller: &Identity) -> Vec<v1::Wait> {
     // Many targets wait for the same, and what is said of that is found out once.
-    let mut known: BTreeMap<(String, String), (Option<v1::WantedApproval>, Vec<v1::GateNow>)> = BTreeMap::new();
+    let mut known: BTreeMap<(String, String), About> = BTreeMap::new();
     let wire = |wait: &Wait| {
         let (waited, remaining) = wait.times(now);
         let reason = wait.reason.to_string();
-        let (approval, ahead) = known
-            .entry((wait.step.to_string(), reason.clone()))
-            .or_insert_with(|| (approval_to_wire(wait, state, caller), outlook::ahead(state, wait, wall, now).iter().map(gate_to_wire).collect()));
+        let about = known.entry((wait.step.to_string(), reason.clone())).or_insert_with(|| About {
+            approval: approval_to_wire(wait, state, caller),
+            ahead: outlook::ahead(state, wait, wall, now).iter().map(gate_to_wire).collect(),
+            stuck: stuck::stuck(state, wait, wall, now),
+        });
         v1::Wait {
             step: wait.step.to_string(),
             target: wait.target.to_string(),
@@ -206,8 +216,10 @@ pub fn waits_to_wire<'w>(waits: impl Iterator<Item = &'w Wait>, state: &State, n
             waited_ms: waited.0,
             remaining_ms: remaining.map_or(0, |remaining| remaining.0),
             then: wait.until.map_or_else(String::new, |(_, then)| then.to_owned()),
-            approval: approval.clone(),
-            ahead: ahead.clone(),
+            approval: about.approval.clone(),
+            ahead: about.ahead.clone(),
+            stuck: about.stuck.as_ref().map(|stuck| stuck.why.clone()).unwrap_or_default(),
+            remedies: about.stuck.as_ref().map(|stuck| stuck.remedies.clone()).unwrap_or_default(),
             kind: wait_kind(&wait.reason).into(),
         }
     };
@@ -233,7 +245,7 @@ fn wait_kind(reason: &Reason) -> v1::WaitKind {
         Reason::Soak { .. } => v1::WaitKind::Soak,
         Reason::Unavailable { .. } => v1::WaitKind::Unavailable,
         Reason::Gate { .. } => v1::WaitKind::Gate,
-        Reason::LeaseHeld { .. } => v1::WaitKind::Lease,
+        Reason::LeaseHeld { .. } | Reason::LeaseWanted { .. } => v1::WaitKind::Lease,
         Reason::RootLacks { lack, .. } if lack.needs_signature() => v1::WaitKind::Signature,
         Reason::RootLacks { .. } | Reason::RootNeeded { .. } | Reason::RootInUse(_) => v1::WaitKind::Root,
         Reason::Approval { .. } => v1::WaitKind::Approval,
@@ -303,7 +315,7 @@ fn awaited_to_wire(state: &State, run: &Run, step: &Step, within: Option<&[&Targ
         return None;
     }
     let with = with_on(targets.first());
-    let differs = targets.len() > 1 && evaluate::differs_by_target(run, step) && with != with_on(targets.last());
+    let differs = targets.len() > 1 && evaluate::differs_by_target(run, step, Direction::Do) && with != with_on(targets.last());
     Some(v1::AwaitedStep {
         name: step.name.to_string(),
         kind: step.uses.clone(),
@@ -312,6 +324,7 @@ fn awaited_to_wire(state: &State, run: &Run, step: &Step, within: Option<&[&Targ
         undo: undo_in_words(step),
         target_count: count(targets.len()),
         with_of: targets.first().filter(|_| differs).map(ToString::to_string).unwrap_or_default(),
+        undo_step: UndoPreview::of(state, run, step, &targets).as_ref().map(undo_to_wire),
     })
 }
 

@@ -6,4 +6,4 @@ pub mod list;
 pub mod preview;
 mod steps;
 
-pub use steps::undo;
+pub use steps::{undo, undo_words};

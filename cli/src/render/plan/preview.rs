@@ -176,15 +176,24 @@ fn end(page: &mut Page, preview: &Preview, next: &str) {
         page.line(0, Tone::Bad, "✖ as things are now, a run would not come to a good end: see the problems above");
         return;
     }
-    if closed > 0 {
-        let gates = units::count(closed, "gate", "gates");
-        page.line(0, Tone::Warning, &format!("‖ a run could start now, and would wait: {gates} not open"));
+    let leases = preview.steps.iter().filter(|step| step.omitted.is_empty() && !step.lease_held_by.is_empty()).count() as u64;
+    if closed + leases > 0 {
+        let gates = (closed > 0).then(|| format!("{} not open", units::count(closed, "gate", "gates")));
+        let leases = (leases > 0).then(|| format!("{} held by somebody else", units::count(leases, "lease", "leases")));
+        let waits: Vec<String> = gates.into_iter().chain(leases).collect();
+        page.line(0, Tone::Warning, &format!("‖ a run could start now, and would wait: {}", waits.join(", ")));
     }
     if !preview.approvals.is_empty() {
         let asked: Vec<String> = preview.approvals.iter().map(asked).collect();
-        page.line(0, Tone::Warning, &format!("▲ a run would wait for a person: {}", asked.join("; ")));
+        let may = if preview.approvals.iter().all(|approval| !approval.only_if.is_empty()) { "may" } else { "would" };
+        page.line(0, Tone::Warning, &format!("▲ a run {may} wait for a person: {}", asked.join("; ")));
     }
-    if closed == 0 && preview.approvals.is_empty() {
+    let warnings = count(preview, Severity::Warning);
+    if closed + leases == 0 && preview.approvals.is_empty() && warnings > 0 {
+        let words = units::count(warnings, "warning", "warnings");
+        page.line(0, Tone::Warning, &format!("▲ a run could start now, and may not go as expected: see the {words} above"));
+    }
+    if closed + leases == 0 && preview.approvals.is_empty() && warnings == 0 {
         let by_policy = preview.steps.iter().any(|step| step.by_policy);
         let words = if by_policy {
             "✔ a run could start now, and nothing that the mesh knows of is in its way; the agents' policies decide about its commands"
@@ -210,7 +219,9 @@ fn asked(approval: &PreviewApproval) -> String {
     }
     let times = if approval.times > 1 { format!(", once for each of {} waves", approval.times) } else { String::new() };
     let counts = if approval.expires_ms > 0 { format!(", which counts for {}", Millis(approval.expires_ms)) } else { String::new() };
-    format!("{of} ({who}){times}{counts}")
+    // Its condition stands with the step.
+    let only_if = if approval.only_if.is_empty() { "" } else { ", only if its `if` is true by then" };
+    format!("{of} ({who}){times}{counts}{only_if}")
 }
 
 /// Targets of all steps, for how they are named.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use mainstay_core::catalogue::APPROVAL;
 use mainstay_core::{Millis, StepName, plan};
-use mainstay_proto::v1::PreviewStep;
+use mainstay_proto::v1::{PreviewStep, UndoStep};
 
 use super::preview::{gate_mark, gate_words, names};
 use crate::render::layout::{harmless, width};
@@ -89,6 +89,9 @@ impl Shape {
             page.line(margin, Tone::Plain, &format!("{on}{}", parameters.join(" · ")));
         }
         self.doors(page, margin, step);
+        if let Some(undo) = &step.undo_step {
+            page.labelled(margin, MARK, ("↺ undo", Tone::Quiet), Tone::Plain, &undo_words(undo, self.names));
+        }
         page.parts(margin, &self.facts(step).into_iter().map(|words| (words, Tone::Quiet)).collect::<Vec<_>>());
         if step.point_of_no_return {
             page.line(2, Tone::Warning, "── point of no return: from here on not everything is taken back");
@@ -112,7 +115,11 @@ impl Shape {
             page.labelled(margin, MARK, (mark, tone), Tone::Plain, &gate_words(gate));
         }
         if !step.lease.is_empty() {
-            page.labelled(margin, MARK, ("lease", Tone::Quiet), Tone::Plain, &format!("{}, held by the run while it goes", step.lease));
+            let (mark, tone, now) = match step.lease_held_by.as_str() {
+                "" => ("lease", Tone::Quiet, String::new()),
+                by => ("‖ lease", Tone::Warning, format!("; now it is held by {by}")),
+            };
+            page.labelled(margin, MARK, (mark, tone), Tone::Plain, &format!("{}, held by the run while it goes{now}", step.lease));
         }
         if !step.strategy.is_empty() {
             page.labelled(margin, MARK, ("rollout", Tone::Quiet), Tone::Plain, &step.strategy);
@@ -160,7 +167,10 @@ impl Shape {
         }
         if step.effect != "read" {
             facts.push(if step.effect == "exec" { "runs a command".to_owned() } else { "changes something".to_owned() });
-            facts.push(undo(&step.undo));
+            // What takes it back has a line of its own.
+            if step.undo_step.is_none() {
+                facts.push(undo(&step.undo));
+            }
         }
         let waits = if is_by_mesh(&step.kind) { "waits" } else { "takes" };
         facts.push(format!("{waits} at most {}", Millis(step.timeout_ms)));
@@ -179,6 +189,15 @@ fn question(with: &str) -> Vec<String> {
     let other = if with.get("notAuthor") == Some(&serde_json::Value::Bool(true)) { " other than who started the run" } else { "" };
     let asked = (!text("message").is_empty()).then(|| format!("“{}”", text("message")));
     asked.into_iter().chain([format!("by {by}{other}")]).collect()
+}
+
+/// What would be run to take a step back: its kind, and with what.
+#[must_use]
+pub fn undo_words(undo: &UndoStep, names: Names) -> String {
+    let on = if undo.with_of.is_empty() { String::new() } else { format!("on {}: ", names.short(&undo.with_of)) };
+    let parameters = values::parameters(&undo.with);
+    let with = if parameters.is_empty() { String::new() } else { format!(": {on}{}", parameters.join(" · ")) };
+    format!("by {}{with}", undo.kind)
 }
 
 /// How a step is taken back, as the mesh words it, in a phrase.

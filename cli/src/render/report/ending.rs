@@ -5,6 +5,7 @@ use mainstay_proto::v1::{Run, RunState};
 use super::Options;
 use super::rows::Row;
 use crate::render::layout::width;
+use crate::render::why;
 
 /// `next: mainstay …`: only commands that have something to show.
 pub fn next(run: &Run, rows: &[Row], options: Options) -> String {
@@ -13,6 +14,7 @@ pub fn next(run: &Run, rows: &[Row], options: Options) -> String {
         commands.push(format!("mainstay why {}", run.id));
         commands.push(format!("mainstay run watch {}", run.id));
     }
+    commands.extend(why::retry_unknown(run));
     if rows.iter().any(Row::needs_attention) {
         commands.push("mainstay finding list".to_owned());
     }

@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use super::MARK;
 use super::groups::some;
-use crate::render::names::Names;
+use crate::render::names::{self, Names};
 use crate::render::page::Page;
 use crate::render::terminal::Tone;
+use crate::render::values::quoted;
 
 pub(super) fn ended(page: &mut Page, run: &Run, names: Names) {
     if !run.abort_reason.is_empty() || !run.aborted_by.is_empty() {
@@ -22,7 +23,7 @@ pub(super) fn ended(page: &mut Page, run: &Run, names: Names) {
         group.tell(page, names);
     }
     page.gap();
-    let left = if run.state() == RunState::Completed { Vec::new() } else { groups(run, left_in_place) };
+    let left = if is_kept(run) { Vec::new() } else { groups(run, left_in_place) };
     for group in &left {
         group.tell(page, names);
     }
@@ -34,7 +35,7 @@ pub(super) fn ended(page: &mut Page, run: &Run, names: Names) {
         }
         _ => {}
     }
-    if failed.is_empty() && left.is_empty() && run.state() == RunState::Completed {
+    if failed.is_empty() && is_kept(run) {
         page.labelled(2, MARK, ("✔ done", Tone::Good), Tone::Plain, "everything that was to be done went well");
         for group in groups(run, had_nothing_to_do) {
             group.tell(page, names);
@@ -55,6 +56,12 @@ pub(super) fn so_far(page: &mut Page, answer: &WhyResponse, run: &Run, names: Na
         return;
     }
     let goes_on = run.work.iter().any(|work| matches!(work.state(), WorkState::Active));
+    if run.work.iter().any(|work| work.state() == WorkState::Unknown && work.undo() == WorkState::Unspecified)
+        && !run.work.iter().any(|work| work.has_undo)
+    {
+        page.line(2 + MARK, Tone::Quiet, "when the run has ended, and somebody has looked whether it was done:");
+        page.command(2 + MARK, &format!("mainstay run retry {} --unknown --dry-run", run.id));
+    }
     let when = if goes_on { "when what is under way has ended" } else { "when what waits below has ended, or is ended by an abort" };
     let is_back = |work: &Work| work.has_undo && matches!(work.state(), WorkState::Succeeded | WorkState::Active | WorkState::Retrying);
     let back = groups(run, |work| is_back(work).then(|| (Sort::TakenBack, String::new())));
@@ -86,7 +93,7 @@ pub struct Told {
 /// What did not come off, and of an ended run what it left in place.
 pub(super) fn told(run: &Run) -> Vec<Told> {
     let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-    let left = if run.ended_unix_ms == 0 || run.state() == RunState::Completed { Vec::new() } else { groups(run, left_in_place) };
+    let left = if run.ended_unix_ms == 0 || is_kept(run) { Vec::new() } else { groups(run, left_in_place) };
     let all = groups(run, not_come_off).into_iter().chain(left);
     all.map(|group| Told {
         what: group.sort.word(),
@@ -105,20 +112,62 @@ fn had_nothing_to_do(work: &Work) -> Option<(Sort, String)> {
 /// Commands that have something to do.
 fn next(page: &mut Page, run: &Run) {
     let has = |wanted: &[WorkState]| run.work.iter().any(|work| wanted.contains(&work.state()));
-    let undone = run.undo() == UndoState::Done || run.work.iter().any(|work| work.undo() != WorkState::Unspecified);
-    if run.state() != RunState::Completed && !undone {
-        let again = [WorkState::Failed, WorkState::Unreachable, WorkState::Cancelled];
+    let again = [WorkState::Failed, WorkState::Unreachable, WorkState::Cancelled];
+    let mut goes_on = false;
+    if let Some(command) = retry_unknown(run) {
+        page.line(2, Tone::Quiet, "when somebody has looked whether it was done; it may be done twice:");
+        page.command(2, &command);
+        goes_on = true;
+    } else if !was_undone(run)
+        && run.state() != RunState::Completed
         // What was skipped waits for what did not come off, unless the run was stopped.
-        if has(&[WorkState::Unknown]) {
-            page.command(2, &format!("mainstay run retry {} --unknown --dry-run", run.id));
-        } else if has(&again) || (run.state() == RunState::Aborted && has(&[WorkState::Skipped])) {
-            page.command(2, &format!("mainstay run retry {} --dry-run", run.id));
-        }
+        && (has(&again) || (run.state() == RunState::Aborted && has(&[WorkState::Skipped])))
+    {
+        page.command(2, &format!("mainstay run retry {} --dry-run", run.id));
+        goes_on = true;
     }
     if run.undo() == UndoState::Incomplete {
         page.command(2, &format!("mainstay run undo {} --reason \"…\" --dry-run", run.id));
     }
+    // What was found stays found in this run: only another one looks again.
+    if !goes_on && run.work.iter().any(is_found) {
+        page.line(2, Tone::Quiet, "when that is mended, or is to be put up with, a new run looks again:");
+        page.command(2, &start_anew(run));
+    }
     page.command(2, &format!("mainstay run show {}", run.id));
+}
+
+/// Whether a check of the step found something that stops what needs it.
+fn is_found(work: &Work) -> bool {
+    work.state() == WorkState::Succeeded && matches!(work.verdict(), Verdict::Critical | Verdict::Unknown)
+}
+
+/// Whether what it did is there because it is to be.
+fn is_kept(run: &Run) -> bool {
+    run.state() == RunState::Completed && !was_undone(run)
+}
+
+/// Whether the run took back what it did, or tried to: such a one is not done again.
+fn was_undone(run: &Run) -> bool {
+    run.undo() == UndoState::Done || run.work.iter().any(|work| work.undo() != WorkState::Unspecified)
+}
+
+/// What does again what nobody knows the outcome of, where an ended run has such and may be done again.
+#[must_use]
+pub fn retry_unknown(run: &Run) -> Option<String> {
+    let is_unknown = run.work.iter().any(|work| work.state() == WorkState::Unknown);
+    (run.ended_unix_ms > 0 && is_unknown && !was_undone(run)).then(|| format!("mainstay run retry {} --unknown --dry-run", run.id))
+}
+
+/// A run of the same plan with the same values.
+fn start_anew(run: &Run) -> String {
+    let value = |json: &str| serde_json::from_str::<String>(json).unwrap_or_else(|_| json.to_owned());
+    let set = |(name, json): (&String, &String)| {
+        let value = value(json);
+        // One of several lines was read from a file, which is not known here.
+        if value.contains('\n') { format!(" --set {name}=\"$(cat FILE)\"") } else { format!(" --set {}", quoted(&format!("{name}={value}"))) }
+    };
+    format!("mainstay run start {}{}", run.plan, run.inputs.iter().map(set).collect::<String>())
 }
 
 /// How bad it is; the word in front.
@@ -180,7 +229,7 @@ fn not_come_off(work: &Work) -> Option<(Sort, String)> {
         WorkState::Unreachable => Sort::Missed,
         WorkState::Cancelled => Sort::Cancelled,
         WorkState::Skipped => Sort::Skipped,
-        WorkState::Succeeded if matches!(work.verdict(), Verdict::Critical | Verdict::Unknown) => Sort::Found,
+        WorkState::Succeeded if is_found(work) => Sort::Found,
         _ => return None,
     };
     Some((sort, said(work)))
@@ -255,7 +304,7 @@ impl Group<'_> {
         page.labelled(2, MARK, self.sort.mark(), Tone::Plain, &self.what(names));
         if !self.why.is_empty() {
             let several = self.targets.len() > 1 && self.sort != Sort::Skipped;
-            let why = if several { self.why.replace(self.targets.first().copied().unwrap_or_default(), "it") } else { self.why.clone() };
+            let why = if several { names::about_each(&self.why, self.targets.first().copied().unwrap_or_default()) } else { self.why.clone() };
             page.line(2 + MARK, Tone::Plain, &why);
         }
     }
@@ -275,7 +324,7 @@ fn groups(run: &Run, judge: impl Fn(&Work) -> Option<(Sort, String)>) -> Vec<Gro
         let Some((sort, why)) = judge(work) else { continue };
         let step = if matches!(sort, Sort::Failed | Sort::Found | Sort::Unknown) { work.step.as_str() } else { "" };
         // What was skipped names the target that it was skipped for.
-        let reason = if sort == Sort::Skipped { why.clone() } else { why.replace(&work.target, "\u{1}") };
+        let reason = if sort == Sort::Skipped { why.clone() } else { names::replaced(&why, &work.target, "\u{1}") };
         let key = format!("{sort:?}\0{step}\0{reason}");
         let place = *places.entry(key).or_insert(groups.len());
         if place == groups.len() {

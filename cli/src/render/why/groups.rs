@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mainstay_proto::v1::{GateNow, Wait, WaitKind, WantedApproval};
 
-use crate::render::names::Names;
+use crate::render::names::{self, Names};
 use crate::render::terminal::Tone;
 
 /// The least urgent that somebody has to do something about.
@@ -30,6 +30,10 @@ pub struct Group<'a> {
     pub approval: Option<&'a WantedApproval>,
     /// What comes after that, each once.
     pub ahead: Vec<&'a GateNow>,
+    /// Why it does not end by itself; empty where it may.
+    pub stuck: &'a str,
+    /// What somebody can do about that.
+    pub remedies: &'a [String],
 }
 
 /// All of them, those first that need a person most.
@@ -61,7 +65,13 @@ fn key(wait: &Wait) -> String {
         WaitKind::Wave | WaitKind::Soak | WaitKind::Unavailable | WaitKind::UndoOrder | WaitKind::Evaluating | WaitKind::Paused => "",
         _ => wait.step.as_str(),
     };
-    format!("{:?}\0{step}\0{}\0{}\0{}", wait.kind(), wait.undo, wait.then, wait.reason.replace(&wait.target, "\u{1}"))
+    let reason = if names_others(wait.kind()) { wait.reason.clone() } else { names::replaced(&wait.reason, &wait.target, "\u{1}") };
+    format!("{:?}\0{step}\0{}\0{}\0{reason}", wait.kind(), wait.undo, wait.then)
+}
+
+/// Whether the targets that the reason names are others than those that wait.
+fn names_others(kind: WaitKind) -> bool {
+    kind == WaitKind::Unavailable
 }
 
 impl<'a> Group<'a> {
@@ -78,6 +88,8 @@ impl<'a> Group<'a> {
             varies: false,
             approval: wait.approval.as_ref(),
             ahead: wait.ahead.iter().collect(),
+            stuck: &wait.stuck,
+            remedies: &wait.remedies,
         }
     }
 
@@ -100,8 +112,10 @@ impl<'a> Group<'a> {
 
     /// A reason that was kept from the first target must not name it where it is about several.
     fn name_the_agent(&mut self) {
-        if let [first, _, ..] = self.targets.as_slice() {
-            self.reason = self.reason.replace(&format!("agent {first}"), "its agent").replace(*first, "it");
+        if let [first, _, ..] = self.targets.as_slice()
+            && !names_others(self.kind)
+        {
+            self.reason = names::about_each(&self.reason, first);
         }
     }
 
@@ -114,6 +128,7 @@ impl<'a> Group<'a> {
             WaitKind::Gate if self.is_unknown() => 3,
             WaitKind::NoConnection | WaitKind::NobodyCan => 4,
             WaitKind::AgentAway => 5,
+            WaitKind::Unavailable if !self.stuck.is_empty() => 5,
             WaitKind::Gate => 6,
             WaitKind::Lease | WaitKind::Root => 7,
             WaitKind::Retry => 8,
@@ -127,7 +142,9 @@ impl<'a> Group<'a> {
     /// Whether it does not end, or not well, unless somebody does something: about what it waits for, or about what
     /// comes after that.
     pub fn needs_a_person(&self) -> bool {
-        self.urgency() <= NEEDS_A_PERSON || self.ahead.iter().any(|gate| matches!(gate.state.as_str(), "asks" | "unknown" | "nobody"))
+        // What waits for other steps of the run is not asked yet.
+        let meets_one = || self.ahead.iter().any(|gate| matches!(gate.state.as_str(), "asks" | "unknown" | "nobody"));
+        self.urgency() <= NEEDS_A_PERSON || !self.stuck.is_empty() || (self.kind != WaitKind::NeedsStep && meets_one())
     }
 
     /// Whether it waits for a window, or for the end of a freeze.
@@ -159,6 +176,7 @@ impl<'a> Group<'a> {
             WaitKind::Works | WaitKind::Offered | WaitKind::Evaluating => ("● works", Tone::Good),
             WaitKind::AgentBusy => ("· busy", Tone::Quiet),
             WaitKind::Soak => ("· soak", Tone::Quiet),
+            WaitKind::Unavailable if !self.stuck.is_empty() => ("✖ turn", Tone::Bad),
             WaitKind::Unavailable => ("· turn", Tone::Quiet),
             WaitKind::Wave => ("· wave", Tone::Quiet),
             WaitKind::NeedsStep | WaitKind::UndoOrder | WaitKind::Unspecified => ("· later", Tone::Quiet),

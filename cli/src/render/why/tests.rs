@@ -1,5 +1,7 @@
 #![allow(clippy::expect_used)]
-use mainstay_proto::v1::{Attempt, AttemptState, AwaitedStep, GateNow, Outcome, UndoState, Wait, WaitKind, WantedApproval, Work, WorkState, outcome};
+use mainstay_proto::v1::{
+    Attempt, AttemptState, AwaitedStep, GateNow, Outcome, UndoState, Verdict, Wait, WaitKind, WantedApproval, Work, WorkState, outcome,
+};
 
 use super::*;
 use crate::render::layout::width;
@@ -61,7 +63,11 @@ fn busy() -> WhyResponse {
     waits.push(Wait { remaining_ms: 537_000, then: "then it is stopped".into(), ..works });
     waits.push(wait(WaitKind::Lease, "drain", &node(15), "lease workload/prod/shop/web is held by run/deploy-4"));
     let gate = "gate: enough capacity: unknown: no source of capacity in this version";
-    waits.push(wait(WaitKind::Gate, "drain", &node(14), gate));
+    waits.push(Wait {
+        stuck: "nothing in this version opens the gate: enough capacity".into(),
+        remedies: vec!["take the gate out of the plan, and end this run".into(), "mainstay run abort reboot-7 --reason \"…\"".into()],
+        ..wait(WaitKind::Gate, "drain", &node(14), gate)
+    });
     waits.push(wait(
         WaitKind::NoConnection,
         "look",
@@ -365,4 +371,101 @@ fn what_an_undo_leaves_is_named() {
             .contains("↺ undone    all else that it did has been taken back")
     );
     assert!(left(&Run { work: vec![back], ..undone }).is_empty());
+}
+
+/// A rollout that stands still because of an agent that is away needs somebody, also before its turn has come.
+#[test]
+fn a_rollout_that_stands_still_needs_a_person() {
+    let turn = |n| wait(WaitKind::Unavailable, "drain", &node(n), &format!("at most 1 unavailable at once: 1 not connected ({})", node(10)));
+    let stuck = |n| Wait {
+        stuck: format!("nothing further begins while {} is not connected, and takes up what may be unavailable", node(10)),
+        remedies: vec![
+            format!("start the agent of {} again; see:  mainstay node list", node(10)),
+            "mainstay run abort reboot-7 --reason \"…\"".into(),
+        ],
+        ..turn(n)
+    };
+    let answer = |waits| WhyResponse { run: Some(reboot()), waits, ..WhyResponse::default() };
+    let text = any(&[answer(vec![stuck(1), stuck(2)])], 0, Terminal::PIPE);
+    let words = "  ✖ turn      drain on node-01, node-02 · for 4m12s
+              at most 1 unavailable at once: 1 not connected (prod/node-10)
+              this does not end by itself: nothing further begins while prod/node-10 is not connected, and takes up what may be unavailable
+              start the agent of prod/node-10 again; see
+              → mainstay node list
+              → mainstay run abort reboot-7 --reason \"…\"
+";
+    assert!(text.contains(words), "{text}");
+    assert!(any(&[answer(vec![turn(1)])], 0, Terminal::PIPE).starts_with("✔ nothing waits for a person"));
+}
+
+/// What comes later has its gates named, and nobody is needed for them yet.
+#[test]
+fn what_comes_later_says_behind_what() {
+    let asks = GateNow { gate: "approval by an admin".into(), state: "asks".into(), evidence: String::new() };
+    let later = Wait { ahead: vec![asks], ..wait(WaitKind::NeedsStep, "switch", "once", "step drain has not ended") };
+    let answer = WhyResponse { run: Some(reboot()), waits: vec![later], ..WhyResponse::default() };
+    let text = at(&answer, None);
+    assert!(text.contains("  · later     switch after drain and then behind: approval by an admin\n"), "{text}");
+    assert!(any(&[answer], 0, Terminal::PIPE).starts_with("✔ nothing waits for a person"));
+}
+
+#[test]
+fn each_of_several_approvals_has_a_command_of_its_own() {
+    let asked = |step: &str, wave| {
+        let approval = WantedApproval { step: step.into(), wave, by: "operator".into(), ..WantedApproval::default() };
+        Wait { approval: Some(approval), ..wait(WaitKind::Approval, "drain", &node(1), "approval by an operator") }
+    };
+    let commands = |waits: Vec<Wait>| -> Vec<String> {
+        let text = at(&WhyResponse { run: Some(reboot()), waits, ..WhyResponse::default() }, None);
+        text.lines().filter_map(|line| line.trim().strip_prefix("→ mainstay run approve reboot-7").map(str::to_owned)).collect()
+    };
+    assert_eq!(commands(vec![asked("", 0), asked("drain", 0)]), [" --plan", " --step drain"]);
+    assert_eq!(commands(vec![asked("", 1), asked("drain", 1)]), [" --wave 1 --plan", " --step drain --wave 1"]);
+    assert_eq!(commands(vec![asked("", 2)]), [" --wave 2"], "the only one needs no more words");
+}
+
+#[test]
+fn an_aborted_run_does_not_say_that_it_goes_on() {
+    let aborted = |state: RunState, work| WhyResponse {
+        run: Some(Run { state: state.into(), aborted_by: "operator/jo".into(), work, ..reboot() }),
+        ..WhyResponse::default()
+    };
+    let active = Work { step: "drain".into(), state: WorkState::Active.into(), ..Work::default() };
+    assert!(at(&aborted(RunState::Running, vec![active]), None).contains("it is being aborted: what is under way is told to stop\n"));
+    assert!(at(&aborted(RunState::Running, vec![]), None).contains("it is being aborted: nothing further begins, and it is about to end\n"));
+    assert!(at(&aborted(RunState::Undoing, vec![]), None).contains("it waits for nothing: what it did is being taken back\n"));
+}
+
+#[test]
+fn after_a_finding_a_new_run_is_what_looks_again() {
+    let look = Work { step: "look".into(), state: WorkState::Succeeded.into(), verdict: Verdict::Critical.into(), ..Work::default() };
+    let inputs = [("note".to_owned(), "\"a b\"".to_owned()), ("limit".to_owned(), "5".to_owned())].into();
+    let run = Run { state: RunState::Completed.into(), ended_unix_ms: NOW.0, inputs, work: vec![look], ..reboot() };
+    let text = at(&WhyResponse { run: Some(run), ..WhyResponse::default() }, None);
+    assert!(text.contains("  → mainstay run start reboot --set limit=5 --set 'note=a b'\n") && !text.contains("retry"), "{text}");
+}
+
+/// Also of a run that went on past it.
+#[test]
+fn an_unknown_outcome_names_what_does_it_again() {
+    let nap = Work { step: "nap".into(), kind: "node.exec".into(), state: WorkState::Unknown.into(), ..Work::default() };
+    let run = Run { state: RunState::Completed.into(), ended_unix_ms: NOW.0, work: vec![nap.clone()], ..reboot() };
+    assert!(
+        at(&WhyResponse { run: Some(run.clone()), ..WhyResponse::default() }, None).contains("→ mainstay run retry reboot-7 --unknown --dry-run\n")
+    );
+    assert_eq!(retry_unknown(&run).as_deref(), Some("mainstay run retry reboot-7 --unknown --dry-run"));
+    let undone = Run { work: vec![nap, Work { undo: WorkState::Succeeded.into(), ..Work::default() }], ..run.clone() };
+    assert_eq!(retry_unknown(&undone), None, "what was taken back is not gone on with");
+    assert_eq!(retry_unknown(&Run { ended_unix_ms: 0, ..run }), None);
+}
+
+/// Also of a run that came off, and was taken back later.
+#[test]
+fn an_undo_that_failed_is_told_of_a_run_that_came_off() {
+    let work = Work { step: "drain".into(), kind: "node.exec".into(), state: WorkState::Succeeded.into(), has_undo: true, ..Work::default() };
+    let work = Work { undo: WorkState::Failed.into(), undo_detail: "exit status 3".into(), target: node(1), ..work };
+    let run = Run { state: RunState::Completed.into(), undo: UndoState::Incomplete.into(), ended_unix_ms: NOW.0, work: vec![work], ..reboot() };
+    let text = at(&WhyResponse { run: Some(run), ..WhyResponse::default() }, None);
+    assert!(text.contains("✖ in place  drain on node-01\n              its undo failed: exit status 3\n"), "{text}");
+    assert!(!text.contains("✔ done") && text.contains("→ mainstay run undo reboot-7"), "{text}");
 }

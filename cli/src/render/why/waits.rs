@@ -1,6 +1,6 @@
 //! For what a run that goes on waits.
 
-use mainstay_proto::v1::{Run, Wait, WaitKind, WantedApproval, WhyResponse};
+use mainstay_proto::v1::{Run, RunState, Wait, WaitKind, WantedApproval, WhyResponse, WorkState};
 
 use super::MARK;
 use super::groups::{self, Group, some};
@@ -23,14 +23,14 @@ pub(super) fn waits(page: &mut Page, answer: &WhyResponse, run: &Run, names: Nam
         groups::of(&answer.waits).into_iter().filter(|group| group.kind != WaitKind::Paused).partition(|group| group.kind == WaitKind::NeedsStep);
     if groups.is_empty() && later.is_empty() {
         if run.paused_by.is_empty() {
-            page.line(2, Tone::Plain, "it waits for nothing: its next steps are about to begin");
+            page.line(2, Tone::Plain, about_to(run));
         }
         return;
     }
     let shown = if terminal.is_terminal() { GROUPS_SHOWN } else { groups.len() };
     for group in groups.iter().take(shown) {
         match group.approval {
-            Some(approval) => asked(page, run, group, approval, names),
+            Some(approval) => asked(page, answer, run, group, approval, names),
             None => {
                 told(page, group, names);
                 way_out(page, run, group);
@@ -43,6 +43,16 @@ pub(super) fn waits(page: &mut Page, answer: &WhyResponse, run: &Run, names: Nam
     self::later(page, &later, terminal);
 }
 
+/// What comes next in a run that waits for nothing.
+fn about_to(run: &Run) -> &'static str {
+    match (run.state(), run.aborted_by.is_empty()) {
+        (RunState::Undoing, _) => "it waits for nothing: what it did is being taken back",
+        (_, false) if run.work.iter().any(|work| work.state() == WorkState::Active) => "it is being aborted: what is under way is told to stop",
+        (_, false) => "it is being aborted: nothing further begins, and it is about to end",
+        (_, true) => "it waits for nothing: its next steps are about to begin",
+    }
+}
+
 /// Only what needs a person.
 pub(super) fn for_a_person(page: &mut Page, answer: &WhyResponse, run: &Run, names: Names) {
     if !run.paused_by.is_empty() {
@@ -50,7 +60,7 @@ pub(super) fn for_a_person(page: &mut Page, answer: &WhyResponse, run: &Run, nam
     }
     for group in groups::of(&answer.waits).iter().filter(|group| group.needs_a_person() && group.kind != WaitKind::Paused).take(GROUPS_SHOWN) {
         match group.approval {
-            Some(approval) => asked(page, run, group, approval, names),
+            Some(approval) => asked(page, answer, run, group, approval, names),
             None => told(page, group, names),
         }
     }
@@ -77,22 +87,34 @@ fn ahead(page: &mut Page, group: &Group, after: &str) {
         };
         page.line(2 + MARK, Tone::Warning, &words);
     }
+    if !group.stuck.is_empty() {
+        page.line(2 + MARK, Tone::Bad, &format!("this does not end by itself: {}", group.stuck));
+    }
+    for remedy in group.remedies {
+        match remedy.split_once(":  ") {
+            _ if remedy.starts_with("mainstay ") => page.command(2 + MARK, remedy),
+            Some((words, command)) => {
+                page.line(2 + MARK, Tone::Quiet, words);
+                page.command(2 + MARK, command);
+            }
+            None => page.line(2 + MARK, Tone::Quiet, remedy),
+        }
+    }
 }
 
 /// A person has to agree: to what, who may, and what to type.
-fn asked(page: &mut Page, run: &Run, group: &Group, approval: &WantedApproval, names: Names) {
+fn asked(page: &mut Page, answer: &WhyResponse, run: &Run, group: &Group, approval: &WantedApproval, names: Names) {
+    let command = command_among(run, approval, answer);
     let waited = format!(" · for {}", units::duration_ms(group.waited_ms));
     page.labelled(2, MARK, group.mark(), Tone::Plain, &(covered(approval, names) + &waited));
     if !approval.message.is_empty() {
         page.line(2 + MARK, Tone::Strong, &approval.message);
     }
     page.line(2 + MARK, Tone::Plain, &who(approval));
-    if approval.may_not.is_empty() {
-        page.command(2 + MARK, &command(run, approval));
-    } else {
+    if !approval.may_not.is_empty() {
         page.line(2 + MARK, Tone::Warning, &format!("not by you: {}; somebody else types", approval.may_not));
-        page.command(2 + MARK, &command(run, approval));
     }
+    page.command(2 + MARK, &command);
     then(page, group);
     ahead(page, group, "after that");
 }
@@ -136,6 +158,14 @@ pub fn command(run: &Run, approval: &WantedApproval) -> String {
     command
 }
 
+/// The same, where the run waits for several: it then says of the plan's own that it is that.
+#[must_use]
+pub fn command_among(run: &Run, approval: &WantedApproval, answer: &WhyResponse) -> String {
+    let others = || answer.waits.iter().filter_map(|wait| wait.approval.as_ref()).filter(|other| other.step != approval.step);
+    let is_alone = !approval.step.is_empty() || others().next().is_none();
+    command(run, approval) + if is_alone { "" } else { " --plan" }
+}
+
 /// The most urgent reason in a line, and what to type about it where that is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct First {
@@ -157,7 +187,7 @@ pub fn first(answer: &WhyResponse) -> Option<First> {
         return Some(First { words: format!("{}: {}{}", group.name(names), reason(group), briefly(group)), command: None });
     };
     let not_you = if approval.may_not.is_empty() { String::new() } else { format!(", and not by you: {}", approval.may_not) };
-    Some(First { words: format!("{}, {}{not_you}", covered(approval, names), who(approval)), command: Some(command(run, approval)) })
+    Some(First { words: format!("{}, {}{not_you}", covered(approval, names), who(approval)), command: Some(command_among(run, approval, answer)) })
 }
 
 /// In how long the first of them changes by itself, where one does.
@@ -185,7 +215,7 @@ fn told(page: &mut Page, group: &Group, names: Names) {
     ahead(page, group, "after that");
     match group.kind {
         WaitKind::Lease => {
-            let name = group.reason.strip_prefix("lease ").and_then(|rest| rest.split(' ').next());
+            let name = group.reason.split_once("lease ").and_then(|(_, rest)| rest.split([' ', ',']).next());
             name.into_iter().for_each(|name| page.command(2 + MARK, &format!("mainstay lease show {name}")));
         }
         WaitKind::NotHeardOf | WaitKind::AgentAway | WaitKind::NobodyCan => page.command(2 + MARK, "mainstay node list"),
@@ -195,18 +225,12 @@ fn told(page: &mut Page, group: &Group, names: Names) {
 
 /// What to type where one does not want to wait for a gate, or would wait for ever.
 fn way_out(page: &mut Page, run: &Run, group: &Group) {
-    if group.kind != WaitKind::Gate || group.reason.contains("mainstay ") {
+    if group.kind != WaitKind::Gate || group.reason.contains("mainstay ") || !group.stuck.is_empty() {
         return;
     }
     if group.is_calendar() {
         page.line(2 + MARK, Tone::Quiet, "if it must not wait: end this run, and start one for which windows and freezes do not count");
-    } else if group.is_unknown() {
-        page.line(2 + MARK, Tone::Quiet, "take the gate out of the plan, and end this run");
-    } else {
-        return;
-    }
-    page.command(2 + MARK, &format!("mainstay run abort {} --reason \"…\"", run.id));
-    if group.is_calendar() {
+        page.command(2 + MARK, &format!("mainstay run abort {} --reason \"…\"", run.id));
         page.command(2 + MARK, &format!("mainstay run start {} --override \"…\"", run.plan));
     }
 }
@@ -220,9 +244,7 @@ fn reason(group: &Group) -> String {
 fn then(page: &mut Page, group: &Group) {
     let earliest = if group.varies { ", at the earliest" } else { "" };
     let words = match (group.remaining_ms, group.then) {
-        (0, "") if group.kind == WaitKind::Gate && group.is_unknown() => {
-            "while nobody knows, it does not begin; this does not end by itself".to_owned()
-        }
+        (0, "") if group.kind == WaitKind::Gate && group.is_unknown() => "while nobody knows, it does not begin".to_owned(),
         (0, "") => return,
         (0, then) => format!("then {then}"),
         (left, "") => format!("at most {} more{earliest}", units::duration_ms(left)),
@@ -245,7 +267,9 @@ fn later(page: &mut Page, groups: &[Group], terminal: Terminal) {
     let needs = |group: &Group| {
         let open = group.reason.strip_prefix("step ").unwrap_or(&group.reason);
         let (needed, on) = open.split_once(" has not ended").unwrap_or((open, ""));
-        format!("{} after {needed}{}", some(&group.steps), on)
+        let gates: Vec<&str> = group.ahead.iter().map(|gate| gate.gate.as_str()).collect();
+        let behind = if gates.is_empty() { String::new() } else { format!(" and then behind: {}", gates.join("; ")) };
+        format!("{} after {needed}{on}{behind}", some(&group.steps))
     };
     let mut parts: Vec<String> = groups.iter().take(shown).map(needs).collect();
     if groups.len() > shown {

@@ -15,7 +15,7 @@ use crate::verbs::validate::shown;
 use crate::yaml;
 
 pub async fn diff(args: &args::plan::Diff, mesh: &Mesh, screen: Screen) -> Result<Exit, CliError> {
-    let difference = match (&args.source.file, &args.source.name) {
+    let difference = match (args.source.file(), args.source.name()) {
         (Some(file), _) => {
             let source = read(file)?;
             let plan = check(&source, file)?;
@@ -23,7 +23,7 @@ pub async fn diff(args: &args::plan::Diff, mesh: &Mesh, screen: Screen) -> Resul
             between(&old, shown(file), &source)
         }
         (None, name) => {
-            let name = name.as_deref().unwrap_or_default();
+            let name = name.map(String::as_str).unwrap_or_default();
             let current = get(mesh, name, 0).await?;
             let old = get(mesh, name, if args.revision > 0 { args.revision } else { before(&current)? }).await?;
             between(&old, &format!("revision {}", current.revision), &current.source)

@@ -19,7 +19,7 @@ pub async fn preview(args: &args::plan::Preview, mesh: &Mesh, screen: Screen) ->
 }
 
 async fn request(args: &args::plan::Preview, mesh: &Mesh) -> Result<PreviewPlanRequest, CliError> {
-    let (source, plan) = match (&args.source.file, &args.source.name) {
+    let (source, plan) = match (args.source.file(), args.source.name()) {
         (Some(file), _) => {
             let source = read(file)?;
             let plan = check(&source, file)?;
@@ -33,12 +33,18 @@ async fn request(args: &args::plan::Preview, mesh: &Mesh) -> Result<PreviewPlanR
     };
     let declared = plan.map(|plan| plan.inputs).unwrap_or_default();
     let inputs = inputs::values(&args.inputs, &declared)?;
-    Ok(PreviewPlanRequest { source, name: args.source.name.clone().unwrap_or_default(), revision: args.revision, inputs })
+    Ok(PreviewPlanRequest {
+        source,
+        name: args.source.name().cloned().unwrap_or_default(),
+        revision: args.revision,
+        inputs,
+        without_calendar: String::new(),
+    })
 }
 
 /// What to type when it looks right.
 fn next(args: &args::plan::Preview, plan: &str) -> String {
-    match &args.source.file {
+    match args.source.file() {
         Some(file) => format!("mainstay plan apply -f {}", quoted(file)),
         None => {
             let mut command = format!("mainstay run start {plan}");

@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::host;
 use crate::render::approval::view;
 use crate::render::names::Names;
-use crate::render::why::{command, covered};
+use crate::render::why::{command, command_among, covered};
 use crate::verbs::{Screen, now, print};
 
 /// `-o json` of what was said.
@@ -78,23 +78,25 @@ fn wanted<'a>(answer: &'a WhyResponse, run: &Run, args: &Approve) -> Result<&'a 
         return Err(no_approval(run));
     }
     let is_meant = |approval: &&&WantedApproval| {
-        args.step.as_ref().is_none_or(|step| *step == approval.step) && args.wave.is_none_or(|wave| wave == approval.wave)
+        args.step.as_ref().is_none_or(|step| *step == approval.step)
+            && args.wave.is_none_or(|wave| wave == approval.wave)
+            && (!args.plan || approval.step.is_empty())
     };
     let mut meant = open.iter().filter(is_meant);
     match (meant.next(), meant.next()) {
         (Some(one), None) => Ok(one),
-        (None, _) => Err(listed(CliError::usage(format!("{} does not wait for that approval; it waits for", run.id)), run, &open)),
+        (None, _) => Err(listed(CliError::usage(format!("{} does not wait for that approval; it waits for", run.id)), answer, run, &open)),
         (Some(_), Some(_)) => {
             let several = format!("{} waits for {} approvals: say which one", run.id, open.len());
-            Err(listed(CliError::usage(several), run, &open))
+            Err(listed(CliError::usage(several), answer, run, &open))
         }
     }
 }
 
 /// Each with what to type for it.
-fn listed(error: CliError, run: &Run, open: &[&WantedApproval]) -> CliError {
+fn listed(error: CliError, answer: &WhyResponse, run: &Run, open: &[&WantedApproval]) -> CliError {
     let names = Names::of(open.iter().flat_map(|approval| &approval.targets).map(String::as_str));
-    open.iter().fold(error, |error, approval| error.with_next(format!("{}   {}", command(run, approval), covered(approval, names))))
+    open.iter().fold(error, |error, approval| error.with_next(format!("{}   {}", command_among(run, approval, answer), covered(approval, names))))
 }
 
 fn no_approval(run: &Run) -> CliError {
@@ -128,7 +130,16 @@ mod tests {
     use super::*;
 
     fn args(step: Option<&str>, wave: Option<u32>) -> Approve {
-        Approve { run: "reboot-7".into(), step: step.map(str::to_owned), wave, deny: false, reason: String::new(), yes: true, dry_run: false }
+        Approve {
+            run: "reboot-7".into(),
+            step: step.map(str::to_owned),
+            wave,
+            deny: false,
+            reason: String::new(),
+            plan: false,
+            yes: true,
+            dry_run: false,
+        }
     }
 
     fn run() -> Run {

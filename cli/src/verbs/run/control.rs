@@ -1,9 +1,12 @@
 //! `mainstay run pause`, `resume`, `abort`, `undo` and `retry`.
 
 use mainstay_client::Mesh;
-use mainstay_proto::v1::{AbortRunRequest, GetRunRequest, PauseRunRequest, ResumeRunRequest, RetryRunRequest, Run, UndoRunRequest};
+use mainstay_proto::v1::{
+    AbortRunRequest, GetRunRequest, PauseRunRequest, ResumeRunRequest, RetryRunRequest, Run, Severity, UndoRunRequest, UndoState, WorkState,
+};
 
 use crate::error::CliError;
+use crate::exit::Exit;
 use crate::render::forecast::{self, Forecast};
 use crate::verbs::Screen;
 
@@ -43,13 +46,26 @@ pub async fn undo(run: &str, reason: &str, dry_run: bool, mesh: &Mesh, screen: S
     }
 }
 
-pub async fn retry(run: &str, step: &str, unknown: bool, dry_run: bool, mesh: &Mesh, screen: Screen) -> Result<(), CliError> {
-    let before = before(run, dry_run, mesh).await?;
-    let answer = mesh.retry_run(RetryRunRequest { run: run.to_owned(), step: step.to_owned(), unknown, dry_run }).await?;
-    match (before, &answer.would_be) {
-        (Some(before), Some(after)) => told(&forecast::retry(&before, after), screen),
-        _ => screen.done(&answer, &format!("✔ {run} goes on\n  mainstay run watch {run}")),
+pub async fn retry(run: &str, step: &str, unknown: bool, dry_run: bool, mesh: &Mesh, screen: Screen) -> Result<Exit, CliError> {
+    let before = mesh.get_run(GetRunRequest { run: run.to_owned() }).await?;
+    if before.undo() == UndoState::Incomplete && before.work.iter().any(|work| work.undo() != WorkState::Unspecified) {
+        return Err(undo_is_first(run));
     }
+    let answer = mesh.retry_run(RetryRunRequest { run: run.to_owned(), step: step.to_owned(), unknown, dry_run }).await?;
+    let Some(after) = answer.would_be.as_ref().filter(|_| dry_run) else {
+        screen.done(&answer, &format!("✔ {run} goes on\n  mainstay run watch {run}"))?;
+        return Ok(Exit::Success);
+    };
+    told(&forecast::retry(&before, after, &answer.remarks), screen)?;
+    let ends_well = !answer.remarks.iter().any(|remark| remark.severity() == Severity::Problem);
+    Ok(if ends_well { Exit::Success } else { Exit::Failed })
+}
+
+/// What was taken back in part is neither there nor gone: nothing goes on from that.
+fn undo_is_first(run: &str) -> CliError {
+    CliError::failed(format!("{run} was to be taken back, and that did not come off: some of it is still in place, and it is not gone on with"))
+        .with_next(format!("what is in place, and why:  mainstay why {run}"))
+        .with_next(format!("take it back, tried again:  mainstay run undo {run} --reason \"…\" --dry-run"))
 }
 
 /// The run as it is, where a dry run is to compare with it.

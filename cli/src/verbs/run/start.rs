@@ -2,6 +2,7 @@
 
 use mainstay_client::Mesh;
 use mainstay_proto::v1::{GetPlanRequest, PreviewPlanRequest, Remark, Severity, StartRunRequest};
+use serde::Serialize;
 
 use super::follow::{Follow, follow};
 use crate::args::run::Start;
@@ -9,8 +10,17 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::verbs::{Screen, inputs};
 
-/// Problems that are told when a run starts; the preview has all.
+/// Problems, and warnings, that are told when a run starts; the preview has all.
 const PROBLEMS_SHOWN: usize = 3;
+
+/// `-o json` of a dry run.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Would<'a> {
+    dry_run: bool,
+    would_start: bool,
+    remarks: &'a [Remark],
+}
 
 pub async fn start(args: &Start, mesh: &Mesh, screen: Screen) -> Result<Exit, CliError> {
     let Start { plan, revision, without_calendar, dry_run, wait, .. } = args;
@@ -21,12 +31,17 @@ pub async fn start(args: &Start, mesh: &Mesh, screen: Screen) -> Result<Exit, Cl
         without_calendar: without_calendar.clone(),
         dry_run: *dry_run,
     };
-    let problems = problems(mesh, &request).await?;
+    let remarks = remarks(mesh, &request).await?;
+    let problems = told(&remarks, *dry_run);
     let started = mesh.start_run(request).await?;
     if *dry_run {
-        let words = format!("✔ a run of {plan} would start; nothing was started{problems}\n  what it would do:  mainstay plan preview {plan}");
-        screen.done(&started, &words)?;
-        return Ok(Exit::Success);
+        let ends_well = !remarks.iter().any(|remark| remark.severity() == Severity::Problem);
+        let mark = if ends_well { "✔" } else { "✖" };
+        let words = format!("{mark} a run of {plan} would start; nothing was started{problems}\n  what it would do:  mainstay plan preview {plan}");
+        let would = Would { dry_run: true, would_start: true, remarks: &remarks };
+        screen.show(&would, |_| format!("{words}\n"))?;
+        // As a preview of it does.
+        return Ok(if ends_well { Exit::Success } else { Exit::Failed });
     }
     if *wait {
         return follow(mesh, &started.run, Follow { screen, quiet: false }).await;
@@ -37,16 +52,24 @@ pub async fn start(args: &Start, mesh: &Mesh, screen: Screen) -> Result<Exit, Cl
     Ok(Exit::Success)
 }
 
-/// What would keep it from a good end, as lines: what starts without anybody looking at the preview is told of it.
-async fn problems(mesh: &Mesh, start: &StartRunRequest) -> Result<String, CliError> {
-    let StartRunRequest { plan, revision, inputs, .. } = start.clone();
-    let preview = mesh.preview_plan(PreviewPlanRequest { source: String::new(), name: plan, revision, inputs }).await?;
-    let problems: Vec<&Remark> = preview.remarks.iter().filter(|remark| remark.severity() == Severity::Problem).collect();
-    let mut lines: String = problems.iter().take(PROBLEMS_SHOWN).map(|problem| format!("\n▲ as things are now: {}", sentence(problem))).collect();
-    if problems.len() > PROBLEMS_SHOWN {
-        lines += &format!("\n  and {} more", problems.len() - PROBLEMS_SHOWN);
+/// What the preview finds: what starts without anybody looking at it is told of that.
+async fn remarks(mesh: &Mesh, start: &StartRunRequest) -> Result<Vec<Remark>, CliError> {
+    let StartRunRequest { plan, revision, inputs, without_calendar, .. } = start.clone();
+    let request = PreviewPlanRequest { source: String::new(), name: plan, revision, inputs, without_calendar };
+    Ok(mesh.preview_plan(request).await?.remarks)
+}
+
+/// What would keep a run from a good end, as lines; with `all`, also what may not go as expected.
+fn told(remarks: &[Remark], all: bool) -> String {
+    let mut lines = String::new();
+    for (severity, mark, most) in [(Severity::Problem, "✖", PROBLEMS_SHOWN), (Severity::Warning, "▲", if all { PROBLEMS_SHOWN } else { 0 })] {
+        let of_it: Vec<&Remark> = remarks.iter().filter(|remark| remark.severity() == severity).collect();
+        lines += &of_it.iter().take(most).map(|remark| format!("\n{mark} as things are now: {}", sentence(remark))).collect::<String>();
+        if most > 0 && of_it.len() > most {
+            lines += &format!("\n  and {} more", of_it.len() - most);
+        }
     }
-    Ok(lines)
+    lines
 }
 
 fn sentence(remark: &Remark) -> String {
@@ -63,4 +86,19 @@ async fn values(args: &Start, mesh: &Mesh) -> Result<std::collections::BTreeMap<
         mainstay_core::plan::parse(&plan.source).ok()
     };
     inputs::values(&args.inputs, &declared.map(|plan| plan.inputs).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dry_run_tells_warnings_too() {
+        let remark = |severity: Severity, message: &str| Remark { severity: severity.into(), message: message.into(), ..Remark::default() };
+        let mut remarks = vec![remark(Severity::Warning, "late"), remark(Severity::Problem, "nobody"), remark(Severity::Note, "small")];
+        assert_eq!(told(&remarks, false), "\n✖ as things are now: nobody");
+        assert_eq!(told(&remarks, true), "\n✖ as things are now: nobody\n▲ as things are now: late");
+        remarks.extend((0..4).map(|_| remark(Severity::Problem, "nobody")));
+        assert!(told(&remarks, false).ends_with("\n  and 2 more"));
+    }
 }

@@ -6,7 +6,7 @@ use crate::state::enrolment::OperatorRole;
 use crate::time::Millis;
 
 pub(super) const LEASE_HOLD: Kind = Kind {
-    name: "lease.hold",
+    name: super::super::LEASE_HOLD,
     summary: "Holds a lease for a while, so that nobody else does what it stands for",
     scope: Scope::Any,
     effect: Effect::Write,

@@ -170,6 +170,9 @@ pub(crate) fn healthy(state: &State, plan: &PlanName, max_age: Millis, now: Mesh
     let of_plan = state.runs.values().filter(|run| run.id.plan == *plan);
     let ended = of_plan.filter_map(|run| if let RunPhase::Ended(end) = &run.phase { Some((run, end)) } else { None });
     let Some((run, end)) = ended.max_by_key(|(run, _)| run.id.number) else {
+        if !state.plans.contains_key(plan) {
+            return Err(format!("unknown: there is no plan {plan}"));
+        }
         return Err(format!("unknown: no run of plan {plan} has ended; start one: mainstay run start {plan}"));
     };
     let age = now.since(run.started_at + run.took);

@@ -1,19 +1,24 @@
 //! The leases that a run holds while its steps go, and those of others that are in its way.
 
 use super::{Item, RunPass};
+use crate::calendar;
 use crate::catalogue;
 use crate::command::Command;
 use crate::id::{LeaseName, StepName, Target};
 use crate::identity::Identity;
 use crate::state::State;
+use crate::state::attempt::Attempt;
 use crate::state::lease::{Holder, Lease};
 use crate::state::run::{Direction, Run, WorkState};
+use crate::time::{MeshTime, Millis};
 use crate::wait::Reason;
 
 /// Attribute of a run's hold that names the step it is for.
 const STEP: &str = "step";
 /// Attribute that names the target.
 const TARGET: &str = "target";
+/// Attribute of an agent's hold, or place in the queue, that names the attempt it is for.
+const ATTEMPT: &str = "attempt";
 
 impl<'s> RunPass<'_, 's, '_> {
     /// Whether the run holds the lease of the item's step; it is asked for where it does not.
@@ -36,6 +41,21 @@ impl<'s> RunPass<'_, 's, '_> {
             }
         }
         false
+    }
+
+    /// For which lease the agent of a step that holds one still waits, since when, and what ends that.
+    pub(super) fn lease_wanted(&self, item: Item<'s>, attempt: &Attempt, begun: MeshTime) -> Option<(Reason, MeshTime, (MeshTime, &'static str))> {
+        if self.run.kind_of(&item.step.name, item.direction) != Some(catalogue::LEASE_HOLD) {
+            return None;
+        }
+        let with = self.run.with_of(&item.step.name, item.target, item.direction)?;
+        let text = |name: &str| with.get(name).and_then(serde_json::Value::as_str);
+        let (name, lease) = self.pass.state.leases.get_key_value(&text("name")?.parse::<LeaseName>().ok()?)?;
+        let id = attempt.id.to_string();
+        let waiter = lease.waiting.iter().find(|waiter| waiter.holder.attributes.get(ATTEMPT) == Some(&id))?;
+        let patience = text("wait").and_then(|wait| wait.parse::<Millis>().ok()).map(|wait| begun + wait).filter(|end| *end < attempt.deadline);
+        let end = patience.map_or((attempt.deadline, "then it is stopped"), |end| (end, "then it fails"));
+        Some((Reason::LeaseWanted { agent: attempt.agent.clone(), name: name.clone(), by: holders(lease) }, waiter.at, end))
     }
 }
 
@@ -76,8 +96,11 @@ fn holder(run: &Run, step: &StepName, target: &Target) -> Holder {
     }
 }
 
-fn holders(lease: &Lease) -> String {
+/// `client/ci since Mon 23 Nov 20:00 UTC (1 slot, claim)`
+pub(crate) fn holders(lease: &Lease) -> String {
     let names: Vec<String> = lease.held.iter().take(3).map(|held| held.holder.identity.to_string()).collect();
     let more = lease.held.len().saturating_sub(names.len());
-    if more == 0 { names.join(", ") } else { format!("{} and {more} more", names.join(", ")) }
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    let since = lease.held.iter().map(|held| held.since).min().map(|since| format!(" since {}", calendar::local(since, "UTC")));
+    format!("{}{more}{} ({})", names.join(", "), since.unwrap_or_default(), lease.spec)
 }

@@ -4,8 +4,8 @@
 //! rollout it is part of, its gates, its lease, an agent ([`before`], [`placement`]).
 
 pub(crate) use gates::healthy;
-pub(crate) use lease::in_the_way as lease_in_the_way;
 pub(super) use lease::is_wanted as lease_is_wanted;
+pub(crate) use lease::{holders as lease_holders, in_the_way as lease_in_the_way};
 
 mod before;
 mod gates;
@@ -231,6 +231,9 @@ impl<'s> RunPass<'_, 's, '_> {
             (Phase::Offered { .. }, None) => (Reason::Offered { agent, attempt: id }, "then it is called off"),
             (Phase::Begun { at, .. }, None) if is_up && let Some(end) = self.own_end(item, *at) => {
                 return self.wait(item, Reason::Works { agent, attempt: id }, *at, Some((end, "then it is over")));
+            }
+            (Phase::Begun { at, .. }, None) if is_up && let Some((reason, since, end)) = self.lease_wanted(item, attempt, *at) => {
+                return self.wait(item, reason, since, Some(end));
             }
             (_, None) if is_up => (Reason::Works { agent, attempt: id }, "then it is stopped"),
             (_, None) => (Reason::NotHeardOf { agent, attempt: id }, "then its outcome counts as unknown"),

@@ -10,9 +10,9 @@ use crate::state::State;
 use crate::state::agent::Agent;
 use crate::state::run::{Run, WorkState};
 use crate::time::MeshTime;
-use crate::wait::Reason;
+use crate::wait::{Reason, Taken};
 
-/// Failed targets that a reason names.
+/// Targets of each sort that a reason names.
 const NAMED: usize = 3;
 
 /// The rollouts of a run, each looked at once a pass.
@@ -27,15 +27,41 @@ pub(super) struct Standing<'s> {
     places: BTreeMap<&'s Target, usize>,
     /// Targets that this pass has begun.
     begun: BTreeSet<&'s Target>,
-    going: usize,
-    failed: usize,
-    /// The names of the first few that failed.
-    failed_names: Vec<String>,
+    going: Counted<'s>,
+    failed: Counted<'s>,
     /// Those that are away by themselves.
     away: BTreeSet<&'s Target>,
     wave: usize,
     /// When the waves before it had ended.
     waves_before: MeshTime,
+}
+
+/// How many, and the first few.
+#[derive(Default)]
+struct Counted<'s> {
+    count: usize,
+    first: Vec<&'s Target>,
+}
+
+impl<'s> Counted<'s> {
+    fn add(&mut self, target: &'s Target) {
+        self.count += 1;
+        if self.first.len() < NAMED {
+            self.first.push(target);
+        }
+    }
+
+    fn taken(&self) -> Taken {
+        Taken { count: self.count, named: self.first.iter().map(|target| (*target).clone()).collect() }
+    }
+}
+
+impl<'s> FromIterator<&'s Target> for Counted<'s> {
+    fn from_iter<I: IntoIterator<Item = &'s Target>>(targets: I) -> Counted<'s> {
+        let mut all = Counted::default();
+        targets.into_iter().for_each(|target| all.add(target));
+        all
+    }
 }
 
 impl<'s> Rollouts<'s> {
@@ -78,9 +104,8 @@ impl<'s> Standing<'s> {
         Standing {
             places: rollout.targets.iter().enumerate().map(|(place, (target, _))| (*target, place)).collect(),
             begun: BTreeSet::new(),
-            going: rollout.targets.iter().filter(|(_, progress)| *progress == Progress::Going).count(),
-            failed: rollout.failed().count(),
-            failed_names: rollout.failed().take(NAMED).map(ToString::to_string).collect(),
+            going: rollout.targets.iter().filter(|(_, progress)| *progress == Progress::Going).map(|(target, _)| *target).collect(),
+            failed: rollout.failed().collect(),
             away,
             wave,
             waves_before,
@@ -91,7 +116,7 @@ impl<'s> Standing<'s> {
     /// Notes that a target's first step is given out.
     pub(super) fn begin(&mut self, target: &'s Target) {
         if !self.is_going(target) && self.begun.insert(target) {
-            self.going += 1;
+            self.going.add(target);
         }
     }
 
@@ -109,14 +134,12 @@ impl<'s> Standing<'s> {
     fn stopped(&self, most: usize) -> Option<String> {
         let why = if self.rollout.is_over_budget() {
             format!("the failure budget of {} is used up", self.rollout.strategy.failure_budget)
-        } else if self.going == 0 && self.failed > 0 && self.failed >= most {
+        } else if self.going.count == 0 && self.failed.count > 0 && self.failed.count >= most {
             format!("all {most} that may be unavailable at once are")
         } else {
             return None;
         };
-        let more = self.failed - self.failed_names.len();
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        Some(format!("{why}: {}{more} did not come off, and no further target is begun", self.failed_names.join(", ")))
+        Some(format!("{why}: {} did not come off, and no further target is begun", self.failed.taken().names()))
     }
 }
 
@@ -145,10 +168,12 @@ impl<'s> RunPass<'_, 's, '_> {
             self.wait(item, Reason::Soak { wave: wave - 1, of: waves }, before, Some((soaked, "then it is the next wave's turn")));
             return None;
         }
-        let (going, failed) = (standing.going, standing.failed);
         let away = standing.away.len() - usize::from(standing.away.contains(item.target));
-        if going + failed + away >= most {
-            self.wait(item, Reason::Unavailable { going, failed, away, most }, item.ready, None);
+        if standing.going.count + standing.failed.count + away >= most {
+            let others = standing.away.iter().filter(|target| **target != item.target).take(NAMED);
+            let away = Taken { count: away, named: others.map(|target| (*target).clone()).collect() };
+            let reason = Reason::Unavailable { going: standing.going.taken(), failed: standing.failed.taken(), away, most };
+            self.wait(item, reason, item.ready, None);
             return None;
         }
         Some(true)

@@ -10,6 +10,7 @@ use super::strategy::{STRATEGY, strategy};
 use super::tree::Node;
 use crate::bounds;
 use crate::catalogue::{self, Connections, Kind, Scope, Undo};
+use crate::id::LeaseName;
 use crate::plan::{OnUnknown, Retry, RunOn, Step, StepLease, Strategy, UndoStep};
 use crate::state::lease::{LeaseKind, LeaseSpec};
 use crate::time::Millis;
@@ -110,6 +111,10 @@ pub(super) fn step(c: &mut Checker<'_>, node: &Node, whole: Option<&Strategy>) -
     let gates = gates(c, node.field("gates"), waves);
     irreversible(c, kind, node, uses);
     let undo = node.field("undo").and_then(|node| undo(c, kind, node));
+    let own_lease = node.field("lease").and_then(lease);
+    if let (Some(own), Some(at)) = (own_lease.as_ref().filter(|own| own.spec.slots < 2 && takes(kind, &with, &own.name)), node.field("lease")) {
+        c.problem(at.at, format!("it would wait for itself: it takes lease {} too, which the run would hold for it: leave out `lease`", own.name));
+    }
     Some(Step {
         name: node.field("name").and_then(Node::parsed)?,
         description: node.field("description").and_then(Node::text).unwrap_or_default().to_owned(),
@@ -119,7 +124,7 @@ pub(super) fn step(c: &mut Checker<'_>, node: &Node, whole: Option<&Strategy>) -
         condition: node.field("if").and_then(|node| node.text().map(str::to_owned).or_else(|| node.boolean().map(|value| value.to_string()))),
         gates,
         strategy: own.map(|(strategy, _)| strategy),
-        lease: node.field("lease").and_then(lease),
+        lease: own_lease,
         needs: node.field("needs").map(Node::items).unwrap_or_default().iter().filter_map(Node::parsed).collect(),
         timeout: node.field("timeout").and_then(Node::parsed).unwrap_or(kind.default_timeout),
         retry: retry(c, node.field("retry")),
@@ -182,6 +187,11 @@ fn undo(c: &mut Checker<'_>, undone: &Kind, node: &Node) -> Option<UndoStep> {
     let with = parameters::read(c, kind, node.field("with"), uses.at);
     let timeout = node.field("timeout").and_then(Node::parsed).unwrap_or(kind.default_timeout);
     Some(UndoStep { uses: kind.name.to_owned(), with, timeout, retry: retry(c, node.field("retry")) })
+}
+
+/// Whether a step takes a lease itself while it goes.
+fn takes(kind: &Kind, with: &serde_json::Map<String, serde_json::Value>, name: &LeaseName) -> bool {
+    kind.name == catalogue::LEASE_HOLD && with.get("name").and_then(serde_json::Value::as_str) == Some(name.as_str())
 }
 
 fn lease(node: &Node) -> Option<StepLease> {

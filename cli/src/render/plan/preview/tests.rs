@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used)]
-use mainstay_proto::v1::{PlanSchedule, PreviewInput};
+use mainstay_proto::v1::{PlanSchedule, PreviewInput, UndoStep};
 
 use super::*;
 use crate::render::layout::width;
@@ -76,6 +76,8 @@ pub(crate) fn deploy() -> Preview {
             "by node.exec",
         )
     };
+    let back = r#"{"command":["/usr/local/bin/pool","back","node-01","${{ steps.drain.outputs.line }}"]}"#;
+    let drain = PreviewStep { undo_step: Some(UndoStep { kind: "node.exec".into(), with: back.into(), with_of: "prod/node-01".into() }), ..drain };
     let switch = PreviewStep {
         condition: r#"steps["look"].outputs.lag < 5"#.into(),
         condition_now: "known only later".into(),
@@ -210,4 +212,21 @@ fn what_differs_by_target_is_said_of_each() {
     assert!(text.contains("3 nodes: a1, a2, a4; omitted on a3 · "), "{text}");
     assert!(text.contains("on a1: rm /tmp/a1\n"), "{text}");
     assert!(text.contains("✔ if       target.node != \"a3\" (false on a3, where it is omitted)\n"), "{text}");
+}
+
+/// Whoever reads only the last line reads what stands above it.
+#[test]
+fn what_it_comes_to_agrees_with_what_is_above() {
+    let mut held = daily();
+    held.steps[0].lease = "deploy/shop".into();
+    held.steps[0].lease_held_by = "client/ci since Mon 23 Nov 20:00 UTC (1 slot, claim)".into();
+    let text = at(&held, None);
+    assert!(text.contains("‖ lease    deploy/shop, held by the run while it goes; now it is held by client/ci since"), "{text}");
+    assert!(text.ends_with("‖ a run could start now, and would wait: 1 lease held by somebody else\n  → mainstay run start daily\n"), "{text}");
+    let warned = Preview { remarks: vec![remark(Severity::Warning, "", "it is late", "")], ..daily() };
+    let text = at(&warned, None);
+    assert!(text.contains("▲ a run could start now, and may not go as expected: see the 1 warning above\n") && !text.contains('✔'), "{text}");
+    let ask = PreviewApproval { step: "never".into(), by: "admin".into(), times: 1, only_if: "false".into(), ..PreviewApproval::default() };
+    let text = at(&Preview { approvals: vec![ask], ..daily() }, None);
+    assert!(text.contains("▲ a run may wait for a person: never (an admin), only if its `if` is true by then\n"), "{text}");
 }

@@ -1,0 +1,101 @@
+//! What waits and does not end by itself: why, and what somebody can do about it. Pure; `why` tells it.
+//!
+//! What a person is asked for anyway (an approval, a pause, an agent that is away) says so by its own reason.
+
+use crate::almanac;
+use crate::calendar;
+use crate::decide;
+use crate::id::{PlanName, RunId};
+use crate::outlook;
+use crate::plan::Gate;
+use crate::plan::schedule::Concurrency;
+use crate::state::State;
+use crate::state::run::Run;
+use crate::time::{MeshTime, WallTime};
+use crate::wait::{Reason, Wait};
+
+/// That something does not go on unless somebody does something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stuck {
+    pub why: String,
+    /// Sentences and commands, in the order in which one would try them.
+    pub remedies: Vec<String>,
+}
+
+/// Whether a wait does not end by itself, about which its reason alone does not tell.
+#[must_use]
+pub fn stuck(state: &State, wait: &Wait, wall: WallTime, now: MeshTime) -> Option<Stuck> {
+    let run = state.runs.get(&wait.run)?;
+    match &wait.reason {
+        // What is under way ends; what failed, and what is away, does not make room.
+        Reason::Unavailable { failed, away, most, .. } if away.count > 0 && failed.count + away.count >= *most => {
+            let (names, agent, is) = (away.names(), if away.count == 1 { "agent" } else { "agents" }, if away.count == 1 { "is" } else { "are" });
+            Some(Stuck {
+                why: format!("nothing further begins while {names} {is} not connected, and takes up what may be unavailable"),
+                remedies: vec![format!("start the {agent} of {names} again; see:  mainstay node list"), end(&wait.run)],
+            })
+        }
+        _ => outlook::gates_before(run, wait).and_then(|gates| of_gates(state, run, &gates, wall, now)),
+    }
+}
+
+/// Of gates that all have to be open before a step begins.
+fn of_gates(state: &State, run: &Run, gates: &[&Gate], wall: WallTime, now: MeshTime) -> Option<Stuck> {
+    let calendar: Vec<&Gate> = gates.iter().copied().filter(|gate| gate.is_calendar() && run.without_calendar.is_none()).collect();
+    if let Some(why) = never_open(&calendar, wall) {
+        let instead = format!("then start one for which they do not count:  mainstay run start {} --override \"…\"", run.id.plan);
+        return Some(Stuck { why, remedies: vec![end(&run.id), instead] });
+    }
+    gates.iter().find_map(|gate| match gate {
+        Gate::Declared(_) => {
+            let take_out = "take the gate out of the plan, and end this run".to_owned();
+            Some(Stuck { why: format!("nothing in this version opens the gate: {gate}"), remedies: vec![take_out, end(&run.id)] })
+        }
+        Gate::Health { plan, max_age } => {
+            decide::healthy(state, plan, *max_age, now).err()?;
+            let why = never_healthy(state, run, plan, wall)?;
+            Some(Stuck { why, remedies: vec![format!("mainstay run start {plan}"), end(&run.id)] }).map(|stuck| {
+                match state.plans.contains_key(plan) {
+                    true => stuck,
+                    false => Stuck { remedies: vec![format!("apply a plan {plan}, or take the gate out and end this run"), end(&run.id)], ..stuck },
+                }
+            })
+        }
+        Gate::Window(_) | Gate::Freeze(_) | Gate::Lease { .. } | Gate::Approval(_) => None,
+    })
+}
+
+/// Why windows and freezes are never open together, where that is so.
+pub(crate) fn never_open(gates: &[&Gate], wall: WallTime) -> Option<String> {
+    if almanac::first_opening(gates, wall).is_some() {
+        return None;
+    }
+    let named: Vec<String> = gates.iter().map(ToString::to_string).collect();
+    Some(match named.as_slice() {
+        [one] => format!("its gate does not open within {}: {one}", almanac::AHEAD),
+        all => format!("its gates are not open at the same time within {}: {}", almanac::AHEAD, all.join("; ")),
+    })
+}
+
+/// Why a plan that a gate asks for will not be found well, unless somebody starts a run of it.
+fn never_healthy(state: &State, run: &Run, plan: &PlanName, wall: WallTime) -> Option<String> {
+    let Some(history) = state.plans.get(plan) else { return Some(format!("there is no plan {plan}")) };
+    if state.runs.values().any(|other| other.id.plan == *plan && other.id != run.id && !other.is_ended()) {
+        return None;
+    }
+    // While this run is open, a schedule of its own plan starts nothing beside it.
+    let is_held = run.id.plan == *plan && history.current().is_none_or(|(_, current)| current.plan.concurrency == Concurrency::Forbid);
+    match (almanac::next(state, plan, wall), &history.suspended) {
+        (Some(_), _) if !is_held => None,
+        (_, Some(suspended)) => Some(format!("nothing starts a run of plan {plan}: {} suspended its schedules", suspended.by)),
+        (Some((_, at)), None) => Some(format!(
+            "nothing starts a run of plan {plan} while this one is open: its schedule, next at {}, is held back",
+            calendar::local(at, "UTC")
+        )),
+        (None, None) => Some(format!("nothing starts a run of plan {plan}: it has no schedule, and none is under way")),
+    }
+}
+
+fn end(run: &RunId) -> String {
+    format!("mainstay run abort {run} --reason \"…\"")
+}
