@@ -15,6 +15,7 @@ pub mod canary;
 pub mod clock;
 pub mod faults;
 pub mod history;
+pub mod kubernetes;
 pub mod namespaces;
 pub mod process;
 pub mod servers;

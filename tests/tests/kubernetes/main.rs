@@ -1,0 +1,7 @@
+//! The cluster that suites test against is a real one: what Kubernetes does everywhere, it does there. One cluster for
+//! all of these tests; a namespace for each.
+#![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic, reason = "a test that cannot go on stops with words")]
+
+mod nodes;
+mod rights;
+mod work;
