@@ -14,6 +14,9 @@ impl<'s> RunPass<'_, 's, '_> {
         if let Some(pause) = &self.run.pause {
             let reason = Reason::Paused { by: pause.by.clone(), reason: pause.reason.clone(), run: self.run.id.clone() };
             self.wait(item, reason, pause.at, None);
+            if item.direction == Direction::Do && item.work.is_fresh() {
+                self.give_lease_back(item);
+            }
             return false;
         }
         if !self.is_resolved(item) {
@@ -26,15 +29,18 @@ impl<'s> RunPass<'_, 's, '_> {
         if item.direction == Direction::Undo || !item.work.is_fresh() {
             return self.has_lease(item);
         }
-        // Cheap looks first; a target counts as begun only when nothing else is in its way.
-        let Some(first_of_target) = self.has_turn(item) else { return false };
-        if !self.gates_are_open(item, first_of_target) || !self.has_lease(item) {
+        // Cheap looks first.
+        let is_its_turn = self.has_turn(item).is_some_and(|first_of_target| self.gates_are_open(item, first_of_target));
+        if !is_its_turn {
+            // Whoever is not next must not keep it from those who are: they may need it again.
+            self.give_lease_back(item);
             return false;
         }
+        // A target that waits for its lease has its turn: no other one is to stand in the queue beside it.
         if let Some(rollout) = self.rollouts.of_step_mut(self.run, item.step) {
             rollout.begin(item.target);
         }
-        true
+        self.has_lease(item)
     }
 
     /// What no agent sees: the mesh carries it out by waiting for something, or by changing its own state.

@@ -43,6 +43,16 @@ impl<'s> RunPass<'_, 's, '_> {
         false
     }
 
+    /// Gives back the lease of an item that is not to begin now, or its place in the queue.
+    pub(super) fn give_lease_back(&mut self, item: Item<'s>) {
+        let Some((name, lease)) = item.step.lease.as_ref().and_then(|wanted| self.pass.state.leases.get_key_value(&wanted.name)) else { return };
+        let holder = holder(self.run, &item.step.name, item.target);
+        let mut all = lease.held.iter().map(|held| &held.holder).chain(lease.waiting.iter().map(|waiter| &waiter.holder));
+        if all.any(|other| other.is(&holder)) {
+            self.pass.command(Command::ReleaseLease { name: name.clone(), holder, token: None });
+        }
+    }
+
     /// For which lease the agent of a step that holds one still waits, since when, and what ends that.
     pub(super) fn lease_wanted(&self, item: Item<'s>, attempt: &Attempt, begun: MeshTime) -> Option<(Reason, MeshTime, (MeshTime, &'static str))> {
         if self.run.kind_of(&item.step.name, item.direction) != Some(catalogue::LEASE_HOLD) {
