@@ -121,6 +121,12 @@ async fn two_clusters_stand_beside_each_other_and_leave_nothing_behind() {
     traces.assert_gone(name);
     assert_eq!(nodes(&first), 2, "the other goes on");
 
+    for (link, ready) in [("down", "Unknown"), ("up", "True")] {
+        first.on("control", &["ip", "link", "set", "n2", link]).expect("the network of a node");
+        let state = format!("--for=jsonpath={{.status.conditions[?(@.type==\"Ready\")].status}}={ready}");
+        first.kubectl(&["wait", "node/n2", &state, "--timeout=120s"]).expect("a node is lost with its network, and comes back with it");
+    }
+
     // Nobody can tidy up after a keeper that is killed; what runs goes nevertheless, and the rest with the next start.
     let (name, traces, uid_of_first) = (first.name(), Traces::of(&first), uid(&first));
     process::kill(Pid::from_raw(first.keeper().expect("its keeper") as i32).expect("a process"));
