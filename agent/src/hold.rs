@@ -11,7 +11,7 @@ use mainstay_client::Mesh;
 use mainstay_client::lease::{Held, HoldError, HoldOptions};
 use mainstay_core::id::LeaseName;
 use mainstay_core::report::Report;
-use mainstay_core::state::lease::{LeaseKind, LeaseSpec};
+use mainstay_core::state::lease::{ATTEMPT, LeaseKind, LeaseSpec};
 use mainstay_core::time::Millis;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -99,7 +99,7 @@ pub async fn execute(
 }
 
 fn attributes(labels: &Labels) -> BTreeMap<String, String> {
-    [("attempt", &labels.attempt), ("run", &labels.run), ("step", &labels.step)].map(|(key, value)| (key.to_owned(), value.clone())).into()
+    [(ATTEMPT, &labels.attempt), ("run", &labels.run), ("step", &labels.step)].map(|(key, value)| (key.to_owned(), value.clone())).into()
 }
 
 fn not_had(name: &LeaseName, error: &HoldError) -> StepError {

@@ -5,11 +5,13 @@
 use crate::almanac;
 use crate::calendar;
 use crate::decide;
-use crate::id::{PlanName, RunId};
+use crate::id::{PlanName, RunId, Target};
 use crate::outlook;
 use crate::plan::Gate;
 use crate::plan::schedule::Concurrency;
+use crate::rollout::{Progress, Rollout};
 use crate::state::State;
+use crate::state::agent::Agent;
 use crate::state::run::Run;
 use crate::time::{MeshTime, WallTime};
 use crate::wait::{Reason, Wait};
@@ -29,14 +31,33 @@ pub fn stuck(state: &State, wait: &Wait, wall: WallTime, now: MeshTime) -> Optio
     match &wait.reason {
         // What is under way ends; what failed, and what is away, does not make room.
         Reason::Unavailable { failed, away, most, .. } if away.count > 0 && failed.count + away.count >= *most => {
-            let (names, agent, is) = (away.names(), if away.count == 1 { "agent" } else { "agents" }, if away.count == 1 { "is" } else { "are" });
+            if is_given_up_on(state, run, wait, failed.count, *most) {
+                return None;
+            }
+            let names = away.names();
+            let (agent, are, take) = if away.count == 1 { ("agent", "is", "takes") } else { ("agents", "are", "take") };
             Some(Stuck {
-                why: format!("nothing further begins while {names} {is} not connected, and takes up what may be unavailable"),
+                why: format!("nothing further begins while {names} {are} not connected, and {take} up what may be unavailable"),
                 remedies: vec![format!("start the {agent} of {names} again; see:  mainstay node list"), end(&wait.run)],
             })
         }
         _ => outlook::gates_before(run, wait).and_then(|gates| of_gates(state, run, &gates, wall, now)),
     }
+}
+
+/// Whether it is the turn of a target that is away: it counts as unreachable after a while, and the rollout goes on or
+/// ends with that.
+fn is_given_up_on(state: &State, run: &Run, wait: &Wait, failed: usize, most: usize) -> bool {
+    let Some(rollout) = run.plan.step(&wait.step).and_then(|step| Rollout::of_step(run, step)) else { return false };
+    let is_away = |target: &Target| matches!(target, Target::Node(agent) if !state.agents.get(agent).is_some_and(Agent::is_up));
+    let (wave, _) = rollout.current_wave();
+    let counts = |progress: &Progress| matches!(progress, Progress::Untouched | Progress::Done { .. });
+    let away = rollout.targets.iter().filter(|(target, progress)| counts(progress) && is_away(target)).count();
+    let has_turn = |(place, (target, progress)): (usize, &(&Target, Progress))| {
+        *progress == Progress::Untouched && is_away(target) && rollout.wave(place).0 == wave
+    };
+    // Its own place does not count against itself.
+    failed + away <= most && rollout.targets.iter().enumerate().any(has_turn)
 }
 
 /// Of gates that all have to be open before a step begins.

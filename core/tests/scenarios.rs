@@ -39,7 +39,7 @@ use mainstay_core::preview::Looks;
 use mainstay_core::report::{Check, Report, Verdict};
 use mainstay_core::state::approval::Decided;
 use mainstay_core::state::attempt::{Attempt, Phase};
-use mainstay_core::state::lease::{Holder, LeaseKind, LeaseSpec};
+use mainstay_core::state::lease::{ATTEMPT, Holder, LeaseKind, LeaseSpec};
 use mainstay_core::state::run::{Direction, Outcome, RunPhase, Work, WorkState};
 use mainstay_core::{Actor, AttemptId, Command, Identity, Reply, RunId, WallTime, outlook, preview, stuck};
 use rig::{Rig, holder, lease};
@@ -228,7 +228,7 @@ impl Stage {
             // As the agent does that carries out a `lease.hold`.
             ["hold", name, attempt] => {
                 let attempt = self.attempt(attempt);
-                let attributes = [("attempt".to_owned(), attempt.id.to_string())].into();
+                let attributes = [(ATTEMPT.to_owned(), attempt.id.to_string())].into();
                 let who = Holder { identity: Identity::Node(attempt.agent), incarnation: attempt.id.to_string(), attributes, takes_over: false };
                 let reply = self.rig.acquire(name, &who, true);
                 self.answer(&reply);

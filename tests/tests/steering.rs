@@ -89,6 +89,12 @@ async fn a_plan_is_previewed_compared_suspended_and_removed() {
     let refused = write(&up, "refused", "  steps:\n    - { name: look, uses: lease.hold, with: { name: x, for: 1s } }\n");
     let text = ends(&up, 1, &["plan", "preview", "-f", &refused]);
     assert!(text.contains("✖ problem") && text.contains("lease.hold"), "{text}");
+    // A dry run of a start finds the same, and ends alike.
+    ends(&up, 0, &["plan", "apply", &refused]);
+    ends(&up, 1, &["plan", "preview", "refused"]);
+    let text = ends(&up, 1, &["run", "start", "refused", "--dry-run"]);
+    assert!(text.contains("✖ as things are now: look: no connected agent can do it now"), "{text}");
+    assert!(plan_of(&up.json(&["plan", "list"]), "refused").is_some_and(|plan| plan["lastRun"].is_null()), "nothing was started");
 
     assert!(ends(&up, 2, &["plan", "diff", "-f", &file]).contains("plan weekly"), "there is nothing to compare with");
     ends(&up, 0, &["plan", "apply", "-f", &file]);
@@ -167,7 +173,10 @@ async fn a_run_is_approved_held_up_and_taken_back() {
     assert_eq!(up.json(&["status"])["runsOnHold"][0]["run"], run.as_str(), "the status says so as well");
     assert!(ends(&up, 2, &["run", "approve", &run]).contains("--yes"), "there is nobody to ask");
     assert!(ends(&up, 2, &["run", "approve", &run, "--step", "change", "--yes"]).contains("--step ask"), "another step asks");
-    assert!(ends(&up, 0, &["run", "approve", &run, "--dry-run"]).contains("is the new one good"), "what is asked");
+    let text = ends(&up, 0, &["run", "approve", &run, "--dry-run"]);
+    assert!(text.contains("is the new one good"), "what is asked: {text}");
+    let undo = format!("↺ undo   by node.exec: /bin/sh -c 'rm {}/changed-$0' 1.10\n", up.scratch().display());
+    assert!(text.contains(&undo), "what would take it back: {text}");
     waits_for(&up, &run, "approval").await;
 
     // While it is held up, it asks for nothing.

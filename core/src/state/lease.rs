@@ -19,6 +19,9 @@ use crate::time::{MeshTime, Millis, WallTime};
 /// Feature level from which an operator's word frees claims only. Members of before free every lease by it.
 const FREES_CLAIMS_ONLY: u32 = 2;
 
+/// Attribute by which an agent's hold, or place in the queue, names the attempt it is for.
+pub const ATTEMPT: &str = "attempt";
+
 /// How a lease ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -8,7 +8,7 @@ use crate::id::{LeaseName, StepName, Target};
 use crate::identity::Identity;
 use crate::state::State;
 use crate::state::attempt::Attempt;
-use crate::state::lease::{Holder, Lease};
+use crate::state::lease::{ATTEMPT, Holder, Lease};
 use crate::state::run::{Direction, Run, WorkState};
 use crate::time::{MeshTime, Millis};
 use crate::wait::Reason;
@@ -17,8 +17,6 @@ use crate::wait::Reason;
 const STEP: &str = "step";
 /// Attribute that names the target.
 const TARGET: &str = "target";
-/// Attribute of an agent's hold, or place in the queue, that names the attempt it is for.
-const ATTEMPT: &str = "attempt";
 
 impl<'s> RunPass<'_, 's, '_> {
     /// Whether the run holds the lease of the item's step; it is asked for where it does not.
