@@ -1,7 +1,8 @@
 //! The cluster that suites test against is a real one: what Kubernetes does everywhere, it does there. One cluster for
-//! all of these tests; a namespace for each.
+//! all of these tests; a namespace for each of them that needs it.
 #![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic, reason = "a test that cannot go on stops with words")]
 
+mod images;
 mod nodes;
 mod rights;
 mod work;
