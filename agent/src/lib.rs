@@ -16,6 +16,7 @@ pub mod execute;
 pub mod hold;
 pub mod host;
 pub mod http;
+pub mod kube;
 pub mod ledger;
 pub mod link;
 pub mod log;

@@ -14,7 +14,7 @@ use mainstay_client::identity::{IdentityFiles, keep_reloaded};
 use mainstay_client::work;
 use mainstay_client::{Mesh, files, random};
 use mainstay_core::Identity;
-use mainstay_core::id::LedgerId;
+use mainstay_core::id::{LedgerId, SpeaksFor};
 use mainstay_core::state::FEATURE_LEVEL;
 use mainstay_core::state::agent::Hello;
 use prometheus_client::metrics::info::Info;
@@ -29,6 +29,7 @@ use crate::enrolment::{self, Enrolment, EnrolmentError};
 use crate::execute::{Context, OutgoingError};
 use crate::host::Host;
 use crate::http::{Http, ListenError};
+use crate::kube::{Cluster, ClusterError, acting};
 use crate::ledger::{Ledger, LedgerError};
 use crate::link::{Link, LinkError, LinkMetrics};
 use crate::observe::readings::{Readings, Sampler};
@@ -56,6 +57,8 @@ pub enum AgentError {
     Enrolment(Box<EnrolmentError>),
     #[error("allow_addresses: {0}")]
     Outgoing(#[from] OutgoingError),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     #[error(transparent)]
     Link(#[from] LinkError),
     #[error("opening the state directory did not come to its end: {0}")]
@@ -85,7 +88,7 @@ pub async fn run(settings: Settings, clock: Arc<dyn Clock>, leave: Leave) -> Res
     let (_lock, ledger) = open(&settings.dir).await?;
     let (dir, ledger_id) = (settings.dir.clone(), ledger.id().clone());
     let watched = watch_over(&settings).await?;
-    let identity = Identity::Node(settings.agent.clone());
+    let identity = Identity::of_agent(&settings.agent);
     let obtained = async {
         match settings.identity.clone() {
             Some(files) => enrolment::from_files(files, identity.clone(), Arc::clone(&clock)).await,
@@ -100,10 +103,19 @@ pub async fn run(settings: Settings, clock: Arc<dyn Clock>, leave: Leave) -> Res
     let mesh = Mesh::new(settings.coordinators.clone(), identity);
     let _renewal = AbortOnDropHandle::new(tokio::spawn(keep_in_force(settings.identity.clone(), settings.dir.clone(), mesh.clone())));
 
+    let (cluster, _acting) = match &settings.agent.speaks_for {
+        SpeaksFor::Node(_) => (None, None),
+        SpeaksFor::Cluster(_) => {
+            let cluster = Cluster::of(settings.kubeconfig.as_deref()).await?;
+            let acting = tokio::spawn(acting::keep(mesh.clone(), settings.agent.cluster.clone()));
+            (Some(cluster), Some(AbortOnDropHandle::new(acting)))
+        }
+    };
     let (host, readings) = (Arc::new(Host::default().with_clock(Arc::clone(&clock))), Readings::default());
     let hello = hello(&settings, &ledger, &host);
     let context = Context::new(Arc::clone(&host), readings.clone(), Arc::new(settings.execute), Arc::new(settings.policy))?
-        .with_connections(settings.connections);
+        .with_connections(settings.connections)
+        .with_cluster(cluster);
     let sampler = Sampler::new(host, &context.settings.services, readings, context.prober.clone());
     let _sampling = AbortOnDropHandle::new(tokio::spawn(sampler.run(CancellationToken::new())));
     let (link, handle) = Link::new(mesh.clone(), hello, ledger.clone(), clock, watched.link.clone());
@@ -185,7 +197,7 @@ fn hello(settings: &Settings, ledger: &Ledger, host: &Host) -> Hello {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         feature_level: FEATURE_LEVEL,
         host: settings.host,
-        kinds: kinds(&settings.policy),
+        kinds: kinds(&settings.policy, &settings.agent),
         boot_id: boot_id.trim().to_owned(),
         connections: settings.connections.told(),
     }

@@ -167,9 +167,8 @@ pub fn authorize(caller: &Caller<'_>, method: Method, subject: Subject<'_>) -> R
             _ => deny(format!("client {name} may hold leases and nothing else")),
         },
         Identity::Run(_) => deny("a run calls nobody".to_owned()),
-        Identity::Hands(_) | Identity::ClusterAgent { .. } | Identity::Worker { .. } => {
-            deny(format!("a {} has no work in this version", caller.identity.role()))
-        }
+        Identity::ClusterAgent { cluster, id } => replica(&AgentId::replica(cluster.clone(), id.clone()), method, subject),
+        Identity::Hands(_) | Identity::Worker { .. } => deny(format!("a {} has no work in this version", caller.identity.role())),
     }
 }
 
@@ -228,6 +227,18 @@ fn node(own: &AgentId, method: Method, subject: Subject<'_>) -> Result<Permit, D
     }
 }
 
+/// A replica of those that speak for a cluster: what a node agent may, and the lease whose holder acts.
+fn replica(own: &AgentId, method: Method, subject: Subject<'_>) -> Result<Permit, Denial> {
+    match (method, subject) {
+        (Method::HoldLease, Subject::Lease(name)) if *name == LeaseName::acting(&own.cluster) => Ok(Permit { by: "acting for its cluster" }),
+        (Method::LinkAgent | Method::ReportAttempt, Subject::Agent(agent)) if agent == own => Ok(Permit { by: "its own cluster" }),
+        (Method::LinkAgent | Method::ReportAttempt, _) => Err(Denial { reason: format!("agent {own} reports as itself only") }),
+        (Method::PutArtifact | Method::ReadUndoData, Subject::Agent(agent)) if agent == own => Ok(Permit { by: "its own step" }),
+        (Method::PutArtifact | Method::ReadUndoData, _) => Err(Denial { reason: format!("agent {own} has to do with files of its own steps only") }),
+        _ => Err(Denial { reason: format!("a cluster agent does not call {method:?}") }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fmt::Write;
@@ -239,7 +250,8 @@ mod tests {
     fn every_cell_of_the_table() {
         let own: AgentId = "prod/n1".parse().unwrap();
         let other: AgentId = "prod/n2".parse().unwrap();
-        let leases: Vec<LeaseName> = ["deploy/shop", "node/prod/n1", "client/ci/a", "client/other/a"].map(|name| name.parse().unwrap()).to_vec();
+        let leases: Vec<LeaseName> =
+            ["deploy/shop", "node/prod/n1", "client/ci/a", "client/other/a", "agent/prod", "agent/test"].map(|name| name.parse().unwrap()).to_vec();
         let callers: Vec<(&str, Identity, Option<OperatorRole>)> = vec![
             ("viewer", "operator/v".parse().unwrap(), Some(OperatorRole::Viewer)),
             ("operator", "operator/o".parse().unwrap(), Some(OperatorRole::Operator)),

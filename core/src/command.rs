@@ -18,6 +18,7 @@ use crate::state::approval::Decided;
 use crate::state::enrolment::{JoinGrant, OperatorRole, TokenId};
 use crate::state::lease::{Holder, LeaseSpec};
 use crate::state::member::Member;
+use crate::state::privilege::CLUSTERS;
 use crate::state::resolution::Resolution;
 use crate::state::rotation::RootChange;
 use crate::state::run::{Direction, Outcome, RunEnd, WorkState};
@@ -395,6 +396,7 @@ impl Command {
             | Command::RetireRoot { .. }
             | Command::GrantIssuer { .. }
             | Command::RecordCertificate { .. } => 2,
+            Command::ConnectAgent { agent, .. } if !agent.is_node() => CLUSTERS,
             _ => 1,
         }
     }

@@ -133,17 +133,55 @@ impl FromStr for MemberId {
     }
 }
 
-/// A node agent: the node it speaks for, within its cluster. Written `CLUSTER/NODE`.
+/// An agent, by what it speaks for within its cluster. That of a node is written `CLUSTER/NODE`, a replica of those
+/// that speak for the cluster itself `CLUSTER/agent/ID`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct AgentId {
     pub cluster: ClusterName,
-    pub node: NodeName,
+    pub speaks_for: SpeaksFor,
+}
+
+/// What an agent speaks for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SpeaksFor {
+    Node(NodeName),
+    /// Its cluster, as one of several replicas of which one acts.
+    Cluster(PrincipalName),
+}
+
+/// Between a cluster and the id of one of its cluster agents.
+const CLUSTER_AGENT: &str = "agent/";
+
+impl AgentId {
+    #[must_use]
+    pub fn node(cluster: ClusterName, node: NodeName) -> AgentId {
+        AgentId { cluster, speaks_for: SpeaksFor::Node(node) }
+    }
+
+    #[must_use]
+    pub fn replica(cluster: ClusterName, id: PrincipalName) -> AgentId {
+        AgentId { cluster, speaks_for: SpeaksFor::Cluster(id) }
+    }
+
+    #[must_use]
+    pub fn is_node(&self) -> bool {
+        matches!(self.speaks_for, SpeaksFor::Node(_))
+    }
+
+    /// Its name within the cluster: `n1`, `agent/r1`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match &self.speaks_for {
+            SpeaksFor::Node(node) => node.to_string(),
+            SpeaksFor::Cluster(id) => format!("{CLUSTER_AGENT}{id}"),
+        }
+    }
 }
 
 impl fmt::Display for AgentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.cluster, self.node)
+        write!(f, "{}/{}", self.cluster, self.name())
     }
 }
 
@@ -151,8 +189,12 @@ impl FromStr for AgentId {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {
         let wrong = || NameError { what: "node", text: shortened(text), rule: "written CLUSTER/NODE" };
-        let (cluster, node) = text.split_once('/').ok_or_else(wrong)?;
-        Ok(AgentId { cluster: cluster.parse()?, node: node.parse()? })
+        let (cluster, name) = text.split_once('/').ok_or_else(wrong)?;
+        let cluster = cluster.parse()?;
+        match name.strip_prefix(CLUSTER_AGENT) {
+            Some(id) => Ok(AgentId::replica(cluster, id.parse()?)),
+            None => Ok(AgentId::node(cluster, name.parse()?)),
+        }
     }
 }
 
@@ -292,8 +334,12 @@ pub enum Target {
     Node(AgentId),
     /// An outside system, by any agent that has the connection. Written `connection:NAME`.
     Connection(ConnectionName),
+    /// A cluster, by the one of its cluster agents that acts. Written `cluster:NAME`.
+    Cluster(ClusterName),
 }
 
+/// What a target's text begins with when it is a cluster.
+const CLUSTER_PREFIX: &str = "cluster:";
 /// What a target's text begins with when it is a connection.
 const CONNECTION_PREFIX: &str = "connection:";
 
@@ -303,6 +349,7 @@ impl fmt::Display for Target {
             Target::Once => f.write_str("once"),
             Target::Node(agent) => agent.fmt(f),
             Target::Connection(name) => write!(f, "{CONNECTION_PREFIX}{name}"),
+            Target::Cluster(name) => write!(f, "{CLUSTER_PREFIX}{name}"),
         }
     }
 }
@@ -315,6 +362,7 @@ impl Target {
             Target::Once => String::new(),
             Target::Node(agent) => format!(" on {agent}"),
             Target::Connection(name) => format!(" on connection {name}"),
+            Target::Cluster(name) => format!(" in cluster {name}"),
         }
     }
 }
@@ -322,10 +370,20 @@ impl Target {
 impl FromStr for Target {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {
-        match text.strip_prefix(CONNECTION_PREFIX) {
-            Some(name) => name.parse().map(Target::Connection),
-            None if text == "once" => Ok(Target::Once),
-            None => text.parse().map(Target::Node),
+        if let Some(name) = text.strip_prefix(CONNECTION_PREFIX) {
+            return name.parse().map(Target::Connection);
+        }
+        if let Some(name) = text.strip_prefix(CLUSTER_PREFIX) {
+            return name.parse().map(Target::Cluster);
+        }
+        if text == "once" {
+            return Ok(Target::Once);
+        }
+        let agent: AgentId = text.parse()?;
+        if agent.is_node() {
+            Ok(Target::Node(agent))
+        } else {
+            Err(NameError { what: "target", text: shortened(text), rule: "CLUSTER/NODE, cluster:NAME, connection:NAME or once" })
         }
     }
 }
@@ -363,6 +421,13 @@ impl LeaseName {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The lease whose holder acts for a cluster.
+    #[must_use]
+    pub fn acting(cluster: &ClusterName) -> LeaseName {
+        // A cluster's name has no character that a lease's may not have.
+        LeaseName(format!("agent/{cluster}").into())
     }
 
     #[must_use]
@@ -430,6 +495,11 @@ mod tests {
         assert_eq!("blue-green-12".parse::<RunId>().map(|r| r.to_string()), Ok("blue-green-12".into()));
         assert_eq!("prod/n1".parse::<Target>().map(|t| t.to_string()), Ok("prod/n1".into()));
         assert_eq!("once".parse::<Target>(), Ok(Target::Once));
+        assert_eq!("cluster:prod".parse::<Target>(), Ok(Target::Cluster("prod".parse().unwrap())));
+        assert!("prod/agent/r1".parse::<Target>().is_err(), "a cluster is the target, and not one of its agents");
+        let replica: AgentId = "prod/agent/r1".parse().unwrap();
+        assert!(!replica.is_node() && replica.to_string() == "prod/agent/r1" && replica.name() == "agent/r1");
+        assert!(["prod/agent/", "prod/agent/r1/x", "prod/n1/x"].iter().all(|text| text.parse::<AgentId>().is_err()));
         assert_eq!("connection:orders-db".parse::<Target>().map(|t| t.to_string()), Ok("connection:orders-db".into()));
         assert!("connection:".parse::<Target>().is_err() && "connection:a/b".parse::<Target>().is_err());
         assert_eq!("3.14".parse::<Token>(), Ok(Token(Serial { incarnation: 3, counter: 14 })));

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AgentId, ClusterName, MemberId, MeshName, NameError, PrincipalName, RunId};
+use crate::id::{AgentId, ClusterName, MemberId, MeshName, NameError, PrincipalName, RunId, SpeaksFor};
 
 /// An identity within a mesh. Written as the path of its SPIFFE URI, for example `operator/ana`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -46,6 +46,25 @@ impl Identity {
         }
     }
 
+    /// The identity of an agent.
+    #[must_use]
+    pub fn of_agent(agent: &AgentId) -> Identity {
+        match &agent.speaks_for {
+            SpeaksFor::Node(_) => Identity::Node(agent.clone()),
+            SpeaksFor::Cluster(id) => Identity::ClusterAgent { cluster: agent.cluster.clone(), id: id.clone() },
+        }
+    }
+
+    /// The agent that it is of, if it is an agent's that links to the mesh.
+    #[must_use]
+    pub fn agent(&self) -> Option<AgentId> {
+        match self {
+            Identity::Node(agent) => Some(agent.clone()),
+            Identity::ClusterAgent { cluster, id } => Some(AgentId::replica(cluster.clone(), id.clone())),
+            _ => None,
+        }
+    }
+
     /// The noun for messages and metrics.
     #[must_use]
     pub fn role(&self) -> &'static str {
@@ -74,8 +93,8 @@ impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Identity::Coordinator(id) => write!(f, "coordinator/{id}"),
-            Identity::Node(agent) => write!(f, "cluster/{}/node/{}", agent.cluster, agent.node),
-            Identity::Hands(agent) => write!(f, "cluster/{}/node/{}/hands", agent.cluster, agent.node),
+            Identity::Node(agent) => write!(f, "cluster/{}/node/{}", agent.cluster, agent.name()),
+            Identity::Hands(agent) => write!(f, "cluster/{}/node/{}/hands", agent.cluster, agent.name()),
             Identity::ClusterAgent { cluster, id } => write!(f, "cluster/{cluster}/agent/{id}"),
             Identity::Worker { cluster, attempt } => write!(f, "cluster/{cluster}/worker/{attempt}"),
             Identity::Operator(name) => write!(f, "operator/{name}"),
@@ -92,8 +111,8 @@ impl FromStr for Identity {
         let parts: Vec<&str> = path.split('/').collect();
         Ok(match parts.as_slice() {
             ["coordinator", id] => Identity::Coordinator(id.parse()?),
-            ["cluster", cluster, "node", node] => Identity::Node(AgentId { cluster: cluster.parse()?, node: node.parse()? }),
-            ["cluster", cluster, "node", node, "hands"] => Identity::Hands(AgentId { cluster: cluster.parse()?, node: node.parse()? }),
+            ["cluster", cluster, "node", node] => Identity::Node(AgentId::node(cluster.parse()?, node.parse()?)),
+            ["cluster", cluster, "node", node, "hands"] => Identity::Hands(AgentId::node(cluster.parse()?, node.parse()?)),
             ["cluster", cluster, "agent", id] => Identity::ClusterAgent { cluster: cluster.parse()?, id: id.parse()? },
             ["cluster", cluster, "worker", attempt] => Identity::Worker { cluster: cluster.parse()?, attempt: attempt.parse()? },
             ["operator", name] => Identity::Operator(name.parse()?),

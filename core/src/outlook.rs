@@ -174,6 +174,7 @@ pub(crate) fn is_able(state: &State, kind: &Kind, target: &Target) -> bool {
         _ if kind.scope == Scope::Mesh => true,
         Target::Node(id) => agents.get(id).is_some_and(is_up_and_can),
         Target::Once => agents.values().any(|agent| is_up_and_can(agent) && (kind.scope != Scope::Host || agent.speaks_for_host())),
+        Target::Cluster(cluster) => state.acting(cluster).and_then(|id| agents.get(&id)).is_some_and(is_up_and_can),
         Target::Connection(name) => {
             agents.values().any(|agent| is_up_and_can(agent) && agent.connection(name).is_some_and(|own| kind.connection.kinds().contains(&own)))
         }
@@ -191,6 +192,7 @@ fn nobody(state: &State, kind: &'static Kind, target: &Target) -> Option<GateNow
         }
         Target::Node(agent) => Reason::AgentAway { agent: agent.clone() },
         Target::Once => Reason::NobodyCan { kind: kind.name.to_owned() },
+        Target::Cluster(cluster) => state.nobody_acts(cluster, kind.name),
         Target::Connection(name) => Reason::NoConnection { name: name.clone(), kind: kind.connection.kinds().first().copied().unwrap_or_default() },
     };
     Some(GateNow { gate: "an agent".into(), state: GateState::Nobody, evidence: reason.to_string() })

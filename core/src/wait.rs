@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::id::{AgentId, AttemptId, ConnectionName, LeaseName, RunId, StepName, Target};
+use crate::id::{AgentId, AttemptId, ClusterName, ConnectionName, LeaseName, RunId, StepName, Target};
 use crate::state::enrolment::OperatorRole;
 use crate::state::run::Direction;
 use crate::state::trust::{InUse, Lack, RootId, Those};
@@ -38,6 +38,10 @@ pub enum Reason {
     AgentAway { agent: AgentId },
     /// No connected agent can do the kind.
     NobodyCan { kind: String },
+    /// None of the cluster's agents acts for it.
+    NobodyActs { cluster: ClusterName, known: usize },
+    /// The agent that acts for the cluster does not do the kind.
+    ActingCannot { agent: AgentId, kind: String },
     /// No connected agent has the connection; `kind` is what the step needs it to be.
     NoConnection { name: ConnectionName, kind: &'static str },
     /// The agent has as many steps as it carries out at once.
@@ -121,6 +125,18 @@ impl fmt::Display for Reason {
             Reason::NeedsStep { step, open } => write!(f, "step {step} has not ended on {open} targets"),
             Reason::AgentAway { agent } => write!(f, "agent {agent} is not connected"),
             Reason::NobodyCan { kind } => write!(f, "no connected agent can do {kind}"),
+            Reason::NobodyActs { cluster, known: 0 } => write!(f, "the mesh knows no agent of cluster {cluster}: see `mainstay node list`"),
+            Reason::NobodyActs { cluster, known } => {
+                let agents =
+                    if *known == 1 { "its one agent is not connected".to_owned() } else { format!("none of its {known} agents is connected") };
+                write!(f, "no agent of cluster {cluster} acts: {agents}, or the lease agent/{cluster} is not free yet")
+            }
+            Reason::ActingCannot { agent, kind } => {
+                write!(
+                    f,
+                    "agent {agent}, which acts for its cluster, does not do {kind}: its own policy does not allow it, or it is of an older version"
+                )
+            }
             Reason::NoConnection { name, kind } => {
                 write!(
                     f,

@@ -572,9 +572,13 @@ fn value(text: &str) -> (String, serde_json::Value) {
     (name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| serde_json::Value::String(value.to_owned())))
 }
 
+/// `ci/p1` is a process of the client `ci`; `cluster/prod/agent/r1/p1` one of that identity.
 fn process(text: &str) -> Holder {
-    let (client, process) = text.split_once('/').unwrap();
-    holder(client, process)
+    let (client, process) = text.rsplit_once('/').unwrap();
+    match client.parse() {
+        Ok(identity) => Holder { identity, ..holder("x", process) },
+        Err(_) => holder(client, process),
+    }
 }
 
 fn outcome_of(word: &str, rest: &[&str]) -> Outcome {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use mainstay_client::Mesh;
-use mainstay_core::Target;
+use mainstay_core::catalogue::{self, Scope};
 use mainstay_core::reconcile::DesiredAttempt;
 use mainstay_core::report::Report;
+use mainstay_core::{AgentId, Target};
 use tokio_util::sync::CancellationToken;
 
 use super::coordination::Executor;
@@ -27,17 +28,25 @@ impl Steps {
     }
 }
 
-/// What the agent says that it can do: kinds that it knows and that its own policy allows.
+/// What the agent says that it can do: kinds that it knows, that are done to what it speaks for, and that its own
+/// policy allows.
 #[must_use]
-pub fn kinds(policy: &Policy) -> Vec<String> {
-    execute::kinds().iter().copied().chain([hold::KIND]).filter(|kind| policy.allows_kind(kind).is_ok()).map(str::to_owned).collect()
+pub fn kinds(policy: &Policy, agent: &AgentId) -> Vec<String> {
+    let is_its_own = |kind: &&str| match catalogue::kind(kind).map(|kind| kind.scope) {
+        Some(Scope::Host) => agent.is_node(),
+        Some(Scope::Cluster) => !agent.is_node(),
+        Some(Scope::View | Scope::Any) => true,
+        Some(Scope::Mesh) | None => false,
+    };
+    let known = execute::kinds().iter().copied().chain([hold::KIND]).filter(is_its_own);
+    known.filter(|kind| policy.allows_kind(kind).is_ok()).map(str::to_owned).collect()
 }
 
 impl Executor for Steps {
     async fn execute(&self, attempt: DesiredAttempt, output: Output, cancel: CancellationToken) -> Result<Report, StepError> {
         let connection = match &attempt.target {
             Target::Connection(name) => Some(name.clone()),
-            Target::Node(_) | Target::Once => None,
+            Target::Node(_) | Target::Cluster(_) | Target::Once => None,
         };
         let labels = Labels {
             attempt: attempt.id.to_string(),
@@ -64,12 +73,18 @@ mod tests {
 
     #[test]
     fn an_agent_offers_what_its_policy_allows() {
-        let offered = |text: &str| kinds(&Policy::parse(text).unwrap());
+        let node: AgentId = "prod/n1".parse().unwrap();
+        let replica: AgentId = "prod/agent/r1".parse().unwrap();
+        let by = |text: &str, agent: &AgentId| kinds(&Policy::parse(text).unwrap(), agent);
+        let offered = |text: &str| by(text, &node);
         assert!(offered("").contains(&"node.resources".to_owned()));
         assert!(!offered("").contains(&"lease.hold".to_owned()));
         assert!(offered("[policy]\nallow = [\"lease.hold\"]").contains(&"lease.hold".to_owned()));
-        let all = offered("[policy]\nallow = [\"*\"]");
-        let by_agents = mainstay_core::catalogue::KINDS.iter().filter(|kind| kind.scope != mainstay_core::catalogue::Scope::Mesh);
+        let everything = "[policy]\nallow = [\"*\"]";
+        assert!(by("", &replica).contains(&"kube.workloads".to_owned()) && !offered(everything).contains(&"kube.workloads".to_owned()));
+        assert!(!by(everything, &replica).contains(&"node.resources".to_owned()));
+        let all = [offered(everything), by(everything, &replica)].concat();
+        let by_agents = catalogue::KINDS.iter().filter(|kind| kind.scope != Scope::Mesh);
         let declared: Vec<&str> = by_agents.map(|kind| kind.name).collect();
         assert!(
             declared.iter().all(|kind| all.iter().any(|known| known == kind)),

@@ -9,6 +9,7 @@ mod credential;
 mod dial;
 mod exec;
 mod http;
+mod kube;
 mod logs;
 mod outgoing;
 mod output;
@@ -41,6 +42,7 @@ pub use settings::ExecuteSettings;
 use crate::artifacts::Artifacts;
 use crate::connections::{Connection, ConnectionKind, Connections, Memory, Secrets};
 use crate::host::Host;
+use crate::kube::Cluster;
 use crate::observe::disk::Prober;
 use crate::observe::readings::Readings;
 use crate::redact;
@@ -67,6 +69,8 @@ pub struct Context {
     pub policy: Arc<Policy>,
     pub outgoing: Outgoing,
     pub connections: Arc<Connections>,
+    /// The cluster that a cluster agent speaks for.
+    pub cluster: Option<Cluster>,
     /// What earlier attempts of this process have seen through connections.
     pub memory: Memory,
     /// What this attempt has read of secrets.
@@ -138,7 +142,28 @@ impl Context {
         let (output, artifacts) = (Output::unwatched(), Artifacts::default());
         let (labels, cancel) = (Labels::default(), CancellationToken::new());
         let (connections, memory, secrets) = (Arc::default(), Memory::default(), Secrets::default());
-        Ok(Context { host, readings, prober, settings, policy, outgoing, connections, memory, secrets, output, artifacts, labels, cancel })
+        Ok(Context {
+            host,
+            readings,
+            prober,
+            settings,
+            policy,
+            outgoing,
+            connections,
+            cluster: None,
+            memory,
+            secrets,
+            output,
+            artifacts,
+            labels,
+            cancel,
+        })
+    }
+
+    /// Of an agent that speaks for a cluster.
+    #[must_use]
+    pub fn with_cluster(self, cluster: Option<Cluster>) -> Context {
+        Context { cluster, ..self }
     }
 
     /// With ways to outside systems.
@@ -215,6 +240,7 @@ pub fn kinds() -> &'static [&'static str] {
         "prometheus.query",
         "postgres.check",
         "redis.check",
+        "kube.workloads",
         "wait",
         "node.exec",
     ]
@@ -237,6 +263,7 @@ pub async fn execute(kind: &str, with: &Map<String, Value>, context: &Context) -
             "prometheus.query" => prometheus::execute(with, context).await,
             "postgres.check" => postgres::execute(with, context).await,
             "redis.check" => redis::execute(with, context).await,
+            "kube.workloads" => kube::workloads::execute(with, context).await,
             "wait" => wait::execute(with, context).await,
             "node.exec" => exec::execute(with, context).await,
             other => Err(StepError::refused(format!("this agent does not know the step kind `{other}`; it may be older than the mesh"))),

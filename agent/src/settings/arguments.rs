@@ -18,12 +18,18 @@ pub struct Arguments {
     /// Settings file, TOML
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Cluster that the node belongs to
+    /// Cluster that the agent belongs to
     #[arg(long)]
     pub cluster: Option<String>,
     /// Name of the node that this agent speaks for
     #[arg(long)]
     pub node: Option<String>,
+    /// Speak for the Kubernetes cluster itself, as the replica of this name; in place of a node
+    #[arg(long, value_name = "ID", conflicts_with = "node")]
+    pub cluster_agent: Option<String>,
+    /// How a cluster agent reaches its cluster, where it does not run in it
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
     /// Directory of the agent's identity and ledger
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
@@ -88,6 +94,8 @@ impl Arguments {
         Fragment {
             cluster: self.cluster,
             node: self.node,
+            cluster_agent: self.cluster_agent,
+            kubeconfig: self.kubeconfig,
             dir: self.dir,
             coordinators: self.coordinators,
             enrol: self.enrol,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mainstay_client::files;
 use mainstay_core::AgentId;
+use mainstay_core::id::SpeaksFor;
 
 use super::{FILE_MAX, Fragment, JoinTokenSource, Logging, Settings, SettingsError};
 use crate::connections::Connections;
@@ -43,10 +44,21 @@ fn missing(name: &str) -> String {
     format!("{name} is not set: give --{}, MAINSTAY_{} or `{name}` in the settings file", name.replace('_', "-"), name.to_uppercase())
 }
 
+fn speaks_for(node: Option<String>, replica: Option<String>, problems: &mut Problems) -> Option<SpeaksFor> {
+    match (node, replica) {
+        (Some(_), Some(_)) => {
+            problems.add("node and cluster_agent are both set: an agent speaks for a node or for its cluster");
+            None
+        }
+        (None, Some(id)) => problems.required("cluster_agent", Some(id)).map(SpeaksFor::Cluster),
+        (node, None) => problems.required("node", node).map(SpeaksFor::Node),
+    }
+}
+
 pub(super) fn check(merged: Fragment, earlier: Vec<String>) -> Result<Settings, SettingsError> {
     let mut problems = Problems(earlier);
     let cluster = problems.required("cluster", merged.cluster);
-    let node = problems.required("node", merged.node);
+    let speaks_for = speaks_for(merged.node, merged.cluster_agent, &mut problems);
     let coordinators = addresses("coordinators", merged.coordinators, &mut problems);
     if coordinators.is_empty() {
         problems.add(missing("coordinators"));
@@ -77,9 +89,10 @@ pub(super) fn check(merged: Fragment, earlier: Vec<String>) -> Result<Settings, 
         merged.policy_file.as_deref().map(|path| policy(path).map_err(|problem| problems.add(problem))).and_then(Result::ok).unwrap_or_default();
     let connections = connections(merged.connections, merged.connections_file, &mut problems);
     let identity = merged.identity.map(|identity| identity.checked(|problem| problems.add(problem)));
-    match (cluster, node, merged.dir) {
-        (Some(cluster), Some(node), Some(dir)) if problems.0.is_empty() => Ok(Settings {
-            agent: AgentId { cluster, node },
+    match (cluster, speaks_for, merged.dir) {
+        (Some(cluster), Some(speaks_for), Some(dir)) if problems.0.is_empty() => Ok(Settings {
+            agent: AgentId { cluster, speaks_for },
+            kubeconfig: merged.kubeconfig,
             dir,
             coordinators,
             enrol,

@@ -13,6 +13,8 @@ pub(super) fn fragment(variable: &dyn Fn(&str) -> Option<String>, problems: &mut
     Fragment {
         cluster: text("MAINSTAY_CLUSTER"),
         node: text("MAINSTAY_NODE"),
+        cluster_agent: text("MAINSTAY_CLUSTER_AGENT"),
+        kubeconfig: text("MAINSTAY_KUBECONFIG").map(Into::into),
         dir: text("MAINSTAY_DIR").map(Into::into),
         coordinators: list("MAINSTAY_COORDINATORS"),
         enrol: list("MAINSTAY_ENROL"),

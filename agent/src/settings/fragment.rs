@@ -17,6 +17,9 @@ use crate::observe::service::Service;
 pub struct Fragment {
     pub cluster: Option<String>,
     pub node: Option<String>,
+    /// Id of the replica, of an agent that speaks for its cluster.
+    pub cluster_agent: Option<String>,
+    pub kubeconfig: Option<PathBuf>,
     pub dir: Option<PathBuf>,
     pub coordinators: Option<Vec<String>>,
     pub enrol: Option<Vec<String>>,
@@ -86,9 +89,14 @@ impl Fragment {
         let says_token = self.join_token.is_some() || self.join_token_file.is_some();
         let (join_token, join_token_file) =
             if says_token { (self.join_token, self.join_token_file) } else { (weaker.join_token, weaker.join_token_file) };
+        // For what an agent speaks is one setting too.
+        let says_whom = self.node.is_some() || self.cluster_agent.is_some();
+        let (node, cluster_agent) = if says_whom { (self.node, self.cluster_agent) } else { (weaker.node, weaker.cluster_agent) };
         Fragment {
             cluster: self.cluster.or(weaker.cluster),
-            node: self.node.or(weaker.node),
+            node,
+            cluster_agent,
+            kubeconfig: self.kubeconfig.or(weaker.kubeconfig),
             dir: self.dir.or(weaker.dir),
             coordinators: self.coordinators.or(weaker.coordinators),
             enrol: self.enrol.or(weaker.enrol),

@@ -38,8 +38,10 @@ const TOKEN_MAX: u64 = 4 << 10;
 /// Everything an agent needs to know, checked.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Who this agent is: the node it speaks for, in its cluster.
+    /// Who this agent is: what it speaks for in its cluster.
     pub agent: AgentId,
+    /// How a cluster agent reaches its cluster; without one, as the pod that it runs in.
+    pub kubeconfig: Option<PathBuf>,
     /// Identity, ledger and lock of this agent.
     pub dir: PathBuf,
     /// gRPC addresses of the coordinators, `host:port`.

@@ -53,6 +53,9 @@ pub struct Scope {
     /// Nodes of this cluster
     #[arg(long, value_name = "CLUSTER")]
     pub nodes: Option<String>,
+    /// Cluster agents of this cluster: the replicas that speak for it
+    #[arg(long, value_name = "CLUSTER")]
+    pub cluster_agents: Option<String>,
     /// The operator of this name
     #[arg(long, value_name = "NAME")]
     pub operator: Option<String>,

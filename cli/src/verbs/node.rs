@@ -18,8 +18,7 @@ pub async fn node(verb: &args::node::Node, mesh: &Mesh, screen: Screen) -> Resul
         }
         args::node::Node::Forget { node, dry_run } => {
             let id: AgentId = node.parse().map_err(|error| CliError::usage(format!("{error}")).with_next("see the nodes:  mainstay node list"))?;
-            let answer =
-                mesh.forget_node(ForgetNodeRequest { cluster: id.cluster.to_string(), name: id.node.to_string(), dry_run: *dry_run }).await?;
+            let answer = mesh.forget_node(ForgetNodeRequest { cluster: id.cluster.to_string(), name: id.name(), dry_run: *dry_run }).await?;
             let words = if *dry_run {
                 format!("✔ would take {node} out of the registry; nothing was changed")
             } else {
@@ -43,12 +42,21 @@ fn render(nodes: &[Node], terminal: Terminal, now: WallTime) -> String {
             verdict::link(node.link()).into(),
             time::ago(node.since_unix_ms, now).into(),
             if node.steps_open > 0 { node.steps_open.to_string().into() } else { "–".into() },
-            if node.host { "its machine".into() } else { "–".into() },
+            speaks_for(node).into(),
             node.version.as_str().into(),
             node.kinds.join(" ").into(),
         ]);
     }
     table.render()
+}
+
+fn speaks_for(node: &Node) -> &'static str {
+    match (node.cluster_agent, node.acts, node.host) {
+        (true, true, _) => "its cluster, acts",
+        (true, false, _) => "its cluster",
+        (false, _, true) => "its machine",
+        (false, _, false) => "–",
+    }
 }
 
 #[cfg(test)]

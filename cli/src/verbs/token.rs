@@ -52,6 +52,7 @@ async fn make(create: &Create, mesh: &Mesh, screen: Screen) -> Result<(), CliErr
 fn scope(scope: &ScopeArgs) -> Option<Scope> {
     let named = [
         scope.nodes.clone().map(Scope::NodesOf),
+        scope.cluster_agents.clone().map(Scope::ClusterAgentsOf),
         scope.operator.clone().map(Scope::Operator),
         scope.client.clone().map(Scope::Client),
         scope.coordinator.then_some(Scope::Coordinator(true)),

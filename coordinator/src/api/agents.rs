@@ -97,10 +97,8 @@ fn trusts<T>(request: &Request<T>) -> Option<&str> {
 
 /// The agent that the caller is. Whoever is none is told so by the table, under a name that is nobody's own.
 pub(super) fn own<T>(request: &Request<T>) -> Result<AgentId, Status> {
-    match &Front::peer(request)?.identity {
-        Identity::Node(agent) => Ok(agent.clone()),
-        other => Err(Status::permission_denied(format!("only a node agent does that, and this is {other}"))),
-    }
+    let identity = &Front::peer(request)?.identity;
+    identity.agent().ok_or_else(|| Status::permission_denied(format!("only an agent does that, and this is {identity}")))
 }
 
 pub(super) fn belongs(office: &Office, attempt: AttemptId, agent: &AgentId) -> Result<(), Status> {

@@ -45,7 +45,7 @@ impl v1::mesh_server::Mesh for MeshApi {
         let (office, by) = self.0.lead(&request, Method::ForgetNode, Subject::None)?;
         let key = request_key(&request)?;
         let v1::ForgetNodeRequest { cluster, name, dry_run } = request.into_inner();
-        let agent = AgentId { cluster: parsed("cluster", &cluster).map_err(status::invalid)?, node: parsed("name", &name).map_err(status::invalid)? };
+        let agent: AgentId = parsed("node", &format!("{cluster}/{name}")).map_err(status::invalid)?;
         self.0.change(&office, by, key, Command::ForgetAgent { agent }, dry_run).await?;
         Ok(Response::new(v1::ForgetNodeResponse {}))
     }

@@ -48,6 +48,8 @@ pub enum Scope {
     View,
     /// Anywhere; `runOn` decides.
     Any,
+    /// Each cluster, by the one of its cluster agents that acts.
+    Cluster,
     /// Nowhere: the mesh carries it out itself, and no agent sees it.
     Mesh,
 }
@@ -219,6 +221,7 @@ impl Scope {
             Scope::Host => "host",
             Scope::View => "view",
             Scope::Any => "any",
+            Scope::Cluster => "cluster",
             Scope::Mesh => "mesh",
         }
     }
@@ -230,6 +233,7 @@ impl Scope {
             Scope::Host => "done to each node, by its own agent",
             Scope::View => "done once by any agent, or on each node with `runOn: node`",
             Scope::Any => "done once by any agent, or to each node with `runOn: node`",
+            Scope::Cluster => "done in each cluster, by the one of its cluster agents that acts",
             Scope::Mesh => "done by the mesh itself, once; no agent sees it",
         }
     }

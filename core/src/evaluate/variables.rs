@@ -20,13 +20,14 @@ const TARGETS: usize = 1_000;
 pub(super) fn depends_on_target(run: &Run, step: &Step, direction: Direction) -> bool {
     references(step, direction).iter().flat_map(|references| &references.paths).any(|path| match path.first().map(String::as_str) {
         Some("target") => true,
-        Some("steps") => path.get(1).is_some_and(|name| step.run_on == RunOn::Node && is_by_node(run, name)),
+        Some("steps") => path.get(1).is_some_and(|name| step.run_on != RunOn::Once && is_by(run, name, step.run_on)),
         _ => false,
     })
 }
 
-fn is_by_node(run: &Run, name: &str) -> bool {
-    run.plan.steps.iter().any(|step| step.name.as_str() == name && step.run_on == RunOn::Node)
+/// Whether the step of that name is done to the same targets.
+fn is_by(run: &Run, name: &str, run_on: RunOn) -> bool {
+    run.plan.steps.iter().any(|step| step.name.as_str() == name && step.run_on == run_on)
 }
 
 /// What all expressions of a step read. They were checked when the plan was applied.
@@ -83,7 +84,8 @@ pub(super) fn of(state: &State, run: &Run, step: &Step, target: Option<&Target>,
 
 fn of_target(target: &Target) -> Value {
     match target {
-        Target::Node(agent) => json!({ "name": target.to_string(), "cluster": agent.cluster.to_string(), "node": agent.node.to_string() }),
+        Target::Node(agent) => json!({ "name": target.to_string(), "cluster": agent.cluster.to_string(), "node": agent.name() }),
+        Target::Cluster(cluster) => json!({ "name": target.to_string(), "cluster": cluster.to_string(), "node": "" }),
         Target::Connection(name) => json!({ "name": name.to_string(), "cluster": "", "node": "" }),
         Target::Once => json!({ "name": target.to_string(), "cluster": "", "node": "" }),
     }

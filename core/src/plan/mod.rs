@@ -122,6 +122,8 @@ pub enum RunOn {
     Node,
     /// Once in the whole mesh, by any agent that can.
     Once,
+    /// Each cluster whose agents the mesh knows when the run starts, by the one of them that acts.
+    Cluster,
 }
 
 /// How often a failed attempt is tried again. Never applies to an attempt whose outcome is unknown, unless

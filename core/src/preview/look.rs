@@ -210,6 +210,10 @@ impl<'a> Look<'a> {
         let since = match target {
             Target::Node(id) => self.state.agents.get(id).and_then(lost),
             Target::Once => self.state.agents.values().filter_map(lost).max(),
+            Target::Cluster(cluster) => {
+                let replicas = self.state.agents.iter().filter(|(id, _)| !id.is_node() && id.cluster == *cluster);
+                replicas.filter_map(|(_, agent)| lost(agent)).max()
+            }
             Target::Connection(name) => self.state.agents.values().filter(|agent| agent.connection(name).is_some()).filter_map(lost).max(),
         };
         let never = matches!(target, Target::Node(id) if self.state.agents.get(id).is_some_and(|agent| agent.link == Link::Never));
@@ -239,9 +243,10 @@ impl<'a> Look<'a> {
 
     /// An undo is of no use where the agent that did the step does not do its kind.
     fn undo_is_allowed(&mut self, step: &Step, targets: &[&Target]) {
-        let Some(undo) = &step.undo else { return };
+        let Some((undo, undo_kind)) = step.undo.as_ref().and_then(|undo| Some((undo, catalogue::kind(&undo.uses)?))) else { return };
         let refuses = |target: &&&Target| match target {
             Target::Node(id) => self.state.agents.get(id).is_some_and(|agent| agent.is_up() && !agent.can(&undo.uses)),
+            Target::Cluster(_) => !outlook::is_able(self.state, undo_kind, target),
             Target::Once | Target::Connection(_) => !self.state.agents.values().any(|agent| agent.is_up() && agent.can(&undo.uses)),
         };
         let refused: Vec<String> = targets.iter().filter(refuses).map(ToString::to_string).collect();

@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{State, When};
 use crate::bounds;
-use crate::id::{AgentId, ConnectionName, LedgerId};
+use crate::id::{AgentId, ClusterName, ConnectionName, LeaseName, LedgerId};
 use crate::identity::Identity;
 use crate::reply::{Refusal, Reply};
 use crate::time::{MeshTime, WallTime};
+use crate::wait::Reason;
 
 /// What an agent says of itself when its link comes up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +92,25 @@ const KINDS_MAX: usize = 256;
 const CONNECTIONS_MAX: usize = 256;
 
 impl State {
+    /// The agent that acts for a cluster: the one of its replicas that holds the lease `agent/CLUSTER`.
+    #[must_use]
+    pub fn acting(&self, cluster: &ClusterName) -> Option<AgentId> {
+        let lease = self.leases.get(&LeaseName::acting(cluster))?;
+        lease.held.iter().find_map(|held| held.holder.identity.agent().filter(|agent| !agent.is_node() && agent.cluster == *cluster))
+    }
+
+    /// Why nothing of a kind can be done in a cluster now.
+    pub(crate) fn nobody_acts(&self, cluster: &ClusterName, kind: &str) -> Reason {
+        let acting = self.acting(cluster).filter(|id| self.agents.get(id).is_some_and(Agent::is_up));
+        match acting {
+            Some(agent) => Reason::ActingCannot { agent, kind: kind.to_owned() },
+            None => {
+                let known = self.agents.keys().filter(|id| !id.is_node() && id.cluster == *cluster).count();
+                Reason::NobodyActs { cluster: cluster.clone(), known }
+            }
+        }
+    }
+
     pub(super) fn register_agent(&mut self, agent: &AgentId, when: When) {
         if !self.agents.contains_key(agent) {
             self.agents.insert(agent.clone(), Agent { enrolled: when.wall, epoch: self.generation, link: Link::Never, hello: None });
@@ -141,7 +161,7 @@ impl State {
             }
             Some(_) => {
                 self.agents.remove(id);
-                self.forget_identity(&Identity::Node(id.clone()));
+                self.forget_identity(&Identity::of_agent(id));
                 self.findings.clear_target(&id.to_string(), when.wall);
                 Reply::Done
             }

@@ -15,7 +15,7 @@ pub mod lease;
 pub mod member;
 pub mod outcome;
 pub mod plan;
-mod privilege;
+pub(crate) mod privilege;
 mod progress;
 pub mod recovery;
 pub mod resolution;
@@ -51,7 +51,7 @@ use run::Run;
 use trust::{IssuerGrant, RootId, TrustedRoot};
 
 /// Behaviour that this program knows. Raised in the state only when all members report it.
-pub const FEATURE_LEVEL: u32 = 3;
+pub const FEATURE_LEVEL: u32 = 4;
 
 /// Longest idempotency key: it is kept with its reply.
 const REQUEST_KEY_MAX: usize = 64;

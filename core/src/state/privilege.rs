@@ -6,12 +6,14 @@ use crate::catalogue::{self, Kind, Scope};
 use crate::command::{Actor, Command};
 use crate::id::PlanName;
 use crate::identity::Identity;
-use crate::plan::Plan;
+use crate::plan::{Plan, RunOn};
 use crate::reply::Refusal;
 use crate::state::enrolment::OperatorRole;
 
 /// From this level on all members know how the mesh carries out steps itself.
 const BY_MESH: u32 = 2;
+/// From this level on all members know agents that speak for a cluster, and what is done to clusters.
+pub const CLUSTERS: u32 = 4;
 
 impl State {
     /// Why somebody may not apply, start, repeat or take back this plan.
@@ -49,16 +51,62 @@ impl State {
     /// the plan that it starts. An older member would give the steps to agents.
     #[must_use]
     pub(super) fn level_for(&self, command: &Command) -> u32 {
-        let plan = match command {
-            Command::StartRun { plan, revision, .. } => self.revision_to_start(plan, *revision),
-            _ => None,
+        let of_plan = match command {
+            Command::StartRun { plan, revision, .. } => self.revision_to_start(plan, *revision).map_or(0, level_of),
+            // An older member knows no targets that are clusters, and could not read the plan.
+            Command::ApplyPlan { plan, .. } if plan.steps.iter().any(|step| step.run_on == RunOn::Cluster) => CLUSTERS,
+            _ => 0,
         };
-        let by_mesh = plan.is_some_and(|plan| kinds(plan).any(|kind| kind.scope == Scope::Mesh));
-        command.level().max(if by_mesh { BY_MESH } else { 0 })
+        command.level().max(of_plan)
     }
+}
+
+fn level_of(plan: &Plan) -> u32 {
+    let level = |kind: &Kind| match kind.scope {
+        Scope::Cluster => CLUSTERS,
+        Scope::Mesh => BY_MESH,
+        Scope::Host | Scope::View | Scope::Any => 0,
+    };
+    kinds(plan).map(level).max().unwrap_or(0)
 }
 
 fn kinds(plan: &Plan) -> impl Iterator<Item = &'static Kind> {
     let uses = plan.steps.iter().flat_map(|step| std::iter::once(&step.uses).chain(step.undo.as_ref().map(|undo| &undo.uses)));
     uses.filter_map(|uses| catalogue::kind(uses))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::parse;
+
+    #[test]
+    fn what_older_members_do_not_know_does_not_get_into_their_log() {
+        let plan = |uses: &str| {
+            let text = format!(
+                "apiVersion: mainstay.dev/v1alpha1\nkind: MaintenancePlan\nmetadata: {{ name: p }}\nspec: {{ steps: [{{ name: a, uses: {uses} }}] }}"
+            );
+            Command::ApplyPlan { plan: Box::new(parse(&text).unwrap()), bundled: false }
+        };
+        let hello = crate::state::agent::Hello {
+            ledger: crate::id::LedgerId("l".into()),
+            incarnation: "p".into(),
+            version: "0.1.0".into(),
+            feature_level: 1,
+            host: false,
+            kinds: Vec::new(),
+            boot_id: String::new(),
+            connections: Vec::new(),
+        };
+        let connect = |agent: &str| Command::ConnectAgent { agent: agent.parse().unwrap(), hello: hello.clone() };
+        let older = State { feature_level: CLUSTERS - 1, ..State::default() };
+        let newer = State { feature_level: CLUSTERS, ..State::default() };
+        for command in [plan("kube.workloads"), connect("prod/agent/r1")] {
+            assert!(older.too_early(&command).is_some_and(|refusal| refusal.to_string().contains("needs level 4")), "{command}");
+            assert_eq!(newer.too_early(&command), None);
+        }
+        for command in [plan("node.resources"), connect("prod/n1")] {
+            assert_eq!(older.too_early(&command), None, "{command}");
+        }
+    }
 }

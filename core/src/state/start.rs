@@ -102,10 +102,14 @@ impl State {
         let scope = kind.map_or(Scope::Any, |kind| kind.scope);
         let targets: OrdMap<Target, Work> = match step.run_on {
             RunOn::Once => std::iter::once((Target::Once, Work::new(WorkState::Waiting))).collect(),
+            RunOn::Cluster => {
+                let agents = self.agents.iter().filter(|(id, agent)| !id.is_node() && agent.hello.is_some());
+                agents.map(|(id, _)| (Target::Cluster(id.cluster.clone()), Work::new(WorkState::Waiting))).collect()
+            }
             RunOn::Node => self
                 .agents
                 .iter()
-                .filter(|(_, agent)| agent.hello.is_some() && (scope == Scope::Any || agent.speaks_for_host()))
+                .filter(|(id, agent)| id.is_node() && agent.hello.is_some() && (scope == Scope::Any || agent.speaks_for_host()))
                 .map(|(id, _)| (Target::Node(id.clone()), Work::new(WorkState::Waiting)))
                 .collect(),
         };

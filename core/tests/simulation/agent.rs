@@ -54,7 +54,7 @@ pub fn id(index: usize) -> AgentId {
 }
 
 pub fn index_of(agent: &AgentId) -> usize {
-    agent.node.as_str()[1..].parse().unwrap()
+    agent.name()[1..].parse().unwrap()
 }
 
 impl Agent {

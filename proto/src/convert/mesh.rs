@@ -22,12 +22,14 @@ pub fn node_to_wire(id: &AgentId, agent: &Agent, state: &State) -> v1::Node {
     let hello = agent.hello.as_ref();
     v1::Node {
         cluster: id.cluster.to_string(),
-        name: id.node.to_string(),
+        name: id.name(),
         link: link.into(),
         since_unix_ms: since.0,
         version: hello.map(|hello| hello.version.clone()).unwrap_or_default(),
         host: agent.speaks_for_host(),
         kinds: hello.map(|hello| hello.kinds.clone()).unwrap_or_default(),
+        cluster_agent: !id.is_node(),
+        acts: state.acting(&id.cluster).as_ref() == Some(id),
         steps_open: state.open_attempts.get(id).map_or(0, |open| u32::try_from(open.len()).unwrap_or(u32::MAX)),
     }
 }

@@ -230,7 +230,7 @@ fn wait_kind(reason: &Reason) -> v1::WaitKind {
     match reason {
         Reason::NeedsStep { .. } => v1::WaitKind::NeedsStep,
         Reason::AgentAway { .. } => v1::WaitKind::AgentAway,
-        Reason::NobodyCan { .. } => v1::WaitKind::NobodyCan,
+        Reason::NobodyCan { .. } | Reason::NobodyActs { .. } | Reason::ActingCannot { .. } => v1::WaitKind::NobodyCan,
         Reason::NoConnection { .. } => v1::WaitKind::NoConnection,
         Reason::AgentBusy { .. } => v1::WaitKind::AgentBusy,
         Reason::Pause { .. } => v1::WaitKind::Retry,

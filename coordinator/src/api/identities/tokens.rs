@@ -109,11 +109,14 @@ fn another_role(name: &mainstay_core::id::PrincipalName, present: OperatorRole, 
 fn scope_of(scope: Option<Scope>) -> Result<JoinScope, Status> {
     Ok(match scope {
         Some(Scope::NodesOf(cluster)) => JoinScope::Nodes(parsed("nodes_of", &cluster).map_err(status::invalid)?),
+        Some(Scope::ClusterAgentsOf(cluster)) => JoinScope::ClusterAgents(parsed("cluster_agents_of", &cluster).map_err(status::invalid)?),
         Some(Scope::Operator(name)) => JoinScope::Operator(parsed("operator", &name).map_err(status::invalid)?),
         Some(Scope::Client(name)) => JoinScope::Client(parsed("client", &name).map_err(status::invalid)?),
         Some(Scope::Coordinator(true)) => JoinScope::Coordinator,
         Some(Scope::Coordinator(false)) | None => {
-            return Err(Status::invalid_argument("say whom the token is for: nodes of a cluster, an operator, a client, or a coordinator"));
+            return Err(Status::invalid_argument(
+                "say whom the token is for: nodes or cluster agents of a cluster, an operator, a client, or a coordinator",
+            ));
         }
     })
 }

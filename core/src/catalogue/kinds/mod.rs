@@ -1,6 +1,7 @@
 //! The declarations, by family.
 
 mod data;
+mod kube;
 mod mesh;
 mod net;
 mod node;
@@ -34,6 +35,7 @@ pub const KINDS: &[Kind] = &[
     net::PROMETHEUS_QUERY,
     data::POSTGRES_CHECK,
     data::REDIS_CHECK,
+    kube::WORKLOADS,
     mesh::LEASE_HOLD,
     mesh::WAIT,
     mesh::APPROVAL,

@@ -3,7 +3,7 @@
 use super::{AGENT_WAIT, Item, OFFERS_PER_AGENT, RunPass, UNDO_WAIT};
 use crate::catalogue::{self, Scope};
 use crate::command::Command;
-use crate::id::{AgentId, Target};
+use crate::id::{AgentId, ClusterName, Target};
 use crate::state::agent::{Agent, Link};
 use crate::state::attempt::Phase;
 use crate::state::run::{Direction, Outcome, Work, WorkState};
@@ -13,10 +13,13 @@ use crate::wait::Reason;
 impl<'s> RunPass<'_, 's, '_> {
     pub(super) fn place(&mut self, item: Item<'s>) {
         let Some(uses) = self.run.kind_of(&item.step.name, item.direction).map(str::to_owned) else { return };
+        if let Target::Cluster(cluster) = item.target {
+            return self.place_in_cluster(item, cluster, &uses);
+        }
         let agent = match (item.target, item.direction) {
             (Target::Node(id), _) => Some(id),
-            (Target::Once | Target::Connection(_), Direction::Do) => None,
-            (Target::Once | Target::Connection(_), Direction::Undo) => self.who_did(item.work),
+            (_, Direction::Do) => None,
+            (_, Direction::Undo) => self.who_did(item.work),
         };
         let agents = &self.pass.state.agents;
         match agent {
@@ -44,6 +47,21 @@ impl<'s> RunPass<'_, 's, '_> {
         }
     }
 
+    /// What is done to a cluster goes to the one of its agents that acts at this moment; taking it back too, since what
+    /// is there is the cluster's and not the agent's.
+    fn place_in_cluster(&mut self, item: Item<'s>, cluster: &'s ClusterName, uses: &str) {
+        let state = self.pass.state;
+        let acting = state.acting(cluster).and_then(|id| state.agents.get_key_value(&id));
+        match acting {
+            Some((id, agent)) if agent.is_up() && agent.can(uses) => self.offer(item, id, agent),
+            _ => {
+                let of_cluster = state.agents.iter().filter(|(id, _)| !id.is_node() && id.cluster == *cluster);
+                let away = of_cluster.filter_map(|(_, agent)| lost_at(agent)).max();
+                self.nobody(item, state.nobody_acts(cluster, uses), away);
+            }
+        }
+    }
+
     /// The agent that did what was to be done once: only there can it be taken back.
     fn who_did(&self, work: &'s Work) -> Option<&'s AgentId> {
         let attempts = work.attempts.iter().rev().filter_map(|id| self.pass.state.attempts.get(id));
@@ -60,7 +78,7 @@ impl<'s> RunPass<'_, 's, '_> {
         let host_only = kind.is_some_and(|kind| kind.scope == Scope::Host);
         let has_way = |agent: &Agent| match target {
             Target::Connection(name) => agent.connection(name).is_some_and(|own| kind.is_some_and(|kind| kind.connection.kinds().contains(&own))),
-            Target::Once | Target::Node(_) => true,
+            Target::Once | Target::Node(_) | Target::Cluster(_) => true,
         };
         let is_able = |agent: &Agent| agent.is_up() && agent.can(uses) && (!host_only || agent.speaks_for_host()) && has_way(agent);
         let mut able: Vec<(&AgentId, &Agent)> = self.pass.state.agents.iter().filter(|(_, agent)| is_able(agent)).collect();

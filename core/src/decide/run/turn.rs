@@ -92,7 +92,7 @@ impl<'s> Standing<'s> {
     fn of(state: &State, rollout: Rollout<'s>) -> Standing<'s> {
         let is_away = |target: &Target| match target {
             Target::Node(agent) => !state.agents.get(agent).is_some_and(Agent::is_up),
-            Target::Once | Target::Connection(_) => false,
+            Target::Once | Target::Connection(_) | Target::Cluster(_) => false,
         };
         let (wave, waves_before) = rollout.current_wave();
         let away = rollout

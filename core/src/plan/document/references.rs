@@ -30,6 +30,8 @@ const OF_RUN: [&str; 5] = ["id", "plan", "number", "revision", "by"];
 enum Targets {
     One,
     Nodes,
+    /// As many as there are.
+    Clusters,
     /// As many connections as its pattern fits.
     Connections,
 }
@@ -176,6 +178,7 @@ fn known(step: &Node) -> Option<Known<'_>> {
     let connection = step.field("with").and_then(|with| with.field(CONNECTION_PARAM)).and_then(Node::text);
     let targets = match (run_on(kind, step.field("runOn")), kind.connection, connection) {
         (RunOn::Node, ..) => Targets::Nodes,
+        (RunOn::Cluster, ..) => Targets::Clusters,
         (_, Connections::None, _) | (_, Connections::WhenNamed(_), None) => Targets::One,
         (.., Some(name)) if !name.contains('*') && !has_template(name) => Targets::One,
         _ => Targets::Connections,

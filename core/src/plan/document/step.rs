@@ -21,7 +21,11 @@ const TIMEOUT_MAX: Millis = Millis(7 * 86_400_000);
 const TIMEOUT: Shape = Shape::Duration(Millis(1), TIMEOUT_MAX);
 const PAUSE: Shape = Shape::Duration(Millis::ZERO, TIMEOUT_MAX);
 
-const RUN_ON: &[(&str, &str)] = &[("node", "Each node that there is when the run starts"), ("once", "Once in the whole mesh, by any agent that can")];
+const RUN_ON: &[(&str, &str)] = &[
+    ("node", "Each node that there is when the run starts"),
+    ("cluster", "Each cluster whose agents the mesh knows when the run starts, by the one that acts"),
+    ("once", "Once in the whole mesh, by any agent that can"),
+];
 
 const ON_UNKNOWN: &[(&str, &str)] = &[
     ("stop", "As a failure does: nothing that needs the step begins, and what was done is undone"),
@@ -98,7 +102,7 @@ pub(super) fn step(c: &mut Checker<'_>, node: &Node, whole: Option<&Strategy>) -
     if let Some(says) = node.field("runOn") {
         check_run_on(c, kind, says);
     }
-    let many = run_on == RunOn::Node || kind.connection.pattern(&with).is_some();
+    let many = run_on != RunOn::Once || kind.connection.pattern(&with).is_some();
     let own = node.field("strategy").map(|node| (strategy(c, node), node));
     if let Some((_, at)) = &own {
         if !many {
@@ -137,6 +141,7 @@ pub(super) fn step(c: &mut Checker<'_>, node: &Node, whole: Option<&Strategy>) -
 pub(super) fn run_on(kind: &Kind, says: Option<&Node>) -> RunOn {
     match says.and_then(Node::text) {
         _ if kind.scope == Scope::Host => RunOn::Node,
+        _ if kind.scope == Scope::Cluster => RunOn::Cluster,
         Some("node") if kind.scope != Scope::Mesh && !matches!(kind.connection, Connections::Always(_)) => RunOn::Node,
         _ => RunOn::Once,
     }
@@ -146,7 +151,9 @@ fn check_run_on(c: &mut Checker<'_>, kind: &Kind, says: &Node) {
     let problem = match says.text() {
         Some("node") if kind.scope == Scope::Mesh => "is carried out by the mesh itself, once: leave out `runOn`",
         Some("node") if matches!(kind.connection, Connections::Always(_)) => "is done to connections, by any agent that has them: leave out `runOn`",
-        Some("once") if kind.scope == Scope::Host => "is done to nodes: `runOn: node`",
+        Some("once" | "cluster") if kind.scope == Scope::Host => "is done to nodes: `runOn: node`",
+        Some("node" | "once") if kind.scope == Scope::Cluster => "is done to clusters: `runOn: cluster`",
+        Some("cluster") if kind.scope != Scope::Cluster => "is nothing that a cluster agent does: `runOn: node` or `runOn: once`",
         _ => return,
     };
     c.problem(says.at, format!("{} {problem}", kind.name));

@@ -174,7 +174,7 @@ impl State {
             self.known().filter_map(move |(identity, known)| Some(Dependant::Identity(Cow::Borrowed(identity), self.need_of(known, gone, now)?)));
         // Agents that the mesh has not seen a certificate of: from before it looked.
         let unseen = self.agents.iter().filter_map(move |(id, agent)| {
-            let identity = Identity::Node(id.clone());
+            let identity = Identity::of_agent(id);
             let out = self.identities.contains_key(&identity) || self.revoked.contains_key(&identity) || now > renewable(agent.enrolled, true);
             (!out).then_some(Dependant::Identity(Cow::Owned(identity), "its certificate was not seen yet"))
         });

@@ -1,0 +1,166 @@
+#![allow(clippy::unwrap_used)]
+
+use jiff::Timestamp;
+use mainstay_core::Millis;
+use mainstay_core::report::{Check, Report, Thresholds, Verdict};
+use serde_json::{Value, json};
+
+use super::judge::{Judge, Limits};
+
+const NOW: &str = "2026-11-28T12:00:00Z";
+/// Longer ago than anything may take to settle.
+const LONG_AGO: &str = "2026-11-28T11:00:00Z";
+const JUST_NOW: &str = "2026-11-28T11:59:30Z";
+
+fn judge() -> Judge {
+    let limits = Limits { settle: Millis::from_secs(300), since: Millis::from_secs(86_400), restarts: Thresholds::above(3.0, 10.0) };
+    Judge::new(limits, NOW.parse::<Timestamp>().unwrap())
+}
+
+/// A pod of Deployment shop/web.
+fn pod(name: &str, status: &Value) -> Value {
+    json!({
+        "metadata": {
+            "name": name, "namespace": "shop", "creationTimestamp": LONG_AGO, "labels": { "pod-template-hash": "5d8" },
+            "ownerReferences": [{ "kind": "ReplicaSet", "name": "web-5d8", "controller": true }],
+        },
+        "status": status,
+    })
+}
+
+fn report(pods: &[Value], workloads: &[(&str, Value)], jobs: &[Value]) -> Report {
+    let mut judge = judge();
+    pods.iter().for_each(|pod| judge.pod(&serde_json::from_value(pod.clone()).unwrap()));
+    workloads.iter().for_each(|(kind, workload)| judge.workload(kind, &serde_json::from_value(workload.clone()).unwrap()));
+    judge.jobs(jobs.iter().map(|job| serde_json::from_value(job.clone()).unwrap()).collect());
+    judge.report()
+}
+
+/// What is told besides the line of what was looked at.
+fn told(report: &Report) -> Vec<(&str, &str, Verdict)> {
+    report
+        .checks
+        .iter()
+        .filter(|check| check.id != "kube.workloads")
+        .map(|check| (check.id.as_str(), check.subject.as_str(), check.verdict))
+        .collect()
+}
+
+fn only(report: &Report) -> &Check {
+    assert_eq!(told(report).len(), 1, "{report:?}");
+    &report.checks[0]
+}
+
+fn container(state: &Value, last: &Value, restarts: u32) -> Value {
+    json!({ "name": "app", "image": "shop/web:1", "restartCount": restarts, "ready": false, "state": state, "lastState": last })
+}
+
+#[test]
+fn what_runs_or_has_run_as_it_should_is_no_fault() {
+    let ready = pod("web-1", &json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] }));
+    let done = pod("task-1", &json!({ "phase": "Succeeded" }));
+    let starting =
+        pod("web-2", &json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": "False", "lastTransitionTime": JUST_NOW }] }));
+    let deployment = json!({ "metadata": { "name": "web", "namespace": "shop" }, "spec": { "replicas": 2 }, "status": { "readyReplicas": 2 } });
+    let complete =
+        json!({ "metadata": { "name": "task", "namespace": "shop" }, "status": { "conditions": [{ "type": "Complete", "status": "True" }] } });
+    let report = report(&[ready, done, starting], &[("Deployment", deployment)], &[complete]);
+    assert_eq!(told(&report), []);
+    assert_eq!(report.checks[0].message, "3 pods and 1 workload in 1 namespace: all run as they should");
+    assert_eq!((&report.outputs["pods"], &report.outputs["podsNotReady"]), (&json!(3), &json!(1)));
+}
+
+#[test]
+fn pods_of_one_workload_with_the_same_fault_are_told_once_and_stand_for_the_workload() {
+    let ended = json!({ "terminated": { "exitCode": 3, "reason": "Error", "finishedAt": JUST_NOW } });
+    let crashing =
+        json!({ "phase": "Running", "containerStatuses": [container(&json!({ "waiting": { "reason": "CrashLoopBackOff" } }), &ended, 4)] });
+    let deployment = json!({
+        "metadata": { "name": "web", "namespace": "shop", "creationTimestamp": LONG_AGO }, "spec": { "replicas": 2 },
+        "status": { "readyReplicas": 0, "conditions": [{ "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded" }] },
+    });
+    let report = report(&[pod("web-1", &crashing), pod("web-2", &crashing)], &[("Deployment", deployment)], &[]);
+    let check = only(&report);
+    assert_eq!((check.id.as_str(), check.subject.as_str(), check.verdict), ("kube.pod.crashLoop", "shop/Deployment/web", Verdict::Critical));
+    assert_eq!(check.message, "2 pods: app ends again and again: 4 restarts, the last time with exit status 3");
+    assert_eq!(check.details, ["web-1", "web-2"]);
+    assert_eq!(report.outputs["workloadsBehind"], json!(1));
+}
+
+#[test]
+fn each_way_not_to_run_is_told_as_what_it_is() {
+    let waiting =
+        |reason: &str| json!({ "phase": "Pending", "containerStatuses": [container(&json!({ "waiting": { "reason": reason } }), &json!({}), 0)] });
+    let unschedulable = |since: &str| json!({ "phase": "Pending", "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes are available: 2 Insufficient cpu.", "lastTransitionTime": since }] });
+    let not_ready = json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": "False", "message": "containers with unready status: [app]", "lastTransitionTime": LONG_AGO }] });
+    let killed = json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }], "containerStatuses": [container(&json!({}), &json!({ "terminated": { "exitCode": 137, "reason": "OOMKilled", "finishedAt": JUST_NOW } }), 1)] });
+    let restarted = json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }], "containerStatuses": [container(&json!({}), &json!({ "terminated": { "exitCode": 1, "reason": "Error", "finishedAt": JUST_NOW } }), 5)] });
+    for (status, id, verdict, words) in [
+        (waiting("ImagePullBackOff"), "kube.pod.image", Verdict::Critical, "the image shop/web:1 of app cannot be pulled (ImagePullBackOff)"),
+        (waiting("CreateContainerConfigError"), "kube.pod.start", Verdict::Critical, "app cannot be started (CreateContainerConfigError)"),
+        (
+            unschedulable(LONG_AGO),
+            "kube.pod.unschedulable",
+            Verdict::Critical,
+            "no node takes it for 60 min: 0/2 nodes are available: 2 Insufficient cpu.",
+        ),
+        (json!({ "phase": "Pending" }), "kube.pod.pending", Verdict::Critical, "has not begun for 60 min"),
+        (not_ready, "kube.pod.notReady", Verdict::Critical, "runs and has not been ready for 60 min: containers with unready status: [app]"),
+        (killed, "kube.pod.memory", Verdict::Critical, "app was killed for want of memory 30 s ago"),
+        (restarted, "kube.pod.restarts", Verdict::Warning, "app was restarted 5 times, the last time with exit status 1"),
+        (
+            json!({ "phase": "Failed", "reason": "Evicted", "message": "the node was low on memory" }),
+            "kube.pod.failed",
+            Verdict::Warning,
+            "failed: Evicted: the node was low on memory",
+        ),
+        (json!({ "phase": "Unknown" }), "kube.pod.unknown", Verdict::Unknown, "its node does not say how it is"),
+    ] {
+        let report = report(&[pod("web-1", &status)], &[], &[]);
+        let check = only(&report);
+        assert_eq!((check.id.as_str(), check.verdict, check.message.as_str()), (id, verdict, words));
+    }
+    assert_eq!(told(&report(&[pod("web-1", &unschedulable(JUST_NOW))], &[], &[])), [], "it may still find a node");
+}
+
+#[test]
+fn a_workload_without_a_pod_to_show_its_fault_is_told_itself() {
+    let workload = |status: Value| json!({ "metadata": { "name": "web", "namespace": "shop", "creationTimestamp": LONG_AGO }, "spec": { "replicas": 3 }, "status": status });
+    let quota = json!({ "conditions": [{ "type": "ReplicaFailure", "status": "True", "message": "exceeded quota: small" }] });
+    let stuck = json!({ "readyReplicas": 2, "conditions": [{ "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded" }] });
+    let few = json!({ "readyReplicas": 2 });
+    let daemons = json!({ "desiredNumberScheduled": 2, "numberReady": 0 });
+    for (kind, status, id, verdict, words) in [
+        ("Deployment", quota, "kube.workload.refused", Verdict::Critical, "its pods cannot be made: exceeded quota: small"),
+        ("Deployment", stuck, "kube.workload.rollout", Verdict::Critical, "its rollout does not move: 2 of 3 pods are ready"),
+        ("StatefulSet", few, "kube.workload.replicas", Verdict::Warning, "2 of 3 pods are ready"),
+        ("DaemonSet", daemons, "kube.workload.replicas", Verdict::Critical, "0 of 2 pods are ready"),
+    ] {
+        let report = report(&[], &[(kind, workload(status))], &[]);
+        let check = only(&report);
+        assert_eq!((check.id.as_str(), check.verdict, check.message.as_str()), (id, verdict, words));
+        assert_eq!(check.subject, format!("shop/{kind}/web"));
+    }
+}
+
+#[test]
+fn a_failed_job_is_told_until_a_later_one_of_its_series_succeeds_and_its_pods_are_not() {
+    let job = |name: &str, created: &str, state: &str| {
+        json!({
+            "metadata": { "name": name, "namespace": "shop", "creationTimestamp": created, "ownerReferences": [{ "kind": "CronJob", "name": "tidy", "controller": true }] },
+            "status": { "conditions": [{ "type": state, "status": "True", "lastTransitionTime": created, "message": "Job has reached the specified backoff limit" }] },
+        })
+    };
+    let (failed, succeeded) = (job("tidy-1", LONG_AGO, "Failed"), job("tidy-2", JUST_NOW, "Complete"));
+    let of_job = json!({
+        "metadata": { "name": "tidy-1-x", "namespace": "shop", "ownerReferences": [{ "kind": "Job", "name": "tidy-1", "controller": true }] },
+        "status": { "phase": "Failed", "containerStatuses": [container(&json!({ "terminated": { "exitCode": 1, "reason": "Error" } }), &json!({}), 0)] },
+    });
+    let found = report(std::slice::from_ref(&of_job), &[], std::slice::from_ref(&failed));
+    let check = only(&found);
+    assert_eq!((check.id.as_str(), check.subject.as_str()), ("kube.job.failed", "shop/Job/tidy-1"));
+    assert_eq!(check.message, "failed 60 min ago: Job has reached the specified backoff limit");
+    assert_eq!(told(&report(&[of_job], &[], &[succeeded, failed])), []);
+    let old = job("tidy-0", "2026-11-20T00:00:00Z", "Failed");
+    assert_eq!(told(&report(&[], &[], &[old])), [], "longer ago than counts");
+}
