@@ -39,7 +39,7 @@ pub enum Reason {
     /// No connected agent can do the kind.
     NobodyCan { kind: String },
     /// None of the cluster's agents acts for it.
-    NobodyActs { cluster: ClusterName, known: usize },
+    NobodyActs { cluster: ClusterName, known: usize, up: usize },
     /// The agent that acts for the cluster does not do the kind.
     ActingCannot { agent: AgentId, kind: String },
     /// No connected agent has the connection; `kind` is what the step needs it to be.
@@ -125,11 +125,14 @@ impl fmt::Display for Reason {
             Reason::NeedsStep { step, open } => write!(f, "step {step} has not ended on {open} targets"),
             Reason::AgentAway { agent } => write!(f, "agent {agent} is not connected"),
             Reason::NobodyCan { kind } => write!(f, "no connected agent can do {kind}"),
-            Reason::NobodyActs { cluster, known: 0 } => write!(f, "the mesh knows no agent of cluster {cluster}: see `mainstay node list`"),
-            Reason::NobodyActs { cluster, known } => {
-                let agents =
-                    if *known == 1 { "its one agent is not connected".to_owned() } else { format!("none of its {known} agents is connected") };
-                write!(f, "no agent of cluster {cluster} acts: {agents}, or the lease agent/{cluster} is not free yet")
+            Reason::NobodyActs { cluster, known: 0, .. } => write!(f, "the mesh knows no agent of cluster {cluster}: see `mainstay node list`"),
+            Reason::NobodyActs { cluster, known: 1, up: 0 } => write!(f, "the one agent of cluster {cluster} is not connected"),
+            Reason::NobodyActs { cluster, known, up: 0 } => write!(f, "none of the {known} agents of cluster {cluster} is connected"),
+            Reason::NobodyActs { cluster, .. } => {
+                write!(
+                    f,
+                    "no agent of cluster {cluster} acts: the lease agent/{cluster} of the one that did is not free yet, or somebody else holds it"
+                )
             }
             Reason::ActingCannot { agent, kind } => {
                 write!(

@@ -8,6 +8,8 @@ use super::units;
 
 /// What stands before the name of a connection.
 const CONNECTION: &str = "connection:";
+/// What stands before the name of a cluster.
+const CLUSTER: &str = "cluster:";
 /// What is done once has no name.
 const ONCE: &str = "once";
 /// So many of several are named; more are counted.
@@ -29,7 +31,7 @@ impl Names {
     /// The name in as few words as tell it apart; empty for what is done once.
     #[must_use]
     pub fn short<'a>(&self, target: &'a str) -> &'a str {
-        if let Some(name) = target.strip_prefix(CONNECTION) {
+        if let Some(name) = target.strip_prefix(CONNECTION).or(target.strip_prefix(CLUSTER)) {
             return name;
         }
         match target.split_once('/') {
@@ -69,6 +71,7 @@ impl Names {
 fn noun(target: &str) -> Option<(&'static str, &'static str)> {
     match target {
         target if target.starts_with(CONNECTION) => Some(("connection", "connections")),
+        target if target.starts_with(CLUSTER) => Some(("cluster", "clusters")),
         target if target.contains('/') => Some(("node", "nodes")),
         _ => None,
     }
@@ -78,7 +81,7 @@ fn cluster(target: &str) -> Option<&str> {
     if target.starts_with(CONNECTION) { None } else { target.split_once('/').map(|(cluster, _)| cluster) }
 }
 
-/// Where a work item is done, in a table: `local/a1`, `orders-db`, `the mesh` for what no agent does.
+/// Where a work item is done, in a table: `local/a1`, `orders-db`, `cluster:prod`, `the mesh` for what no agent does.
 #[must_use]
 pub fn place<'a>(kind: &str, target: &'a str) -> &'a str {
     match target.strip_prefix(CONNECTION) {
@@ -141,6 +144,8 @@ mod tests {
         assert_eq!(names.counted(["p/a1"], 1), "node a1");
         assert_eq!(names.counted(["connection:orders-db"], 1), "connection orders-db");
         assert_eq!(names.counted(["once"], 1), "once");
+        assert_eq!(names.counted(["cluster:prod"], 1), "cluster prod");
+        assert_eq!(names.counted(["cluster:prod", "cluster:test"], 2), "2 clusters: prod, test");
     }
 
     #[test]

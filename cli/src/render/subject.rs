@@ -40,6 +40,9 @@ pub fn parts(check: &Check) -> (String, &str) {
         "tls.daysLeft" => "certificate",
         "tls.chain" => "TLS",
         "http" if !of.is_empty() => "",
+        "kube.workloads" => "workloads",
+        // Its kind is in its name.
+        id if id.starts_with("kube.") && !of.is_empty() => "",
         "http.daysLeft" => "certificate of",
         id => match server_noun(id, !of.is_empty()) {
             Some(noun) => noun,

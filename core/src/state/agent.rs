@@ -105,8 +105,9 @@ impl State {
         match acting {
             Some(agent) => Reason::ActingCannot { agent, kind: kind.to_owned() },
             None => {
-                let known = self.agents.keys().filter(|id| !id.is_node() && id.cluster == *cluster).count();
-                Reason::NobodyActs { cluster: cluster.clone(), known }
+                let own = || self.agents.iter().filter(|(id, _)| !id.is_node() && id.cluster == *cluster);
+                let up = own().filter(|(_, agent)| agent.is_up()).count();
+                Reason::NobodyActs { cluster: cluster.clone(), known: own().count(), up }
             }
         }
     }

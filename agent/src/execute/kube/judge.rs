@@ -11,7 +11,7 @@ use mainstay_core::report::{Check, Report, Thresholds, Verdict};
 use serde_json::Value;
 
 use super::super::wording;
-use crate::kube::objects::{Container, Job, Meta, Pod, Workload, condition};
+use crate::kube::objects::{Container, Job, Meta, Pod, Terminated, Workload, condition};
 
 /// From where on something counts.
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +72,10 @@ impl Judge {
             return;
         }
         let containers = || status.init_container_statuses.iter().chain(&status.container_statuses);
-        if let Some((id, message, hint)) = containers().find_map(stuck) {
+        let is_ready = condition(&status.conditions, "Ready").is_some_and(|ready| ready.status == "True");
+        if let Some((id, message, hint)) =
+            containers().find_map(stuck).or_else(|| containers().filter(|_| !is_ready).find_map(|container| self.between_crashes(container)))
+        {
             self.pods_not_ready += 1;
             return self.fault(id, pod, Verdict::Critical, message, hint);
         }
@@ -108,7 +111,9 @@ impl Judge {
         let waited = since.map_or_else(String::new, |since| format!(" for {}", self.ago(since)));
         match scheduled {
             Some(condition) => {
-                let message = with_message(format!("no node takes it{waited}"), &condition.message);
+                // What follows is of preemption.
+                let why = condition.message.split_once(". ").map_or(condition.message.as_str(), |(first, _)| first);
+                let message = with_message(format!("no node takes it{waited}"), why);
                 self.fault(
                     "kube.pod.unschedulable",
                     pod,
@@ -154,6 +159,15 @@ impl Judge {
             let message = format!("{} was restarted {} times{last}", container.name, container.restart_count);
             self.fault("kube.pod.restarts", pod, verdict, message, "kubectl logs --previous shows how it ended");
         }
+    }
+
+    /// A container that has ended with an error and was restarted is in a crash loop also while it runs for a moment,
+    /// and while its node has not called it that.
+    fn between_crashes(&self, container: &Container) -> Option<(&'static str, String, &'static str)> {
+        let ended = container.state.terminated.as_ref().or(container.last_state.terminated.as_ref())?;
+        let is_recent = ended.finished_at.is_some_and(|at| self.age(at) <= self.limits.settle);
+        let crashes = ended.exit_code != 0 && ended.reason != "OOMKilled" && container.restart_count > 0 && is_recent;
+        crashes.then(|| crash_loop(container, ended))
     }
 
     fn out_of_memory(&self, container: &Container) -> Option<String> {
@@ -292,12 +306,7 @@ fn stuck(container: &Container) -> Option<(&'static str, String, &'static str)> 
     let waiting = container.state.waiting.as_ref()?;
     let name = &container.name;
     match waiting.reason.as_str() {
-        "CrashLoopBackOff" => {
-            let last = container.last_state.terminated.as_ref();
-            let last = last.map_or_else(String::new, |ended| format!(", the last time with {}", code(ended.exit_code, &ended.reason)));
-            let message = format!("{name} ends again and again: {} restarts{last}", container.restart_count);
-            Some(("kube.pod.crashLoop", message, "kubectl logs --previous shows how it ended"))
-        }
+        "CrashLoopBackOff" => Some(crash_loop(container, container.last_state.terminated.as_ref().unwrap_or(&Terminated::default()))),
         "ImagePullBackOff" | "ErrImagePull" | "InvalidImageName" | "ErrImageNeverPull" | "ImageInspectError" | "RegistryUnavailable" => {
             let message = format!("the image {} of {name} cannot be pulled ({})", container.image, waiting.reason);
             Some(("kube.pod.image", message, "look at its name and tag, the pull secret, and whether the registry answers"))
@@ -308,6 +317,13 @@ fn stuck(container: &Container) -> Option<(&'static str, String, &'static str)> 
         }
         _ => None,
     }
+}
+
+fn crash_loop(container: &Container, last: &Terminated) -> (&'static str, String, &'static str) {
+    let last = if last.finished_at.is_none() { String::new() } else { format!(", the last time with {}", code(last.exit_code, &last.reason)) };
+    let message =
+        format!("{} ends again and again: {}{last}", container.name, wording::count(u64::from(container.restart_count), "restart", "restarts"));
+    ("kube.pod.crashLoop", message, "kubectl logs --previous shows how it ended")
 }
 
 fn code(exit_code: i32, reason: &str) -> String {

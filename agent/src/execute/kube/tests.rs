@@ -91,10 +91,11 @@ fn pods_of_one_workload_with_the_same_fault_are_told_once_and_stand_for_the_work
 fn each_way_not_to_run_is_told_as_what_it_is() {
     let waiting =
         |reason: &str| json!({ "phase": "Pending", "containerStatuses": [container(&json!({ "waiting": { "reason": reason } }), &json!({}), 0)] });
-    let unschedulable = |since: &str| json!({ "phase": "Pending", "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes are available: 2 Insufficient cpu.", "lastTransitionTime": since }] });
+    let unschedulable = |since: &str| json!({ "phase": "Pending", "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes are available: 2 Insufficient cpu. no new claims to deallocate, preemption: 0/2 nodes are available.", "lastTransitionTime": since }] });
     let not_ready = json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": "False", "message": "containers with unready status: [app]", "lastTransitionTime": LONG_AGO }] });
     let killed = json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }], "containerStatuses": [container(&json!({}), &json!({ "terminated": { "exitCode": 137, "reason": "OOMKilled", "finishedAt": JUST_NOW } }), 1)] });
     let restarted = json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }], "containerStatuses": [container(&json!({}), &json!({ "terminated": { "exitCode": 1, "reason": "Error", "finishedAt": JUST_NOW } }), 5)] });
+    let between = json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": "False", "lastTransitionTime": LONG_AGO }], "containerStatuses": [container(&json!({}), &json!({ "terminated": { "exitCode": 3, "reason": "Error", "finishedAt": JUST_NOW } }), 1)] });
     for (status, id, verdict, words) in [
         (waiting("ImagePullBackOff"), "kube.pod.image", Verdict::Critical, "the image shop/web:1 of app cannot be pulled (ImagePullBackOff)"),
         (waiting("CreateContainerConfigError"), "kube.pod.start", Verdict::Critical, "app cannot be started (CreateContainerConfigError)"),
@@ -102,11 +103,12 @@ fn each_way_not_to_run_is_told_as_what_it_is() {
             unschedulable(LONG_AGO),
             "kube.pod.unschedulable",
             Verdict::Critical,
-            "no node takes it for 60 min: 0/2 nodes are available: 2 Insufficient cpu.",
+            "no node takes it for 60 min: 0/2 nodes are available: 2 Insufficient cpu",
         ),
         (json!({ "phase": "Pending" }), "kube.pod.pending", Verdict::Critical, "has not begun for 60 min"),
         (not_ready, "kube.pod.notReady", Verdict::Critical, "runs and has not been ready for 60 min: containers with unready status: [app]"),
         (killed, "kube.pod.memory", Verdict::Critical, "app was killed for want of memory 30 s ago"),
+        (between, "kube.pod.crashLoop", Verdict::Critical, "app ends again and again: 1 restart, the last time with exit status 3"),
         (restarted, "kube.pod.restarts", Verdict::Warning, "app was restarted 5 times, the last time with exit status 1"),
         (
             json!({ "phase": "Failed", "reason": "Evicted", "message": "the node was low on memory" }),

@@ -54,7 +54,9 @@ pub async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Rep
     let params: Params = params::read(KIND, with)?;
     let cluster = super::cluster(KIND, context)?;
     let limits = Judging { settle: params.settle_for.0, since: params.since.0, restarts: params.restarts.above(3.0, 10.0) };
-    let mut judge = Judge::new(limits, Timestamp::now());
+    let now =
+        Timestamp::from_millisecond(context.host.wall().0).map_err(|error| StepError::failed(format!("{KIND}: this machine's clock: {error}")))?;
+    let mut judge = Judge::new(limits, now);
     let selector = params.selector.as_deref();
     let pods: Vec<Pod> = list(cluster, "/api/v1/pods", selector).await?;
     pods.iter().filter(|pod| params.wants(&pod.metadata)).for_each(|pod| judge.pod(pod));

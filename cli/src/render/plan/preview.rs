@@ -74,7 +74,9 @@ fn places(steps: &[PreviewStep]) -> String {
     };
     let nodes = distinct(&is_node).max(most(&is_node));
     let connections = distinct(&is_connection).max(most(&is_connection));
-    let parts = [(nodes, "node", "nodes"), (connections, "connection", "connections")];
+    let is_cluster = |target: &&str| target.starts_with("cluster:");
+    let clusters = distinct(&is_cluster).max(most(&is_cluster));
+    let parts = [(nodes, "node", "nodes"), (connections, "connection", "connections"), (clusters, "cluster", "clusters")];
     parts.into_iter().filter(|(n, ..)| *n > 0).map(|(n, one, many)| units::count(n, one, many)).collect::<Vec<_>>().join(", ")
 }
 
