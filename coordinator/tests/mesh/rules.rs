@@ -138,7 +138,7 @@ async fn every_call_is_refused_to_whom_the_table_refuses_it() {
             for (call, method) in RULES {
                 for lease in LEASES {
                     let name: LeaseName = lease.parse().unwrap();
-                    let own = if let Identity::Node(agent) = &identity { agent.clone() } else { "local/n1".parse().unwrap() };
+                    let own = identity.agent().unwrap_or_else(|| "local/n1".parse().unwrap());
                     let subject = match method {
                         Method::HoldLease => Subject::Lease(&name),
                         Method::LinkAgent | Method::ReportAttempt | Method::PutArtifact | Method::ReadUndoData => Subject::Agent(&own),
