@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::id::{AgentId, AttemptId, ClusterName, ConnectionName, LeaseName, RunId, StepName, Target};
 use crate::state::enrolment::OperatorRole;
@@ -67,7 +68,7 @@ pub enum Reason {
     /// The wave before has ended, and is watched for a while.
     Soak { wave: usize, of: usize },
     /// As many targets as may be are unavailable.
-    Unavailable { going: Taken, failed: Taken, away: Taken, most: usize },
+    Unavailable { going: Arc<Taken>, failed: Arc<Taken>, away: Arc<Taken>, most: usize },
     /// A gate is closed, or nobody knows.
     Gate { gate: String, evidence: String },
     /// Somebody else has the lease.
@@ -103,7 +104,23 @@ pub struct Taken {
     pub named: Vec<Target>,
 }
 
+/// Targets that are named.
+const NAMED: usize = 3;
+
 impl Taken {
+    /// So many, of which these are the first: no more of them are looked at than are named.
+    #[must_use]
+    pub fn of<'t>(count: usize, first: impl Iterator<Item = &'t Target>) -> Taken {
+        Taken { count, named: first.take(NAMED).cloned().collect() }
+    }
+
+    pub fn add(&mut self, target: &Target) {
+        self.count += 1;
+        if self.named.len() < NAMED {
+            self.named.push(target.clone());
+        }
+    }
+
     /// `2 failed (c/n1, c/n2)`
     fn words(&self, what: &str) -> Option<String> {
         (self.count > 0).then(|| format!("{} {what} ({})", self.count, self.names()))
@@ -115,6 +132,14 @@ impl Taken {
         let named: Vec<String> = self.named.iter().map(ToString::to_string).collect();
         let more = self.count.saturating_sub(named.len());
         named.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
+    }
+}
+
+impl<'t> FromIterator<&'t Target> for Taken {
+    fn from_iter<I: IntoIterator<Item = &'t Target>>(targets: I) -> Taken {
+        let mut all = Taken::default();
+        targets.into_iter().for_each(|target| all.add(target));
+        all
     }
 }
 

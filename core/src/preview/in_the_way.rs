@@ -29,7 +29,7 @@ type Of<'g> = (Option<&'g StepName>, &'g Gate);
 
 impl Look<'_> {
     /// A step that takes longer by itself than it may.
-    pub(super) fn own_time(&mut self, step: &Step, with: &Map<String, Value>) {
+    pub(super) fn own_time(&mut self, step: &Step, with: &Map<String, Value>, certain: bool) {
         if ![catalogue::WAIT, catalogue::LEASE_HOLD].contains(&step.uses.as_str()) {
             return;
         }
@@ -37,7 +37,7 @@ impl Look<'_> {
         if takes >= step.timeout {
             let verb = if step.uses == catalogue::WAIT { "waits" } else { "holds its lease for" };
             let message = format!("it would be stopped before its end: it {verb} {takes}, and its timeout is {}", step.timeout);
-            self.remark(Severity::Problem, Some(step), message, format!("give it a longer one:  timeout: {}", longer(takes)));
+            self.remark(severity(certain), Some(step), message, format!("give it a longer one:  timeout: {}", longer(takes)));
         }
     }
 
@@ -65,7 +65,7 @@ impl Look<'_> {
                 None => format!("nobody could approve it: it takes {who}, and there is none"),
             };
             let step = ask.step.as_ref().and_then(|name| self.run.plan.step(name)).cloned();
-            self.remark(Severity::Problem, step.as_ref(), message, format!("mainstay operator add NAME --role {role}"));
+            self.remark(severity(ask.only_if.is_none()), step.as_ref(), message, format!("mainstay operator add NAME --role {role}"));
         }
     }
 
@@ -165,6 +165,11 @@ impl Look<'_> {
             }
         }
     }
+}
+
+/// What keeps a run from a good end, or only may: of a step whose condition is not known yet.
+fn severity(certain: bool) -> Severity {
+    if certain { Severity::Problem } else { Severity::Warning }
 }
 
 /// All steps that one comes to from a step, going on and on.

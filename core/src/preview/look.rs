@@ -92,7 +92,7 @@ impl<'a> Look<'a> {
         };
         let lease_held_by = self.lease(step, omitted.is_some());
         if omitted.is_none() {
-            self.own_time(step, &with);
+            self.own_time(step, &with, step.condition.is_none() || condition == Some(true));
         }
         StepPreview {
             undo: UndoPreview::of(self.state, self.run, step, &wanted),

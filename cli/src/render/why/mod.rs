@@ -8,7 +8,7 @@ mod waits;
 
 pub use any::{Any, any};
 pub use ended::{left, retry_unknown};
-pub use waits::{First, changes_in, command, command_among, covered, first, who};
+pub use waits::{First, changes_in, command_among, covered, first, who};
 
 use jiff::tz::TimeZone;
 use mainstay_core::WallTime;

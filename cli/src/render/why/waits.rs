@@ -146,8 +146,7 @@ pub fn who(approval: &WantedApproval) -> String {
 }
 
 /// What to type.
-#[must_use]
-pub fn command(run: &Run, approval: &WantedApproval) -> String {
+fn command(run: &Run, approval: &WantedApproval) -> String {
     let mut command = format!("mainstay run approve {}", run.id);
     if !approval.step.is_empty() {
         command += &format!(" --step {}", approval.step);

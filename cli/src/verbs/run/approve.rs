@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::host;
 use crate::render::approval::view;
 use crate::render::names::Names;
-use crate::render::why::{command, command_among, covered};
+use crate::render::why::{command_among, covered};
 use crate::verbs::{Screen, now, print};
 
 /// `-o json` of what was said.
@@ -49,7 +49,7 @@ pub async fn approve(args: &Approve, mesh: &Mesh, screen: Screen) -> Result<Exit
     }
     if !args.yes {
         if !(stdin().is_terminal() && screen.terminal.is_terminal()) || screen.is_json() {
-            return Err(nobody_to_ask(run, approval));
+            return Err(nobody_to_ask(&command_among(run, approval, &answer)));
         }
         print(&format!("{shown}\n"))?;
         let question = if args.deny { "Say no to it? The step fails then. [y/N] " } else { "Approve it? [y/N] " };
@@ -111,8 +111,7 @@ fn no_approval(run: &Run) -> CliError {
     }
 }
 
-fn nobody_to_ask(run: &Run, approval: &WantedApproval) -> CliError {
-    let command = command(run, approval);
+fn nobody_to_ask(command: &str) -> CliError {
     CliError::usage("there is nobody to ask here: this is no terminal")
         .with_next(format!("see what there is to agree to:  {command} --dry-run"))
         .with_next(format!("agree to it without a question:  {command} --yes"))

@@ -1,6 +1,7 @@
 //! Whose turn it is in a rollout.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::{Item, RunPass};
 use crate::id::{StepName, Target};
@@ -11,9 +12,6 @@ use crate::state::agent::Agent;
 use crate::state::run::{Run, WorkState};
 use crate::time::MeshTime;
 use crate::wait::{Reason, Taken};
-
-/// Targets of each sort that a reason names.
-const NAMED: usize = 3;
 
 /// The rollouts of a run, each looked at once a pass.
 pub(super) struct Rollouts<'s> {
@@ -27,41 +25,15 @@ pub(super) struct Standing<'s> {
     places: BTreeMap<&'s Target, usize>,
     /// Targets that this pass has begun.
     begun: BTreeSet<&'s Target>,
-    going: Counted<'s>,
-    failed: Counted<'s>,
+    /// Shared with every target that waits because of them.
+    going: Arc<Taken>,
+    failed: Arc<Taken>,
     /// Those that are away by themselves.
     away: BTreeSet<&'s Target>,
+    away_taken: Arc<Taken>,
     wave: usize,
     /// When the waves before it had ended.
     waves_before: MeshTime,
-}
-
-/// How many, and the first few.
-#[derive(Default)]
-struct Counted<'s> {
-    count: usize,
-    first: Vec<&'s Target>,
-}
-
-impl<'s> Counted<'s> {
-    fn add(&mut self, target: &'s Target) {
-        self.count += 1;
-        if self.first.len() < NAMED {
-            self.first.push(target);
-        }
-    }
-
-    fn taken(&self) -> Taken {
-        Taken { count: self.count, named: self.first.iter().map(|target| (*target).clone()).collect() }
-    }
-}
-
-impl<'s> FromIterator<&'s Target> for Counted<'s> {
-    fn from_iter<I: IntoIterator<Item = &'s Target>>(targets: I) -> Counted<'s> {
-        let mut all = Counted::default();
-        targets.into_iter().for_each(|target| all.add(target));
-        all
-    }
 }
 
 impl<'s> Rollouts<'s> {
@@ -95,7 +67,7 @@ impl<'s> Standing<'s> {
             Target::Once | Target::Connection(_) | Target::Cluster(_) => false,
         };
         let (wave, waves_before) = rollout.current_wave();
-        let away = rollout
+        let away: BTreeSet<&Target> = rollout
             .targets
             .iter()
             .filter(|(target, progress)| matches!(progress, Progress::Untouched | Progress::Done { .. }) && is_away(target))
@@ -104,8 +76,9 @@ impl<'s> Standing<'s> {
         Standing {
             places: rollout.targets.iter().enumerate().map(|(place, (target, _))| (*target, place)).collect(),
             begun: BTreeSet::new(),
-            going: rollout.targets.iter().filter(|(_, progress)| *progress == Progress::Going).map(|(target, _)| *target).collect(),
-            failed: rollout.failed().collect(),
+            going: Arc::new(rollout.targets.iter().filter(|(_, progress)| *progress == Progress::Going).map(|(target, _)| *target).collect()),
+            failed: Arc::new(rollout.failed().collect()),
+            away_taken: Arc::new(away.iter().copied().collect()),
             away,
             wave,
             waves_before,
@@ -116,7 +89,7 @@ impl<'s> Standing<'s> {
     /// Notes that a target's first step is given out.
     pub(super) fn begin(&mut self, target: &'s Target) {
         if !self.is_going(target) && self.begun.insert(target) {
-            self.going.add(target);
+            Arc::make_mut(&mut self.going).add(target);
         }
     }
 
@@ -139,7 +112,7 @@ impl<'s> Standing<'s> {
         } else {
             return None;
         };
-        Some(format!("{why}: {} did not come off, and no further target is begun", self.failed.taken().names()))
+        Some(format!("{why}: {} did not come off, and no further target is begun", self.failed.names()))
     }
 }
 
@@ -168,11 +141,13 @@ impl<'s> RunPass<'_, 's, '_> {
             self.wait(item, Reason::Soak { wave: wave - 1, of: waves }, before, Some((soaked, "then it is the next wave's turn")));
             return None;
         }
-        let away = standing.away.len() - usize::from(standing.away.contains(item.target));
+        let is_away = standing.away.contains(item.target);
+        let away = standing.away.len() - usize::from(is_away);
         if standing.going.count + standing.failed.count + away >= most {
-            let others = standing.away.iter().filter(|target| **target != item.target).take(NAMED);
-            let away = Taken { count: away, named: others.map(|target| (*target).clone()).collect() };
-            let reason = Reason::Unavailable { going: standing.going.taken(), failed: standing.failed.taken(), away, most };
+            let others = || Arc::new(Taken::of(away, standing.away.iter().filter(|target| **target != item.target).copied()));
+            let away = if is_away { others() } else { Arc::clone(&standing.away_taken) };
+            let (going, failed) = (Arc::clone(&standing.going), Arc::clone(&standing.failed));
+            let reason = Reason::Unavailable { going, failed, away, most };
             self.wait(item, reason, item.ready, None);
             return None;
         }
