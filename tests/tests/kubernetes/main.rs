@@ -6,3 +6,4 @@ mod images;
 mod nodes;
 mod rights;
 mod work;
+mod workloads;
