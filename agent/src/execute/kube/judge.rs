@@ -13,6 +13,9 @@ use serde_json::Value;
 use super::super::wording;
 use crate::kube::objects::{Container, Job, Meta, Pod, Terminated, Workload, condition};
 
+/// Longest between two ends of a container in a crash loop: a kubelet waits five minutes at most, and it runs for a while.
+const BETWEEN_CRASHES: Millis = Millis::from_secs(600);
+
 /// From where on something counts.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -165,7 +168,7 @@ impl Judge {
     /// and while its node has not called it that.
     fn between_crashes(&self, container: &Container) -> Option<(&'static str, String, &'static str)> {
         let ended = container.state.terminated.as_ref().or(container.last_state.terminated.as_ref())?;
-        let is_recent = ended.finished_at.is_some_and(|at| self.age(at) <= self.limits.settle);
+        let is_recent = ended.finished_at.is_some_and(|at| self.age(at) <= BETWEEN_CRASHES);
         let crashes = ended.exit_code != 0 && ended.reason != "OOMKilled" && container.restart_count > 0 && is_recent;
         crashes.then(|| crash_loop(container, ended))
     }
