@@ -27,6 +27,8 @@ check: ## format, lints, licences and bans; changes nothing
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	@tests/mutants --check
+	@# Dependencies of all platforms are looked at, and a build fetches those of its own only.
+	@$(CARGO) fetch --locked --quiet
 	@tests/tool cargo-deny 0.20.2 && "$$(tests/tool --where cargo-deny 0.20.2)" --offline check bans licenses sources
 
 fix: ## format, and the lints that can mend themselves
