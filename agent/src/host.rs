@@ -1,4 +1,4 @@
-//! The seam to the machine that is observed: its clocks, and its files below a root.
+//! The seam to the machine that is observed: its clocks, its files below a root, and who carries out its commands.
 //!
 //! The root is `/` on a plain machine, the place where the node's file system is mounted when the agent
 //! runs in a container, and a recorded tree in tests. Every path handed in is a path *as the host names it*;
@@ -12,6 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures::future::BoxFuture;
 use mainstay_client::clock::{Clock, SystemClock};
 use mainstay_core::WallTime;
 
@@ -25,6 +26,13 @@ const GLOB_MAX: usize = 4_096;
 pub struct Host {
     root: PathBuf,
     clock: Arc<dyn Clock>,
+    commands: Option<Arc<dyn Commands>>,
+}
+
+/// Carries out commands, as the system of a machine does.
+pub trait Commands: Send + Sync {
+    /// Runs a command of an attempt until it ends, with its status, or until it is dropped.
+    fn run(&self, command: Vec<String>, attempt: String) -> BoxFuture<'static, io::Result<i32>>;
 }
 
 /// What is known of a file without reading it.
@@ -52,13 +60,30 @@ impl Host {
     /// The machine whose file system is mounted at `root`.
     #[must_use]
     pub fn below(root: impl Into<PathBuf>) -> Host {
-        Host { root: root.into(), clock: Arc::new(SystemClock) }
+        Host { root: root.into(), clock: Arc::new(SystemClock), commands: None }
     }
 
     /// The same machine by another clock.
     #[must_use]
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Host {
         Host { clock, ..self }
+    }
+
+    /// The same machine with another that carries out its commands.
+    #[must_use]
+    pub fn with_commands(self, commands: Arc<dyn Commands>) -> Host {
+        Host { commands: Some(commands), ..self }
+    }
+
+    /// Who carries out commands in place of the machine's own system.
+    #[must_use]
+    pub(crate) fn commands(&self) -> Option<&Arc<dyn Commands>> {
+        self.commands.as_ref()
+    }
+
+    #[must_use]
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
     }
 
     /// The same machine with clocks that stand still.

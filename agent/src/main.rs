@@ -4,12 +4,11 @@
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Parser;
+use mainstay_agent::host::Host;
 use mainstay_agent::settings::{Arguments, Settings};
 use mainstay_agent::{log, run, signals};
-use mainstay_client::clock::SystemClock;
 
 /// Blocking work (ledger, log files, file systems) at one time.
 const BLOCKING_THREADS: usize = 16;
@@ -36,7 +35,7 @@ fn serve(settings: Settings) -> anyhow::Result<()> {
     }
     // One thread for what waits, others only while something blocks: an agent at rest is small.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;
-    let served = runtime.block_on(async { Ok(run::run(settings, Arc::new(SystemClock), signals::listen()?).await?) });
+    let served = runtime.block_on(async { Ok(run::run(settings, Host::default(), signals::listen()?).await?) });
     // What still blocks then has been given up before.
     runtime.shutdown_background();
     served

@@ -79,14 +79,15 @@ struct Watched {
     _http: Option<AbortOnDropHandle<std::convert::Infallible>>,
 }
 
-/// Runs an agent until it has left. Two processes cannot have one state directory.
+/// Runs an agent of a machine until it has left. Two processes cannot have one state directory.
 ///
 /// # Errors
 /// What keeps it from starting or going on, with what to do about it.
-pub async fn run(settings: Settings, clock: Arc<dyn Clock>, leave: Leave) -> Result<(), AgentError> {
+pub async fn run(settings: Settings, host: Host, leave: Leave) -> Result<(), AgentError> {
     // Held until this function ends, after everything that uses the directory.
     let (_lock, ledger) = open(&settings.dir).await?;
     let (dir, ledger_id) = (settings.dir.clone(), ledger.id().clone());
+    let clock: Arc<dyn Clock> = host.clock();
     let watched = watch_over(&settings).await?;
     let identity = Identity::of_agent(&settings.agent);
     let obtained = async {
@@ -111,7 +112,7 @@ pub async fn run(settings: Settings, clock: Arc<dyn Clock>, leave: Leave) -> Res
             (Some(cluster), Some(AbortOnDropHandle::new(acting)))
         }
     };
-    let (host, readings) = (Arc::new(Host::default().with_clock(Arc::clone(&clock))), Readings::default());
+    let (host, readings) = (Arc::new(host), Readings::default());
     let hello = hello(&settings, &ledger, &host);
     let context = Context::new(Arc::clone(&host), readings.clone(), Arc::new(settings.execute), Arc::new(settings.policy))?
         .with_connections(settings.connections)

@@ -27,6 +27,13 @@ pub(crate) use absent::effects;
 #[cfg(debug_assertions)]
 pub use armed::Doing;
 
+/// Power cuts of one machine of several in a process.
+#[cfg(debug_assertions)]
+pub mod outage {
+    pub use super::armed::Loss;
+    pub use super::effects::{cut_power, keep_account, settle};
+}
+
 /// Whether a process of this build can be told to die at a failpoint.
 pub const ARMABLE: bool = cfg!(debug_assertions);
 

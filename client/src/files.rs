@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::fs::{FlockOperation, flock, statvfs};
 
@@ -53,8 +54,22 @@ pub fn list(dir: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
     entries.map(|entry| entry.and_then(|entry| Ok((entry.path(), entry.metadata()?.len())))).collect()
 }
 
+/// Says how much room there is, in place of the file system.
+type Measure = fn(&Path) -> io::Result<u64>;
+
+static MEASURE: OnceLock<Measure> = OnceLock::new();
+
+/// From here on, this process is told by another than the file system how much room there is. Once for a process.
+pub fn measure_room_by(measure: Measure) {
+    // Whoever comes second finds what the first one wanted.
+    let _ = MEASURE.set(measure);
+}
+
 /// Free bytes of the file system that holds a path.
 pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    if let Some(measure) = MEASURE.get() {
+        return measure(path);
+    }
     let stat = statvfs(path)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }

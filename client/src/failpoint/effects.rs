@@ -6,8 +6,10 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::armed::{self, Loss};
@@ -46,7 +48,13 @@ struct Inode(u64, u64);
 impl Unsynced {
     /// Comes before the write.
     pub fn written(&mut self, file: &File, offset: u64, length: usize) {
-        let (Some((inode, end)), Ok(file)) = (inode_and_length(file), file.try_clone()) else { return };
+        let Some((inode, end)) = inode_and_length(file) else { return };
+        // What was there before the first of two writes to one place is what comes back.
+        let is_known = |effect: &Effect| matches!(effect, Effect::Bytes { inode: known, offset: at, before, .. } if *known == inode && *at == offset && before.len() >= length);
+        if self.effects.iter().rev().any(is_known) {
+            return;
+        }
+        let Ok(file) = file.try_clone() else { return };
         let kept = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX).min(length);
         let mut before = vec![0; kept];
         if file.read_exact_at(&mut before, offset).is_err() {
@@ -124,6 +132,18 @@ impl Unsynced {
 }
 
 impl Effect {
+    fn is_below(&self, dir: &Path) -> bool {
+        match self {
+            Effect::Bytes { file, .. } | Effect::Length { file, .. } => {
+                // A file that has no name any more is called by its last one.
+                fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).is_ok_and(|path| path.starts_with(dir))
+            }
+            Effect::Name { change: Change::Made(path) | Change::Renamed { to: path, .. } | Change::Removed { path, .. }, .. } => {
+                path.starts_with(dir)
+            }
+        }
+    }
+
     fn take_back(self) -> std::io::Result<()> {
         match self {
             Effect::Bytes { file, offset, before, .. } => file.write_all_at(&before, offset),
@@ -174,8 +194,31 @@ static UNSYNCED: Mutex<Unsynced> = Mutex::new(Unsynced { effects: Vec::new() });
 #[derive(Debug)]
 pub struct Held(Option<MutexGuard<'static, Unsynced>>);
 
+/// Whether it is to be known at any time what a power cut would take.
+static ACCOUNT: AtomicBool = AtomicBool::new(false);
+
+/// From here on it is known what [`cut_power`] takes.
+pub fn keep_account() {
+    ACCOUNT.store(true, Ordering::SeqCst);
+}
+
+/// Takes back what was not synced below a directory, as when the power of one machine of several in this process fails.
+/// Whoever still has files open there must not write to them any more.
+pub fn cut_power(below: &Path, loss: Loss) {
+    let mut unsynced = UNSYNCED.lock().unwrap_or_else(PoisonError::into_inner);
+    let (lost, kept) = std::mem::take(&mut unsynced.effects).into_iter().partition(|effect| effect.is_below(below));
+    Unsynced { effects: lost }.lose(loss);
+    unsynced.effects = kept;
+}
+
+/// Nothing below a directory can be lost any more: it has gone, or it is another one now.
+pub fn settle(below: &Path) {
+    UNSYNCED.lock().unwrap_or_else(PoisonError::into_inner).effects.retain(|effect| !effect.is_below(below));
+}
+
 pub fn hold() -> Held {
-    Held(armed::loses().then(|| UNSYNCED.lock().unwrap_or_else(PoisonError::into_inner)))
+    let lossy = armed::loses() || ACCOUNT.load(Ordering::Relaxed);
+    Held(lossy.then(|| UNSYNCED.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
 impl Held {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use mainstay_client::failpoint::Point;
 use mainstay_client::files::{self, FileLock, LockError, Output};
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::fs::{FallocateFlags, fallocate};
 
 type FreeBytes = dyn Fn(&Path) -> io::Result<u64> + Send + Sync;
 type BeforeSync = dyn Fn() -> io::Result<()> + Send + Sync;
@@ -28,7 +28,7 @@ pub struct Host {
 
 impl Default for Host {
     fn default() -> Host {
-        Host { free_bytes: Arc::new(free_bytes), before_sync: Arc::new(|| Ok(())) }
+        Host { free_bytes: Arc::new(files::free_bytes), before_sync: Arc::new(|| Ok(())) }
     }
 }
 
@@ -36,11 +36,6 @@ impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Host")
     }
-}
-
-fn free_bytes(path: &Path) -> io::Result<u64> {
-    let stat = statvfs(path)?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// Measures how long something takes.
