@@ -1,0 +1,152 @@
+//! The machines of a simulated mesh: their directories, certificates, clocks and settings.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mainstay_agent::settings::{Logging, Settings as AgentSettings};
+use mainstay_client::Mesh;
+use mainstay_client::clock::Clock;
+use mainstay_client::failpoint::Point;
+use mainstay_client::files;
+use mainstay_client::identity::{Bundle, ClientIdentity, Issuer, LEAF_LIFE, NewKey, Root};
+use mainstay_coordinator::artifacts::ArtifactSettings;
+use mainstay_coordinator::settings::{Log, Settings};
+use mainstay_core::id::MeshName;
+use mainstay_core::{AgentId, MemberId, WallTime};
+
+use crate::chance::Chance;
+use crate::clock::MachineClock;
+use crate::library;
+
+pub const COORDINATORS: [&str; 3] = ["c1", "c2", "c3"];
+pub const AGENTS: [&str; 2] = ["a1", "a2"];
+pub const CLIENTS: [&str; 4] = ["k1", "k2", "k3", "k4"];
+/// Where the operator sits.
+pub const OPERATOR: &str = "op";
+/// Beyond what a lease allows for, a clock must not run fast or slow: millionths.
+const DRIFT: u64 = 15_000;
+
+/// What all machines have in common.
+pub struct Machines {
+    root: PathBuf,
+    ca: Root,
+    name: MeshName,
+    issuer: Issuer,
+    clocks: Vec<(&'static str, MachineClock)>,
+}
+
+impl Machines {
+    /// Makes what an installer would make, in a directory that is new.
+    pub fn new(root: PathBuf, chance: &mut Chance, drifts: bool) -> Machines {
+        let all = COORDINATORS.iter().chain(&AGENTS).chain(&CLIENTS).chain([&OPERATOR]);
+        let drift = |chance: &mut Chance| if drifts { chance.between(0, 2 * DRIFT) as i64 - DRIFT as i64 } else { 0 };
+        let clocks: Vec<_> = all.map(|name| (*name, MachineClock::new(drift(chance)))).collect();
+        let name: MeshName = "local".parse().unwrap();
+        let now = issued();
+        let ca = Root::create(&name, now).unwrap();
+        let issuer = ca.issuer("test", now).unwrap();
+        let machines = Machines { root, ca, name, issuer, clocks };
+        for (index, coordinator) in COORDINATORS.iter().enumerate() {
+            let dir = machines.dir(coordinator);
+            files::create_private_dir(Point::StoreDirectory, &dir).unwrap();
+            let issuer = machines.ca.issuer(coordinator, now).unwrap();
+            machines.bundle(&issuer, &format!("coordinator/{}", member(index))).store(&dir).unwrap();
+            files::write_atomic(Point::Issuer, &dir.join("issuer.pem"), issuer.cert_pem().as_bytes(), 0o600).unwrap();
+            files::write_atomic(Point::Issuer, &dir.join("issuer.key"), issuer.key_pem().as_bytes(), 0o600).unwrap();
+        }
+        for agent in AGENTS {
+            files::create_private_dir(Point::AgentDirectory, &machines.observed(agent)).unwrap();
+            let dir = machines.dir(agent);
+            files::create_private_dir(Point::AgentDirectory, &dir).unwrap();
+            machines.bundle(&machines.issuer, &format!("cluster/local/node/{agent}")).store(&dir).unwrap();
+        }
+        machines
+    }
+
+    /// What an agent observes: a machine that says nothing of itself.
+    pub fn observed(&self, machine: &str) -> PathBuf {
+        self.root.join(format!("{machine}-observed"))
+    }
+
+    pub fn dir(&self, machine: &str) -> PathBuf {
+        self.root.join(machine)
+    }
+
+    pub fn clock(&self, machine: &str) -> MachineClock {
+        self.clocks.iter().find(|(name, _)| *name == machine).expect("a machine").1.clone()
+    }
+
+    /// Of a coordinator.
+    pub fn settings(&self, machine: &str) -> Settings {
+        Settings {
+            dir: self.dir(machine),
+            identity: None,
+            name: machine.to_owned(),
+            listen: "0.0.0.0:7400".into(),
+            advertise: Some(format!("{machine}:7400")),
+            enrol_listen: "0.0.0.0:7401".into(),
+            enrol_advertise: Some(format!("{machine}:7401")),
+            http_listen: None,
+            form: COORDINATORS.iter().enumerate().map(|(index, name)| (member(index), format!("{name}:7400"))).collect(),
+            join: Vec::new(),
+            enrol: Vec::new(),
+            join_token: None,
+            admins: vec!["ana".parse().unwrap()],
+            grants: Vec::new(),
+            artifacts: ArtifactSettings::default(),
+            die_with_parent: false,
+            log: Log { filter: "off".into(), json: false },
+        }
+    }
+
+    /// Of an agent.
+    pub fn agent_settings(&self, machine: &str) -> AgentSettings {
+        AgentSettings {
+            agent: AgentId::node("local".parse().unwrap(), machine.parse().unwrap()),
+            kubeconfig: None,
+            dir: self.dir(machine),
+            coordinators: addresses(),
+            enrol: Vec::new(),
+            join_token: None,
+            identity: None,
+            host: false,
+            execute: Default::default(),
+            policy: mainstay_agent::execute::Policy::parse(
+                "[policy]\nallow = [\"*\"]\n[[policy.exec]]\ncommand = [\"/do\", \"**\"]\n[[policy.exec]]\ncommand = [\"/undo\", \"**\"]\n",
+            )
+            .unwrap(),
+            connections: Default::default(),
+            http: None,
+            http_root_path: String::new(),
+            log: Logging { filter: "off".into(), json: false },
+            drain: std::time::Duration::from_secs(5),
+            die_with_parent: false,
+        }
+    }
+
+    /// The mesh, as somebody at a machine sees it.
+    pub fn mesh(&self, machine: &str, identity: &str) -> Mesh {
+        let clock: Arc<dyn Clock> = Arc::new(self.clock(machine));
+        Mesh::new(addresses(), ClientIdentity::with_clock(self.bundle(&self.issuer, identity), clock).unwrap())
+    }
+
+    fn bundle(&self, issuer: &Issuer, identity: &str) -> Bundle {
+        let key = NewKey::generate().unwrap();
+        let now = issued();
+        let chain = issuer.issue(&key.csr_pem().unwrap(), &self.name, &identity.parse().unwrap(), now, LEAF_LIFE).unwrap();
+        key.into_bundle(chain, self.ca.cert_pem().to_owned())
+    }
+}
+
+/// A while ago, so that a machine whose clock is behind takes no certificate for one of tomorrow.
+fn issued() -> WallTime {
+    WallTime(library::BEGIN.as_millis() as i64 - 2 * 3_600_000)
+}
+
+fn member(index: usize) -> MemberId {
+    MemberId(0x11 + index as u64)
+}
+
+pub fn addresses() -> Vec<String> {
+    COORDINATORS.iter().map(|name| format!("{name}:7400")).collect()
+}
