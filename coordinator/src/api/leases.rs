@@ -67,8 +67,10 @@ impl v1::leases_server::Leases for LeasesApi {
         let (office, identity) = self.0.lead(&request, Method::HoldLease, Subject::Lease(&name))?;
         let v1::RenewRequest { name: _, token, incarnation } = request.into_inner();
         let token: Token = parsed("token", &token).map_err(status::invalid)?;
-        held_under(&office.state(), &name, token, &identity, &incarnation)?;
+        let state = office.state();
+        // Before anything is said: who leads no longer, and does not know it, knows nothing of newer grants either.
         self.0.confirmed(&office).await?;
+        held_under(&state, &name, token, &identity, &incarnation)?;
         office.renew(token).map_err(|_| ending(&name))?;
         // It may have ended while a majority was asked.
         let spec = held_under(&office.state(), &name, token, &identity, &incarnation)?;
