@@ -30,7 +30,7 @@ pub use armed::Doing;
 /// Power cuts of one machine of several in a process.
 #[cfg(debug_assertions)]
 pub mod outage {
-    pub use super::armed::Loss;
+    pub use super::armed::{Loss, witness};
     pub use super::effects::{cut_power, keep_account, settle};
 }
 

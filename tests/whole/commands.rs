@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use mainstay_agent::host::Commands;
 
 use crate::chance::Chance;
-use crate::{trace, watch};
+use crate::{disk, trace, watch};
 
 pub struct Simulated {
     machine: &'static str,
@@ -41,6 +41,9 @@ impl Commands for Simulated {
         let fails = chance.percent(if watch::with(|seen| seen.is_calm) { 0 } else { 12 });
         let machine = self.machine;
         Box::pin(async move {
+            if disk::is_dying(machine) {
+                return std::future::pending().await;
+            }
             trace::line(machine, &format!("{} begins for attempt {attempt}", command.join(" ")));
             watch::with(|seen| seen.works.begins(machine, &command, &attempt));
             let mut running = Running { attempt: attempt.clone(), ended: false };

@@ -4,14 +4,18 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mainstay_client::failpoint::outage::{self, Loss};
+use mainstay_client::failpoint::{Point, Step};
 
+use crate::machines::{AGENTS, CLIENTS, COORDINATORS, OPERATOR};
 use crate::{chance, trace};
 
+/// Longer than any simulation.
+const NEVER: Duration = Duration::from_secs(1 << 20);
 /// Room on a disk that is not full.
 const ROOM: u64 = 8 << 30;
 
@@ -19,6 +23,10 @@ const ROOM: u64 = 8 << 30;
 struct Disks {
     /// Machines whose disk is full, by their directory.
     full: BTreeSet<String>,
+    /// Machines whose power fails at one of their next writes: after how many steps of one, and what they lose.
+    doomed: BTreeMap<String, (u32, Option<u64>)>,
+    /// Machines whose power has failed in the middle of a moment, of which nobody is to see anything any more.
+    dying: BTreeSet<String>,
     /// How many times slower a machine's disk is.
     slower: BTreeMap<String, u32>,
 }
@@ -35,6 +43,7 @@ static WORKED: AtomicU64 = AtomicU64::new(0);
 pub fn begin(seed: u64) {
     SEED.store(seed, Ordering::Relaxed);
     outage::keep_account();
+    outage::witness(passed);
     mainstay_client::work::take_turns(pause);
     mainstay_client::files::measure_room_by(room);
 }
@@ -43,6 +52,9 @@ pub fn begin(seed: u64) {
 fn pause() -> Duration {
     let drawn = chance::mixed(SEED.load(Ordering::Relaxed), WORKED.fetch_add(1, Ordering::Relaxed));
     let usual = Duration::from_micros(if drawn.is_multiple_of(64) { 1_000 + drawn / 64 % 9_000 } else { drawn / 64 % 900 });
+    if trace::machine().is_some_and(|machine| is_dying(&machine)) {
+        return NEVER;
+    }
     let slower = trace::machine().and_then(|machine| DISKS.with_borrow(|disks| disks.slower.get(&machine).copied()));
     usual * slower.unwrap_or(1)
 }
@@ -74,6 +86,59 @@ pub fn keep(dir: &Path, power_cut: Option<u64>) {
     }
     let aside = dir.with_extension("next");
     copy(dir, &aside).expect("a directory in memory is copied");
+}
+
+/// Has the power of a machine fail so many steps of a write from now.
+pub fn doom(machine: &str, after: u32, power_cut: Option<u64>) {
+    DISKS.with_borrow_mut(|disks| disks.doomed.insert(machine.to_owned(), (after, power_cut)));
+}
+
+/// Whether a machine is being run that has no power any more: what it does until it is stopped does not count.
+pub fn is_dying(machine: &str) -> bool {
+    DISKS.with_borrow(|disks| disks.dying.contains(machine))
+}
+
+/// Whether a machine is to be stopped, of which what it finds when it starts again has been put aside.
+pub fn take_dying(machine: &str) -> bool {
+    DISKS.with_borrow_mut(|disks| disks.dying.remove(machine))
+}
+
+/// A write has come so far.
+fn passed(_: Point, _: Step) {
+    let Some(machine) = trace::machine() else { return };
+    let due = DISKS.with_borrow_mut(|disks| {
+        let (left, power_cut) = disks.doomed.get_mut(&machine)?;
+        *left = left.saturating_sub(1);
+        let due = (*left == 0).then_some(*power_cut);
+        if due.is_some() {
+            disks.doomed.remove(&machine);
+            disks.dying.insert(machine.clone());
+        }
+        due
+    });
+    let Some(power_cut) = due else { return };
+    let others = COORDINATORS.iter().chain(&AGENTS).chain(&CLIENTS).chain([&OPERATOR]).filter(|other| **other != machine);
+    others.for_each(|other| turmoil::partition(machine.as_str(), *other));
+    let dir = PathBuf::from(&machine);
+    let as_it_was = dir.with_extension("was");
+    copy(&dir, &as_it_was).expect("a directory in memory is copied");
+    keep(&dir, power_cut);
+    // Whoever is in the middle of it finds what it has written, and is stopped before anybody can tell.
+    write_over(&as_it_was, &dir);
+    fs::remove_dir_all(as_it_was).expect("a directory in memory is removed");
+}
+
+/// Writes what files have in one directory into those of the same name in another.
+fn write_over(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).into_iter().flatten().flatten() {
+        let name = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            write_over(&entry.path(), &name);
+        } else if let Ok(bytes) = fs::read(entry.path()) {
+            // A name that was lost stays lost.
+            let _ = fs::write(name, bytes);
+        }
+    }
 }
 
 /// It has stopped.

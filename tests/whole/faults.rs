@@ -75,9 +75,9 @@ impl Setting {
 /// A machine for a fault: coordinators are the more interesting ones.
 pub fn machine(chance: &mut Chance) -> &'static str {
     match chance.between(0, 10) {
-        0..=5 => *chance.one(&COORDINATORS),
-        6..=7 => *chance.one(&AGENTS),
-        8 => *chance.one(&CLIENTS),
+        0..=5 => chance.one::<&'static str>(&COORDINATORS),
+        6..=7 => chance.one::<&'static str>(&AGENTS),
+        8 => chance.one::<&'static str>(&CLIENTS),
         _ => OPERATOR,
     }
 }

@@ -28,7 +28,6 @@ const DRIFT: u64 = 15_000;
 
 /// What all machines have in common.
 pub struct Machines {
-    root: PathBuf,
     ca: Root,
     name: MeshName,
     issuer: Issuer,
@@ -36,8 +35,8 @@ pub struct Machines {
 }
 
 impl Machines {
-    /// Makes what an installer would make, in a directory that is new.
-    pub fn new(root: PathBuf, chance: &mut Chance, drifts: bool) -> Machines {
+    /// Makes what an installer would make, in the directory that this process is in, which is empty.
+    pub fn new(chance: &mut Chance, drifts: bool) -> Machines {
         let all = COORDINATORS.iter().chain(&AGENTS).chain(&CLIENTS).chain([&OPERATOR]);
         let drift = |chance: &mut Chance| if drifts { chance.between(0, 2 * DRIFT) as i64 - DRIFT as i64 } else { 0 };
         let clocks: Vec<_> = all.map(|name| (*name, MachineClock::new(drift(chance)))).collect();
@@ -45,7 +44,7 @@ impl Machines {
         let now = issued();
         let ca = Root::create(&name, now).unwrap();
         let issuer = ca.issuer("test", now).unwrap();
-        let machines = Machines { root, ca, name, issuer, clocks };
+        let machines = Machines { ca, name, issuer, clocks };
         for (index, coordinator) in COORDINATORS.iter().enumerate() {
             let dir = machines.dir(coordinator);
             files::create_private_dir(Point::StoreDirectory, &dir).unwrap();
@@ -65,11 +64,11 @@ impl Machines {
 
     /// What an agent observes: a machine that says nothing of itself.
     pub fn observed(&self, machine: &str) -> PathBuf {
-        self.root.join(format!("{machine}-observed"))
+        PathBuf::from(format!("{machine}-observed"))
     }
 
     pub fn dir(&self, machine: &str) -> PathBuf {
-        self.root.join(machine)
+        PathBuf::from(machine)
     }
 
     pub fn clock(&self, machine: &str) -> MachineClock {

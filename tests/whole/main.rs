@@ -47,7 +47,7 @@ fn told(seed: u64) -> Result<String, String> {
     process.args(["--exact", "one_seed", "--nocapture", "--test-threads=1"]).env("MAINSTAY_SEED", seed.to_string()).env("MAINSTAY_QUIET", "1");
     let output = process.output().map_err(|error| error.to_string())?;
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    let said = text.lines().find(|line| line.starts_with(&format!("seed {seed}: "))).map(str::to_owned);
+    let said = text.find(&format!("seed {seed}: ")).map(|at| text[at..].lines().next().unwrap_or_default().to_owned());
     said.filter(|_| output.status.success()).ok_or(text)
 }
 

@@ -68,14 +68,17 @@ pub fn run(seed: u64, all: bool) -> Result<Outcome, String> {
     library::seed(seed);
     trace::begin(all);
     mainstay_client::tls::install_provider();
-    disk::begin(chance::mixed(seed, purpose::WORK));
     mainstay_client::network::join(Box::new(Simulated));
 
     let mut drawn = Chance::new(seed, purpose::SETTING);
     let setting = Setting::draw(&mut drawn);
     trace::line("", &format!("{setting:?}"));
     let root = Root(PathBuf::from(format!("/dev/shm/mainstay-whole-{}", std::process::id())));
-    let machines = Rc::new(Machines::new(root.0.clone(), &mut drawn, setting.drift));
+    std::fs::create_dir(&root.0).map_err(|error| format!("{} cannot be made: {error}", root.0.display()))?;
+    // Programs know their directories from here: what they say of them does not tell one process from the next.
+    std::env::set_current_dir(&root.0).map_err(|error| format!("{} cannot be entered: {error}", root.0.display()))?;
+    disk::begin(chance::mixed(seed, purpose::WORK));
+    let machines = Rc::new(Machines::new(&mut drawn, setting.drift));
     let sim = turmoil::Builder::new()
         .epoch(SystemTime::UNIX_EPOCH + library::BEGIN)
         .simulation_duration(Duration::from_secs(1 << 20))
@@ -144,6 +147,13 @@ impl World<'_> {
         self.sim.step().map_err(|error| format!("a machine broke down: {error}"))?;
         library::set_now(self.sim.elapsed());
         trace::no_machine();
+        for name in COORDINATORS.iter().chain(&AGENTS).filter(|name| disk::take_dying(name)) {
+            trace::line(name, "has no power, in the middle of a write");
+            self.sim.crash(*name);
+            disk::put_back(&self.machines.dir(name));
+            self.others(name).for_each(|other| self.sim.repair(*name, other));
+            self.down.insert(name, now + RESTART);
+        }
         for name in COORDINATORS.iter().chain(&AGENTS) {
             if !self.sim.is_host_running(*name) && !self.down.contains_key(name) {
                 self.down.insert(name, now + RESTART);
@@ -151,6 +161,11 @@ impl World<'_> {
         }
         invariants::look();
         watch::with(|seen| if seen.broken.is_empty() { Ok(()) } else { Err(std::mem::take(&mut seen.broken).join("\n")) })
+    }
+
+    fn others(&self, name: &str) -> impl Iterator<Item = &'static str> + use<> {
+        let name = name.to_owned();
+        COORDINATORS.into_iter().chain(AGENTS).chain(CLIENTS).chain([OPERATOR]).filter(move |other| *other != name)
     }
 
     /// A machine stops at once; `power_cut` says what its disk loses.

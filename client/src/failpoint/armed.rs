@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -133,7 +133,19 @@ fn ordered(point: Point, step: Step) -> bool {
     step != Step::Torn && armed.passed.fetch_add(1, Ordering::Relaxed) + 1 == armed.order.nth
 }
 
+/// Is told of every step that is passed, in the thread that passes it.
+static WITNESS: OnceLock<fn(Point, Step)> = OnceLock::new();
+
+/// From here on, a process that simulates several machines is told where each of them stands. Once for a process.
+pub fn witness(witness: fn(Point, Step)) {
+    // Whoever comes second finds what the first one wanted.
+    let _ = WITNESS.set(witness);
+}
+
 fn note(point: Point, step: Step) {
+    if let Some(witness) = WITNESS.get() {
+        witness(point, step);
+    }
     let Some(seen) = SEEN.as_ref() else { return };
     if lock(&seen.pairs).insert((point, step)) {
         append(&seen.file, &format!("{} {}\n", point.name(), step.name()));

@@ -139,7 +139,7 @@ impl Effect {
                 fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).is_ok_and(|path| path.starts_with(dir))
             }
             Effect::Name { change: Change::Made(path) | Change::Renamed { to: path, .. } | Change::Removed { path, .. }, .. } => {
-                path.starts_with(dir)
+                whole(path).starts_with(dir)
             }
         }
     }
@@ -206,14 +206,21 @@ pub fn keep_account() {
 /// Whoever still has files open there must not write to them any more.
 pub fn cut_power(below: &Path, loss: Loss) {
     let mut unsynced = UNSYNCED.lock().unwrap_or_else(PoisonError::into_inner);
-    let (lost, kept) = std::mem::take(&mut unsynced.effects).into_iter().partition(|effect| effect.is_below(below));
+    let below = whole(below);
+    let (lost, kept) = std::mem::take(&mut unsynced.effects).into_iter().partition(|effect| effect.is_below(&below));
     Unsynced { effects: lost }.lose(loss);
     unsynced.effects = kept;
 }
 
 /// Nothing below a directory can be lost any more: it has gone, or it is another one now.
 pub fn settle(below: &Path) {
-    UNSYNCED.lock().unwrap_or_else(PoisonError::into_inner).effects.retain(|effect| !effect.is_below(below));
+    let below = whole(below);
+    UNSYNCED.lock().unwrap_or_else(PoisonError::into_inner).effects.retain(|effect| !effect.is_below(&below));
+}
+
+/// From the root on, as the system says which file is open.
+fn whole(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 pub fn hold() -> Held {

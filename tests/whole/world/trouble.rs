@@ -69,7 +69,12 @@ impl Trouble {
             Fault::Death => self.stop(world, name, None),
             Fault::PowerCut => {
                 let cut = Some(self.chance.between(0, u64::MAX));
-                self.stop(world, name, cut);
+                // Between two of its steps, or in the middle of one of the next writes.
+                if self.chance.percent(70) && (COORDINATORS.contains(&name) || AGENTS.contains(&name)) {
+                    disk::doom(name, self.chance.between(1, 40) as u32, cut);
+                } else {
+                    self.stop(world, name, cut);
+                }
             }
             Fault::Delay | Fault::Cut | Fault::OneWay | Fault::Slow | Fault::Loss => self.disturb(world, fault, name, until),
             Fault::SlowDisk => {
