@@ -7,7 +7,7 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use mainstay_tests::eventually;
-use mainstay_tests::kubernetes::{Cluster, Space};
+use mainstay_tests::kubernetes::Cluster;
 use mainstay_tests::up::{Options, Up, binaries};
 use mainstay_tests::wait::eventually_within;
 use serde_json::{Value, json};
@@ -88,22 +88,13 @@ impl Replica {
     }
 }
 
-/// The settings of a client that is a ServiceAccount of the namespace, which may look at these things and no more.
-fn account(space: &Space<'_>, cluster: &Cluster, up: &Up, name: &str, rules: &Value) -> PathBuf {
-    let own = format!("{name}-{}", space.name());
-    space.apply(&format!("{{apiVersion: v1, kind: ServiceAccount, metadata: {{name: {name}}}}}"));
-    let subject = json!([{ "kind": "ServiceAccount", "name": name, "namespace": space.name() }]);
-    let role = json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": { "name": own }, "rules": rules });
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": { "name": own },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": own }, "subjects": subject,
-    });
-    cluster.apply(&format!("{role}\n---\n{binding}\n"));
-    let token = space.kubectl(&["create", "token", name, "--duration", "1h"]).expect("a token");
-    let mut settings: Value =
-        serde_json::from_str(&cluster.kubectl(&["config", "view", "--raw", "--flatten", "-o", "json"]).expect("settings")).expect("JSON");
+/// The settings of a client that is this ServiceAccount.
+fn kubeconfig(cluster: &Cluster, up: &Up, namespace: &str, account: &str) -> PathBuf {
+    let token = cluster.kubectl(&["--namespace", namespace, "create", "token", account, "--duration", "1h"]).expect("a token");
+    let settings = cluster.kubectl(&["config", "view", "--raw", "--flatten", "-o", "json"]).expect("settings");
+    let mut settings: Value = serde_json::from_str(&settings).expect("JSON");
     settings["users"][0]["user"] = json!({ "token": token.trim() });
-    let file = up.scratch().join(format!("{name}.kubeconfig"));
+    let file = up.scratch().join(format!("{account}.kubeconfig"));
     fs::write(&file, settings.to_string()).expect("the settings' file");
     file
 }
@@ -133,12 +124,8 @@ async fn the_agent_that_acts_finds_each_fault_once_and_nothing_else_and_another_
     full.apply(REFUSED);
     space.apply(WORK);
     let up = Up::start(Options { coordinators: 1, agents: 1, ..Options::default() }).await;
-    let looks = json!([
-        { "apiGroups": [""], "resources": ["pods"], "verbs": ["list"] },
-        { "apiGroups": ["apps"], "resources": ["deployments", "statefulsets", "daemonsets"], "verbs": ["list"] },
-        { "apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["list"] },
-    ]);
-    let kubeconfig = account(&space, cluster, &up, "looks", &looks);
+    cluster.apply(include_str!("../../../deploy/kubernetes/cluster-agent.yaml"));
+    let kubeconfig = kubeconfig(cluster, &up, "mainstay", "mainstay-cluster-agent");
     let first = Replica::start(&up, "prod", "r1", &kubeconfig);
     acts(&up, "r1").await;
     let _second = Replica::start(&up, "prod", "r2", &kubeconfig);
@@ -186,7 +173,7 @@ async fn an_agent_without_the_right_says_which_one_it_lacks() {
     let cluster = Cluster::shared();
     let space = cluster.space("blind");
     let up = Up::start(Options { coordinators: 1, agents: 1, ..Options::default() }).await;
-    let kubeconfig = account(&space, cluster, &up, "blind", &json!([{ "apiGroups": [""], "resources": ["nodes"], "verbs": ["list"] }]));
+    let kubeconfig = kubeconfig(cluster, &up, space.name(), "default");
     let _blind = Replica::start(&up, "blind", "r1", &kubeconfig);
     acts(&up, "r1").await;
     let plan = "apiVersion: mainstay.dev/v1alpha1\nkind: MaintenancePlan\nmetadata: {name: look}\nspec: {steps: [{name: workloads, uses: kube.workloads}]}\n";
