@@ -134,9 +134,10 @@ fn next(attempt: &DesiredAttempt, ledger: Option<&LedgerState>, running: bool) -
         (_, true) => attempt.cancel.map(|_| Action::Cancel(id)),
         (Some(LedgerState::Ended(_)), false) => Some(Action::Report(id)),
         (Some(LedgerState::Begun), false) if idempotent && attempt.cancel.is_none() => Some(Action::ExecuteAgain(id)),
-        (Some(LedgerState::Begun), false) => {
-            Some(Action::Settle(id, Outcome::Unknown { reason: "the agent ended in the middle of it: what it did is not known".into() }))
-        }
+        (Some(LedgerState::Begun), false) => Some(Action::Settle(
+            id,
+            Outcome::Unknown { reason: "the agent ended in the middle of it: what it did is not known, and its processes may still run".into() },
+        )),
         // The mesh has a Begin that this ledger does not know of: it has lost something.
         (None, false) if attempt.begun => {
             Some(Action::Settle(id, Outcome::Unknown { reason: "the agent's ledger does not know it: what was done is not known".into() }))

@@ -23,7 +23,7 @@ pub(super) fn ended(page: &mut Page, run: &Run, names: Names) {
         group.tell(page, names);
     }
     page.gap();
-    let left = if is_kept(run) { Vec::new() } else { groups(run, left_in_place) };
+    let left = if is_kept(run) { Vec::new() } else { groups(run, |work| left_in_place(run, work)) };
     for group in &left {
         group.tell(page, names);
     }
@@ -93,7 +93,7 @@ pub struct Told {
 /// What did not come off, and of an ended run what it left in place.
 pub(super) fn told(run: &Run) -> Vec<Told> {
     let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-    let left = if run.ended_unix_ms == 0 || is_kept(run) { Vec::new() } else { groups(run, left_in_place) };
+    let left = if run.ended_unix_ms == 0 || is_kept(run) { Vec::new() } else { groups(run, |work| left_in_place(run, work)) };
     let all = groups(run, not_come_off).into_iter().chain(left);
     all.map(|group| Told {
         what: group.sort.word(),
@@ -115,7 +115,7 @@ fn next(page: &mut Page, run: &Run) {
     let again = [WorkState::Failed, WorkState::Unreachable, WorkState::Cancelled];
     let mut goes_on = false;
     if let Some(command) = retry_unknown(run) {
-        page.line(2, Tone::Quiet, "when somebody has looked whether it was done; it may be done twice:");
+        page.line(2, Tone::Quiet, "it may still be running where it was begun. When somebody has looked that it has ended, and whether it was done:");
         page.command(2, &command);
         goes_on = true;
     } else if !was_undone(run)
@@ -126,7 +126,7 @@ fn next(page: &mut Page, run: &Run) {
         page.command(2, &format!("mainstay run retry {} --dry-run", run.id));
         goes_on = true;
     }
-    if run.undo() == UndoState::Incomplete {
+    if run.undo() == UndoState::Incomplete && run.work.iter().any(can_be_taken_back) {
         page.command(2, &format!("mainstay run undo {} --reason \"…\" --dry-run", run.id));
     }
     // What was found stays found in this run: only another one looks again.
@@ -135,6 +135,11 @@ fn next(page: &mut Page, run: &Run) {
         page.command(2, &start_anew(run));
     }
     page.command(2, &format!("mainstay run show {}", run.id));
+}
+
+/// Whether an undo of the run has something to do here: what failed or is not known is not undone.
+fn can_be_taken_back(work: &Work) -> bool {
+    work.has_undo && work.state() == WorkState::Succeeded && work.undo() != WorkState::Succeeded
 }
 
 /// Whether a check of the step found something that stops what needs it.
@@ -259,11 +264,11 @@ fn said(work: &Work) -> String {
 #[must_use]
 pub fn left(run: &Run) -> Vec<String> {
     let names = Names::of(run.work.iter().map(|work| work.target.as_str()));
-    groups(run, left_in_place).iter().map(|group| group.what(names)).collect()
+    groups(run, |work| left_in_place(run, work)).iter().map(|group| group.what(names)).collect()
 }
 
 /// What is, or may be, still there of what it did.
-fn left_in_place(work: &Work) -> Option<(Sort, String)> {
+fn left_in_place(run: &Run, work: &Work) -> Option<(Sort, String)> {
     if catalogue::kind(&work.kind).is_some_and(|kind| kind.effect == Effect::Read) {
         return None;
     }
@@ -275,6 +280,10 @@ fn left_in_place(work: &Work) -> Option<(Sort, String)> {
         (_, WorkState::Skipped | WorkState::Cancelled | WorkState::Unreachable) => Some((Sort::UndoFailed, because("its undo was not carried out"))),
         (WorkState::Succeeded, _) => Some((Sort::InPlace, "it was done, and is not taken back".to_owned())),
         (WorkState::Unknown | WorkState::Cancelled, _) => Some((Sort::MayBeInPlace, "part of it may have been done".to_owned())),
+        // An undo takes back what was done, and this was not: whoever reads that all is undone has to know of it.
+        (WorkState::Failed, _) if run.undo() != UndoState::Unspecified => {
+            Some((Sort::MayBeInPlace, "it failed, and part of it may have been done".to_owned()))
+        }
         _ => None,
     }
 }

@@ -33,7 +33,7 @@ pub async fn abort(run: &str, reason: &str, dry_run: bool, mesh: &Mesh, screen: 
     let answer = mesh.abort_run(AbortRunRequest { run: run.to_owned(), reason: reason.to_owned(), dry_run }).await?;
     match (before, &answer.would_be) {
         (Some(before), Some(after)) => told(&forecast::abort(&before, after), screen),
-        _ => screen.done(&answer, &format!("✔ {run} is being aborted; what it did is undone\n  mainstay run watch {run}")),
+        _ => screen.done(&answer, &format!("✔ {run} is being aborted; what was done and has an undo is taken back\n  mainstay run watch {run}")),
     }
 }
 

@@ -90,6 +90,10 @@ impl<'s> Standing<'s> {
     pub(super) fn begin(&mut self, target: &'s Target) {
         if !self.is_going(target) && self.begun.insert(target) {
             Arc::make_mut(&mut self.going).add(target);
+            // One that is away and is given out takes one place, and not two.
+            if self.away.remove(target) {
+                self.away_taken = Arc::new(self.away.iter().copied().collect());
+            }
         }
     }
 
