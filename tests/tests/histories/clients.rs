@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tonic::Code;
 
 const CLIENTS: usize = 32;
-const LEASES: usize = 24;
+pub const LEASES: usize = 24;
 /// Operations that a history has at least.
 pub const ENOUGH: u64 = 10_000;
 /// The shortest that there is: leases end by time while the test looks on.

@@ -13,9 +13,10 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
-use clients::{Crowd, ENOUGH};
+use clients::{Crowd, ENOUGH, LEASES};
 use mainstay_proto::v1;
 use mainstay_tests::clock;
+use mainstay_tests::eventually;
 use mainstay_tests::history::porcupine;
 use mainstay_tests::namespaces::{self, Group};
 
@@ -43,6 +44,14 @@ async fn from_the_survivor() {
     let mut group = Group::start(3).await;
     let crowd = Crowd::of(&group);
     crowd.has_done(1_000).await;
+    // A lease of which a survivor has never heard it cannot keep from others: the documentation says so.
+    eventually("the mesh knows each lease", || async {
+        let known = group.client().list_leases(v1::ListLeasesRequest::default()).await.map_err(|error| error.to_string())?;
+        if known.leases.len() >= LEASES { Ok(()) } else { Err(format!("{} leases", known.leases.len())) }
+    })
+    .await;
+    // By then the survivor has what was agreed on before.
+    crowd.has_done(crowd.operations() + 100).await;
     let survivor = (group.leader().await + 1) % 3;
     group.network(survivor, Some(namespaces::Fault::Gone));
     crowd.has_done(crowd.operations() + 300).await;
