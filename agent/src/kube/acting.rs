@@ -25,7 +25,7 @@ pub async fn keep(mesh: Mesh, cluster: ClusterName) {
     let spec = LeaseSpec { slots: 1, ttl: TTL, kind: LeaseKind::Ttl };
     let mut pauses = Backoff::new(PAUSES.0, PAUSES.1);
     loop {
-        // What an earlier process of this replica held is this one's at once: there is one process to an identity.
+        // What an earlier process of this replica held ends with its TTL: only claims are taken over at once.
         let options = HoldOptions { spec: Some(spec), wait: WAIT, takes_over: true, ..HoldOptions::default() };
         match mesh.hold_lease(name.as_str(), options).await {
             Ok(held) => {
