@@ -421,6 +421,8 @@ impl Stage {
     /// What would be in the way of a retry; changes nothing.
     fn preview_retry(&mut self, run: &str, rest: &[&str]) {
         let before = self.rig.state.clone();
+        // What is only tried out was never in a log.
+        let record = self.rig.record.take();
         let run: RunId = run.parse().unwrap();
         let reply = self.rig.operator(Command::RetryRun { run: run.clone(), step: None, unknown: rest.contains(&"unknown") });
         self.answer(&reply);
@@ -430,6 +432,7 @@ impl Stage {
             self.say(format!("{:?}: {step}{}", remark.severity, remark.message));
         }
         self.rig.state = before;
+        self.rig.record = record;
     }
 
     fn show_summary(&mut self, id: &RunId) {

@@ -51,7 +51,7 @@ use run::Run;
 use trust::{IssuerGrant, RootId, TrustedRoot};
 
 /// Behaviour that this program knows. Raised in the state only when all members report it.
-pub const FEATURE_LEVEL: u32 = 4;
+pub const FEATURE_LEVEL: u32 = 5;
 
 /// Longest idempotency key: it is kept with its reply.
 const REQUEST_KEY_MAX: usize = 64;
