@@ -4,6 +4,7 @@
 mod in_the_way;
 mod least;
 mod look;
+mod turns;
 mod words;
 
 use std::collections::BTreeMap;
@@ -174,6 +175,7 @@ pub fn preview(state: &State, plan: &Plan, given: &BTreeMap<String, Value>, look
     look.people(&approvals, by);
     look.calendar(&steps, &times);
     look.leases(&steps);
+    look.turns(&steps);
     let at_least = times.at_least;
     let remarks = sorted(look.remarks);
     Ok(Preview {
@@ -198,6 +200,7 @@ pub fn in_the_way(state: &State, run: &RunId, wall: WallTime) -> Vec<Remark> {
     let gates = &run.plan.gates;
     gates.iter().for_each(|gate| drop(look.gate(None, gate, steps.is_empty())));
     look.leases(&steps);
+    look.turns(&steps);
     sorted(look.remarks)
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use super::turns::Unable;
 use super::{Remark, Severity, StepPreview, UndoPreview, waves, words};
 use crate::catalogue::{self, Effect, Kind, Scope, Undo};
 use crate::decide;
@@ -30,6 +31,8 @@ pub(super) struct Look<'a> {
     pub(super) wall: WallTime,
     pub(super) at: MeshTime,
     pub remarks: Vec<Remark>,
+    /// What of them is about targets that nobody can do.
+    pub(super) unable: Vec<Unable>,
     /// Whether everything so far can be taken back.
     stands: bool,
 }
@@ -44,7 +47,7 @@ struct Filled {
 
 impl<'a> Look<'a> {
     pub fn new(state: &'a State, run: &'a Run, wall: WallTime, at: MeshTime) -> Look<'a> {
-        Look { state, run, wall, at, remarks: Vec::new(), stands: true }
+        Look { state, run, wall, at, remarks: Vec::new(), unable: Vec::new(), stands: true }
     }
 
     pub(super) fn remark(&mut self, severity: Severity, step: Option<&Step>, message: impl Into<String>, hint: impl Into<String>) {
@@ -190,15 +193,23 @@ impl<'a> Look<'a> {
             let who = |target: &Target| if *target == Target::Once { "the agent that could".to_owned() } else { target.to_string() };
             let since = away.iter().take(NAMED).filter_map(|target| Some(format!("{} is {}", who(target), self.away(kind, target)?)));
             let message = format!("nobody is there to do it: {}{}", since.collect::<Vec<_>>().join(", "), more(away.len()));
+            self.unable(step, &away, true);
             self.remark(Severity::Problem, Some(step), message, "start the agent there; see `mainstay node list`");
         }
         if !lacking.is_empty() {
             let named: Vec<String> = lacking.iter().take(NAMED).map(ToString::to_string).collect();
             let message = format!("no connected agent can do it now on {}{}", named.join(", "), more(lacking.len()));
+            self.unable(step, &lacking, false);
             self.remark(Severity::Problem, Some(step), message, self.what_is_lacking(kind, lacking[0]));
         }
         self.undo_is_allowed(step, &able);
         able.len()
+    }
+
+    /// The next remark is about targets that nobody can do.
+    fn unable(&mut self, step: &Step, targets: &[&Target], away: bool) {
+        let targets = targets.iter().map(|target| (*target).clone()).collect();
+        self.unable.push(Unable { remark: self.remarks.len(), step: step.name.clone(), targets, away });
     }
 
     /// Since when the agent that could do it has been lost, if only that is the matter.
