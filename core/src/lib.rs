@@ -13,6 +13,7 @@
 //! Nothing here does I/O, reads a clock, draws a random number or runs asynchronously: times, ids and
 //! random values enter inside a command. The crate's dependencies keep it so.
 
+pub mod aftermath;
 pub mod almanac;
 pub mod artifact;
 pub mod authz;

@@ -36,6 +36,8 @@ pub struct GateNow {
 pub enum GateState {
     Open,
     Closed,
+    /// Open now, and closed by the time it is come to.
+    Closes,
     Unknown,
     /// A person is asked when everything before it is open.
     Asks,
@@ -49,6 +51,7 @@ impl GateState {
         match self {
             GateState::Open => "open",
             GateState::Closed => "closed",
+            GateState::Closes => "closes",
             GateState::Unknown => "unknown",
             GateState::Asks => "asks",
             GateState::Nobody => "nobody",
@@ -127,7 +130,7 @@ pub fn ahead(state: &State, wait: &Wait, wall: WallTime, now: MeshTime) -> Vec<G
     let mut all: Vec<GateNow> = gates(run, step, &wait.target, rollout.as_ref())
         .filter(|(of, _)| !is_later || of.is_some())
         .filter(stands_before)
-        .map(|(_, gate)| gate_now(state, run, gate, wall, now))
+        .map(|(_, gate)| closing(run, gate, gate_now(state, run, gate, wall, now), wall, wait, now))
         .filter(|gate| gate.state != GateState::Open)
         .collect();
     if let Some(asks) = approval::of_step(step).filter(|_| !matches!(wait.reason, Reason::Approval { .. })) {
@@ -137,6 +140,20 @@ pub fn ahead(state: &State, wait: &Wait, wall: WallTime, now: MeshTime) -> Vec<G
         all.extend(catalogue::kind(&step.uses).and_then(|kind| nobody(state, kind, &wait.target)));
     }
     all
+}
+
+/// A window or freeze that is open now, and shut when a soak is over.
+fn closing(run: &Run, gate: &Gate, gate_now: GateNow, wall: WallTime, wait: &Wait, now: MeshTime) -> GateNow {
+    let (Reason::Soak { .. }, Some((end, _)), None) = (&wait.reason, wait.until, &run.without_calendar) else { return gate_now };
+    if !gate.is_calendar() || gate_now.state != GateState::Open {
+        return gate_now;
+    }
+    match almanac::opening(gate, almanac::after(wall, end.since(now))) {
+        Opening::Closed { evidence, .. } => {
+            GateNow { state: GateState::Closes, evidence: format!("{}, and then {evidence}", gate_now.evidence), ..gate_now }
+        }
+        Opening::Open { .. } => gate_now,
+    }
 }
 
 /// Whether what waits for this has come as far as its own gates.

@@ -2,10 +2,11 @@
 //!
 //! What a person is asked for anyway (an approval, a pause, an agent that is away) says so by its own reason.
 
+use crate::aftermath::{self, StillHeld};
 use crate::almanac;
 use crate::calendar;
 use crate::decide;
-use crate::id::{PlanName, RunId, Target};
+use crate::id::{LeaseName, PlanName, RunId, Target};
 use crate::outlook;
 use crate::plan::Gate;
 use crate::plan::schedule::Concurrency;
@@ -41,8 +42,24 @@ pub fn stuck(state: &State, wait: &Wait, wall: WallTime, now: MeshTime) -> Optio
                 remedies: vec![format!("start the {agent} of {names} again; see:  mainstay node list"), end(&wait.run)],
             })
         }
+        Reason::LeaseHeld { name, .. } | Reason::LeaseWanted { name, .. } => held_by_ended(state, run, wait, name),
         _ => outlook::gates_before(run, wait).and_then(|gates| of_gates(state, run, &gates, wall, now)),
     }
+}
+
+/// A lease that ended runs hold, so that it does not become free.
+fn held_by_ended(state: &State, run: &Run, wait: &Wait, name: &LeaseName) -> Option<Stuck> {
+    let lease = state.leases.get(name)?;
+    let dead: Vec<StillHeld> = aftermath::held_in(state, name, lease).collect();
+    let first = dead.first()?;
+    // A place of it is enough for a step's own lease; a gate wants all of it.
+    let is_own = matches!(wait.reason, Reason::LeaseWanted { .. })
+        || run.plan.step(&wait.step).and_then(|step| step.lease.as_ref()).is_some_and(|own| own.name == *name);
+    if is_own && dead.len() < lease.held.len() {
+        return None;
+    }
+    let looked = "when somebody has looked there that it has ended".to_owned();
+    Some(Stuck { why: first.to_string(), remedies: vec![format!("mainstay why {}", first.run), format!("{looked}:  {}", first.release())] })
 }
 
 /// Whether it is the turn of a target that is away: it counts as unreachable after a while, and the rollout goes on or

@@ -22,7 +22,7 @@
 //! advance DURATION           the linked agents are heard of meanwhile
 //! leader                     another member leads, which has seen nothing
 //! decide                     decides and applies until nothing more is decided
-//! show run RUN | summary RUN | waits | waiting (by reason) | leases | findings | plan PLAN
+//! show run RUN | summary RUN | aftermath | waits | waiting (by reason) | leases | findings | plan PLAN
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::disallowed_methods)] // The scenarios are files; the core itself sees none.
@@ -41,7 +41,7 @@ use mainstay_core::state::approval::Decided;
 use mainstay_core::state::attempt::{Attempt, Phase};
 use mainstay_core::state::lease::{ATTEMPT, Holder, LeaseKind, LeaseSpec};
 use mainstay_core::state::run::{Direction, Outcome, RunPhase, Work, WorkState};
-use mainstay_core::{Actor, AttemptId, Command, Identity, Reply, RunId, WallTime, outlook, preview, stuck};
+use mainstay_core::{Actor, AttemptId, Command, Identity, Reply, RunId, WallTime, aftermath, outlook, preview, stuck};
 use rig::{Rig, holder, lease};
 
 /// What agents do unless the scenario says otherwise.
@@ -273,6 +273,7 @@ impl Stage {
                 self.look_at_waits();
             }
             ["show", "summary", run] => self.show_summary(&run.parse().unwrap()),
+            ["show", "aftermath"] => self.show_aftermath(),
             ["show", "plan", plan] => self.show_plan(plan),
             ["show", "run", run] => self.show_run(&run.parse().unwrap()),
             ["show", "waits"] => self.show_waits(),
@@ -447,6 +448,13 @@ impl Stage {
         let told: Vec<String> = counts.iter().map(|(state, count)| format!("{count} {state}")).collect();
         let phase = run.end().map_or_else(|| format!("{:?}", run.phase).to_lowercase(), |end| format!("{end}, after {}", run.took));
         self.say(format!("{id}: {phase}: {}", told.join(", ")));
+    }
+
+    fn show_aftermath(&mut self) {
+        let state = self.rig.state.clone();
+        for (run, left) in aftermath::unsettled(&state) {
+            left.iter().for_each(|left| self.say(format!("{}: {left}", run.id)));
+        }
     }
 
     fn show_plan(&mut self, plan: &str) {

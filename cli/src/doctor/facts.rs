@@ -2,7 +2,7 @@
 
 use mainstay_core::WallTime;
 use mainstay_core::identity::Identity;
-use mainstay_proto::v1::{CheckResponse, MemberDescription, Node, Plan, Status};
+use mainstay_proto::v1::{CheckResponse, MemberDescription, Node, Plan, Run, Status};
 
 /// All of it.
 #[derive(Debug, Clone, Default)]
@@ -81,6 +81,8 @@ pub struct MeshFacts {
     pub check: Option<CheckResponse>,
     pub plans: Vec<Plan>,
     pub runs: Vec<WaitingRun>,
+    /// Ended runs that leave something to a person.
+    pub unsettled: Vec<Run>,
     /// Which questions had no answer, and why.
     pub unanswered: Vec<(String, String)>,
 }

@@ -146,8 +146,9 @@ async fn mesh(mesh: &Mesh) -> MeshFacts {
     told.check = kept("invariants", check, &mut told.unanswered);
     told.plans = kept("plans", plans, &mut told.unanswered).map(|answer| answer.plans).unwrap_or_default();
     let runs = kept("runs", runs, &mut told.unanswered).map(|answer| answer.runs).unwrap_or_default();
-    let open = runs.into_iter().filter(|run| matches!(run.state(), RunState::Running | RunState::Undoing)).take(RUNS);
-    told.runs = join_all(open.map(|run| waiting(mesh, run))).await.into_iter().flatten().collect();
+    let (open, ended): (Vec<Run>, Vec<Run>) = runs.into_iter().partition(|run| matches!(run.state(), RunState::Running | RunState::Undoing));
+    told.unsettled = ended.into_iter().filter(|run| !run.left.is_empty()).collect();
+    told.runs = join_all(open.into_iter().take(RUNS).map(|run| waiting(mesh, run))).await.into_iter().flatten().collect();
     told
 }
 

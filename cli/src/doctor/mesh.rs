@@ -234,5 +234,15 @@ fn runs(mesh: &MeshFacts) -> Vec<Diagnosis> {
             all.push(Diagnosis::new(Verdict::Warning, "run", format!("run {}", run.id), what).then(format!("mainstay why {}", run.id)));
         }
     }
+    for run in mesh.unsettled.iter().take(LISTED) {
+        let left = run.left.iter().map(|left| left.what.as_str()).collect::<Vec<_>>().join("; ");
+        let command = run.left.iter().find(|left| !left.command.is_empty()).map_or_else(String::new, |left| format!(", then {}", left.command));
+        let what = format!("has ended, and leaves something to a person: {left}");
+        all.push(Diagnosis::new(Verdict::Warning, "run", format!("run {}", run.id), what).then(format!("mainstay why {}{command}", run.id)));
+    }
+    if mesh.unsettled.len() > LISTED {
+        let what = format!("{} more ended runs leave something to a person", mesh.unsettled.len() - LISTED);
+        all.push(Diagnosis::new(Verdict::Warning, "run", "mesh", what).then("mainstay why"));
+    }
     all
 }

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 use mainstay_core::WallTime;
 use mainstay_proto::v1::{
-    CheckResponse, Invariant, LinkState, Member, MemberDescription, MemberRole, MissingConnection, Node, Plan, Status, Verdict,
+    CheckResponse, Invariant, LeftToPerson, LinkState, Member, MemberDescription, MemberRole, MissingConnection, Node, Plan, Run, Status, Verdict,
 };
 
 use super::diagnosis::{diagnose, exit};
@@ -192,6 +192,14 @@ const MESH: &[Row] = &[
         let kinds = vec!["postgres".into(), "redis".into()];
         let missing = MissingConnection { plan: "nightly".into(), step: "look".into(), connection: "orders".into(), kinds };
         f.mesh.check.as_mut().unwrap().missing_connections.push(missing);
+    }),
+    ("a run has ended and holds a lease", "run", |f| {
+        let left = LeftToPerson {
+            what: "it still holds lease deploy/shop for switch on prod/a1".into(),
+            command: "mainstay lease release deploy/shop --proof \"…\"".into(),
+            lease: "deploy/shop".into(),
+        };
+        f.mesh.unsettled.push(Run { id: "deploy-4".into(), left: vec![left], ..Run::default() });
     }),
     ("a plan is suspended", "plan", |f| {
         f.mesh.plans.push(Plan {

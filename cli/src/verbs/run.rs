@@ -23,7 +23,7 @@ pub async fn run(verb: &args::run::Run, mesh: &Mesh, screen: Screen) -> Result<E
     match verb {
         Verb::Start(args) => return start::start(args, mesh, screen).await,
         Verb::List { plan, open } => {
-            let runs = mesh.list_runs(ListRunsRequest { plan: plan.clone(), open: *open }).await?;
+            let runs = mesh.list_runs(ListRunsRequest { plan: plan.clone(), open: *open, unsettled: false }).await?;
             screen.show(&runs, |runs| rendered::list(&runs.runs, screen.terminal, now()))?;
         }
         Verb::Show { run, all } => {
@@ -55,16 +55,17 @@ pub async fn why(run: Option<&str>, mesh: &Mesh, screen: Screen) -> Result<Exit,
     Ok(Exit::Success)
 }
 
-/// All that waits for a person.
+/// All that waits for a person, in open runs and in those that have ended.
 async fn why_any(mesh: &Mesh, screen: Screen) -> Result<Exit, CliError> {
-    let open = mesh.list_runs(ListRunsRequest { plan: String::new(), open: true }).await?.runs;
+    let runs = mesh.list_runs(ListRunsRequest { plan: String::new(), open: true, unsettled: true }).await?.runs;
+    let (open, ended): (Vec<Run>, Vec<Run>) = runs.into_iter().partition(|run| run.ended_unix_ms == 0);
     let more = open.len().saturating_sub(LOOKED_AT);
     let asked = open.into_iter().take(LOOKED_AT).map(|run| mesh.why_run(GetRunRequest { run: run.id }));
     let answers: Vec<_> = futures::stream::iter(asked).buffered(AT_ONCE).collect().await;
     // A run that has ended meanwhile and is gone waits for nothing.
     let answers: Vec<WhyResponse> = answers.into_iter().filter(|answer| !is_gone(answer)).collect::<Result<_, _>>()?;
-    let all = explained::Any { runs: answers.iter().map(explained::Explained::of).collect(), not_looked_at: more };
-    screen.show(&all, |all| explained::any(&answers, all.not_looked_at, screen.terminal))?;
+    let all = explained::Any { runs: answers.iter().map(explained::Explained::of).collect(), ended: &ended, not_looked_at: more };
+    screen.show(&all, |all| explained::any(&answers, &ended, all.not_looked_at, screen.terminal, now()))?;
     Ok(Exit::Success)
 }
 

@@ -47,11 +47,13 @@ fn on_hold(runs: &[RunOnHold], terminal: Terminal) -> String {
     let mut page = Page::new(terminal);
     for (i, hold) in runs.iter().take(SHOWN).enumerate() {
         let label = if i == 0 { "on hold" } else { "" };
-        let words = format!("▲ {} for {}: {}", hold.run, units::duration_ms(hold.waited_ms), hold.reason);
+        let time = units::duration_ms(hold.waited_ms);
+        let when = if hold.ended { format!("ended {time} ago") } else { format!("for {time}") };
+        let words = format!("▲ {} {when}: {}", hold.run, hold.reason);
         page.labelled(2, 10, (label, Tone::Plain), Tone::Warning, &words);
     }
     if runs.len() > SHOWN {
-        page.line(12, Tone::Warning, &format!("and {} more   mainstay run list --open", runs.len() - SHOWN));
+        page.line(12, Tone::Warning, &format!("and {} more   mainstay why", runs.len() - SHOWN));
     }
     page.finish()
 }
@@ -119,11 +121,20 @@ mod tests {
             applied: 1_204,
             state_bytes: 51_200,
             state_bytes_max: 64 << 20,
-            runs_on_hold: vec![RunOnHold {
-                run: "reboot-7".into(),
-                reason: "approval by an operator:  mainstay run approve reboot-7 --wave 3".into(),
-                waited_ms: 252_000,
-            }],
+            runs_on_hold: vec![
+                RunOnHold {
+                    run: "reboot-7".into(),
+                    reason: "approval by an operator:  mainstay run approve reboot-7 --wave 3".into(),
+                    waited_ms: 252_000,
+                    ended: false,
+                },
+                RunOnHold {
+                    run: "deploy-4".into(),
+                    reason: "it still holds lease deploy/shop for switch on prod/a1:  mainstay lease release deploy/shop --proof \"…\"".into(),
+                    waited_ms: 7_200_000,
+                    ended: true,
+                },
+            ],
             ..Status::default()
         }
     }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use mainstay_core::aftermath;
 use mainstay_core::report::Verdict;
 use mainstay_core::state::member::Member;
 use mainstay_core::wait::Reason;
@@ -106,17 +107,25 @@ fn own_status(front: &Front) -> v1::Status {
     }
 }
 
-/// Runs that do not go on without a person, each with the first reason of that kind.
+/// Runs that do not go on without a person, each with the first reason of that kind; then those that have ended and
+/// leave something to one.
 fn on_hold(office: &Office) -> Vec<v1::RunOnHold> {
     let (waits, now) = (office.waits(), office.now());
     let mut runs: BTreeMap<&RunId, v1::RunOnHold> = BTreeMap::new();
     for wait in &waits.waits {
         if runs.len() < ON_HOLD_SHOWN && matches!(wait.reason, Reason::Approval { .. } | Reason::Paused { .. }) {
-            let hold = || v1::RunOnHold { run: wait.run.to_string(), reason: wait.reason.to_string(), waited_ms: wait.times(now).0.0 };
+            let hold = || v1::RunOnHold { run: wait.run.to_string(), reason: wait.reason.to_string(), waited_ms: wait.times(now).0.0, ended: false };
             runs.entry(&wait.run).or_insert_with(hold);
         }
     }
-    runs.into_values().collect()
+    let (state, wall) = (office.state(), office.wall());
+    let ended = aftermath::unsettled(&state).into_iter().map(|(run, left)| v1::RunOnHold {
+        run: run.id.to_string(),
+        reason: left.first().map(ToString::to_string).unwrap_or_default(),
+        waited_ms: run.ended.map_or(0, |ended| u64::try_from(wall.0 - ended.0).unwrap_or(0)),
+        ended: true,
+    });
+    runs.into_values().chain(ended).take(ON_HOLD_SHOWN).collect()
 }
 
 fn own_members(front: &Front) -> Vec<v1::Member> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use mainstay_core::aftermath::{self, Left};
 use mainstay_core::authz::{Method, Subject};
 use mainstay_core::id::PlanName;
 use mainstay_core::plan::input;
@@ -11,7 +12,7 @@ use mainstay_core::state::run::{Run, RunPhase};
 use mainstay_core::{
     Actor, Command, Entry, Identity, MeshTime, Refusal, Reply, RequestKey, RunId, State, StepName, Waits, WallTime, evaluate, preview,
 };
-use mainstay_proto::convert::{InvalidMessage, parsed, remark_to_wire, rollouts_to_wire, run_summary, run_to_wire, waits_to_wire};
+use mainstay_proto::convert::{InvalidMessage, left_to_wire, parsed, remark_to_wire, rollouts_to_wire, run_summary, run_to_wire, waits_to_wire};
 use mainstay_proto::v1;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -52,13 +53,16 @@ impl v1::runs_server::Runs for RunsApi {
 
     async fn list(&self, request: Request<v1::ListRunsRequest>) -> Result<Response<v1::ListRunsResponse>, Status> {
         let (office, state) = self.0.read(&request, Method::Look).await?;
-        let v1::ListRunsRequest { plan, open } = request.into_inner();
+        let v1::ListRunsRequest { plan, open, unsettled } = request.into_inner();
         let plan = (!plan.is_empty()).then(|| parsed::<PlanName>("plan", &plan)).transpose().map_err(status::invalid)?;
-        let wanted = |run: &&Run| plan.as_ref().is_none_or(|plan| run.id.plan == *plan) && !(open && run.is_ended());
+        let left: BTreeMap<&RunId, Vec<Left>> = aftermath::unsettled(&state).into_iter().map(|(run, left)| (&run.id, left)).collect();
+        let is_left_out = |run: &Run| open && run.is_ended() && !(unsettled && left.contains_key(&run.id));
+        let wanted = |run: &&Run| plan.as_ref().is_none_or(|plan| run.id.plan == *plan) && !is_left_out(run);
         let mut runs: Vec<&Run> = state.runs.values().filter(wanted).collect();
         runs.sort_by_key(|run| std::cmp::Reverse((run.started_at, run.id.number)));
         let now = office.now();
-        Ok(Response::new(v1::ListRunsResponse { runs: runs.into_iter().map(|run| run_summary(run, now)).collect() }))
+        let wire = |run: &Run| v1::Run { left: left.get(&run.id).map(|left| left_to_wire(left)).unwrap_or_default(), ..run_summary(run, now) };
+        Ok(Response::new(v1::ListRunsResponse { runs: runs.into_iter().map(wire).collect() }))
     }
 
     async fn get(&self, request: Request<v1::GetRunRequest>) -> Result<Response<v1::Run>, Status> {

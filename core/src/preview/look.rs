@@ -6,10 +6,11 @@ use serde_json::{Map, Value};
 
 use super::turns::Unable;
 use super::{Remark, Severity, StepPreview, UndoPreview, waves, words};
+use crate::aftermath;
 use crate::catalogue::{self, Effect, Kind, Scope, Undo};
 use crate::decide;
 use crate::evaluate::{self, Foreseen};
-use crate::id::{StepName, Target};
+use crate::id::{LeaseName, StepName, Target};
 use crate::identity::Identity;
 use crate::outlook::{self, GateNow, GateState};
 use crate::plan::gate::Gate;
@@ -17,6 +18,7 @@ use crate::plan::{Plan, RunOn, Step};
 use crate::rollout::Rollout;
 use crate::state::State;
 use crate::state::agent::{Agent, Link};
+use crate::state::lease::Lease;
 use crate::state::run::{Direction, Run, Work, WorkState};
 use crate::time::{MeshTime, WallTime};
 
@@ -161,8 +163,19 @@ impl<'a> Look<'a> {
             return None;
         }
         let by = decide::lease_holders(lease);
-        self.remark(Severity::Warning, Some(step), format!("it would wait: lease {name} is held by {by}"), format!("mainstay lease show {name}"));
+        self.lease_is_held(Some(step), name, lease, format!("it would wait: lease {name} is held by {by}"), format!("mainstay lease show {name}"));
         Some(by)
+    }
+
+    /// A lease in the way; one that an ended run holds does not become free by itself.
+    fn lease_is_held(&mut self, step: Option<&Step>, name: &LeaseName, lease: &Lease, message: String, hint: String) {
+        match aftermath::held_in(self.state, name, lease).next() {
+            Some(dead) => {
+                let hint = format!("when somebody has looked there that it has ended:  {}", dead.release());
+                self.remark(Severity::Problem, step, format!("it would wait for ever: {dead}"), hint);
+            }
+            None => self.remark(Severity::Warning, step, message, hint),
+        }
     }
 
     /// Agents that share a machine with one that speaks for it: steps that are about machines are not done to them.
@@ -321,8 +334,15 @@ impl<'a> Look<'a> {
                 let hint = format!("a run that must not wait:  mainstay run start {} --override \"why\"", self.run.id.plan);
                 self.remark(Severity::Warning, step, format!("it would wait: {now}"), hint);
             }
+            (GateState::Closed, Gate::Lease { name }) => {
+                if let Some((name, lease)) =
+                    decide::lease_in_the_way(self.state, self.run, name).and_then(|(name, _)| self.state.leases.get_key_value(name))
+                {
+                    self.lease_is_held(step, name, lease, format!("it would wait: {now}"), String::new());
+                }
+            }
             (GateState::Closed | GateState::Unknown, _) => self.remark(Severity::Warning, step, format!("it would wait: {now}"), ""),
-            (GateState::Open | GateState::Asks | GateState::Nobody, _) => {}
+            (GateState::Open | GateState::Closes | GateState::Asks | GateState::Nobody, _) => {}
         }
         now
     }

@@ -17,7 +17,7 @@ pub use lease::{lease_to_wire, spec_from_wire, spec_to_wire};
 pub use mesh::{audit_to_wire, connections_to_wire, finding_to_wire, missing_connection_to_wire, node_to_wire};
 pub use preview::{preview_to_wire, remark_to_wire};
 pub use report::{outcome_from_wire, outcome_to_wire, report_from_wire, report_to_wire, verdict_from_wire, verdict_to_wire};
-pub use run::{last_runs, plan_to_wire, rollouts_to_wire, run_summary, run_to_wire, waits_to_wire};
+pub use run::{last_runs, left_to_wire, plan_to_wire, rollouts_to_wire, run_summary, run_to_wire, waits_to_wire};
 
 /// A message that cannot be what it claims to be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

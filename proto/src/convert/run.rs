@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use mainstay_core::aftermath::{self, Left};
 use mainstay_core::catalogue;
 use mainstay_core::id::{PlanName, Target};
 use mainstay_core::plan::Step;
@@ -109,6 +110,8 @@ pub fn run_summary(run: &Run, now: MeshTime) -> v1::Run {
         work_done: counted(|work| matches!(work.forward, WorkState::Succeeded { .. } | WorkState::Omitted { .. })),
         work_taken_back: counted(|work| matches!(work.undo, Some(WorkState::Succeeded { .. }))),
         steps: count(run.plan.steps.len()),
+        // Added where the state is at hand.
+        left: Vec::new(),
         work: Vec::new(),
         inputs: run.inputs.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
         paused_by: run.pause.as_ref().map(|pause| pause.by.clone()).unwrap_or_default(),
@@ -133,7 +136,7 @@ pub fn run_summary(run: &Run, now: MeshTime) -> v1::Run {
 /// A run with its work and all attempts, in the order of the plan.
 #[must_use]
 pub fn run_to_wire(run: &Run, state: &State, now: MeshTime) -> v1::Run {
-    let mut wire = run_summary(run, now);
+    let mut wire = v1::Run { left: left_to_wire(&aftermath::left(state, run)), ..run_summary(run, now) };
     for step in &run.plan.steps {
         for (target, work) in run.work.get(&step.name).into_iter().flatten() {
             wire.work.push(v1::Work {
@@ -151,6 +154,17 @@ pub fn run_to_wire(run: &Run, state: &State, now: MeshTime) -> v1::Run {
         }
     }
     wire
+}
+
+/// What ended runs leave to people.
+#[must_use]
+pub fn left_to_wire(left: &[Left]) -> Vec<v1::LeftToPerson> {
+    let wire = |left: &Left| v1::LeftToPerson {
+        what: left.words(),
+        command: left.command().unwrap_or_default(),
+        lease: if let Left::Lease(held) = left { held.lease.to_string() } else { String::new() },
+    };
+    left.iter().map(wire).collect()
 }
 
 fn work_state(state: &WorkState) -> v1::WorkState {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mainstay_core::catalogue::{self, Effect};
-use mainstay_proto::v1::{Run, RunState, UndoState, Verdict, WhyResponse, Work, WorkState};
+use mainstay_proto::v1::{Attempt, Run, RunState, UndoState, Verdict, WhyResponse, Work, WorkState, outcome};
 use serde::Serialize;
 
 use super::MARK;
@@ -19,7 +19,7 @@ pub(super) fn ended(page: &mut Page, run: &Run, names: Names) {
         page.labelled(2, MARK, ("✖ aborted", Tone::Warning), Tone::Plain, &format!("by {}{reason}", run.aborted_by));
     }
     let failed = groups(run, not_come_off);
-    for group in &failed {
+    for group in failed.iter().chain(&groups(run, may_still_run)) {
         group.tell(page, names);
     }
     page.gap();
@@ -42,14 +42,31 @@ pub(super) fn ended(page: &mut Page, run: &Run, names: Names) {
         }
     }
     page.gap();
+    for left in run.left.iter().filter(|left| !left.lease.is_empty()) {
+        page.labelled(2, MARK, ("▲ lease", Tone::Warning), Tone::Plain, &format!("{}, and nobody else gets it", left.what));
+        page.line(2 + MARK, Tone::Quiet, "when somebody has looked there that it has ended, and it is not to be done again by this run:");
+        page.command(2 + MARK, &left.command);
+    }
+    page.gap();
     next(page, run);
+}
+
+/// In as few words as tell what it is.
+pub(super) fn left_to_a_person(page: &mut Page, run: &Run) {
+    for left in &run.left {
+        page.labelled(2, MARK, ("▲ left", Tone::Warning), Tone::Plain, &left.what);
+        if !left.command.is_empty() {
+            page.line(2 + MARK, Tone::Quiet, "when somebody has looked there that it has ended:");
+            page.command(2 + MARK, &left.command);
+        }
+    }
 }
 
 /// What has failed in a run that goes on, and what becomes of it then.
 pub(super) fn so_far(page: &mut Page, answer: &WhyResponse, run: &Run, names: Names) {
     // What was skipped was skipped because of what is told here.
     let told = |work: &Work| not_come_off(work).filter(|(sort, _)| *sort != Sort::Skipped);
-    for group in &groups(run, told) {
+    for group in groups(run, told).iter().chain(&groups(run, may_still_run)) {
         group.tell(page, names);
     }
     if !answer.failed {
@@ -94,7 +111,7 @@ pub struct Told {
 pub(super) fn told(run: &Run) -> Vec<Told> {
     let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
     let left = if run.ended_unix_ms == 0 || is_kept(run) { Vec::new() } else { groups(run, |work| left_in_place(run, work)) };
-    let all = groups(run, not_come_off).into_iter().chain(left);
+    let all = groups(run, not_come_off).into_iter().chain(groups(run, may_still_run)).chain(left);
     all.map(|group| Told {
         what: group.sort.word(),
         steps: owned(&group.steps),
@@ -119,7 +136,6 @@ fn next(page: &mut Page, run: &Run) {
         page.command(2, &command);
         goes_on = true;
     } else if !was_undone(run)
-        && run.state() != RunState::Completed
         // What was skipped waits for what did not come off, unless the run was stopped.
         && (has(&again) || (run.state() == RunState::Aborted && has(&[WorkState::Skipped])))
     {
@@ -129,9 +145,18 @@ fn next(page: &mut Page, run: &Run) {
     if run.undo() == UndoState::Incomplete && run.work.iter().any(can_be_taken_back) {
         page.command(2, &format!("mainstay run undo {} --reason \"…\" --dry-run", run.id));
     }
+    if has(&[WorkState::Failed]) && goes_on {
+        let plan = format!("a retry goes by revision {} of the plan; if that is what is to be mended, apply it, and start a new run:", run.revision);
+        page.line(2, Tone::Quiet, &plan);
+        page.command(2, &start_anew(run));
+    }
     // What was found stays found in this run: only another one looks again.
     if !goes_on && run.work.iter().any(is_found) {
         page.line(2, Tone::Quiet, "when that is mended, or is to be put up with, a new run looks again:");
+        page.command(2, &start_anew(run));
+    } else if !goes_on && was_undone(run) && run.state() != RunState::Completed {
+        // What was taken back is not done again by the same run.
+        page.line(2, Tone::Quiet, "when that is mended, and what may be in place has been looked at, a new run does all of it:");
         page.command(2, &start_anew(run));
     }
     page.command(2, &format!("mainstay run show {}", run.id));
@@ -184,6 +209,7 @@ enum Sort {
     Missed,
     Cancelled,
     Skipped,
+    MayRun,
     UndoFailed,
     MayBeInPlace,
     InPlace,
@@ -201,6 +227,7 @@ impl Sort {
             Sort::Missed => "not done",
             Sort::Cancelled => "stopped",
             Sort::Skipped => "skipped",
+            Sort::MayRun => "may still run",
             Sort::UndoFailed => "undo failed",
             Sort::MayBeInPlace => "may be in place",
             Sort::InPlace => "in place",
@@ -217,6 +244,7 @@ impl Sort {
             Sort::Missed => ("? not done", Tone::Unknown),
             Sort::Cancelled => ("– stopped", Tone::Quiet),
             Sort::Skipped => ("– skipped", Tone::Quiet),
+            Sort::MayRun => ("? may run", Tone::Unknown),
             Sort::UndoFailed => ("✖ in place", Tone::Bad),
             Sort::MayBeInPlace => ("? in place", Tone::Unknown),
             Sort::InPlace => ("▲ in place", Tone::Warning),
@@ -238,6 +266,21 @@ fn not_come_off(work: &Work) -> Option<(Sort, String)> {
         _ => return None,
     };
     Some((sort, said(work)))
+}
+
+/// An earlier try of which nobody knows whether it has ended, where no later one has done the step.
+fn may_still_run(work: &Work) -> Option<(Sort, String)> {
+    if reads(work) || matches!(work.state(), WorkState::Succeeded | WorkState::Unknown | WorkState::Omitted) {
+        return None;
+    }
+    let is_unknown = |attempt: &&Attempt| attempt.outcome.as_ref().is_some_and(|outcome| outcome.kind() == outcome::Kind::Unknown);
+    let first = work.attempts.iter().find(|attempt| !attempt.undo && is_unknown(attempt))?;
+    let message = first.outcome.as_ref().map_or("", |outcome| outcome.message.as_str());
+    Some((Sort::MayRun, format!("try {} by {}: nobody knows whether it has ended ({message})", first.number, first.agent)))
+}
+
+fn reads(work: &Work) -> bool {
+    catalogue::kind(&work.kind).is_some_and(|kind| kind.effect == Effect::Read)
 }
 
 /// What the step itself says, and what its last attempt did.
@@ -269,7 +312,7 @@ pub fn left(run: &Run) -> Vec<String> {
 
 /// What is, or may be, still there of what it did.
 fn left_in_place(run: &Run, work: &Work) -> Option<(Sort, String)> {
-    if catalogue::kind(&work.kind).is_some_and(|kind| kind.effect == Effect::Read) {
+    if reads(work) {
         return None;
     }
     let because = |what: &str| if work.undo_detail.is_empty() { what.to_owned() } else { format!("{what}: {}", work.undo_detail) };
@@ -331,7 +374,7 @@ fn groups(run: &Run, judge: impl Fn(&Work) -> Option<(Sort, String)>) -> Vec<Gro
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
     for work in &run.work {
         let Some((sort, why)) = judge(work) else { continue };
-        let step = if matches!(sort, Sort::Failed | Sort::Found | Sort::Unknown) { work.step.as_str() } else { "" };
+        let step = if matches!(sort, Sort::Failed | Sort::Found | Sort::Unknown | Sort::MayRun) { work.step.as_str() } else { "" };
         // What was skipped names the target that it was skipped for.
         let reason = if sort == Sort::Skipped { why.clone() } else { names::replaced(&why, &work.target, "\u{1}") };
         let key = format!("{sort:?}\0{step}\0{reason}");

@@ -1,6 +1,6 @@
 #![allow(clippy::expect_used)]
 use mainstay_proto::v1::{
-    Attempt, AttemptState, AwaitedStep, GateNow, Outcome, UndoState, Verdict, Wait, WaitKind, WantedApproval, Work, WorkState, outcome,
+    Attempt, AttemptState, AwaitedStep, GateNow, LeftToPerson, Outcome, UndoState, Verdict, Wait, WaitKind, WantedApproval, Work, WorkState, outcome,
 };
 
 use super::*;
@@ -293,17 +293,85 @@ fn the_most_urgent_reason_fits_a_line() {
     assert_eq!(first(&WhyResponse { run: Some(reboot()), ..WhyResponse::default() }), None);
 }
 
+fn all(answers: &[WhyResponse], not_looked_at: usize) -> String {
+    any(answers, &[], not_looked_at, Terminal::PIPE, NOW)
+}
+
+fn left_over(what: &str, command: &str, lease: &str) -> LeftToPerson {
+    LeftToPerson { what: what.into(), command: command.into(), lease: lease.into() }
+}
+
+/// What an ended run has left is told without a run too, and where the run is asked about.
+#[test]
+fn a_run_that_has_ended_says_what_it_left_to_a_person() {
+    let release = "mainstay lease release node/prod/node-19 --proof \"…\"";
+    let lease = left_over("it still holds lease node/prod/node-19 for reboot on prod/node-19", release, "node/prod/node-19");
+    let run =
+        Run { ended_unix_ms: NOW.0 - 7_200_000, left: vec![lease, left_over("nobody knows how reboot on prod/node-19 ended", "", "")], ..failed() };
+    let text = any(&[], std::slice::from_ref(&run), 0, Terminal::PIPE, NOW);
+    assert_eq!(
+        text,
+        format!(
+            "reboot-7 · ✖ failed · ended 2h ago\n  ▲ left      it still holds lease node/prod/node-19 for reboot on prod/node-19\n              \
+             when somebody has looked there that it has ended:\n              → {release}\n  ▲ left      nobody knows how reboot on prod/node-19 ended\n  \
+             → mainstay why reboot-7\n\n"
+        )
+    );
+    let text = at(&WhyResponse { run: Some(run), ..WhyResponse::default() }, None);
+    assert!(text.contains("▲ lease     it still holds lease node/prod/node-19") && text.contains(release), "{text}");
+}
+
+/// What was tried before and may still be at it is not forgotten when the run is stopped.
+#[test]
+fn an_earlier_try_that_may_still_run_is_told() {
+    let lost = Outcome { kind: outcome::Kind::Unknown.into(), message: "agent prod/node-01 did not stop it in time".into(), report: None };
+    let first = Attempt { number: 1, agent: node(1), outcome: Some(lost), ..Attempt::default() };
+    let work = Work { step: "reboot".into(), kind: "node.exec".into(), target: node(1), ..Work::default() };
+    let work = |state: WorkState| Work { state: state.into(), attempts: vec![first.clone()], ..work.clone() };
+    let told = |state, run| at(&WhyResponse { run: Some(Run { work: vec![work(state)], ..run }), ..WhyResponse::default() }, None);
+    let aborted = || Run { state: RunState::Aborted.into(), aborted_by: "operator/jo".into(), ended_unix_ms: NOW.0, ..reboot() };
+    let line = "? may run   reboot on node-01\n              try 1 by prod/node-01: nobody knows whether it has ended (agent prod/node-01 did not stop it in time)\n";
+    for state in [WorkState::Cancelled, WorkState::Skipped] {
+        let text = told(state, aborted());
+        assert!(text.contains(line), "{text}");
+    }
+    assert!(told(WorkState::Active, reboot()).contains(line));
+    assert!(!told(WorkState::Succeeded, Run { state: RunState::Completed.into(), ..aborted() }).contains("may run"));
+}
+
+/// There is always something to do next.
+#[test]
+fn what_was_taken_back_is_done_by_a_new_run_and_what_a_budget_let_be_by_a_retry() {
+    let work = |state: WorkState, undo: WorkState| Work {
+        step: "reboot".into(),
+        kind: "node.exec".into(),
+        target: node(1),
+        state: state.into(),
+        undo: undo.into(),
+        has_undo: true,
+        ..Work::default()
+    };
+    let ended = |state: RunState, undo: UndoState, work| Run { state: state.into(), undo: undo.into(), ended_unix_ms: NOW.0, work, ..reboot() };
+    let text = |run| at(&WhyResponse { run: Some(run), ..WhyResponse::default() }, None);
+    let unknown = vec![work(WorkState::Unknown, WorkState::Unspecified), work(WorkState::Succeeded, WorkState::Succeeded)];
+    let text_of = text(ended(RunState::Failed, UndoState::Done, unknown));
+    assert!(text_of.contains("→ mainstay run start reboot --set kernel=6.12\n") && !text_of.contains("retry"), "{text_of}");
+    let missed = vec![work(WorkState::Unreachable, WorkState::Unspecified), work(WorkState::Succeeded, WorkState::Unspecified)];
+    let text_of = text(ended(RunState::Completed, UndoState::NotNeeded, missed));
+    assert!(text_of.contains("→ mainstay run retry reboot-7 --dry-run\n"), "{text_of}");
+}
+
 #[test]
 fn without_a_run_only_what_needs_a_person_is_told() {
     let works = wait(WaitKind::Works, "drain", &node(1), "agent prod/node-01 works on it");
     let goes_on = WhyResponse { run: Some(Run { id: "daily-3".into(), ..reboot() }), waits: vec![works], ..WhyResponse::default() };
-    let text = any(&[busy(), goes_on.clone()], 0, Terminal::PIPE);
+    let text = all(&[busy(), goes_on.clone()], 0);
     assert!(text.starts_with("reboot-7 · ● running · 3 steps on several targets: 36 of 120 done\n  ▲ approve   wave 3: 10 nodes"), "{text}");
     assert!(text.contains("→ mainstay run approve reboot-7 --wave 3\n") && !text.contains("works") && !text.contains("· later"), "{text}");
     assert!(text.ends_with("\n\ngoing on without a person: daily-3\n"), "{text}");
-    assert_eq!(any(&[goes_on], 0, Terminal::PIPE), "✔ nothing waits for a person; open, and going on without one: daily-3\n");
-    assert_eq!(any(&[], 0, Terminal::PIPE), "✔ no run is open: nothing waits for a person\n");
-    assert!(any(&[], 7, Terminal::PIPE).contains("7 more open runs were not looked at"));
+    assert_eq!(all(std::slice::from_ref(&goes_on), 0), "✔ nothing waits for a person; open, and going on without one: daily-3\n");
+    assert_eq!(all(&[], 0), "✔ no run is open: nothing waits for a person\n");
+    assert!(all(&[], 7).contains("7 more open runs were not looked at"));
     // What cannot go on after that for which it waits needs somebody as well.
     for (state, evidence, told) in [
         ("unknown", "unknown: no source of capacity", "nobody knows how it stands: enough capacity: no source of capacity"),
@@ -311,7 +379,7 @@ fn without_a_run_only_what_needs_a_person_is_told() {
     ] {
         let ahead = vec![GateNow { gate: "enough capacity".into(), state: state.into(), evidence: evidence.into() }];
         let window = Wait { ahead, ..wait(WaitKind::Gate, "drain", &node(1), "gate: window mon 22:00–06:00 UTC: closed until Mon 22:00 UTC") };
-        let text = any(&[WhyResponse { run: Some(reboot()), waits: vec![window], ..WhyResponse::default() }], 0, Terminal::PIPE);
+        let text = all(&[WhyResponse { run: Some(reboot()), waits: vec![window], ..WhyResponse::default() }], 0);
         assert!(text.contains(told) && !text.contains("nothing waits for a person") && !text.contains("--override"), "{text}");
     }
 }
@@ -386,7 +454,7 @@ fn a_rollout_that_stands_still_needs_a_person() {
         ..turn(n)
     };
     let answer = |waits| WhyResponse { run: Some(reboot()), waits, ..WhyResponse::default() };
-    let text = any(&[answer(vec![stuck(1), stuck(2)])], 0, Terminal::PIPE);
+    let text = all(&[answer(vec![stuck(1), stuck(2)])], 0);
     let words = "  ✖ turn      drain on node-01, node-02 · for 4m12s
               at most 1 unavailable at once: 1 not connected (prod/node-10)
               this does not end by itself: nothing further begins while prod/node-10 is not connected, and takes up what may be unavailable
@@ -395,7 +463,7 @@ fn a_rollout_that_stands_still_needs_a_person() {
               → mainstay run abort reboot-7 --reason \"…\"
 ";
     assert!(text.contains(words), "{text}");
-    assert!(any(&[answer(vec![turn(1)])], 0, Terminal::PIPE).starts_with("✔ nothing waits for a person"));
+    assert!(all(&[answer(vec![turn(1)])], 0).starts_with("✔ nothing waits for a person"));
 }
 
 /// What comes later has its gates named, and nobody is needed for them yet.
@@ -406,7 +474,7 @@ fn what_comes_later_says_behind_what() {
     let answer = WhyResponse { run: Some(reboot()), waits: vec![later], ..WhyResponse::default() };
     let text = at(&answer, None);
     assert!(text.contains("  · later     switch after drain and then behind: approval by an admin\n"), "{text}");
-    assert!(any(&[answer], 0, Terminal::PIPE).starts_with("✔ nothing waits for a person"));
+    assert!(all(&[answer], 0).starts_with("✔ nothing waits for a person"));
 }
 
 #[test]

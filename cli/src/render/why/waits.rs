@@ -82,6 +82,7 @@ fn ahead(page: &mut Page, group: &Group, after: &str) {
         let words = match gate.state.as_str() {
             "asks" => format!("{after} a person is asked: {}", gate.gate),
             "unknown" => format!("{after} a gate of which nobody knows how it stands: {}: {evidence}", gate.gate),
+            "closes" => format!("{after} a gate that will be closed by then: {}: {evidence}", gate.gate),
             "nobody" => format!("{after} nobody is there to do it: {evidence}"),
             _ => format!("{after} a gate that is closed now: {}: {evidence}", gate.gate),
         };

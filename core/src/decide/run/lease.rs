@@ -14,9 +14,9 @@ use crate::time::{MeshTime, Millis};
 use crate::wait::Reason;
 
 /// Attribute of a run's hold that names the step it is for.
-const STEP: &str = "step";
+pub(crate) const STEP: &str = "step";
 /// Attribute that names the target.
-const TARGET: &str = "target";
+pub(crate) const TARGET: &str = "target";
 
 impl<'s> RunPass<'_, 's, '_> {
     /// Whether the run holds the lease of the item's step; it is asked for where it does not.

@@ -5,7 +5,7 @@
 
 pub(crate) use gates::healthy;
 pub(super) use lease::is_wanted as lease_is_wanted;
-pub(crate) use lease::{holders as lease_holders, in_the_way as lease_in_the_way};
+pub(crate) use lease::{STEP as HELD_FOR_STEP, TARGET as HELD_FOR_TARGET, holders as lease_holders, in_the_way as lease_in_the_way};
 
 mod before;
 mod gates;
