@@ -156,6 +156,31 @@ fn closing(run: &Run, gate: &Gate, gate_now: GateNow, wall: WallTime, wait: &Wai
     }
 }
 
+/// Why an approval that somebody gives now would be asked for again: windows and freezes that its step has before it are
+/// not open together before it has expired.
+#[must_use]
+pub fn expires_before(state: &State, wait: &Wait, wall: WallTime) -> Option<String> {
+    let Reason::Approval { step: of, .. } = &wait.reason else { return None };
+    let run = state.runs.get(&wait.run).filter(|run| run.without_calendar.is_none())?;
+    let step = run.plan.step(&wait.step)?;
+    let rollout = Rollout::of_step(run, step);
+    let gates: Vec<(Option<&StepName>, &Gate)> = gates(run, step, &wait.target, rollout.as_ref()).collect();
+    let approval =
+        gates.iter().find_map(|(own, gate)| if let Gate::Approval(approval) = gate { (*own == of.as_ref()).then_some(approval) } else { None })?;
+    let calendar: Vec<&Gate> = gates.iter().map(|(_, gate)| *gate).filter(|gate| gate.is_calendar()).collect();
+    let opens = almanac::first_opening(&calendar, wall)?;
+    (opens > almanac::after(wall, approval.expires)).then(|| would_have_expired(approval, opens))
+}
+
+/// In words.
+pub(crate) fn would_have_expired(approval: &Approval, opens: WallTime) -> String {
+    format!(
+        "an approval counts for {}, and would have expired when what comes after it opens, {}: it would be asked for again",
+        approval.expires,
+        calendar::local(opens, "UTC"),
+    )
+}
+
 /// Whether what waits for this has come as far as its own gates.
 fn comes_to_gates(reason: &Reason) -> bool {
     matches!(

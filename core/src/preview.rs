@@ -207,6 +207,13 @@ pub fn in_the_way(state: &State, run: &RunId, wall: WallTime) -> Vec<Remark> {
 /// The worst first.
 fn sorted(mut remarks: Vec<Remark>) -> Vec<Remark> {
     remarks.sort_by_key(|remark| std::cmp::Reverse(remark.severity));
+    let mut told: Vec<Remark> = Vec::new();
+    remarks.retain(|remark| {
+        !told.contains(remark) && {
+            told.push(remark.clone());
+            true
+        }
+    });
     remarks
 }
 

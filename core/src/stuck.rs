@@ -6,13 +6,15 @@ use crate::aftermath::{self, StillHeld};
 use crate::almanac;
 use crate::calendar;
 use crate::decide;
-use crate::id::{LeaseName, PlanName, RunId, Target};
+use crate::id::{LeaseName, PlanName, PrincipalName, RunId, Target};
+use crate::identity::Identity;
 use crate::outlook;
 use crate::plan::Gate;
 use crate::plan::schedule::Concurrency;
 use crate::rollout::{Progress, Rollout};
 use crate::state::State;
 use crate::state::agent::Agent;
+use crate::state::enrolment::OperatorRole;
 use crate::state::run::Run;
 use crate::time::{MeshTime, WallTime};
 use crate::wait::{Reason, Wait};
@@ -43,6 +45,7 @@ pub fn stuck(state: &State, wait: &Wait, wall: WallTime, now: MeshTime) -> Optio
             })
         }
         Reason::LeaseHeld { name, .. } | Reason::LeaseWanted { name, .. } => held_by_ended(state, run, wait, name),
+        Reason::Approval { by, not: Some(not), .. } if let Some(stuck) = nobody_else(state, wait, *by, not) => Some(stuck),
         _ => outlook::gates_before(run, wait).and_then(|gates| of_gates(state, run, &gates, wall, now)),
     }
 }
@@ -60,6 +63,16 @@ fn held_by_ended(state: &State, run: &Run, wait: &Wait, name: &LeaseName) -> Opt
     }
     let looked = "when somebody has looked there that it has ended".to_owned();
     Some(Stuck { why: first.to_string(), remedies: vec![format!("mainstay why {}", first.run), format!("{looked}:  {}", first.release())] })
+}
+
+/// An approval that takes another person than the one who started the run, where there is none.
+fn nobody_else(state: &State, wait: &Wait, by: OperatorRole, not: &str) -> Option<Stuck> {
+    let may = |(name, role): (&PrincipalName, &OperatorRole)| *role >= by && Identity::Operator(name.clone()).to_string() != *not;
+    if state.operators.iter().any(may) {
+        return None;
+    }
+    let why = format!("nobody may: it takes an {by} other than {not}, and there is none");
+    Some(Stuck { why, remedies: vec![format!("mainstay operator add NAME --role {by}"), end(&wait.run)] })
 }
 
 /// Whether it is the turn of a target that is away: it counts as unreachable after a while, and the rollout goes on or

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::catalogue::{self, Effect};
 use crate::id::{AgentId, AttemptId, ClusterName, ConnectionName, LeaseName, RunId, StepName, Target};
 use crate::state::enrolment::OperatorRole;
 use crate::state::run::Direction;
@@ -149,8 +150,15 @@ impl fmt::Display for Reason {
             Reason::NeedsStep { step, open: 1 } => write!(f, "step {step} has not ended"),
             Reason::NeedsStep { step, open } => write!(f, "step {step} has not ended on {open} targets"),
             Reason::AgentAway { agent } => write!(f, "agent {agent} is not connected"),
-            Reason::NobodyCan { kind } => write!(f, "no connected agent can do {kind}"),
-            Reason::NobodyActs { cluster, known: 0, .. } => write!(f, "the mesh knows no agent of cluster {cluster}: see `mainstay node list`"),
+            Reason::NobodyCan { kind } => {
+                write!(f, "no connected agent can do {kind}")?;
+                let reads = catalogue::kind(kind).is_none_or(|kind| kind.effect == Effect::Read);
+                if reads { Ok(()) } else { write!(f, ": {}", catalogue::how_to_allow(kind)) }
+            }
+            Reason::NobodyActs { cluster, known: 0, .. } => write!(
+                f,
+                "the mesh knows no agent of cluster {cluster}: start one (docs/clusters.md):  mainstay token create --cluster-agents {cluster}"
+            ),
             Reason::NobodyActs { cluster, known: 1, up: 0 } => write!(f, "the one agent of cluster {cluster} is not connected"),
             Reason::NobodyActs { cluster, known, up: 0 } => write!(f, "none of the {known} agents of cluster {cluster} is connected"),
             Reason::NobodyActs { cluster, .. } => {
@@ -160,10 +168,7 @@ impl fmt::Display for Reason {
                 )
             }
             Reason::ActingCannot { agent, kind } => {
-                write!(
-                    f,
-                    "agent {agent}, which acts for its cluster, does not do {kind}: its own policy does not allow it, or it is of an older version"
-                )
+                write!(f, "agent {agent}, which acts for its cluster, does not do {kind}: {}", catalogue::why_not(kind))
             }
             Reason::NoConnection { name, kind } => {
                 write!(

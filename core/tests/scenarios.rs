@@ -543,6 +543,9 @@ impl Stage {
             for gate in outlook::ahead(&self.rig.state, &wait, wall, self.rig.now) {
                 self.say(format!("  after that, {}: {gate}", gate.state.as_str()));
             }
+            if let Some(expires) = outlook::expires_before(&self.rig.state, &wait, wall) {
+                self.say(format!("  {expires}"));
+            }
             if let Some(stuck) = stuck::stuck(&self.rig.state, &wait, wall, self.rig.now) {
                 self.say(format!("  stuck: {}", stuck.why));
                 stuck.remedies.iter().for_each(|remedy| self.say(format!("    {remedy}")));

@@ -36,6 +36,9 @@ pub fn view(run: &Run, approval: &WantedApproval, terminal: Terminal, now: WallT
     if !approval.may_not.is_empty() {
         page.labelled(2, LABEL, ("", Tone::Quiet), Tone::Warning, &format!("not you: {}", approval.may_not));
     }
+    if !approval.too_early.is_empty() {
+        page.labelled(2, LABEL, ("▲ too soon", Tone::Warning), Tone::Warning, &approval.too_early);
+    }
     let started = format!("{} revision {}, started {} by {}", run.plan, run.revision, time::ago(run.started_unix_ms, now), run.started_by);
     page.labelled(2, LABEL, ("run", Tone::Quiet), Tone::Plain, &started);
     for (i, (name, value)) in run.inputs.iter().enumerate() {
@@ -110,6 +113,10 @@ mod tests {
                 step("drain", r#"{"command":["/usr/bin/pool","drain","web"]}"#),
                 step("reboot", r#"{"command":["/sbin/reboot","--reason","kernel 6.12"]}"#),
             ],
+            too_early:
+                "an approval counts for 1h, and would have expired when what comes after it opens, Tue 24 Nov 02:00 UTC: it would be asked for \
+                        again"
+                    .into(),
             ..WantedApproval::default()
         };
         let now = WallTime(1_764_590_400_000);

@@ -97,7 +97,11 @@ fn harmless_lines(remarks: &[Remark]) -> String {
     };
     let of = |remark: &Remark| if remark.step.is_empty() { String::new() } else { format!("{}: ", remark.step) };
     let line = |remark: &Remark| Some(format!("{} as things are now: {}\n", mark(remark)?, harmless(&format!("{}{}", of(remark), remark.message))));
-    remarks.iter().filter_map(line).collect()
+    let mut lines: Vec<String> = remarks.iter().filter_map(line).collect();
+    // The same of several targets is said once.
+    let mut told = std::collections::BTreeSet::new();
+    lines.retain(|line| told.insert(line.clone()));
+    lines.concat()
 }
 
 /// Looks at a run before and after.
@@ -193,7 +197,8 @@ pub fn retry(before: &Run, after: &Run, remarks: &[Remark]) -> Forecast {
     look.say("left as it is", |before, after| before.state() == WorkState::Unknown && !waits(after));
     for approval in after.approvals.iter().filter(|approval| !approval.denied) {
         let of = if approval.step.is_empty() { "the run" } else { &approval.step };
-        look.forecast.would(format!("the approval of {of} by {} counts on, unless it has expired", approval.by));
+        let wave = if approval.wave == 0 { String::new() } else { format!(", wave {},", approval.wave) };
+        look.forecast.would(format!("the approval of {of}{wave} by {} counts on, unless it has expired", approval.by));
     }
     look.forecast.remarks = remarks.to_vec();
     look.forecast
@@ -201,6 +206,8 @@ pub fn retry(before: &Run, after: &Run, remarks: &[Remark]) -> Forecast {
 
 #[cfg(test)]
 mod tests {
+    use mainstay_proto::v1::Approval;
+
     use super::*;
 
     fn work(step: &str, state: WorkState, has_undo: bool) -> Work {
@@ -234,7 +241,11 @@ mod tests {
         let mut after = before.clone();
         after.work[0].state = WorkState::Waiting.into();
         let way = Remark { severity: Severity::Warning.into(), step: "one".into(), message: "it would wait: lease x".into(), ..Remark::default() };
-        assert!(retry(&before, &after, &[way]).text().ends_with("▲ as things are now: one: it would wait: lease x\n"));
+        let text = retry(&before, &after, &[way.clone(), way]).text();
+        assert!(text.ends_with("two on a1\n▲ as things are now: one: it would wait: lease x\n"), "{text}");
+        let said = |wave| Approval { step: "one".into(), wave, by: "operator/jo".into(), ..Approval::default() };
+        let text = retry(&before, &Run { approvals: vec![said(1), said(2)], ..after.clone() }, &[]).text();
+        assert!(text.contains("the approval of one, wave 1, by operator/jo counts on") && text.contains("wave 2,"), "{text}");
         let text = retry(&before, &after, &[]).text();
         assert!(text.contains("done again     1 step: one on a1\n  left as it is  1 step: two on a1\n"), "{text}");
         after.work[1].state = WorkState::Waiting.into();

@@ -106,9 +106,17 @@ pub fn outputs(run: &Run, terminal: Terminal) -> String {
 /// Where it is done; by whom, where the target does not say.
 fn place(work: &Work) -> String {
     let place = names::place(&work.kind, &work.target);
-    match work.attempts.last() {
-        Some(last) if last.agent != work.target && !last.agent.is_empty() => format!("{place} by {}", last.agent),
-        _ => place.to_owned(),
+    // Each try of what is done once may be another agent's.
+    let mut agents: Vec<&str> = Vec::new();
+    for attempt in work.attempts.iter().filter(|attempt| !attempt.agent.is_empty()) {
+        if agents.last() != Some(&attempt.agent.as_str()) {
+            agents.push(&attempt.agent);
+        }
+    }
+    match agents.as_slice() {
+        [] => place.to_owned(),
+        [one] if *one == work.target => place.to_owned(),
+        several => format!("{place} by {}", several.join(", then ")),
     }
 }
 
@@ -179,6 +187,17 @@ mod tests {
             "  outputs\n    look on orders-db  lag = 3 · version = \"16.4\"\n\n"
         );
         assert_eq!(outputs(&Run::default(), Terminal::PIPE), "");
+    }
+
+    #[test]
+    fn tries_of_several_agents_name_each() {
+        let attempt = |agent: &str| mainstay_proto::v1::Attempt { agent: agent.into(), ..Default::default() };
+        let of = |target: &str, agents: &[&str]| {
+            let attempts = agents.iter().map(|agent| attempt(agent)).collect();
+            place(&Work { kind: "wait".into(), target: target.into(), attempts, ..Work::default() })
+        };
+        assert_eq!(of("once", &["prod/a1", "prod/a1", "prod/a2"]), "once by prod/a1, then prod/a2");
+        assert_eq!(of("prod/a1", &["prod/a1", "prod/a1"]), "prod/a1");
     }
 
     #[test]

@@ -159,6 +159,27 @@ pub struct Kind {
     pub example: &'static str,
 }
 
+/// What to write where an agent does not do a kind that is not allowed by itself.
+#[must_use]
+pub fn how_to_allow(kind: &str) -> String {
+    let is_exec = self::kind(kind).is_some_and(|kind| kind.effect == Effect::Exec);
+    let rule = if is_exec { "; and, for each command,  [[policy.exec]]  command = [\"/path/of/program\", …]" } else { "" };
+    format!(
+        "allow it in the agent's policy file (of `mainstay up`: .mainstay/agent-policy.toml), and start the agent anew:  \
+         [policy]  allow = [\"{kind}\"]{rule}"
+    )
+}
+
+/// Why a connected agent does not do a kind, and what helps.
+#[must_use]
+pub fn why_not(name: &str) -> String {
+    if self::kind(name).is_some_and(|kind| kind.effect == Effect::Read) {
+        "it is of an older version, or of one that was started without what the kind needs".to_owned()
+    } else {
+        format!("its own policy does not allow it, or it is of an older version; {}", how_to_allow(name))
+    }
+}
+
 /// The kind of that name.
 #[must_use]
 pub fn kind(name: &str) -> Option<&'static Kind> {

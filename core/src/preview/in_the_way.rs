@@ -9,12 +9,12 @@ use super::least::Times;
 use super::look::{Look, some};
 use super::{Ask, Severity, StepPreview};
 use crate::almanac;
-use crate::calendar;
 use crate::catalogue;
 use crate::command::Actor;
 use crate::evaluate;
 use crate::id::{LeaseName, StepName};
 use crate::identity::Identity;
+use crate::outlook;
 use crate::plan::gate::{Approval, Gate};
 use crate::plan::{Plan, Step};
 use crate::rollout;
@@ -99,8 +99,11 @@ impl Look<'_> {
             }
             for (place, (of, gate)) in gates.iter().enumerate() {
                 let Gate::Approval(approval) = gate else { continue };
-                let Some(opens) = almanac::first_opening(&calendar_of(gates.get(place..).unwrap_or_default()), at) else { continue };
-                let delay = Millis(u64::try_from(opens.0 - at.0).unwrap_or(0));
+                // It is asked for as soon as what stands before it is open: at the start of the run, where nothing does.
+                let from = if begins == Millis::ZERO { self.wall } else { at };
+                let Some(asked) = almanac::first_opening(&calendar_of(gates.get(..place).unwrap_or_default()), from) else { continue };
+                let Some(opens) = almanac::first_opening(&calendar_of(&gates), asked) else { continue };
+                let delay = Millis(u64::try_from(opens.0 - asked.0).unwrap_or(0));
                 match of {
                     // What the plan asks for has done its work when the first step of the run begins.
                     None if !step.needs.is_empty() => {}
@@ -118,11 +121,7 @@ impl Look<'_> {
     }
 
     fn expires(&mut self, step: Option<&Step>, approval: &Approval, opens: WallTime) {
-        let message = format!(
-            "an approval counts for {}, and would have expired when what comes after it opens, {}: it would be asked for again",
-            approval.expires,
-            calendar::local(opens, "UTC"),
-        );
+        let message = outlook::would_have_expired(approval, opens);
         self.remark(Severity::Warning, step, message, "write the approval after the window, or let it count for longer");
     }
 

@@ -261,7 +261,7 @@ impl<'a> Look<'a> {
                 format!("{there}; add to an agent's connections.toml, and start the agent anew:  [connections.{name}]  kind = \"{kinds}\"  url = …")
             }
             _ if kind.effect == Effect::Read => "see `mainstay node list`".to_owned(),
-            _ => allow(kind.name),
+            _ => catalogue::how_to_allow(kind.name),
         }
     }
 
@@ -276,7 +276,7 @@ impl<'a> Look<'a> {
         let refused: Vec<String> = targets.iter().filter(refuses).map(ToString::to_string).collect();
         if !refused.is_empty() {
             let named = some(&refused.iter().map(String::as_str).collect::<Vec<_>>());
-            let hint = allow(&undo.uses);
+            let hint = catalogue::how_to_allow(&undo.uses);
             self.remark(Severity::Problem, Some(step), format!("it could not be taken back on {named}: {} is not allowed there", undo.uses), hint);
         }
     }
@@ -350,7 +350,9 @@ impl<'a> Look<'a> {
     pub fn plan(&mut self, plan: &Plan) -> Vec<GateNow> {
         let open = self.state.runs.values().find(|run| run.id.plan == plan.name && run.id != self.run.id && !run.is_ended());
         if let Some(open) = open {
-            self.remark(Severity::Note, None, format!("run {} of it has not ended", open.id), format!("mainstay why {}", open.id));
+            let rolls = plan.strategy.is_some() || plan.steps.iter().any(|step| step.strategy.is_some());
+            let each = if rolls { "; what may be unavailable is counted in each run by itself" } else { "" };
+            self.remark(Severity::Note, None, format!("run {} of it has not ended{each}", open.id), format!("mainstay why {}", open.id));
         }
         if plan.strategy.is_some() && !plan.steps.iter().any(|step| step.run_on == RunOn::Node) {
             self.remark(Severity::Note, None, "its strategy is about steps that are done to nodes, and it has none", "");
@@ -367,15 +369,9 @@ impl<'a> Look<'a> {
         let names: Vec<&str> = steps.iter().filter(|step| step.by_policy).map(|step| step.step.name.as_str()).collect();
         if !names.is_empty() {
             let message = format!("whether the agents' own policies allow the commands of {}, and of their undo, is not known here", some(&names));
-            self.remark(Severity::Note, None, message, "compare with the agents' policy files");
+            self.remark(Severity::Note, None, message, "compare with the agents' policy files: docs/plans.md");
         }
     }
-}
-
-/// What to write where an agent does not do a kind.
-fn allow(kind: &str) -> String {
-    let rule = if runs_command(kind) { "; and, for each command, [[policy.exec]]  command = [\"/path/of/program\", …]" } else { "" };
-    format!("allow it in the agent's policy file, and start the agent anew:  [policy]  allow = [\"{kind}\"]{rule}")
 }
 
 fn is_omitted(work: &Work) -> bool {

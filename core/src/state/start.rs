@@ -15,6 +15,9 @@ use crate::plan::{Plan, RunOn, Step, input};
 use crate::reply::{Refusal, Reply};
 use crate::time::Millis;
 
+/// Feature level from which a step on clusters says that it is clusters that there are none of.
+const NAMES_CLUSTERS: u32 = 5;
+
 /// All inputs of a run, as JSON.
 const INPUTS_MAX: usize = 64 << 10;
 /// Bytes that a work item and its attempts weigh, near enough; reports are counted when they come.
@@ -114,7 +117,13 @@ impl State {
                 .collect(),
         };
         if targets.is_empty() {
-            let reason = "no node has an agent that could do it: see `mainstay node list`".to_owned();
+            let reason = match step.run_on {
+                RunOn::Cluster if self.feature_level >= NAMES_CLUSTERS => {
+                    "the mesh knows no cluster agent, and so no cluster: start one (docs/clusters.md):  mainstay token create --cluster-agents CLUSTER"
+                }
+                _ => "no node has an agent that could do it: see `mainstay node list`",
+            };
+            let reason = reason.to_owned();
             return std::iter::once((Target::Once, Work::new(WorkState::Unreachable { reason }))).collect();
         }
         targets

@@ -5,7 +5,7 @@ use mainstay_core::calendar::{Cron, local};
 use mainstay_core::catalogue;
 use mainstay_core::id::Target;
 use mainstay_core::outlook::GateNow;
-use mainstay_core::plan::{Plan, Step};
+use mainstay_core::plan::{OnUnknown, Plan, Step};
 use mainstay_core::preview::{Ask, Preview, Remark, Severity, StepPreview, UndoPreview};
 use mainstay_core::state::plan::{PlanHistory, instants_of};
 use mainstay_core::time::WallTime;
@@ -122,6 +122,7 @@ fn step_to_wire(preview: &StepPreview) -> v1::PreviewStep {
         by_policy: preview.by_policy,
         lease_held_by: preview.lease_held_by.clone().unwrap_or_default(),
         undo_step: preview.undo.as_ref().map(undo_to_wire),
+        on_unknown_continue: step.on_unknown == OnUnknown::Continue,
     }
 }
 

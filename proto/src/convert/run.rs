@@ -218,7 +218,7 @@ pub fn waits_to_wire<'w>(waits: impl Iterator<Item = &'w Wait>, state: &State, n
         let (waited, remaining) = wait.times(now);
         let reason = wait.reason.to_string();
         let about = known.entry((wait.step.to_string(), reason.clone())).or_insert_with(|| About {
-            approval: approval_to_wire(wait, state, caller),
+            approval: approval_to_wire(wait, state, wall, caller),
             ahead: outlook::ahead(state, wait, wall, now).iter().map(gate_to_wire).collect(),
             stuck: stuck::stuck(state, wait, wall, now),
         });
@@ -292,7 +292,7 @@ fn rollout_to_wire(run: &Run, rollout: &Rollout<'_>) -> v1::RolloutState {
 /// Targets of an approval that are named.
 const TARGETS_NAMED: usize = 100;
 
-fn approval_to_wire(wait: &Wait, state: &State, caller: &Identity) -> Option<v1::WantedApproval> {
+fn approval_to_wire(wait: &Wait, state: &State, wall: WallTime, caller: &Identity) -> Option<v1::WantedApproval> {
     let Reason::Approval { run, step, wave, by, not, message, seen, expired } = &wait.reason else { return None };
     let run = state.runs.get(run)?;
     let about = run.plan.step(&wait.step)?;
@@ -313,6 +313,7 @@ fn approval_to_wire(wait: &Wait, state: &State, caller: &Identity) -> Option<v1:
         steps,
         expired: expired.clone().unwrap_or_default(),
         may_not: outlook::may_not(state, *by, not.as_deref(), caller).unwrap_or_default(),
+        too_early: outlook::expires_before(state, wait, wall).unwrap_or_default(),
     })
 }
 

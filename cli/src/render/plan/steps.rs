@@ -177,6 +177,9 @@ impl Shape {
         if step.attempts > 1 {
             facts.push(format!("up to {} tries", step.attempts));
         }
+        if step.on_unknown_continue {
+            facts.push("the run goes on where its outcome is unknown".to_owned());
+        }
         facts
     }
 }

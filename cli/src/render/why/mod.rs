@@ -119,11 +119,18 @@ fn progress(rollout: &RolloutState) -> Vec<String> {
         let word = if goes_on || rollout.wave == rollout.waves { "wave" } else { "stopped in wave" };
         parts.push(format!("{word} {} of {}", rollout.wave, rollout.waves));
     }
-    parts.push(format!("{} of {} done", rollout.done, units::count(rollout.targets.into(), one, many)));
-    for (count, word) in [(rollout.failed, "failed"), (rollout.stopped, "stopped"), (rollout.taken_back, "taken back")] {
-        if count > 0 {
-            parts.push(format!("{} {word}", units::count(count.into(), one, many)));
-        }
+    let all = units::count(rollout.targets.into(), one, many);
+    let others = [(rollout.failed, "failed"), (rollout.stopped, "stopped"), (rollout.given_up, "not begun")];
+    let others = others.into_iter().filter(|(count, _)| *count > 0);
+    // What was done and has been taken back is not done: each is in one place.
+    if rollout.taken_back > 0 {
+        let done = [(rollout.taken_back, "taken back"), (rollout.done, "done")].into_iter().filter(|(count, _)| *count > 0);
+        let places: Vec<String> = done.chain(others).map(|(count, word)| format!("{count} {word}")).collect();
+        parts.push(format!("of {all} {}", places.join(", ")));
+    } else {
+        parts.push(format!("{} of {all} done", rollout.done));
+        parts
+            .extend(others.filter(|(_, word)| *word != "not begun").map(|(count, word)| format!("{} {word}", units::count(count.into(), one, many))));
     }
     if rollout.step.is_empty() { parts } else { vec![format!("{}: {}", rollout.step, parts.join(", "))] }
 }

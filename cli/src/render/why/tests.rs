@@ -227,7 +227,7 @@ fn where_it_stopped_is_no_later_than_where_it_was() {
     assert!(at(&rollout(stopped), None).starts_with("reboot-7 · ● running · stopped in wave 1 of 3 · 0 of 4 nodes done · 1 node failed · "));
     let back = RolloutState { wave: 2, waves: 2, taken_back: 2, stopped: 2, targets: 4, ..RolloutState::default() };
     let text = at(&rollout(back), None);
-    assert!(text.starts_with("reboot-7 · ● running · wave 2 of 2 · 0 of 4 nodes done · 2 nodes stopped · 2 nodes taken back · "), "{text}");
+    assert!(text.starts_with("reboot-7 · ● running · wave 2 of 2 · of 4 nodes 2 taken back, 2 stopped · "), "{text}");
 }
 
 fn failed() -> Run {

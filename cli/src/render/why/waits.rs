@@ -116,6 +116,9 @@ fn asked(page: &mut Page, answer: &WhyResponse, run: &Run, group: &Group, approv
         page.line(2 + MARK, Tone::Warning, &format!("not by you: {}; somebody else types", approval.may_not));
     }
     page.command(2 + MARK, &command);
+    if !approval.too_early.is_empty() {
+        page.line(2 + MARK, Tone::Warning, &format!("too early now: {}", approval.too_early));
+    }
     then(page, group);
     ahead(page, group, "after that");
 }
@@ -229,7 +232,9 @@ fn way_out(page: &mut Page, run: &Run, group: &Group) {
         return;
     }
     if group.is_calendar() {
-        page.line(2 + MARK, Tone::Quiet, "if it must not wait: end this run, and start one for which windows and freezes do not count");
+        let anew = if run.work_over > 0 { "; it begins anew, also with what this one has done" } else { "" };
+        let words = format!("if it must not wait: end this run, and start one for which windows and freezes do not count{anew}");
+        page.line(2 + MARK, Tone::Quiet, &words);
         page.command(2 + MARK, &format!("mainstay run abort {} --reason \"…\"", run.id));
         page.command(2 + MARK, &format!("mainstay run start {} --override \"…\"", run.plan));
     }

@@ -2,7 +2,7 @@
 
 use mainstay_client::Mesh;
 use mainstay_proto::v1::{
-    AbortRunRequest, GetRunRequest, PauseRunRequest, ResumeRunRequest, RetryRunRequest, Run, Severity, UndoRunRequest, UndoState, WorkState,
+    AbortRunRequest, GetRunRequest, PauseRunRequest, ResumeRunRequest, RetryRunRequest, Run, Severity, UndoRunRequest, UndoState, Work, WorkState,
 };
 
 use crate::error::CliError;
@@ -33,7 +33,16 @@ pub async fn abort(run: &str, reason: &str, dry_run: bool, mesh: &Mesh, screen: 
     let answer = mesh.abort_run(AbortRunRequest { run: run.to_owned(), reason: reason.to_owned(), dry_run }).await?;
     match (before, &answer.would_be) {
         (Some(before), Some(after)) => told(&forecast::abort(&before, after), screen),
-        _ => screen.done(&answer, &format!("✔ {run} is being aborted; what was done and has an undo is taken back\n  mainstay run watch {run}")),
+        _ => {
+            let is_back = |work: &Work| work.has_undo && matches!(work.state(), WorkState::Succeeded | WorkState::Active);
+            // The abort is taken, whether the mesh says more or not.
+            let then = match mesh.get_run(GetRunRequest { run: run.to_owned() }).await {
+                Ok(after) if after.work.iter().any(is_back) => "what was done and has an undo is taken back",
+                Ok(_) => "nothing of what it did has an undo: what is done stays",
+                Err(_) => "what was done is taken back where it has an undo",
+            };
+            screen.done(&answer, &format!("✔ {run} is being aborted; {then}\n  mainstay why {run}"))
+        }
     }
 }
 

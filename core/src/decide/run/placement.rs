@@ -26,7 +26,7 @@ impl<'s> RunPass<'_, 's, '_> {
             Some(id) => match agents.get_key_value(id) {
                 Some((id, agent)) if agent.is_up() && agent.can(&uses) => self.offer(item, id, agent),
                 Some((_, agent)) if agent.is_up() => {
-                    let reason = format!("agent {id} does not do {uses}: its own policy does not allow it, or it is of an older version");
+                    let reason = format!("agent {id} does not do {uses}: {}", catalogue::why_not(&uses));
                     self.give_up(item, WorkState::Unreachable { reason });
                 }
                 agent => self.nobody(item, Reason::AgentAway { agent: id.clone() }, agent.and_then(|(_, agent)| lost_at(agent))),
@@ -118,7 +118,7 @@ impl<'s> RunPass<'_, 's, '_> {
         };
         let since = item.ready.max(away.unwrap_or_default());
         if self.pass.now >= since + patience {
-            let reason = format!("{reason} for {patience}");
+            let reason = format!("nobody was there within {patience}: {reason}");
             self.give_up(item, WorkState::Unreachable { reason });
         } else {
             self.wait(item, reason, since, Some((since + patience, "then it counts as unreachable")));

@@ -69,6 +69,7 @@ pub(crate) fn deploy() -> Preview {
             "unknown: no run of plan health has ended; start one: mainstay run start health",
         )],
         attempts: 3,
+        on_unknown_continue: true,
         ..exec(
             "drain",
             r#"{"command":["/usr/local/bin/pool","drain","--service","shop/web","--note","because it's time"]}"#,
