@@ -90,7 +90,7 @@ pub enum Verb {
     Run(run::Run),
     /// For what a run waits, what needs a person first; of an ended run, what did not come off
     #[command(
-        after_help = "Examples:\n  mainstay why\n  mainstay why daily-1\n  mainstay why daily-1 -o json | jq .waits[].kind\n\nWithout a run: all that waits for a person, in all open runs."
+        after_help = "Examples:\n  mainstay why\n  mainstay why daily-1\n  mainstay why daily-1 -o json | jq .waits[].kind\n\nWithout a run: all that waits for a person in open runs, and what ended ones have\nleft to one: an undo that did not come off, an unknown outcome, a lease still held."
     )]
     Why {
         /// Run, for example daily-1; without it, all that waits for a person

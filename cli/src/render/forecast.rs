@@ -28,6 +28,9 @@ pub struct Forecast {
     /// What would be in the way.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     remarks: Vec<Remark>,
+    /// What to do where something is in the way for good.
+    #[serde(skip)]
+    instead: String,
     #[serde(skip)]
     names: Names,
 }
@@ -50,7 +53,7 @@ impl Forecast {
     #[must_use]
     pub fn new(subject: String, outcome: &'static str) -> Forecast {
         let names = Names::of(std::iter::empty());
-        Forecast { dry_run: true, subject, outcome, unchanged: String::new(), would: Vec::new(), remarks: Vec::new(), names }
+        Forecast { dry_run: true, subject, outcome, unchanged: String::new(), would: Vec::new(), remarks: Vec::new(), instead: String::new(), names }
     }
 
     pub fn would(&mut self, what: impl Into<String>) {
@@ -73,7 +76,7 @@ impl Forecast {
         };
         let would: String = self.would.iter().map(line).collect();
         let in_the_way = harmless_lines(&self.remarks);
-        format!("{} would {}; nothing was changed\n{would}{in_the_way}", self.subject, self.outcome)
+        format!("{} would {}; nothing was changed\n{would}{in_the_way}{}", self.subject, self.outcome, self.instead)
     }
 
     /// `4 steps: drain on a1, drain on a2, smoke and 1 more`
@@ -96,7 +99,9 @@ fn harmless_lines(remarks: &[Remark]) -> String {
         Severity::Note | Severity::Unspecified => None,
     };
     let of = |remark: &Remark| if remark.step.is_empty() { String::new() } else { format!("{}: ", remark.step) };
-    let line = |remark: &Remark| Some(format!("{} as things are now: {}\n", mark(remark)?, harmless(&format!("{}{}", of(remark), remark.message))));
+    let hint = |remark: &Remark| if remark.hint.is_empty() { String::new() } else { format!("  → {}\n", harmless(&remark.hint)) };
+    let words = |remark: &Remark| harmless(&format!("{}{}", of(remark), remark.message));
+    let line = |remark: &Remark| Some(format!("{} as things are now: {}\n{}", mark(remark)?, words(remark), hint(remark)));
     let mut lines: Vec<String> = remarks.iter().filter_map(line).collect();
     // The same of several targets is said once.
     let mut told = std::collections::BTreeSet::new();
@@ -201,6 +206,13 @@ pub fn retry(before: &Run, after: &Run, remarks: &[Remark]) -> Forecast {
         look.forecast.would(format!("the approval of {of}{wave} by {} counts on, unless it has expired", approval.by));
     }
     look.forecast.remarks = remarks.to_vec();
+    if remarks.iter().any(|remark| remark.severity() == Severity::Problem) {
+        look.forecast.instead = format!(
+            "a retry goes by revision {} of the plan: what is to be mended there takes a new run\n  → mainstay plan apply -f FILE\n  → mainstay run start {}\n",
+            before.revision,
+            harmless(&before.plan)
+        );
+    }
     look.forecast
 }
 
@@ -243,6 +255,17 @@ mod tests {
         let way = Remark { severity: Severity::Warning.into(), step: "one".into(), message: "it would wait: lease x".into(), ..Remark::default() };
         let text = retry(&before, &after, &[way.clone(), way]).text();
         assert!(text.ends_with("two on a1\n▲ as things are now: one: it would wait: lease x\n"), "{text}");
+        let never = Remark {
+            severity: Severity::Problem.into(),
+            step: "one".into(),
+            message: "it would be stopped before its end".into(),
+            hint: "give it a longer one:  timeout: 6m".into(),
+        };
+        let before = Run { plan: "deploy".into(), revision: 3, ..before };
+        assert!(retry(&before, &after, &[never]).text().ends_with(
+            "✖ as things are now: one: it would be stopped before its end\n  → give it a longer one:  timeout: 6m\na retry goes by revision 3 of the \
+                 plan: what is to be mended there takes a new run\n  → mainstay plan apply -f FILE\n  → mainstay run start deploy\n"
+        ));
         let said = |wave| Approval { step: "one".into(), wave, by: "operator/jo".into(), ..Approval::default() };
         let text = retry(&before, &Run { approvals: vec![said(1), said(2)], ..after.clone() }, &[]).text();
         assert!(text.contains("the approval of one, wave 1, by operator/jo counts on") && text.contains("wave 2,"), "{text}");

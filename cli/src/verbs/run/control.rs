@@ -38,6 +38,7 @@ pub async fn abort(run: &str, reason: &str, dry_run: bool, mesh: &Mesh, screen: 
             // The abort is taken, whether the mesh says more or not.
             let then = match mesh.get_run(GetRunRequest { run: run.to_owned() }).await {
                 Ok(after) if after.work.iter().any(is_back) => "what was done and has an undo is taken back",
+                Ok(after) if after.work.iter().all(|work| work.attempts.is_empty()) => "it has done nothing yet",
                 Ok(_) => "nothing of what it did has an undo: what is done stays",
                 Err(_) => "what was done is taken back where it has an undo",
             };
