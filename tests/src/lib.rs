@@ -18,6 +18,7 @@ pub mod history;
 pub mod kubernetes;
 pub mod namespaces;
 pub mod process;
+pub mod scripts;
 pub mod servers;
 pub mod up;
 pub mod wait;

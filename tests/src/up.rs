@@ -129,6 +129,17 @@ impl Up {
         .await;
     }
 
+    /// Waits until the leader has heard of all members lately, and they lack nothing.
+    pub async fn whole(&self, coordinators: usize) {
+        crate::eventually("all members are there", || async {
+            let status = self.try_json(&["status"])?;
+            let members = status["members"].as_array().cloned().unwrap_or_default();
+            let there = members.iter().filter(|member| member["reachable"] == true && member["behind"].as_u64().unwrap_or_default() == 0).count();
+            if there == coordinators && members.len() == coordinators { Ok(()) } else { Err(status.to_string()) }
+        })
+        .await;
+    }
+
     /// Ends `up` as Ctrl-C does and starts it again on the same directory.
     pub async fn restart(&mut self, options: Options) {
         self.end();

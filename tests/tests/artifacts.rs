@@ -4,42 +4,15 @@
 use std::fs;
 use std::path::Path;
 
-use mainstay_tests::{Options, Up, eventually, process};
+use mainstay_tests::{Options, Up, eventually, process, scripts};
 use rustix::process::Signal;
-
-/// Lets the agents run `sh` on scripts of the test.
-const EXEC: &str = r#"
-[policy]
-allow = ["node.exec"]
-
-[[policy.exec]]
-command = ["/bin/sh", "**"]
-"#;
 
 /// One line of what the step prints, and how many of them make a MiB.
 const LINE: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde";
 const LINES: usize = 16_384;
 
-fn plan(name: &str, script: &str) -> String {
-    format!(
-        r#"apiVersion: mainstay.dev/v1alpha1
-kind: MaintenancePlan
-metadata:
-  name: {name}
-spec:
-  steps:
-    - name: print
-      uses: node.exec
-      runOn: once
-      timeout: 120s
-      with:
-        command: [/bin/sh, -c, "{script}"]
-"#
-    )
-}
-
 fn long_output(name: &str) -> String {
-    plan(name, &format!("yes {LINE} | head -n {LINES}"))
+    scripts::plan(name, "print", &format!("yes {LINE} | head -n {LINES}"))
 }
 
 /// Whether what `--get` saves is what was printed.
@@ -56,7 +29,7 @@ fn fetched(up: &Up, run: &str, to: &Path) -> Result<(), String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_that_a_step_printed_outlives_the_leader() {
-    let up = Up::start(Options { policy: EXEC.to_owned(), ..Options::default() }).await;
+    let up = Up::start(Options { policy: scripts::POLICY.to_owned(), ..Options::default() }).await;
     let run = up.start_run("long", &long_output("long"));
     assert_eq!(up.ended(&run).await["state"], "completed");
     let listed = up.json(&["run", "artifacts", &run]);
@@ -88,10 +61,10 @@ async fn all_that_a_step_printed_outlives_the_leader() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_survives_a_change_of_leaders() {
-    let up = Up::start(Options { policy: EXEC.to_owned(), ..Options::default() }).await;
+    let up = Up::start(Options { policy: scripts::POLICY.to_owned(), ..Options::default() }).await;
     let gate = up.scratch().join("gate");
     let script = format!("yes {LINE} | head -n {LINES}; while [ ! -e {} ]; do sleep 0.05; done", gate.display());
-    let run = up.start_run("gated", &plan("gated", &script));
+    let run = up.start_run("gated", &scripts::plan("gated", "print", &script));
     up.work_is(&run, "print", &["active"]).await;
     let leader = up.leader().await;
     // The step ends, and wants to store what it printed, while nobody leads.
@@ -105,7 +78,7 @@ async fn an_upload_survives_a_change_of_leaders() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_hangs_holds_up_no_step_and_catches_up() {
-    let up = Up::start(Options { policy: EXEC.to_owned(), ..Options::default() }).await;
+    let up = Up::start(Options { policy: scripts::POLICY.to_owned(), ..Options::default() }).await;
     let leader = up.leader().await;
     let hung = ["c1", "c2", "c3"].into_iter().find(|name| *name != leader).expect("a follower");
     let pid = up.pid(hung).expect("the follower runs");

@@ -5,39 +5,16 @@ use std::fs;
 use std::time::Duration;
 
 use mainstay_client::lease::HoldOptions;
-use mainstay_tests::{Options, Up, eventually, process};
+use mainstay_tests::{Options, Up, eventually, process, scripts};
 use rustix::process::Signal;
 
-/// Lets the agents run `sh` on scripts of the test.
-const EXEC: &str = r#"
-[policy]
-allow = ["node.exec", "lease.hold"]
-
-[[policy.exec]]
-command = ["/bin/sh", "**"]
-"#;
-
 fn with_exec() -> Options {
-    Options { policy: EXEC.to_owned(), ..Options::default() }
+    Options { policy: scripts::POLICY.to_owned(), ..Options::default() }
 }
 
-/// A plan with one step on every node that appends a line to `marker` and then waits until `gate` exists.
+/// A plan with one step that appends a line to `marker` and then waits until `gate` exists.
 fn marker_plan(name: &str, marker: &str, gate: &str) -> String {
-    format!(
-        r#"apiVersion: mainstay.dev/v1alpha1
-kind: MaintenancePlan
-metadata:
-  name: {name}
-spec:
-  steps:
-    - name: mark
-      uses: node.exec
-      runOn: once
-      timeout: 120s
-      with:
-        command: [/bin/sh, -c, "echo begun >> {marker}; while [ ! -e {gate} ]; do sleep 0.05; done"]
-"#
-    )
+    scripts::plan(name, "mark", &format!("echo begun >> {marker}; while [ ! -e {gate} ]; do sleep 0.05; done"))
 }
 
 /// Three steps on all agents, one after the other, each leaving a line.

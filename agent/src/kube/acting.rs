@@ -25,8 +25,8 @@ pub async fn keep(mesh: Mesh, cluster: ClusterName) {
     let spec = LeaseSpec { slots: 1, ttl: TTL, kind: LeaseKind::Ttl };
     let mut pauses = Backoff::new(PAUSES.0, PAUSES.1);
     loop {
-        // What an earlier process of this replica held ends with its TTL: only claims are taken over at once.
-        let options = HoldOptions { spec: Some(spec), wait: WAIT, takes_over: true, ..HoldOptions::default() };
+        // What an earlier process of this replica held ends with its TTL.
+        let options = HoldOptions { spec: Some(spec), wait: WAIT, ..HoldOptions::default() };
         match mesh.hold_lease(name.as_str(), options).await {
             Ok(held) => {
                 pauses.reset();

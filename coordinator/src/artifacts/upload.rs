@@ -116,6 +116,7 @@ impl Places {
             });
         }
         drop(say);
+        let mut refusing = BTreeSet::new();
         let mut patience = FIRST;
         while let Ok(Some((member, first, pieces))) = tokio::time::timeout(patience, said.recv()).await {
             silent.remove(&member);
@@ -126,8 +127,9 @@ impl Places {
                 Some(First::Stored) => {
                     places.stored.insert(member);
                 }
-                // Its task says why.
-                None => {}
+                None => {
+                    refusing.insert(member);
+                }
             }
             if places.taking.len() + places.stored.len() >= places.needed {
                 patience = FIRST_GRACE;
@@ -135,6 +137,11 @@ impl Places {
         }
         for member in silent {
             places.failed.insert(member, SinkError::Place("it did not answer in time".into()));
+        }
+        // Their tasks are ending, and say why.
+        while refusing.iter().any(|member| !places.failed.contains_key(member)) {
+            let Some(ended) = places.work.join_next().await else { break };
+            places.note(ended);
         }
         places.note_ended();
         places

@@ -145,6 +145,7 @@ async fn carry_out(office: &Office, seen: &Seen, mut commands: Vec<Command>) -> 
     });
     let outcomes: Vec<_> = futures::stream::iter(proposals).buffer_unordered(AT_ONCE).collect().await;
     let mut effective = 0;
+    let mut failed = Vec::new();
     for (command, answer) in outcomes {
         match answer.map(mainstay_core::Reply::into_result) {
             Ok(Ok(_)) => effective += 1,
@@ -153,12 +154,16 @@ async fn carry_out(office: &Office, seen: &Seen, mut commands: Vec<Command>) -> 
                 office.memory().came_to_nothing(&command);
             }
             Err(error) => {
-                tracing::info!(%command, %error, "a decision was not carried out");
                 if !error.outcome_unknown() {
                     office.memory().came_to_nothing(&command);
                 }
+                failed.push((command, error));
             }
         }
+    }
+    // Without a majority all of them fail for the same reason, and there may be one for each lease.
+    if let Some((command, error)) = failed.first() {
+        tracing::info!(%command, %error, others = failed.len() - 1, "decisions were not carried out");
     }
     effective
 }

@@ -24,6 +24,8 @@ use tokio::task::JoinHandle;
 
 /// For anything that should happen at all.
 pub const PATIENCE: Duration = Duration::from_secs(40);
+/// Between heartbeats of a link.
+const HEARTBEAT: Duration = Duration::from_secs(1);
 
 pub struct Mesh {
     root: TempDir,
@@ -65,6 +67,18 @@ async fn free_port() -> u16 {
         if tokio::net::TcpListener::bind(("127.0.0.1", port)).await.is_ok() {
             return port;
         }
+    }
+}
+
+/// Says now and then that an agent is there, for as long as somebody holds its end of the link.
+async fn keep_heard_of(link: mpsc::WeakSender<v1::AgentMessage>) {
+    let mut heartbeats = tokio::time::interval(HEARTBEAT);
+    loop {
+        heartbeats.tick().await;
+        let Some(link) = link.upgrade() else { return };
+        let heartbeat = v1::agent_message::Message::Heartbeat(v1::Heartbeat {});
+        // A full queue holds what was said before; a closed one is nobody's.
+        let _ = link.try_send(v1::AgentMessage { message: Some(heartbeat) });
     }
 }
 
@@ -234,7 +248,8 @@ impl Mesh {
         self.members.iter().position(|member| member.settings.name == name).unwrap()
     }
 
-    /// Opens a link with whoever leads; answers after the welcome. Dropping the sender ends the link.
+    /// Opens a link with whoever leads; answers after the welcome. Dropping the sender ends the link; until then there are
+    /// heartbeats, so that a slow machine makes no lost agent.
     pub async fn linked(&self, agent: &mainstay_client::Mesh, process: &str) -> (tonic::Streaming<v1::MeshMessage>, mpsc::Sender<v1::AgentMessage>) {
         eventually("a link", async || {
             let leader = self.members[self.leader(&self.operator("ana")).await].settings.listen.clone();
@@ -254,6 +269,7 @@ impl Mesh {
             let mut link = at_leader.link(tokio_stream::wrappers::ReceiverStream::new(outgoing)).await.ok()?;
             let welcome = link.message().await.ok()??;
             assert!(matches!(welcome.message, Some(v1::mesh_message::Message::Welcome(v1::Welcome { heartbeat_ms: 5_000, .. }))), "{welcome:?}");
+            tokio::spawn(keep_heard_of(send.downgrade()));
             Some((link, send))
         })
         .await

@@ -11,32 +11,13 @@ use mainstay_client::{Bundle, ClientIdentity, Mesh};
 use mainstay_proto::v1;
 use mainstay_tests::servers::free_port;
 use mainstay_tests::up::binaries;
-use mainstay_tests::{Options, Up, eventually};
+use mainstay_tests::{Options, Up, eventually, scripts};
 use tempfile::TempDir;
 
-/// Lets the agents run `sh` on scripts of the test.
-const POLICY: &str = r#"
-[policy]
-allow = ["node.exec"]
-
-[[policy.exec]]
-command = ["/bin/sh", "**"]
-"#;
-
 /// A step with more output than a report holds: the rest is a file.
-pub const PLAN: &str = r#"apiVersion: mainstay.dev/v1alpha1
-kind: MaintenancePlan
-metadata:
-  name: long
-spec:
-  steps:
-    - name: print
-      uses: node.exec
-      runOn: once
-      timeout: 60s
-      with:
-        command: [/bin/sh, -c, "yes 0123456789abcdef | head -n 4000"]
-"#;
+pub fn plan() -> String {
+    scripts::plan("long", "print", "yes 0123456789abcdef | head -n 4000")
+}
 
 /// The disks of a mesh of one member and one agent that has worked: an entry, a lease, a run, a file.
 pub struct Image {
@@ -45,14 +26,14 @@ pub struct Image {
 }
 
 pub fn image_options() -> Options {
-    Options { coordinators: 1, agents: 1, policy: POLICY.to_owned(), ..Options::default() }
+    Options { coordinators: 1, agents: 1, policy: scripts::POLICY.to_owned(), ..Options::default() }
 }
 
 impl Image {
     pub async fn make() -> Image {
         let place = tempfile::Builder::new().prefix("image-").tempdir().expect("a directory");
         let mut up = Up::start_at(place.path(), image_options()).await;
-        let run = up.start_run("long", PLAN);
+        let run = up.start_run("long", &plan());
         assert_eq!(up.ended(&run).await["state"], "completed");
         let client = up.client();
         let request = v1::AcquireRequest {

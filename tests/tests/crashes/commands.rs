@@ -15,7 +15,7 @@ use mainstay_tests::up::binaries;
 use mainstay_tests::{Options, Up};
 use tempfile::TempDir;
 
-use crate::bytes::{Image, PLAN, image_options};
+use crate::bytes::{self, Image, image_options};
 
 /// Commands at one time: they wait for the disk.
 const AT_ONCE: usize = 4;
@@ -121,7 +121,7 @@ async fn what_is_saved_is_whole_and_a_recovery_can_be_typed_again() {
     let image = Image::make().await;
     let made = place();
     let up = Up::start_at(made.path(), image_options()).await;
-    let run = up.start_run("long", PLAN);
+    let run = up.start_run("long", &bytes::plan());
     up.ended(&run).await;
     let dir = up.dir().display().to_string();
     let whole = |name: &'static str, bytes: usize| {

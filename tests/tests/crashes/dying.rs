@@ -8,35 +8,11 @@ use std::sync::Mutex;
 use mainstay_client::failpoint::Point;
 use mainstay_core::Token;
 use mainstay_proto::v1;
-use mainstay_tests::{Options, Up, eventually};
-
-/// Lets the agents run `sh` on scripts of the test.
-const POLICY: &str = r#"
-[policy]
-allow = ["node.exec"]
-
-[[policy.exec]]
-command = ["/bin/sh", "**"]
-"#;
+use mainstay_tests::{Options, Up, eventually, scripts};
 
 /// One step that leaves a line, prints more than a report holds, and ends.
 fn plan(name: &str, marker: &Path) -> String {
-    format!(
-        r#"apiVersion: mainstay.dev/v1alpha1
-kind: MaintenancePlan
-metadata:
-  name: {name}
-spec:
-  steps:
-    - name: mark
-      uses: node.exec
-      runOn: once
-      timeout: 60s
-      with:
-        command: [/bin/sh, -c, "echo $MAINSTAY_ATTEMPT >> {}; yes 0123456789abcdef | head -n 4000"]
-"#,
-        marker.display()
-    )
+    scripts::plan(name, "mark", &format!("echo $MAINSTAY_ATTEMPT >> {}; yes 0123456789abcdef | head -n 4000", marker.display()))
 }
 
 /// Where a process dies. The first few come by in any start; the others while a run goes.
@@ -75,7 +51,7 @@ async fn try_order(point: Point, how: &str) -> Result<(), String> {
     let options = Options {
         coordinators: 1,
         agents: 1,
-        policy: if point == Point::UpPolicy { String::new() } else { POLICY.to_owned() },
+        policy: if point == Point::UpPolicy { String::new() } else { scripts::POLICY.to_owned() },
         environment: vec![("MAINSTAY_FAILPOINT".to_owned(), order.clone()), ("MAINSTAY_FAILPOINT_FIRED".to_owned(), fired.display().to_string())],
         ..Options::default()
     };
