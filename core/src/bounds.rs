@@ -64,6 +64,9 @@ pub const LEASE_ATTRIBUTES_BYTES: usize = 1 << 10;
 pub const LEASE_TTL: (Millis, Millis) = (Millis(2_000), Millis(86_400_000));
 /// A definition that nobody holds or waits for is forgotten after this.
 pub const LEASE_IDLE: Millis = Millis(3_600_000);
+/// For how long a recovered mesh gives out no lease that it has not known: as long as the longest TTL that it knows, within
+/// these. The shortest is the TTL of who says nothing; longer than the longest, a mesh that has lost much is of no use.
+pub const LEASE_GUARD: (Millis, Millis) = (Millis(30_000), Millis(600_000));
 /// Agents of one mesh.
 pub const AGENTS: usize = 20_000;
 /// Members, learners included.

@@ -16,6 +16,7 @@ use crate::plan::Plan;
 use crate::state::agent::Hello;
 use crate::state::approval::Decided;
 use crate::state::enrolment::{JoinGrant, OperatorRole, TokenId};
+use crate::state::guard::GUARDS;
 use crate::state::lease::{Holder, LeaseSpec};
 use crate::state::member::Member;
 use crate::state::privilege::CLUSTERS;
@@ -181,6 +182,8 @@ pub enum Command {
     ForgetLease {
         name: LeaseName,
     },
+    /// Nobody can believe any more in a lease from before the mesh was recovered.
+    EndGuard,
 
     /// A checked plan. The same source again is no new revision.
     ApplyPlan {
@@ -397,6 +400,7 @@ impl Command {
             | Command::GrantIssuer { .. }
             | Command::RecordCertificate { .. } => 2,
             Command::ConnectAgent { agent, .. } if !agent.is_node() => CLUSTERS,
+            Command::EndGuard => GUARDS,
             _ => 1,
         }
     }
@@ -457,6 +461,7 @@ impl fmt::Display for Command {
             Command::ExpireWaiter { name, holder } => write!(f, "expire waiter {holder} of lease {name}"),
             Command::FreeClaim { name, token, proof } => write!(f, "free claim {name} token {token}: {proof}"),
             Command::ForgetLease { name } => write!(f, "forget lease {name}"),
+            Command::EndGuard => f.write_str("give out leases that were not known when the mesh was recovered"),
             Command::ApplyPlan { plan, .. } => write!(f, "apply plan {} ({})", plan.name, &plan.digest[..12.min(plan.digest.len())]),
             Command::RemovePlan { plan } => write!(f, "remove plan {plan}"),
             Command::StartRun { plan, without_calendar: Some(reason), .. } => {

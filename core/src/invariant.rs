@@ -63,7 +63,7 @@ fn tokens(state: &State) -> Option<String> {
 
 fn queue(state: &State) -> Option<String> {
     state.leases.iter().find_map(|(name, lease)| {
-        if !lease.waiting.is_empty() && lease.held.len() < lease.spec.slots as usize {
+        if !lease.waiting.is_empty() && lease.has_room() {
             return Some(format!("{name} has waiters and a free slot"));
         }
         let both = lease.waiting.iter().find(|waiter| lease.held.iter().any(|held| held.holder.is(&waiter.holder)))?;

@@ -172,7 +172,7 @@ fn taking_back_waits_for_a_person_too() {
     // Just before it is taken back.
     recover(&mut before, 2);
     come_back(&mut before);
-    assert_eq!(before.settle(), []);
+    assert_eq!(before.settle(), [Command::EndGuard]);
     assert!(matches!(before.decide().waits.waits[0].reason, Reason::Paused { .. }));
     before.operator(Command::ResumeRun { run: "p-1".parse().unwrap() });
     assert!(before.settle().iter().any(|command| matches!(command, Command::BeginUndo { .. })));
@@ -206,10 +206,63 @@ fn a_lease_is_nobodys_until_nobody_can_believe_in_it_and_then_has_a_greater_toke
     rig.seen.waiters.insert((rig::lease("deploy"), identity("client/d"), "1".into()), rig.now);
     assert_eq!(rig.settle(), []);
     rig.advance(Millis::from_secs(1));
-    assert_eq!(rig.settle().len(), 2, "both slots end");
+    assert_eq!(rig.settle().len(), 3, "both slots end, and what is not known is guarded no longer");
     let held = rig.held("deploy");
     assert!(held.len() == 1 && held[0].0.starts_with("client/d"), "{held:?}");
     assert!(held[0].1 > before);
+}
+
+#[test]
+fn a_lease_that_is_not_known_is_nobodys_for_the_longest_ttl_that_is() {
+    let mut rig = Rig::new();
+    rig.define("deploy", spec(1, 40, LeaseKind::Ttl), &holder("a", "1"));
+    rig.define("node/c/n", spec(1, 3_600, LeaseKind::Claim), &holder("a", "1"));
+    let before = rig.held("deploy")[0].1;
+    let account = recover(&mut rig, 5);
+    assert_eq!(account.unknown_leases_ms, 40_000, "a claim does not end by time, and does not count");
+
+    // Whoever asks stands in the queue, or is told who is before it, also where there are slots enough.
+    let known_by = |rig: &Rig, name: &str| rig.held(name).into_iter().map(|(holder, _)| holder).collect::<Vec<_>>();
+    assert!(matches!(rig.define("new", spec(3, 2, LeaseKind::Ttl), &holder("b", "1")), Reply::Queued { place: 1 }));
+    assert!(matches!(rig.acquire("new", &holder("c", "1"), true), Reply::Queued { place: 2 }));
+    assert!(matches!(rig.acquire("claim", &holder("d", "1"), false), Reply::Held { .. }));
+    assert!(known_by(&rig, "new")[0].starts_with("coordinator/") && known_by(&rig, "new").len() == 1);
+    assert_eq!(invariant::broken(&rig.state), []);
+
+    // Not its own TTL counts, nor a waiter that goes, nor a leader's change.
+    for _ in 0..3 {
+        rig.advance(Millis::from_secs(13));
+        rig.seen.waiters.insert((rig::lease("new"), identity("client/b"), "1".into()), rig.now);
+        rig.settle();
+    }
+    assert_eq!(rig.waiting("new").len(), 1, "one has not been heard of");
+    assert!(rig.state.guard.is_some());
+    rig.change_leader();
+    rig.advance(Millis::from_secs(39));
+    rig.seen.waiters.insert((rig::lease("new"), identity("client/b"), "1".into()), rig.now);
+    assert!(!rig.settle().contains(&Command::EndGuard), "counted from the first moment of this leader");
+    rig.advance(Millis::from_secs(1));
+    assert!(rig.settle().contains(&Command::EndGuard));
+    let held = rig.held("new");
+    assert!(held.len() == 1 && held[0].0.starts_with("client/b") && held[0].1 > before, "{held:?}");
+    assert!(rig.held("claim").is_empty());
+    assert!(matches!(rig.acquire("newer", &holder("d", "1"), false), Reply::Granted(_)));
+    assert!(matches!(rig.mesh(Command::EndGuard), Reply::Stale(_)), "once");
+    assert_eq!(invariant::broken(&rig.state), []);
+}
+
+#[test]
+fn unknown_leases_are_guarded_within_bounds_and_only_where_all_members_know_of_it() {
+    for (ttl, lasts) in [(2, 30_000), (86_400, 600_000)] {
+        let mut rig = Rig::new();
+        rig.define("deploy", spec(1, ttl, LeaseKind::Ttl), &holder("a", "1"));
+        assert_eq!(recover(&mut rig, 5).unknown_leases_ms, lasts);
+    }
+    let mut rig = Rig::new();
+    rig.state.feature_level = 4;
+    let account = recover(&mut rig, 5);
+    assert_eq!((account.unknown_leases_ms, &rig.state.guard), (0, &None));
+    assert!(matches!(rig.acquire("new", &holder("d", "1"), false), Reply::Granted(_)));
 }
 
 #[test]

@@ -8,20 +8,11 @@ use std::time::Duration;
 use mainstay_client::lease::HoldOptions;
 use mainstay_core::state::lease::{LeaseKind, LeaseSpec};
 use mainstay_core::{Millis, Token};
-use mainstay_tests::{Options, Up, eventually};
+use mainstay_tests::{Options, Up, eventually, scripts};
 use serde_json::Value;
 
-/// Lets the agents run `sh` on scripts of the test.
-const EXEC: &str = r#"
-[policy]
-allow = ["node.exec", "lease.hold"]
-
-[[policy.exec]]
-command = ["/bin/sh", "**"]
-"#;
-
 fn with_exec() -> Options {
-    Options { policy: EXEC.to_owned(), ..Options::default() }
+    Options { policy: scripts::POLICY.to_owned(), ..Options::default() }
 }
 
 /// One step that leaves a line and then waits for ever, and one after it.
@@ -122,6 +113,11 @@ async fn a_mesh_that_lost_all_coordinators_begins_again_from_its_snapshot() {
     assert!(long.token().parse::<Token>().expect("a token") > before);
     let locked = up.json(&["lease", "show", "deploy/long"]);
     assert!(token(&locked) > before && locked["held"][0]["identity"].as_str().is_some_and(|by| by.starts_with("coordinator/")), "{locked}");
+    // Nor a lease that was taken after the snapshot, for as long as the longest TTL that is known, within bounds.
+    assert_eq!(done["account"]["unknownLeasesMs"], 600_000, "{done}");
+    assert!(up.client().hold_lease("deploy/new", HoldOptions { wait: Duration::ZERO, ..HoldOptions::default() }).await.is_err());
+    let guarded = up.json(&["lease", "show", "deploy/new"]);
+    assert!(guarded["held"][0]["identity"].as_str().is_some_and(|by| by.starts_with("coordinator/")), "{guarded}");
     let again = up.client().hold_lease("deploy/shop", HoldOptions { wait: Duration::from_secs(60), ..HoldOptions::default() }).await;
     let again: Token = again.expect("the lease, after its TTL").token().parse().expect("a token");
     assert!(again > before && again.0.incarnation == incarnation, "{again}");

@@ -11,6 +11,7 @@ use crate::state::lease::{Holder, Lease, LeaseKind};
 impl Pass<'_> {
     pub(super) fn leases(&mut self) {
         let state = self.state;
+        self.end_guard();
         for (name, lease) in &state.leases {
             // Silent waiters first, so that what ends now is not handed to one of them.
             self.give_back(name, lease);
@@ -24,6 +25,17 @@ impl Pass<'_> {
                     self.wake(at);
                 }
             }
+        }
+    }
+
+    /// Leases of which a recovered mesh has not known are given out when nobody can believe in one any more.
+    fn end_guard(&mut self) {
+        let Some(guard) = &self.state.guard else { return };
+        let end = guard.since.max(self.seen.leading_since) + guard.lasts;
+        if self.now >= end {
+            self.command(Command::EndGuard);
+        } else {
+            self.wake(end);
         }
     }
 
@@ -41,7 +53,7 @@ impl Pass<'_> {
         if lease.spec.kind == LeaseKind::Claim {
             return;
         }
-        for held in lease.held.iter().filter(|held| !is_runs(&held.holder)) {
+        for held in lease.held.iter().filter(|held| !is_runs(&held.holder) && !held.holder.is_guard()) {
             let renewed = self.seen.renewals.get(&held.token).copied().unwrap_or_default();
             let end = held.at.max(self.seen.leading_since).max(renewed) + lease.spec.ttl;
             if self.now >= end {

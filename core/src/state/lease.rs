@@ -85,7 +85,7 @@ impl Holder {
     }
 
     /// Bytes that a place in a lease weighs in the replicated state, near enough.
-    fn weight(&self) -> u64 {
+    pub(super) fn weight(&self) -> u64 {
         (256 + self.incarnation.len() + self.attributes_bytes() + 64 * self.attributes.len()) as u64
     }
 }
@@ -126,6 +126,11 @@ pub struct Waiter {
 }
 
 impl Lease {
+    /// Whether a slot can be given to somebody.
+    pub(crate) fn has_room(&self) -> bool {
+        self.held.len() < self.spec.slots as usize && !self.is_guarded()
+    }
+
     /// Bytes that its holders and waiters add to [`State::weight`].
     pub(crate) fn weight(&self) -> u64 {
         let held = self.held.iter().map(|held| &held.holder);
@@ -148,12 +153,16 @@ impl State {
         if let Some(refusal) = self.refuses(name, spec, holder) {
             return Reply::Refused(refusal);
         }
+        if !self.leases.contains_key(name) {
+            let spec = spec.copied().unwrap_or_default();
+            self.leases.insert(name.clone(), Arc::new(Lease { spec, held: VecDeque::new(), waiting: VecDeque::new(), idle_since: when.at }));
+            self.guard_lease(name, when);
+        }
         let serial = self.serial + 1;
         let token = Token(crate::id::Serial { incarnation: self.incarnation, counter: serial });
-        let lease = self.leases.entry(name.clone()).or_insert_with(|| {
-            Arc::new(Lease { spec: spec.copied().unwrap_or_default(), held: VecDeque::new(), waiting: VecDeque::new(), idle_since: when.at })
-        });
-        let lease = Arc::make_mut(lease);
+        let Some(lease) = self.leases.get_mut(name).map(Arc::make_mut) else {
+            return Reply::Refused(Refusal::NotFound { what: format!("lease {name}"), hint: String::new() });
+        };
         if let Some(held) = lease.held.iter().find(|held| held.holder.is(holder)) {
             return Reply::Granted(Grant { token: held.token, spec: lease.spec });
         }
@@ -171,7 +180,7 @@ impl State {
         }
         // Whoever waits already comes first, so a free slot is only taken past an empty queue.
         let place = lease.waiting.iter().position(|waiter| waiter.holder.is(holder));
-        if lease.held.len() < lease.spec.slots as usize && lease.waiting.is_empty() {
+        if lease.has_room() && lease.waiting.is_empty() {
             lease.held.push_back(Arc::new(Held { token, holder: holder.clone(), at: when.at, since: when.wall }));
             let spec = lease.spec;
             self.serial = serial;
@@ -291,7 +300,7 @@ impl State {
     }
 
     /// Ends the grants that are meant; how many there were.
-    fn take_away(&mut self, name: &LeaseName, is_meant: impl Fn(&Held) -> bool) -> usize {
+    pub(super) fn take_away(&mut self, name: &LeaseName, is_meant: impl Fn(&Held) -> bool) -> usize {
         let Some(lease) = self.leases.get_mut(name).map(Arc::make_mut) else { return 0 };
         let before = lease.held.len();
         let weight: u64 = lease.held.iter().filter(|held| is_meant(held)).map(|held| held.holder.weight()).sum();
@@ -311,10 +320,10 @@ impl State {
     }
 
     /// Free slots go to the waiters in their order, each with a new token.
-    fn grant_waiting(&mut self, name: &LeaseName, when: When) {
+    pub(super) fn grant_waiting(&mut self, name: &LeaseName, when: When) {
         let incarnation = self.incarnation;
         let Some(lease) = self.leases.get_mut(name).map(Arc::make_mut) else { return };
-        while lease.held.len() < lease.spec.slots as usize {
+        while lease.has_room() {
             let Some(waiter) = lease.waiting.pop_front() else { break };
             self.serial += 1;
             let token = Token(crate::id::Serial { incarnation, counter: self.serial });

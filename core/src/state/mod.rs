@@ -11,6 +11,7 @@ pub mod audit;
 mod control;
 pub mod enrolment;
 pub mod finding;
+pub mod guard;
 pub mod lease;
 pub mod member;
 pub mod outcome;
@@ -44,6 +45,7 @@ use attempt::Attempt;
 use audit::Audit;
 use enrolment::{JoinGrant, Known, OperatorRole, Revocation, TokenId};
 use finding::Findings;
+use guard::Guard;
 use lease::Lease;
 use member::Member;
 use plan::PlanHistory;
@@ -86,6 +88,9 @@ pub struct State {
     pub issuers: OrdMap<MemberId, IssuerGrant>,
     pub agents: OrdMap<AgentId, Agent>,
     pub leases: OrdMap<LeaseName, Arc<Lease>>,
+    /// Leases that are not among them are not given out yet. Left out where there is none, as members of before do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guard: Option<Guard>,
     pub plans: OrdMap<PlanName, PlanHistory>,
     pub runs: OrdMap<RunId, Run>,
     pub attempts: OrdMap<AttemptId, Attempt>,
@@ -169,6 +174,7 @@ impl State {
             Command::ExpireWaiter { name, holder } => self.expire_waiter(name, holder, when),
             Command::FreeClaim { name, token, .. } => self.free_claim(name, *token, when),
             Command::ForgetLease { name } => self.forget_lease(name),
+            Command::EndGuard => self.end_guard(when),
             Command::ApplyPlan { plan, bundled } => self.apply_plan(plan, *bundled, &entry.by, when),
             Command::RemovePlan { plan } => self.remove_plan(plan),
             Command::StartRun { plan, revision, inputs, connections, without_calendar } => {

@@ -6,7 +6,8 @@
 //! The old mesh may have gone on after the snapshot. So whatever it may have begun counts as begun: open
 //! attempts are unknown, and a run that is more than looking goes on, forward or back, only when a person says
 //! so; instants of schedules that have passed start nothing; a lease that ends by time goes to nobody until
-//! whoever may have had it has stopped believing in it; a claim stays with its holder.
+//! whoever may have had it has stopped believing in it, also where it is not known ([`super::guard`]); a claim stays
+//! with its holder.
 
 use serde::Serialize;
 
@@ -50,6 +51,8 @@ pub struct Account {
     pub leases: Vec<LeaseName>,
     /// The longest TTL of those: for so long, counted from the new mesh's first leader, nobody gets it.
     pub longest_ttl_ms: u64,
+    /// For so long, counted in the same way, nobody gets a lease that is not known; 0 where that is not taken care of.
+    pub unknown_leases_ms: u64,
     /// Former members, refused from now on.
     pub members: Vec<FormerMember>,
     /// Files that runs had made: their copies lay with the former members.
@@ -117,6 +120,7 @@ impl State {
         self.start_nothing_late(when);
         account.claims = self.kept_claims();
         (account.leases, account.longest_ttl_ms) = self.lock_leases(recovery.member, when);
+        account.unknown_leases_ms = self.guard_unknown_leases(recovery.member, when).0;
         account.members = self.leave_members_behind(when);
         let what = format!("recover mesh as incarnation {} from a snapshot of {}", recovery.incarnation, recovery.taken.0);
         let (attempts, paused, claims) = (account.attempts.len(), account.runs_paused.len(), account.claims.len());

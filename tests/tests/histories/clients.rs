@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use mainstay_client::{CallError, Mesh};
@@ -41,6 +41,8 @@ struct Object {
 struct Scene {
     objects: Vec<Object>,
     operations: AtomicU64,
+    /// How many of them are asked for.
+    in_use: AtomicUsize,
     is_over: AtomicBool,
 }
 
@@ -53,6 +55,11 @@ pub struct Crowd {
 impl Crowd {
     /// Lets them begin.
     pub fn of(group: &Group) -> Crowd {
+        Crowd::asking_for(LEASES, group)
+    }
+
+    /// The same, with so many of the leases only.
+    pub fn asking_for(leases: usize, group: &Group) -> Crowd {
         let begun = Instant::now();
         let object = |number| Object {
             name: format!("history/{number}"),
@@ -60,7 +67,12 @@ impl Crowd {
             store: Store::default(),
             register: History::since(begun),
         };
-        let scene = Arc::new(Scene { objects: (0..LEASES).map(object).collect(), operations: AtomicU64::new(0), is_over: AtomicBool::new(false) });
+        let scene = Arc::new(Scene {
+            objects: (0..LEASES).map(object).collect(),
+            operations: AtomicU64::new(0),
+            in_use: AtomicUsize::new(leases),
+            is_over: AtomicBool::new(false),
+        });
         let client = |number: usize| {
             let deadline = if number.is_multiple_of(3) { IMPATIENT } else { CALL };
             tokio::spawn(Client { number, mesh: group.client().with_deadline(deadline), scene: scene.clone() }.work())
@@ -70,6 +82,11 @@ impl Crowd {
             tokio::spawn(Client { number: CLIENTS + 1 + member, mesh, scene: scene.clone() }.look())
         };
         Crowd { clients: (0..CLIENTS).map(client).chain((0..group.len()).map(reader)).collect(), scene }
+    }
+
+    /// From now on they ask for so many of the leases only.
+    pub fn ask_for(&self, leases: usize) {
+        self.scene.in_use.store(leases, Ordering::Relaxed);
     }
 
     /// What they have done so far.
@@ -116,7 +133,7 @@ impl Client {
         let mut turn = self.number;
         while !self.scene.is_over.load(Ordering::Relaxed) {
             turn += 1;
-            let object = &self.scene.objects[(turn * (self.number + 3)) % LEASES];
+            let object = &self.scene.objects[(turn * (self.number + 3)) % self.scene.in_use.load(Ordering::Relaxed)];
             self.read(object).await;
             let incarnation = format!("{}-{turn}", self.number);
             let Some(token) = self.acquire(object, &incarnation).await else { continue };

@@ -16,7 +16,6 @@ use std::process::{Command, Stdio};
 use clients::{Crowd, ENOUGH, LEASES};
 use mainstay_proto::v1;
 use mainstay_tests::clock;
-use mainstay_tests::eventually;
 use mainstay_tests::history::porcupine;
 use mainstay_tests::namespaces::{self, Group};
 
@@ -25,6 +24,9 @@ fn inside<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F) {
     porcupine::program().unwrap_or_else(|error| panic!("{error}"));
     namespaces::inside(test, body);
 }
+
+/// Leases that are asked for before a majority is lost.
+const KNOWN: usize = LEASES / 2;
 
 async fn under_faults(members: usize) {
     let mut group = Group::start(members).await;
@@ -42,18 +44,14 @@ async fn under_faults(members: usize) {
 /// gets one, is misled by that.
 async fn from_the_survivor() {
     let mut group = Group::start(3).await;
-    let crowd = Crowd::of(&group);
+    // Of the others the survivor is never to hear.
+    let crowd = Crowd::asking_for(KNOWN, &group);
     crowd.has_done(1_000).await;
-    // A lease of which a survivor has never heard it cannot keep from others: the documentation says so.
-    eventually("the mesh knows each lease", || async {
-        let known = group.client().list_leases(v1::ListLeasesRequest::default()).await.map_err(|error| error.to_string())?;
-        if known.leases.len() >= LEASES { Ok(()) } else { Err(format!("{} leases", known.leases.len())) }
-    })
-    .await;
     // By then the survivor has what was agreed on before.
     crowd.has_done(crowd.operations() + 100).await;
     let survivor = (group.leader().await + 1) % 3;
     group.network(survivor, Some(namespaces::Fault::Gone));
+    crowd.ask_for(LEASES);
     crowd.has_done(crowd.operations() + 300).await;
     let agreed = group.client().get_status(v1::GetStatusRequest {}).await.expect("two of three are a majority").applied;
     group.lose_all_but(survivor);
@@ -64,6 +62,9 @@ async fn from_the_survivor() {
     assert!(said.contains(&format!("had agreed on and {name} did not have is not in it")), "{said}");
     assert_eq!((told["survivor"]["name"].as_str(), told["incarnationBefore"].as_u64()), (Some(name.as_str()), Some(1)), "{told}");
     assert!(told["unknown"][0].as_str().is_some_and(|lost| lost.contains("is lost, though somebody was told")), "{told}");
+    let known = told["account"]["leases"].as_array().map_or(0, Vec::len);
+    assert!(known < LEASES, "all {known} leases were known, and none has to be guarded: {told}");
+    assert_eq!(told["account"]["unknownLeasesMs"].as_u64(), Some(30_000), "{told}");
     assert!(told["applied"].as_u64() < Some(agreed), "something was lost: {agreed} entries had been agreed on: {told}");
     crowd.mesh_may_take_all();
     group.begin(0);

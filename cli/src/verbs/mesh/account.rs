@@ -132,6 +132,11 @@ pub fn render(told: &Recovered, terminal: Terminal, zone: &TimeZone) -> String {
     let leases = listed(account.leases.iter().map(ToString::to_string));
     let until = format!("nobody's for {} after the start, then given out anew", units::duration_ms(account.longest_ttl_ms));
     sheet.fact("leases", &with(leases, account.leases.is_empty(), &until));
+    if account.unknown_leases_ms > 0 {
+        let guarded = units::duration_ms(account.unknown_leases_ms);
+        sheet
+            .fact("new leases", &format!("one of a name that is not known goes to nobody for {guarded} after the start: somebody may believe in it"));
+    }
     let claims = account.claims.iter().map(|claim| format!("{} (token {}, {})", claim.name, claim.token, claim.holder));
     sheet.fact("claims", &with(listed(claims), account.claims.is_empty(), "kept"));
     if account.artifacts > 0 {
@@ -211,6 +216,7 @@ mod tests {
                 }],
                 leases: vec!["deploy/shop".parse().unwrap()],
                 longest_ttl_ms: 30_000,
+                unknown_leases_ms: 30_000,
                 members: vec![FormerMember { id: "0000000000000001".into(), name: "c1".into(), address: "10.0.0.1:7400".into() }],
                 artifacts: 12,
                 join_tokens: 1,
