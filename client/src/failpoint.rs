@@ -27,10 +27,10 @@ pub(crate) use absent::effects;
 #[cfg(debug_assertions)]
 pub use armed::Doing;
 
-/// Power cuts of one machine of several in a process.
+/// What happens to the disk of one machine of several in a process.
 #[cfg(debug_assertions)]
 pub mod outage {
-    pub use super::armed::{Loss, witness};
+    pub use super::armed::{Loss, refuse_by, witness};
     pub use super::effects::{cut_power, keep_account, settle};
 }
 

@@ -1,5 +1,6 @@
 //! The clocks of a simulated machine: one that may run fast or slow, and one that people set.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -38,9 +39,23 @@ impl MachineClock {
     }
 }
 
-/// How much time has passed, to the moment where a machine is being run.
+thread_local! {
+    /// The moment in which a process is being run: when it began, by the simulation and by the runtime.
+    static MOMENT: Cell<Option<(Duration, tokio::time::Instant)>> = const { Cell::new(None) };
+}
+
+/// A process is being run from here on.
+pub fn run_from(now: Duration, by_runtime: tokio::time::Instant) {
+    MOMENT.set(Some((now, by_runtime)));
+}
+
+pub fn run_no_more() {
+    MOMENT.set(None);
+}
+
+/// How much time has passed, to the moment where a process is being run.
 pub fn elapsed() -> Duration {
-    turmoil::in_simulation().then(turmoil::sim_elapsed).flatten().unwrap_or_else(library::now)
+    MOMENT.get().map_or_else(library::now, |(now, began)| now + tokio::time::Instant::now().saturating_duration_since(began))
 }
 
 impl Clock for MachineClock {

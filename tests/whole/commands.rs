@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use mainstay_agent::host::Commands;
 
 use crate::chance::Chance;
-use crate::{disk, trace, watch};
+use crate::{disk, invariants, trace, watch};
 
 pub struct Simulated {
     machine: &'static str,
@@ -45,7 +45,9 @@ impl Commands for Simulated {
                 return std::future::pending().await;
             }
             trace::line(machine, &format!("{} begins for attempt {attempt}", command.join(" ")));
-            watch::with(|seen| seen.works.begins(machine, &command, &attempt));
+            if let Some(place) = watch::with(|seen| seen.works.begins(machine, &command, &attempt)) {
+                invariants::begins(&place);
+            }
             let mut running = Running { attempt: attempt.clone(), ended: false };
             tokio::time::sleep(takes).await;
             let status = i32::from(fails);

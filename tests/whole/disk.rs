@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use mainstay_client::failpoint::outage::{self, Loss};
 use mainstay_client::failpoint::{Point, Step};
+use mainstay_coordinator::store::Disk;
+use mainstay_core::State;
 
-use crate::machines::{AGENTS, CLIENTS, COORDINATORS, OPERATOR};
-use crate::{chance, trace};
+use crate::{chance, trace, watch};
 
 /// Longer than any simulation.
 const NEVER: Duration = Duration::from_secs(1 << 20);
@@ -27,6 +28,8 @@ struct Disks {
     doomed: BTreeMap<String, (u32, Option<u64>)>,
     /// Machines whose power has failed in the middle of a moment, of which nobody is to see anything any more.
     dying: BTreeSet<String>,
+    /// Machines whose disk has no room for so many of a hundred writes and syncs, of which nobody was told before.
+    refusing: BTreeMap<String, u64>,
     /// How many times slower a machine's disk is.
     slower: BTreeMap<String, u32>,
 }
@@ -36,6 +39,8 @@ thread_local! {
 }
 
 static SEED: AtomicU64 = AtomicU64::new(0);
+/// Writes that a disk may have refused.
+static ASKED: AtomicU64 = AtomicU64::new(0);
 /// Pieces of work that were done, for the time that the next one takes.
 static WORKED: AtomicU64 = AtomicU64::new(0);
 
@@ -44,6 +49,7 @@ pub fn begin(seed: u64) {
     SEED.store(seed, Ordering::Relaxed);
     outage::keep_account();
     outage::witness(passed);
+    outage::refuse_by(takes);
     mainstay_client::work::take_turns(pause);
     mainstay_client::files::measure_room_by(room);
 }
@@ -67,6 +73,25 @@ fn room(path: &Path) -> io::Result<u64> {
 
 pub fn fill(machine: &str, full: bool) {
     DISKS.with_borrow_mut(|disks| if full { disks.full.insert(machine.to_owned()) } else { disks.full.remove(machine) });
+}
+
+/// Has so many of a hundred writes and syncs of a machine find no room.
+pub fn refuse(machine: &str, of_hundred: u64) {
+    DISKS.with_borrow_mut(|disks| disks.refusing.insert(machine.to_owned(), of_hundred));
+}
+
+/// Whether a disk takes a write, or a sync.
+fn takes(_: Point, step: Step) -> io::Result<()> {
+    if !matches!(step, Step::Write | Step::Sync) {
+        return Ok(());
+    }
+    let Some(machine) = trace::machine() else { return Ok(()) };
+    let Some(of_hundred) = DISKS.with_borrow(|disks| disks.refusing.get(&machine).copied()) else { return Ok(()) };
+    if chance::mixed(SEED.load(Ordering::Relaxed), (1 << 40) + ASKED.fetch_add(1, Ordering::Relaxed)) % 100 >= of_hundred {
+        return Ok(());
+    }
+    watch::struck(if step == Step::Write { "a write finds no room" } else { "a sync finds no room" });
+    Err(io::ErrorKind::StorageFull.into())
 }
 
 pub fn slow_down(machine: &str, times: u32) {
@@ -117,8 +142,6 @@ fn passed(_: Point, _: Step) {
         due
     });
     let Some(power_cut) = due else { return };
-    let others = COORDINATORS.iter().chain(&AGENTS).chain(&CLIENTS).chain([&OPERATOR]).filter(|other| **other != machine);
-    others.for_each(|other| turmoil::partition(machine.as_str(), *other));
     let dir = PathBuf::from(&machine);
     let as_it_was = dir.with_extension("was");
     copy(&dir, &as_it_was).expect("a directory in memory is copied");
@@ -146,6 +169,19 @@ pub fn put_back(dir: &Path) {
     outage::settle(dir);
     fs::remove_dir_all(dir).expect("a directory in memory is removed");
     fs::rename(dir.with_extension("next"), dir).expect("a directory in memory is renamed");
+}
+
+/// What the disk of a member that has stopped says; nothing where it has not had a log.
+pub fn state_of(dir: &Path) -> Option<State> {
+    let copied = dir.with_extension("read");
+    copy(&dir.join("state"), &copied).ok()?;
+    // Whatever waits in there waits for nothing that takes time.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+    let read = Disk::existing(&copied).ok().and_then(|disk| runtime.block_on(disk.salvage()).ok());
+    drop(runtime);
+    outage::settle(&copied);
+    fs::remove_dir_all(copied).expect("a directory in memory is removed");
+    read.map(|salvaged| salvaged.state)
 }
 
 pub fn copy(from: &Path, to: &Path) -> io::Result<()> {

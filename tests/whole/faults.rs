@@ -38,15 +38,23 @@ pub enum Fault {
     SlowDisk,
     /// Wall clocks are set up to an hour ahead or back: the leader's, and then it dies.
     WallClock,
-    /// There is no room left on a member's disk.
+    /// There is no room left on a member's disk, and it is told so.
     FullDisk,
+    /// Writes and syncs of a member or an agent fail for want of room.
+    NoRoom,
+    /// A process stands still, and its machine's clocks go on.
+    Pause,
+    /// Somebody with a member's certificate tells an agent what was wanted of it before.
+    OldSet,
+    /// An operator takes members out, who come back as others.
+    Exchange,
     /// A member loses its disk, and comes back as another.
     LostDisk,
     /// An agent loses its ledger, or finds an older one.
     OldLedger,
 }
 
-const ALL: [Fault; 12] = [
+pub const ALL: [Fault; 16] = [
     Fault::Death,
     Fault::PowerCut,
     Fault::Delay,
@@ -57,8 +65,30 @@ const ALL: [Fault; 12] = [
     Fault::SlowDisk,
     Fault::WallClock,
     Fault::FullDisk,
+    Fault::NoRoom,
+    Fault::Pause,
+    Fault::OldSet,
+    Fault::Exchange,
     Fault::LostDisk,
     Fault::OldLedger,
+];
+
+/// What has to happen in some seed, beside each of the faults: that they do something.
+pub const EFFECTS: [&str; 14] = [
+    "a write finds no room",
+    "a sync finds no room",
+    "a member stops for want of room",
+    "a pause outlives a lease",
+    "a leader stands still",
+    "a clock is set, and another leads",
+    "an old desired set is refused",
+    "a member is taken out",
+    "the leader is taken out",
+    "a member has come back as another",
+    "a ledger is lost",
+    "a ledger is set back",
+    "a window holds a step",
+    "an approval holds a step",
 ];
 
 impl Setting {

@@ -1,14 +1,18 @@
 //! The machines of a simulated mesh: their directories, certificates, clocks and settings.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use mainstay_agent::settings::{Logging, Settings as AgentSettings};
 use mainstay_client::Mesh;
 use mainstay_client::clock::Clock;
-use mainstay_client::failpoint::Point;
+use mainstay_client::failpoint::{Point, outage};
 use mainstay_client::files;
 use mainstay_client::identity::{Bundle, ClientIdentity, Issuer, LEAF_LIFE, NewKey, Root};
+use mainstay_client::random;
 use mainstay_coordinator::artifacts::ArtifactSettings;
 use mainstay_coordinator::settings::{Log, Settings};
 use mainstay_core::id::MeshName;
@@ -32,6 +36,8 @@ pub struct Machines {
     name: MeshName,
     issuer: Issuer,
     clocks: Vec<(&'static str, MachineClock)>,
+    /// Those that were set up anew, to join a mesh that there is.
+    joining: RefCell<BTreeSet<String>>,
 }
 
 impl Machines {
@@ -44,14 +50,9 @@ impl Machines {
         let now = issued();
         let ca = Root::create(&name, now).unwrap();
         let issuer = ca.issuer("test", now).unwrap();
-        let machines = Machines { ca, name, issuer, clocks };
+        let machines = Machines { ca, name, issuer, clocks, joining: RefCell::default() };
         for (index, coordinator) in COORDINATORS.iter().enumerate() {
-            let dir = machines.dir(coordinator);
-            files::create_private_dir(Point::StoreDirectory, &dir).unwrap();
-            let issuer = machines.ca.issuer(coordinator, now).unwrap();
-            machines.bundle(&issuer, &format!("coordinator/{}", member(index))).store(&dir).unwrap();
-            files::write_atomic(Point::Issuer, &dir.join("issuer.pem"), issuer.cert_pem().as_bytes(), 0o600).unwrap();
-            files::write_atomic(Point::Issuer, &dir.join("issuer.key"), issuer.key_pem().as_bytes(), 0o600).unwrap();
+            machines.set_up(coordinator, member(index));
         }
         for agent in AGENTS {
             files::create_private_dir(Point::AgentDirectory, &machines.observed(agent)).unwrap();
@@ -60,6 +61,26 @@ impl Machines {
             machines.bundle(&machines.issuer, &format!("cluster/local/node/{agent}")).store(&dir).unwrap();
         }
         machines
+    }
+
+    /// Makes the directory of a coordinator, with a certificate of its own.
+    fn set_up(&self, coordinator: &str, id: MemberId) {
+        let dir = self.dir(coordinator);
+        files::create_private_dir(Point::StoreDirectory, &dir).unwrap();
+        let issuer = self.ca.issuer(coordinator, issued()).unwrap();
+        self.bundle(&issuer, &format!("coordinator/{id}")).store(&dir).unwrap();
+        files::write_atomic(Point::Issuer, &dir.join("issuer.pem"), issuer.cert_pem().as_bytes(), 0o600).unwrap();
+        files::write_atomic(Point::Issuer, &dir.join("issuer.key"), issuer.key_pem().as_bytes(), 0o600).unwrap();
+    }
+
+    /// Has a coordinator that was taken out come back as another one; nothing is left of what was there.
+    pub fn set_up_anew(&self, coordinator: &str) {
+        fs::remove_dir_all(self.dir(coordinator)).unwrap();
+        outage::settle(&self.dir(coordinator));
+        let mut joining = self.joining.borrow_mut();
+        joining.insert(coordinator.to_owned());
+        self.set_up(coordinator, MemberId(0x100 + random::number() % 0xFFFF));
+        outage::settle(&self.dir(coordinator));
     }
 
     /// What an agent observes: a machine that says nothing of itself.
@@ -77,6 +98,7 @@ impl Machines {
 
     /// Of a coordinator.
     pub fn settings(&self, machine: &str) -> Settings {
+        let joins = self.joining.borrow().contains(machine);
         Settings {
             dir: self.dir(machine),
             identity: None,
@@ -86,8 +108,12 @@ impl Machines {
             enrol_listen: "0.0.0.0:7401".into(),
             enrol_advertise: Some(format!("{machine}:7401")),
             http_listen: None,
-            form: COORDINATORS.iter().enumerate().map(|(index, name)| (member(index), format!("{name}:7400"))).collect(),
-            join: Vec::new(),
+            form: if joins {
+                Vec::new()
+            } else {
+                COORDINATORS.iter().enumerate().map(|(index, name)| (member(index), format!("{name}:7400"))).collect()
+            },
+            join: if joins { addresses() } else { Vec::new() },
             enrol: Vec::new(),
             join_token: None,
             admins: vec!["ana".parse().unwrap()],
@@ -101,7 +127,7 @@ impl Machines {
     /// Of an agent.
     pub fn agent_settings(&self, machine: &str) -> AgentSettings {
         AgentSettings {
-            agent: AgentId::node("local".parse().unwrap(), machine.parse().unwrap()),
+            agent: agent(machine),
             kubeconfig: None,
             dir: self.dir(machine),
             coordinators: addresses(),
@@ -144,6 +170,11 @@ fn issued() -> WallTime {
 
 fn member(index: usize) -> MemberId {
     MemberId(0x11 + index as u64)
+}
+
+/// The agent of a machine.
+pub fn agent(machine: &str) -> AgentId {
+    AgentId::node("local".parse().unwrap(), machine.parse().unwrap())
 }
 
 pub fn addresses() -> Vec<String> {

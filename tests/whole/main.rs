@@ -11,15 +11,21 @@ mod commands;
 mod disk;
 mod faults;
 mod invariants;
+mod kernel;
 mod library;
 mod machines;
+mod members;
 mod network;
 mod operator;
+mod plans;
+mod process;
+mod stand_in;
 mod trace;
 mod watch;
 mod works;
 mod world;
 
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +41,9 @@ fn one_seed() {
     let all = std::env::var_os("MAINSTAY_QUIET").is_none();
     match world::run(seed, all) {
         Ok(it) => {
-            println!("seed {seed}: {:016x} {} grants {} commands {} runs {:.1} s", it.sum, it.grants, it.commands, it.runs, it.took.as_secs_f64())
+            let strikes: Vec<String> = it.strikes.iter().map(|(what, times)| format!("{what}: {times}")).collect();
+            let (sum, grants, commands, runs, took) = (it.sum, it.grants, it.commands, it.runs, it.took.as_secs_f64());
+            println!("seed {seed}: {sum:016x} {grants} grants {commands} commands {runs} runs {took:.1} s; {}", strikes.join("; "));
         }
         Err(problem) => panic!("seed {seed}: {problem}\n\nwhat happened last:\n{}", trace::last_lines()),
     }
@@ -58,7 +66,7 @@ fn nothing_breaks_under_faults_and_everything_ends_in_the_calm() {
     }
     let seeds = std::env::var("MAINSTAY_SEEDS").map_or(SEEDS, |count| count.parse().expect("MAINSTAY_SEEDS is a number"));
     let first = std::env::var("MAINSTAY_FIRST").map_or(0, |number| number.parse().expect("MAINSTAY_FIRST is a number"));
-    let (next, failed) = (AtomicU64::new(first), Mutex::new(Vec::new()));
+    let (next, failed, seen) = (AtomicU64::new(first), Mutex::new(Vec::new()), Mutex::new(BTreeMap::new()));
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::SeqCst);
@@ -66,7 +74,10 @@ fn nothing_breaks_under_faults_and_everything_ends_in_the_calm() {
                 return;
             }
             match told(seed) {
-                Ok(said) => println!("{said}"),
+                Ok(said) => {
+                    println!("{said}");
+                    count(&mut seen.lock().expect("nobody breaks down with it"), &said);
+                }
                 Err(text) => failed.lock().expect("nobody breaks down with it").push((seed, text)),
             }
         }
@@ -80,6 +91,18 @@ fn nothing_breaks_under_faults_and_everything_ends_in_the_calm() {
             "{text}\n\nthis seed alone, with all that happens in it:\n\
              MAINSTAY_SEED={seed} cargo test --profile whole -p mainstay-whole --test whole one_seed -- --nocapture"
         );
+    }
+    let seen = seen.into_inner().expect("nobody broke down with it");
+    seen.iter().for_each(|(what, times)| println!("{times:>6} × {what}"));
+    let all = faults::ALL.iter().map(|fault| format!("{fault:?}")).chain(faults::EFFECTS.map(str::to_owned));
+    let never: Vec<String> = all.filter(|what| !seen.contains_key(what)).collect();
+    assert!(seeds < SEEDS || never.is_empty(), "in {seeds} seeds it has never happened: {}", never.join("; "));
+}
+
+/// Adds what has struck in a seed.
+fn count(seen: &mut BTreeMap<String, usize>, said: &str) {
+    for (what, times) in said.split("; ").skip(1).filter_map(|strike| strike.rsplit_once(": ")) {
+        *seen.entry(what.to_owned()).or_default() += times.parse().unwrap_or(0);
     }
 }
 

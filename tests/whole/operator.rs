@@ -7,53 +7,17 @@ use mainstay_proto::v1;
 
 use crate::chance::Chance;
 use crate::invariants::undone;
-use crate::{trace, watch};
-
-const HEAD: &str = "apiVersion: mainstay.dev/v1alpha1\nkind: MaintenancePlan\n";
-
-/// Plans by name: each exercises something else.
-const PLANS: [(&str, &str); 3] = [
-    (
-        "change",
-        "\
-metadata: { name: change }
-spec:
-  steps:
-    - { name: a, uses: node.exec, with: { command: [/do, a] }, runOn: node, timeout: 12s, retry: { attempts: 3, backoff: 1s }, undo: { uses: node.exec, with: { command: [/undo, a] }, timeout: 12s, retry: { attempts: 5, backoff: 1s } } }
-    - { name: b, uses: node.exec, with: { command: [/do, b] }, runOn: node, needs: [a], timeout: 12s, undo: { uses: node.exec, with: { command: [/undo, b] }, timeout: 12s, retry: { attempts: 5, backoff: 1s } } }
-    - { name: c, uses: wait, with: { for: 1s }, needs: [b], timeout: 10s, retry: { attempts: 5, backoff: 1s } }
-",
-    ),
-    (
-        "rollout",
-        "\
-metadata: { name: rollout }
-spec:
-  strategy: { maxUnavailable: 1, waves: [1], failureBudget: 1 }
-  steps:
-    - { name: drain, uses: node.exec, with: { command: [/do, drain] }, runOn: node, timeout: 10s, undo: { uses: node.exec, with: { command: [/undo, drain] }, timeout: 10s, retry: { attempts: 4, backoff: 1s } } }
-    - { name: patch, uses: node.exec, with: { command: [/do, patch] }, runOn: node, needs: [drain], timeout: 10s }
-",
-    ),
-    (
-        "leased",
-        "\
-metadata: { name: leased }
-spec:
-  steps:
-    - { name: work, uses: node.exec, with: { command: [/do, work] }, lease: deploy/shop, timeout: 8s, retry: { attempts: 2, backoff: 1s }, undo: { uses: node.exec, with: { command: [/undo, work] }, timeout: 8s, retry: { attempts: 3, backoff: 1s } } }
-    - { name: hold, uses: lease.hold, with: { name: cluster/local/node/x, for: 1s }, needs: [work], onUnknown: continue, timeout: 20s }
-    - { name: verify, uses: node.exec, with: { command: [/do, verify] }, needs: [work], lease: deploy/shop, timeout: 8s }
-",
-    ),
-];
+use crate::{members, plans, trace, watch};
 
 /// Between two looks at what has become of the runs.
 const LOOK: Duration = Duration::from_millis(700);
 
 pub async fn run(who: &'static str, mesh: Mesh, mut chance: Chance) {
     while !watch::with(|seen| seen.is_calm) {
-        let (name, text) = *chance.one(&PLANS);
+        if watch::with(|seen| std::mem::take(&mut seen.exchange)) {
+            members::exchange(who, &mesh, &mut chance).await;
+        }
+        let (name, text) = *chance.one(&plans::ALL);
         let known: Vec<String> = watch::with(|seen| seen.started.iter().cloned().collect());
         match chance.between(0, 10) {
             0..=4 => start(who, &mesh, name, text).await,
@@ -75,12 +39,17 @@ pub async fn run(who: &'static str, mesh: Mesh, mut chance: Chance) {
                 let answer = mesh.undo_run(v1::UndoRunRequest { run: run.clone(), reason: "it was wrong".into(), dry_run: false }).await;
                 trace::line(who, &format!("undoes {run}: {}", told(&answer)));
             }
+            8 if !known.is_empty() => {
+                let denies = chance.percent(20);
+                let run = chance.one(&known).clone();
+                look(who, &mesh, &run, denies).await;
+            }
             _ => {}
         }
         tokio::time::sleep(chance.millis(100, 3_000)).await;
     }
     watch::with(|seen| seen.waits_for = Some("the operator's last run".into()));
-    let last = &PLANS[0];
+    let last = &plans::ALL[0];
     let before = watch::with(|seen| seen.started.len());
     while watch::with(|seen| seen.started.len()) == before {
         start(who, &mesh, last.0, last.1).await;
@@ -95,16 +64,47 @@ pub async fn run(who: &'static str, mesh: Mesh, mut chance: Chance) {
 
 /// Applies a plan and starts a run of it. A start that failed may have come off.
 async fn start(who: &'static str, mesh: &Mesh, name: &str, text: &str) {
-    let applied = mesh.apply_plan(v1::ApplyPlanRequest { source: format!("{HEAD}{text}"), dry_run: false }).await;
+    let applied = mesh.apply_plan(v1::ApplyPlanRequest { source: plans::source(text), dry_run: false }).await;
     if let Err(error) = applied {
         return trace::line(who, &format!("cannot apply {name}: {error}"));
     }
     match mesh.start_run(v1::StartRunRequest { plan: name.to_owned(), ..Default::default() }).await {
         Ok(started) => {
             trace::line(who, &format!("starts {}", started.run));
-            watch::with(|seen| seen.started.insert(started.run));
+            watch::with(|seen| seen.started.insert(started.run.clone()));
+            if name == "windowed" {
+                tokio::time::sleep(LOOK).await;
+                look(who, mesh, &started.run, false).await;
+            }
         }
         Err(error) => trace::line(who, &format!("cannot start {name}: {error}")),
+    }
+}
+
+/// Looks at what a run waits for, and decides where somebody has to.
+async fn look(who: &'static str, mesh: &Mesh, run: &str, denies: bool) {
+    let Ok(why) = mesh.why_run(v1::GetRunRequest { run: run.to_owned() }).await else { return };
+    for wait in why.waits {
+        if wait.reason.contains("window") || wait.reason.contains("freeze") {
+            watch::struck("a window holds a step");
+        }
+        let Some(wanted) = wait.approval else { continue };
+        watch::struck("an approval holds a step");
+        if !denies {
+            // It may come off, whatever the answer.
+            watch::with(|seen| seen.approved.insert(run.to_owned()));
+        }
+        let decided = v1::ApproveRunRequest {
+            run: run.to_owned(),
+            step: wait.step.clone(),
+            wave: wanted.wave,
+            seen: wanted.seen,
+            deny: denies,
+            reason: "looked at it".into(),
+            dry_run: false,
+        };
+        let answer = mesh.approve_run(decided).await;
+        trace::line(who, &format!("{} {run}: {}", if denies { "denies" } else { "approves" }, told(&answer)));
     }
 }
 
@@ -153,13 +153,16 @@ async fn still_waits(who: &'static str, mesh: &Mesh) -> Option<String> {
             if why.as_ref().is_ok_and(|why| why.waits.iter().any(|wait| wait.reason.starts_with("lease "))) {
                 free_claims(who, mesh).await;
             }
+            if why.as_ref().is_ok_and(|why| why.waits.iter().any(|wait| wait.approval.is_some())) {
+                look(who, mesh, &name, false).await;
+            }
             let why =
                 why.map(|why| why.waits.iter().map(|wait| format!("{} {} {}", wait.step, wait.target, wait.reason)).collect::<Vec<_>>().join("; "));
             return Some(format!("{name}: {}", why.unwrap_or_else(|error| error.to_string())));
         }
         undone::look(&run);
     }
-    None
+    members::misplaced(mesh).await
 }
 
 fn told<T>(answer: &Result<T, mainstay_client::CallError>) -> String {

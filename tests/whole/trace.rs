@@ -51,6 +51,11 @@ pub fn machine() -> Option<String> {
     MACHINE.with_borrow(Clone::clone)
 }
 
+/// A machine is being run.
+pub fn enter(machine: &str) {
+    MACHINE.set(Some(machine.to_owned()));
+}
+
 /// No machine is being run.
 pub fn no_machine() {
     MACHINE.set(None);
@@ -79,7 +84,10 @@ pub fn line(who: &str, text: &str) {
 /// From here on, what programs of this process log is traced; `all` prints it as it comes.
 pub fn begin(all: bool) {
     TRACE.with_borrow_mut(|trace| trace.all = all);
-    let filter = tracing_subscriber::EnvFilter::new(std::env::var("MAINSTAY_LOG").unwrap_or_else(|_| "off,mainstay=info,turmoil=info".to_owned()));
+    let filter = tracing_subscriber::EnvFilter::new(
+        std::env::var("MAINSTAY_LOG")
+            .unwrap_or_else(|_| "off,mainstay=info,mainstay_agent::link=debug,mainstay_coordinator::formation=debug,turmoil=info".to_owned()),
+    );
     let layers = tracing_subscriber::registry().with(filter).with(Lines);
     tracing::subscriber::set_global_default(layers).expect("a process simulates once");
 }

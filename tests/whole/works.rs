@@ -38,10 +38,13 @@ impl Works {
         self.labels.insert(attempt.to_owned(), (run.to_owned(), step.to_owned()));
     }
 
-    pub fn begins(&mut self, machine: &str, command: &[String], attempt: &str) {
+    /// A command begins; where it does something, rather than undoing it, what and where.
+    pub fn begins(&mut self, machine: &str, command: &[String], attempt: &str) -> Option<Place> {
         let (run, step) = self.labels.get(attempt).cloned().unwrap_or_default();
         let undoes = command.first().is_some_and(|program| program == "/undo");
-        self.begun.push(Begun { attempt: attempt.to_owned(), place: (run, step, machine.to_owned()), undoes, runs: true });
+        let place = (run, step, machine.to_owned());
+        self.begun.push(Begun { attempt: attempt.to_owned(), place: place.clone(), undoes, runs: true });
+        (!undoes).then_some(place)
     }
 
     /// No status: it was called off, or died.

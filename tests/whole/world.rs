@@ -9,14 +9,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use mainstay_agent::host::Host;
+use mainstay_core::State;
 use turmoil::Sim;
 
 use self::trouble::Trouble;
 use crate::chance::{self, Chance};
 use crate::faults::Setting;
-use crate::machines::{AGENTS, CLIENTS, COORDINATORS, Machines, OPERATOR};
+use crate::machines::{self, AGENTS, CLIENTS, COORDINATORS, Machines, OPERATOR};
 use crate::network::Simulated;
-use crate::{client, commands, disk, invariants, library, operator, trace, watch};
+use crate::process::Process;
+use crate::{client, commands, disk, invariants, kernel, library, operator, stand_in, trace, watch};
 
 /// What time goes by in.
 const TICK: Duration = Duration::from_millis(2);
@@ -33,6 +35,7 @@ mod purpose {
     pub const SETTING: u64 = 2;
     pub const WORK: u64 = 3;
     pub const TROUBLE: u64 = 4;
+    pub const ORDER: u64 = 5;
     pub const SOFTWARE: u64 = 100;
 }
 
@@ -44,6 +47,8 @@ pub struct Outcome {
     pub runs: usize,
     /// Simulated.
     pub took: Duration,
+    /// How often what has struck.
+    pub strikes: BTreeMap<String, usize>,
 }
 
 /// A directory that goes with the simulation.
@@ -59,8 +64,15 @@ impl Drop for Root {
 pub struct World<'a> {
     pub sim: Sim<'a>,
     pub machines: Rc<Machines>,
+    /// What runs.
+    processes: BTreeMap<&'static str, Process>,
     /// Machines that do not run, and when they are started again.
     pub down: BTreeMap<&'static str, Duration>,
+    /// Machines whose process stands still, and until when.
+    pub still: BTreeMap<&'static str, Duration>,
+    seed: u64,
+    starts: u64,
+    order: Chance,
 }
 
 /// Runs a seed. One for a process.
@@ -89,8 +101,9 @@ pub fn run(seed: u64, all: bool) -> Result<Outcome, String> {
         .enable_random_order()
         .rng_seed(chance::mixed(seed, purpose::NETWORK))
         .build();
-    let mut world = World { sim, machines, down: BTreeMap::new() };
-    world.begin(seed);
+    let order = Chance::new(seed, purpose::ORDER);
+    let mut world = World { sim, machines, processes: BTreeMap::new(), down: BTreeMap::new(), still: BTreeMap::new(), seed, starts: 0, order };
+    world.begin();
 
     let mut trouble = Trouble::new(setting.clone(), Chance::new(seed, purpose::TROUBLE), FORMED);
     while world.sim.elapsed() < setting.calm {
@@ -116,56 +129,102 @@ pub fn run(seed: u64, all: bool) -> Result<Outcome, String> {
 fn waits_for() -> Option<String> {
     watch::with(|seen| {
         let unserved = CLIENTS.iter().find(|name| !seen.served.contains(**name));
-        unserved.map(|name| format!("a lease for {name}")).or_else(|| seen.waits_for.clone())
+        let unserved = unserved.map(|name| format!("a lease for {name}"));
+        let away = seen.changes_place.map(|name| format!("{name}, which is to come back as another member"));
+        unserved.or(away).or_else(|| seen.waits_for.clone())
     })
 }
 
 impl World<'_> {
     /// Connects all machines and starts what runs on them.
-    fn begin(&mut self, seed: u64) {
-        for (index, name) in COORDINATORS.iter().chain(&AGENTS).chain(&CLIENTS).chain([&OPERATOR]).enumerate() {
-            let machines = self.machines.clone();
-            let starts = std::cell::Cell::new(0);
-            self.sim.host(*name, move || {
-                starts.set(starts.get() + 1);
-                software(name, machines.clone(), Chance::new(seed, purpose::SOFTWARE + index as u64 + (starts.get() << 16)))
-            });
+    fn begin(&mut self) {
+        for name in all() {
+            self.sim.host(name, move || kernel::run(name));
+            self.start(name);
         }
         watch::with(|seen| seen.waits_for = Some("the operator".into()));
+    }
+
+    fn start(&mut self, name: &'static str) {
+        self.starts += 1;
+        invariants::forward::begins(name);
+        let chance = Chance::new(self.seed, purpose::SOFTWARE + self.starts);
+        kernel::begin(name);
+        let process = Process::start(name, software(name, self.machines.clone(), chance));
+        self.processes.insert(name, process);
     }
 
     /// A moment passes.
     fn step(&mut self) -> Result<(), String> {
         let now = self.sim.elapsed();
         library::set_now(now);
-        let due: Vec<&'static str> = self.down.iter().filter(|(_, at)| **at <= now).map(|(name, _)| *name).collect();
-        for name in due {
+        let due =
+            |waiting: &BTreeMap<&'static str, Duration>| waiting.iter().filter(|(_, at)| **at <= now).map(|(name, _)| *name).collect::<Vec<_>>();
+        for name in due(&self.down) {
             self.down.remove(name);
             trace::line(name, "is started");
+            // Whoever stood in for it.
+            self.processes.remove(name);
             self.sim.bounce(name);
+            self.start(name);
+        }
+        for name in due(&self.still) {
+            self.still.remove(name);
+            trace::line(name, "goes on");
+            if watch::with(|seen| seen.held.get(name).is_some_and(|held| held.is_lost())) {
+                watch::struck("a pause outlives a lease");
+            }
+        }
+        if let Some(name) = watch::with(|seen| seen.set_up_anew.take()) {
+            self.stop(name, None, RESTART);
+            trace::line(name, "is set up anew");
+            self.machines.set_up_anew(name);
+            watch::with(|seen| seen.comes_back = Some(name));
+        }
+        for name in self.in_any_order() {
+            self.run(name, now);
         }
         self.sim.step().map_err(|error| format!("a machine broke down: {error}"))?;
         library::set_now(self.sim.elapsed());
         trace::no_machine();
-        for name in COORDINATORS.iter().chain(&AGENTS).filter(|name| disk::take_dying(name)) {
-            trace::line(name, "has no power, in the middle of a write");
-            self.sim.crash(*name);
-            disk::put_back(&self.machines.dir(name));
-            self.others(name).for_each(|other| self.sim.repair(*name, other));
-            self.down.insert(name, now + RESTART);
-        }
-        for name in COORDINATORS.iter().chain(&AGENTS) {
-            if !self.sim.is_host_running(*name) && !self.down.contains_key(name) {
-                self.down.insert(name, now + RESTART);
-            }
-        }
         invariants::look();
         watch::with(|seen| if seen.broken.is_empty() { Ok(()) } else { Err(std::mem::take(&mut seen.broken).join("\n")) })
     }
 
-    fn others(&self, name: &str) -> impl Iterator<Item = &'static str> + use<> {
+    fn in_any_order(&mut self) -> Vec<&'static str> {
+        let mut names: Vec<&'static str> = self.processes.keys().copied().collect();
+        for last in (1..names.len()).rev() {
+            names.swap(last, self.order.between(0, last as u64 + 1) as usize);
+        }
+        names
+    }
+
+    /// The process of a machine runs for a moment, and perhaps ends in it.
+    fn run(&mut self, name: &'static str, now: Duration) {
+        let Some(process) = self.processes.get_mut(name) else { return };
+        if self.still.contains_key(name) {
+            return process.stand_still(TICK);
+        }
+        process.run(now, TICK);
+        if disk::take_dying(name) {
+            trace::line(name, "has no power, in the middle of a write");
+            self.processes.remove(name);
+            // Nobody hears of it from the machine itself.
+            self.others(name).for_each(|other| self.sim.partition(name, other));
+            self.sim.crash(name);
+            disk::put_back(&self.machines.dir(name));
+            self.others(name).for_each(|other| self.sim.repair(name, other));
+            self.down.insert(name, now + RESTART);
+        } else if process.has_ended() {
+            self.processes.remove(name);
+            self.sim.crash(name);
+            self.down.insert(name, now + RESTART);
+        }
+    }
+
+    pub fn others(&self, name: &str) -> impl Iterator<Item = &'static str> + use<> {
         let name = name.to_owned();
-        COORDINATORS.into_iter().chain(AGENTS).chain(CLIENTS).chain([OPERATOR]).filter(move |other| *other != name)
+        all().filter(move |other| *other != name)
     }
 
     /// A machine stops at once; `power_cut` says what its disk loses.
@@ -179,6 +238,8 @@ impl World<'_> {
             disk::keep(&dir, power_cut);
         }
         watch::with(|seen| seen.held.remove(name));
+        self.still.remove(name);
+        self.processes.remove(name);
         self.sim.crash(name);
         if has_disk {
             disk::put_back(&dir);
@@ -186,21 +247,53 @@ impl World<'_> {
         self.down.insert(name, self.sim.elapsed() + back_after);
     }
 
+    /// The process of a machine does nothing until then; says whether it had been doing something.
+    pub fn stand_still(&mut self, name: &'static str, until: Duration) -> bool {
+        if !self.processes.contains_key(name) || self.still.contains_key(name) {
+            return false;
+        }
+        trace::line(name, "stands still");
+        if watch::with(|seen| seen.leader.as_deref() == Some(name)) {
+            watch::struck("a leader stands still");
+        }
+        self.still.insert(name, until);
+        true
+    }
+
+    /// For so long, what a member once knew is told to an agent in its place.
+    pub fn stand_in(&mut self, member: &'static str, agent: &'static str, state: State, lasts: Duration) {
+        self.stop(member, None, lasts);
+        self.sim.bounce(member);
+        let (dir, clock) = (self.machines.dir(member), Arc::new(self.machines.clock(member)));
+        kernel::begin(member);
+        let process = Process::start(member, async move {
+            let ended = stand_in::run(&dir, clock, state, machines::agent(agent)).await;
+            trace::line(member, &format!("stood in: {ended:?}"));
+        });
+        self.processes.insert(member, process);
+    }
+
     /// Everybody stops, and what is on the disks of the members is compared.
     fn end(mut self) -> Result<Outcome, String> {
         for name in COORDINATORS {
             self.stop(name, None, Duration::ZERO);
         }
+        self.processes.clear();
         let disks: Vec<_> = COORDINATORS.iter().map(|name| (*name, self.machines.dir(name))).collect();
         watch::with(|seen| seen.held.clear());
         invariants::replicas::look(&disks)?;
         let (grants, commands, runs) = watch::with(|seen| (seen.grants.len(), seen.works.begun.len(), seen.started.len()));
-        Ok(Outcome { sum: trace::sum(), grants, commands, runs, took: self.sim.elapsed() })
+        let strikes = watch::with(|seen| std::mem::take(&mut seen.strikes));
+        Ok(Outcome { sum: trace::sum(), grants, commands, runs, took: self.sim.elapsed(), strikes })
     }
 }
 
+fn all() -> impl Iterator<Item = &'static str> {
+    COORDINATORS.into_iter().chain(AGENTS).chain(CLIENTS).chain([OPERATOR])
+}
+
 /// What runs on a machine.
-async fn software(name: &'static str, machines: Rc<Machines>, chance: Chance) -> turmoil::Result {
+async fn software(name: &'static str, machines: Rc<Machines>, chance: Chance) {
     let clock = machines.clock(name);
     if COORDINATORS.contains(&name) {
         let ended = mainstay_coordinator::run::run(machines.settings(name), Arc::new(clock), std::future::pending()).await;
@@ -214,5 +307,4 @@ async fn software(name: &'static str, machines: Rc<Machines>, chance: Chance) ->
     } else {
         client::run(name, machines.mesh(name, "client/app"), chance).await;
     }
-    Ok(())
 }

@@ -155,6 +155,7 @@ impl<C: Connector> Session<'_, C> {
             tracing::warn!(?version, ?seen, "refused a desired set that is older than one seen before");
             return Ok(());
         }
+        tracing::debug!(incarnation = version.incarnation, generation = version.generation, "took what is wanted");
         self.wanted.send_replace(Some(Arc::new(Wanted { link: self.number, desired })));
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -100,14 +100,18 @@ impl Doing {
         points.clone_into(&mut lock(&self.points));
     }
 
-    /// Says that a write has come so far.
-    pub(crate) fn reach(&self, step: Step) {
+    /// Says that a write has come so far. An error is the disk's.
+    pub(crate) fn reach(&self, step: Step) -> io::Result<()> {
         for point in lock(&self.points).clone() {
             note(point, step);
             if ordered(point, step) {
                 die(point, step);
             }
+            if let Some(disk) = DISK.get() {
+                disk(point, step)?;
+            }
         }
+        Ok(())
     }
 
     /// Whether a write is to be torn now; the caller writes a half, and reaches [`Step::Torn`].
@@ -140,6 +144,16 @@ static WITNESS: OnceLock<fn(Point, Step)> = OnceLock::new();
 pub fn witness(witness: fn(Point, Step)) {
     // Whoever comes second finds what the first one wanted.
     let _ = WITNESS.set(witness);
+}
+
+/// Says for every step that is passed whether the disk takes it.
+static DISK: OnceLock<fn(Point, Step) -> io::Result<()>> = OnceLock::new();
+
+/// From here on, the disks of a process that simulates several machines may refuse: what is refused is not written, and
+/// not synced. Once for a process.
+pub fn refuse_by(disk: fn(Point, Step) -> io::Result<()>) {
+    // Whoever comes second finds what the first one wanted.
+    let _ = DISK.set(disk);
 }
 
 fn note(point: Point, step: Step) {

@@ -50,7 +50,7 @@ impl Output {
     }
 
     fn begin(doing: Doing, path: &Path, mode: u32, existing: Existing) -> io::Result<Output> {
-        doing.reach(Step::Write);
+        doing.reach(Step::Write)?;
         let mut held = effects::hold();
         let is_new = ARMABLE && fs::symlink_metadata(path).is_err();
         let mut options = OpenOptions::new();
@@ -73,7 +73,7 @@ impl Output {
 
     /// Writes at the end of what was written so far.
     pub fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.doing.reach(Step::Write);
+        self.doing.reach(Step::Write)?;
         let torn = self.doing.is_torn();
         let bytes = if torn { &bytes[..bytes.len() / 2] } else { bytes };
         let mut held = effects::hold();
@@ -91,7 +91,7 @@ impl Output {
 
     /// Writes at a place.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.doing.reach(Step::Write);
+        self.doing.reach(Step::Write)?;
         let torn = self.doing.is_torn();
         let bytes = if torn { &bytes[..bytes.len() / 2] } else { bytes };
         let mut held = effects::hold();
@@ -106,7 +106,7 @@ impl Output {
 
     /// Makes the file longer, with zeros, or shorter.
     pub fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.doing.reach(Step::Write);
+        self.doing.reach(Step::Write)?;
         let mut held = effects::hold();
         held.resized(&self.file, bytes);
         self.file.set_len(bytes)
@@ -119,10 +119,10 @@ impl Output {
 
     /// As [`Output::sync`], without times and the like.
     pub fn sync_data(&self) -> io::Result<()> {
-        self.doing.reach(Step::Sync);
+        self.doing.reach(Step::Sync)?;
         self.file.sync_data()?;
         effects::hold().synced(&self.file);
-        self.doing.reach(Step::Synced);
+        self.doing.reach(Step::Synced)?;
         Ok(())
     }
 
@@ -145,10 +145,10 @@ impl Output {
 }
 
 fn sync(doing: &Doing, file: &File) -> io::Result<()> {
-    doing.reach(Step::Sync);
+    doing.reach(Step::Sync)?;
     file.sync_all()?;
     effects::hold().synced(file);
-    doing.reach(Step::Synced);
+    doing.reach(Step::Synced)?;
     Ok(())
 }
 
@@ -182,7 +182,7 @@ pub fn write_atomic(point: Point, path: &Path, bytes: &[u8], mode: u32) -> io::R
 /// Removes a file for good: it is not there again after a power cut. One that is not there is no error.
 pub fn remove(point: Point, path: &Path) -> io::Result<()> {
     let doing = Doing::of(point);
-    doing.reach(Step::Name);
+    doing.reach(Step::Name)?;
     let mut held = effects::hold();
     held.removed(path);
     match fs::remove_file(path) {
@@ -190,19 +190,19 @@ pub fn remove(point: Point, path: &Path) -> io::Result<()> {
         removed => removed?,
     }
     drop(held);
-    doing.reach(Step::Named);
+    doing.reach(Step::Named)?;
     sync_dir(point, dir_of(path))
 }
 
 /// Gives a file or directory of the same file system another name, in the place of whatever had it, for good.
 pub fn rename(point: Point, from: &Path, to: &Path) -> io::Result<()> {
     let doing = Doing::of(point);
-    doing.reach(Step::Name);
+    doing.reach(Step::Name)?;
     let mut held = effects::hold();
     held.renamed(from, to);
     fs::rename(from, to)?;
     drop(held);
-    doing.reach(Step::Named);
+    doing.reach(Step::Named)?;
     if dir_of(from) != dir_of(to) {
         // The new name first: with neither, it would be lost.
         File::open(dir_of(to))?.sync_all()?;
@@ -216,8 +216,7 @@ pub fn rename(point: Point, from: &Path, to: &Path) -> io::Result<()> {
 pub fn sync_dir(point: Point, dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()?;
     effects::hold().dir_synced(dir);
-    Doing::of(point).reach(Step::Done);
-    Ok(())
+    Doing::of(point).reach(Step::Done)
 }
 
 /// Makes a directory, and those above it, that only its owner can enter. They are there also after a power cut: what is
@@ -237,7 +236,7 @@ fn make_dir(point: Point, path: &Path, mode: u32) -> io::Result<()> {
     }
     make_dir(point, dir_of(path), mode)?;
     let doing = Doing::of(point);
-    doing.reach(Step::Name);
+    doing.reach(Step::Name)?;
     let mut held = effects::hold();
     match DirBuilder::new().mode(mode).create(path) {
         // Somebody else was quicker.
@@ -248,6 +247,6 @@ fn make_dir(point: Point, path: &Path, mode: u32) -> io::Result<()> {
         }
     }
     drop(held);
-    doing.reach(Step::Named);
+    doing.reach(Step::Named)?;
     sync_dir(point, dir_of(path))
 }
