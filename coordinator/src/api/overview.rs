@@ -3,14 +3,15 @@
 //! Only the leader knows who is reachable and how far behind. Another member asks it; without an answer it
 //! tells what it sees itself, which may be old: to look must be possible above all when something is wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::mem::{Discriminant, discriminant};
 use std::time::Duration;
 
 use mainstay_core::aftermath;
 use mainstay_core::report::Verdict;
 use mainstay_core::state::member::Member;
 use mainstay_core::wait::Reason;
-use mainstay_core::{Identity, MemberId, RunId, State, bounds};
+use mainstay_core::{Identity, MemberId, RunId, State, StepName, bounds, stuck};
 use mainstay_proto::v1;
 use mainstay_proto::v1::members_client::MembersClient;
 use mainstay_proto::v1::mesh_client::MeshClient;
@@ -110,15 +111,23 @@ fn own_status(front: &Front) -> v1::Status {
 /// Runs that do not go on without a person, each with the first reason of that kind; then those that have ended and
 /// leave something to one.
 fn on_hold(office: &Office) -> Vec<v1::RunOnHold> {
-    let (waits, now) = (office.waits(), office.now());
+    let (waits, state, now, wall) = (office.waits(), office.state(), office.now(), office.wall());
     let mut runs: BTreeMap<&RunId, v1::RunOnHold> = BTreeMap::new();
+    let mut looked: HashSet<(&RunId, &StepName, Discriminant<Reason>)> = HashSet::new();
     for wait in &waits.waits {
-        if runs.len() < ON_HOLD_SHOWN && matches!(wait.reason, Reason::Approval { .. } | Reason::Paused { .. }) {
-            let hold = || v1::RunOnHold { run: wait.run.to_string(), reason: wait.reason.to_string(), waited_ms: wait.times(now).0.0, ended: false };
-            runs.entry(&wait.run).or_insert_with(hold);
+        if runs.len() >= ON_HOLD_SHOWN || runs.contains_key(&wait.run) {
+            continue;
+        }
+        let reason = match &wait.reason {
+            Reason::Approval { .. } | Reason::Paused { .. } => Some(wait.reason.to_string()),
+            // Many targets of a step wait for the same.
+            reason if looked.insert((&wait.run, &wait.step, discriminant(reason))) => stuck::stuck(&state, wait, wall, now).map(|stuck| stuck.why),
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            runs.insert(&wait.run, v1::RunOnHold { run: wait.run.to_string(), reason, waited_ms: wait.times(now).0.0, ended: false });
         }
     }
-    let (state, wall) = (office.state(), office.wall());
     let ended = aftermath::unsettled(&state).into_iter().map(|(run, left)| v1::RunOnHold {
         run: run.id.to_string(),
         reason: left.first().map(ToString::to_string).unwrap_or_default(),
