@@ -116,7 +116,8 @@ pub async fn run(settings: Settings, host: Host, leave: Leave) -> Result<(), Age
     let hello = hello(&settings, &ledger, &host);
     let context = Context::new(Arc::clone(&host), readings.clone(), Arc::new(settings.execute), Arc::new(settings.policy))?
         .with_connections(settings.connections)
-        .with_cluster(cluster);
+        .with_cluster(cluster)
+        .with_leaving(leave.soon.clone());
     let sampler = Sampler::new(host, &context.settings.services, readings, context.prober.clone());
     let _sampling = AbortOnDropHandle::new(tokio::spawn(sampler.run(CancellationToken::new())));
     let (link, handle) = Link::new(mesh.clone(), hello, ledger.clone(), clock, watched.link.clone());

@@ -83,6 +83,20 @@ pub enum ArtifactError {
     OfAnUndo,
 }
 
+impl ArtifactError {
+    /// Whether undo data is there, made by another agent, or with a key that is lost: an attempt at the step came so far,
+    /// and only that agent can read what it was.
+    #[must_use]
+    pub fn is_of_another(&self) -> bool {
+        let denied = |error: &TransferError| matches!(error, TransferError::Call(CallError::Refused { code: Code::PermissionDenied, .. }));
+        match self {
+            ArtifactError::Key(_) => true,
+            ArtifactError::Mesh(error) => denied(error),
+            _ => false,
+        }
+    }
+}
+
 /// What all attempts of this agent share.
 pub struct ArtifactStore {
     depot: Arc<dyn Depot>,

@@ -6,6 +6,7 @@ use mainstay_client::Mesh;
 use mainstay_core::catalogue::{self, Scope};
 use mainstay_core::reconcile::DesiredAttempt;
 use mainstay_core::report::Report;
+use mainstay_core::state::run::Direction;
 use mainstay_core::{AgentId, Target};
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +55,7 @@ impl Executor for Steps {
             step: attempt.step.to_string(),
             plan: Some(attempt.run.plan.clone()),
             connection,
+            undoes: attempt.direction == Direction::Undo,
         };
         if attempt.kind == hold::KIND {
             let policy: &Arc<Policy> = &self.context.policy;

@@ -57,6 +57,8 @@ pub struct Labels {
     pub plan: Option<PlanName>,
     /// The connection that it is done to, where its target is one.
     pub connection: Option<ConnectionName>,
+    /// Whether it takes its step back.
+    pub undoes: bool,
 }
 
 /// What every executor has at hand. Cheap to clone.
@@ -80,6 +82,8 @@ pub struct Context {
     pub artifacts: Artifacts,
     pub labels: Labels,
     pub cancel: CancellationToken,
+    /// Cancelled when this agent leaves: what goes on elsewhere is taken up by the next process.
+    pub leaving: CancellationToken,
 }
 
 /// How an attempt ended without success.
@@ -157,6 +161,7 @@ impl Context {
             artifacts,
             labels,
             cancel,
+            leaving: CancellationToken::new(),
         })
     }
 
@@ -164,6 +169,12 @@ impl Context {
     #[must_use]
     pub fn with_cluster(self, cluster: Option<Cluster>) -> Context {
         Context { cluster, ..self }
+    }
+
+    /// Of an agent that leaves when it is told so.
+    #[must_use]
+    pub fn with_leaving(self, leaving: CancellationToken) -> Context {
+        Context { leaving, ..self }
     }
 
     /// With ways to outside systems.
@@ -241,6 +252,18 @@ pub fn kinds() -> &'static [&'static str] {
         "postgres.check",
         "redis.check",
         "kube.workloads",
+        "kube.services",
+        "kube.cronjobs",
+        "kube.events",
+        "kube.certificates",
+        "kube.wait",
+        "kube.restart",
+        "kube.scale",
+        "kube.cronjob.trigger",
+        "kube.job",
+        "kube.apply",
+        "kube.delete",
+        "kube.exec",
         "wait",
         "node.exec",
     ]
@@ -264,12 +287,24 @@ pub async fn execute(kind: &str, with: &Map<String, Value>, context: &Context) -
             "postgres.check" => postgres::execute(with, context).await,
             "redis.check" => redis::execute(with, context).await,
             "kube.workloads" => kube::workloads::execute(with, context).await,
+            "kube.services" => kube::services::execute(with, context).await,
+            "kube.cronjobs" => kube::cronjobs::execute(with, context).await,
+            "kube.events" => kube::events::execute(with, context).await,
+            "kube.certificates" => kube::certificates::execute(with, context).await,
+            "kube.wait" => kube::wait::execute(with, context).await,
+            "kube.restart" => kube::restart::execute(with, context).await,
+            "kube.scale" => kube::scale::execute(with, context).await,
+            "kube.cronjob.trigger" => kube::jobs::trigger(with, context).await,
+            "kube.job" => kube::jobs::execute(with, context).await,
+            "kube.apply" => kube::objects::apply(with, context).await,
+            "kube.delete" => kube::objects::delete(with, context).await,
+            "kube.exec" => kube::exec::execute(with, context).await,
             "wait" => wait::execute(with, context).await,
             "node.exec" => exec::execute(with, context).await,
             other => Err(StepError::refused(format!("this agent does not know the step kind `{other}`; it may be older than the mesh"))),
         }
     };
-    let ended = if kind == "node.exec" {
+    let ended = if matches!(kind, "node.exec" | "kube.job" | "kube.cronjob.trigger") {
         // It ends its children itself before it ends.
         carried_out.await
     } else {

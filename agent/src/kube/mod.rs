@@ -3,10 +3,14 @@
 //! ```text
 //!   acting: holds lease agent/CLUSTER; whoever has it is given the cluster's steps
 //!   Cluster: lists objects page by page, each in a projection of its own that keeps what is looked at
+//!   account: whom it is while it changes something, or reads what it may not read itself
 //! ```
 
+pub mod account;
 pub mod acting;
+pub mod ask;
 pub mod objects;
+pub mod resource;
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,14 +21,16 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use account::Account;
+
 /// Objects of one page: what an API server answers in one piece without effort.
 const PAGE: usize = 500;
 /// Most objects of one list. A cluster has at most 150,000 pods.
 const OBJECTS_MAX: usize = 200_000;
+/// Mainstay's own namespace, where this is no pod that would know it.
+const HOME: &str = "mainstay";
 /// For one page.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often a list begins anew whose continuation the API server has forgotten.
-const LISTS: usize = 3;
 
 /// Why a cluster cannot be seen.
 #[derive(Debug, thiserror::Error)]
@@ -33,11 +39,18 @@ pub enum ClusterError {
     Config(String),
     #[error("{path}: the API server refuses it: {message}: the agent's ServiceAccount needs the right")]
     Forbidden { path: String, message: String },
+    #[error("{path}: the API server refuses it: {message}: {account} needs the right")]
+    ForbiddenTo { path: String, message: String, account: Account },
+    #[error("{path}: there is none: {message}")]
+    Missing { path: String, message: String },
+    /// It is there already, or not what it was when it was read.
+    #[error("{path}: {message}")]
+    Conflict { path: String, message: String },
     #[error("{path}: {message}")]
     Failed { path: String, message: String },
     #[error("{path}: more than {OBJECTS_MAX} objects: name fewer namespaces or a selector")]
     TooMany { path: String },
-    #[error("{path}: the API server has forgotten the list {LISTS} times while it was read: it may be short of memory, or slow")]
+    #[error("{path}: the API server has forgotten the list while it was read: it may be short of memory, or slow")]
     Forgotten { path: String },
 }
 
@@ -45,6 +58,18 @@ pub enum ClusterError {
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
+    config: Config,
+    /// Whom requests are made as; nothing for the agent itself.
+    account: Option<Account>,
+    /// Mainstay's own namespace.
+    home: String,
+}
+
+/// Which objects of a list are wanted.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Selected<'a> {
+    pub labels: Option<&'a str>,
+    pub fields: Option<&'a str>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -74,70 +99,119 @@ impl Cluster {
     /// When there is no such file or context, or this is no pod.
     pub async fn of(kubeconfig: Option<&Path>) -> Result<Cluster, ClusterError> {
         let wrong = |error: &dyn std::fmt::Display| ClusterError::Config(error.to_string());
-        let mut config = match kubeconfig {
-            None => Config::incluster().map_err(|error| wrong(&error))?,
+        let (mut config, home) = match kubeconfig {
+            None => {
+                let config = Config::incluster().map_err(|error| wrong(&error))?;
+                let home = config.default_namespace.clone();
+                (config, home)
+            }
             Some(path) => {
                 let file = Kubeconfig::read_from(path).map_err(|error| wrong(&error))?;
-                Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(|error| wrong(&error))?
+                let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(|error| wrong(&error))?;
+                (config, HOME.to_owned())
             }
         };
         config.connect_timeout = Some(PATIENCE);
         config.read_timeout = Some(PATIENCE);
-        Ok(Cluster { client: Client::try_from(config).map_err(|error| wrong(&error))? })
+        let client = Client::try_from(config.clone()).map_err(|error| wrong(&error))?;
+        Ok(Cluster { client, config, account: None, home })
+    }
+
+    /// Mainstay's own namespace.
+    #[must_use]
+    pub fn home(&self) -> &str {
+        &self.home
+    }
+
+    /// The same cluster, asked as that ServiceAccount.
+    #[must_use]
+    pub fn acting_as(&self, account: Account) -> Cluster {
+        Cluster { account: Some(account), ..self.clone() }
+    }
+
+    /// Whom it is asked as; nothing for the agent itself.
+    #[must_use]
+    pub fn account(&self) -> Option<&Account> {
+        self.account.as_ref()
+    }
+
+    /// A client for what goes on for longer than an answer takes, as the same account. What it is silent for is not counted.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn streaming(&self) -> Result<Client, ClusterError> {
+        let mut config = self.config.clone();
+        config.read_timeout = None;
+        config.auth_info.impersonate = self.account.as_ref().map(Account::user);
+        Client::try_from(config).map_err(|error| ClusterError::Config(error.to_string()))
     }
 
     /// All objects below an API path such as `/api/v1/pods`, read in pages.
     ///
     /// # Errors
     /// When the API server refuses, does not answer in time, or there are too many.
-    pub async fn list<T: DeserializeOwned>(&self, path: &str, selector: Option<&str>) -> Result<Vec<T>, ClusterError> {
-        for _ in 0..LISTS {
-            if let Some(all) = self.list_once(path, selector).await? {
-                return Ok(all);
-            }
-        }
-        Err(ClusterError::Forgotten { path: path.to_owned() })
+    pub async fn list<T: DeserializeOwned>(&self, path: &str, selected: Selected<'_>) -> Result<Vec<T>, ClusterError> {
+        let mut all = Vec::new();
+        self.each(path, selected, |object| all.push(object)).await?;
+        Ok(all)
     }
 
-    /// Nothing where the continuation is known no more: what was read is of a state that is gone.
-    async fn list_once<T: DeserializeOwned>(&self, path: &str, selector: Option<&str>) -> Result<Option<Vec<T>>, ClusterError> {
-        let mut all = Vec::new();
-        let mut next = String::new();
+    /// Hands on each object below an API path, and holds one page of them at a time.
+    ///
+    /// # Errors
+    /// As [`Cluster::list`].
+    pub async fn each<T: DeserializeOwned>(&self, path: &str, selected: Selected<'_>, mut take: impl FnMut(T)) -> Result<(), ClusterError> {
+        let (mut next, mut count) = (String::new(), 0);
         loop {
-            let page: Page<T> = match self.page(path, selector, &next).await {
-                Err(kube::Error::Api(status)) if status.code == 410 && !next.is_empty() => return Ok(None),
-                answer => answer.map_err(|error| told(path, error))?,
+            let page: Page<T> = match self.read(&page_of(path, selected, &next)).await {
+                // What follows is of a later moment than what was read. That is good enough to look at, and no list
+                // that takes long would end otherwise. No object comes twice: they come in the order of their names.
+                Err(kube::Error::Api(status)) if status.code == 410 && !next.is_empty() => {
+                    let later = status.metadata.and_then(|meta| meta.continue_).filter(|later| *later != next);
+                    next = later.ok_or_else(|| ClusterError::Forgotten { path: path.to_owned() })?;
+                    continue;
+                }
+                answer => answer.map_err(|error| self.told(path, error))?,
             };
-            all.extend(page.items);
-            if all.len() > OBJECTS_MAX {
+            count += page.items.len();
+            page.items.into_iter().for_each(&mut take);
+            if count > OBJECTS_MAX {
                 return Err(ClusterError::TooMany { path: path.to_owned() });
             }
             if page.metadata.r#continue.is_empty() {
-                return Ok(Some(all));
+                return Ok(());
             }
             next = page.metadata.r#continue;
         }
     }
 
-    async fn page<T: DeserializeOwned>(&self, path: &str, selector: Option<&str>, next: &str) -> Result<Page<T>, kube::Error> {
-        let mut uri = format!("{path}?limit={PAGE}");
-        for (name, value) in [("labelSelector", selector.unwrap_or_default()), ("continue", next)] {
-            if !value.is_empty() {
-                uri.push_str(&format!("&{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));
-            }
+    fn told(&self, path: &str, error: kube::Error) -> ClusterError {
+        let path = path.split('?').next().unwrap_or(path).to_owned();
+        match error {
+            kube::Error::Api(status) => match (status.code, &self.account) {
+                (401 | 403, None) => ClusterError::Forbidden { path, message: status.message },
+                (401 | 403, Some(account)) => ClusterError::ForbiddenTo { path, message: status.message, account: account.clone() },
+                (404, _) => ClusterError::Missing { path, message: status.message },
+                (409, _) => ClusterError::Conflict { path, message: status.message },
+                (code, _) => ClusterError::Failed { path, message: format!("{} ({code})", status.message) },
+            },
+            other => ClusterError::Failed { path, message: causes(&other) },
         }
-        let request = http::Request::get(uri).body(Vec::new()).map_err(kube::Error::HttpError)?;
-        self.client.request(request).await
     }
 }
 
-fn told(path: &str, error: kube::Error) -> ClusterError {
-    let path = path.to_owned();
-    match error {
-        kube::Error::Api(status) if matches!(status.code, 401 | 403) => ClusterError::Forbidden { path, message: status.message },
-        kube::Error::Api(status) => ClusterError::Failed { path, message: format!("{} ({})", status.message, status.code) },
-        other => ClusterError::Failed { path, message: causes(&other) },
+fn page_of(path: &str, selected: Selected<'_>, next: &str) -> String {
+    let mut uri = format!("{path}?limit={PAGE}");
+    let parts = [("labelSelector", selected.labels.unwrap_or_default()), ("fieldSelector", selected.fields.unwrap_or_default()), ("continue", next)];
+    for (name, value) in parts.into_iter().filter(|(_, value)| !value.is_empty()) {
+        uri.push_str(&format!("&{name}={}", escaped(value)));
     }
+    uri
+}
+
+/// Text as a part of a path or of a query.
+pub fn escaped(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
 /// An error with what it comes from: the outermost says little of a connection that was refused.

@@ -14,8 +14,6 @@ pub struct Meta {
     pub creation_timestamp: Option<Timestamp>,
     pub deletion_timestamp: Option<Timestamp>,
     pub owner_references: Vec<Owner>,
-    /// Grows with each change of what is wanted.
-    pub generation: i64,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -115,13 +113,25 @@ pub struct Workload {
 pub struct WorkloadSpec {
     /// Not there for a DaemonSet.
     pub replicas: Option<u32>,
-    pub paused: bool,
+    pub template: Template,
+}
+
+/// The pods that a workload makes.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Template {
+    pub metadata: TemplateMeta,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TemplateMeta {
+    pub labels: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WorkloadStatus {
-    pub observed_generation: i64,
     pub ready_replicas: u32,
     /// Of a DaemonSet.
     pub desired_number_scheduled: u32,
@@ -140,5 +150,159 @@ pub struct Job {
 #[serde(rename_all = "camelCase", default)]
 pub struct JobStatus {
     pub conditions: Vec<Condition>,
-    pub completion_time: Option<Timestamp>,
+}
+
+impl Job {
+    /// Whether it has ended, and then whether it succeeded; with since when and what it says of it.
+    #[must_use]
+    pub fn ended(&self) -> Option<(bool, &Condition)> {
+        let ended = |state: &str| condition(&self.status.conditions, state).filter(|state| state.status == "True");
+        ended("Complete").map(|state| (true, state)).or_else(|| ended("Failed").map(|state| (false, state)))
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CronJob {
+    pub metadata: Meta,
+    pub spec: CronJobSpec,
+    pub status: CronJobStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CronJobSpec {
+    pub schedule: String,
+    pub time_zone: Option<String>,
+    pub suspend: Option<bool>,
+    /// Allow, Forbid or Replace.
+    pub concurrency_policy: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CronJobStatus {
+    pub active: Vec<Reference>,
+    pub last_schedule_time: Option<Timestamp>,
+    pub last_successful_time: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Reference {
+    pub kind: String,
+    pub namespace: String,
+    pub name: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Service {
+    pub metadata: Meta,
+    pub spec: ServiceSpec,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceSpec {
+    /// ClusterIP, NodePort, LoadBalancer or ExternalName.
+    pub r#type: String,
+    /// `None` where it has names only.
+    #[serde(rename = "clusterIP")]
+    pub cluster_ip: String,
+    pub selector: BTreeMap<String, String>,
+    pub ports: Vec<ServicePort>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServicePort {
+    /// Empty where it is the only one.
+    pub name: String,
+    pub port: u16,
+    /// A number, or the name of a port of the pods.
+    pub target_port: serde_json::Value,
+}
+
+/// Where a part of a Service's connections go. Lists of it are null where they are empty.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EndpointSlice {
+    pub metadata: Meta,
+    pub endpoints: Option<Vec<Endpoint>>,
+    pub ports: Option<Vec<EndpointPort>>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Endpoint {
+    pub conditions: EndpointConditions,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EndpointConditions {
+    /// What is not said counts as ready.
+    pub ready: Option<bool>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EndpointPort {
+    pub name: Option<String>,
+}
+
+/// A pod as a Service sees it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServedPod {
+    pub spec: ServedPodSpec,
+    pub status: PodStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServedPodSpec {
+    pub containers: Vec<ServedContainer>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServedContainer {
+    pub ports: Vec<NamedPort>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NamedPort {
+    pub name: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Event {
+    pub involved_object: Reference,
+    pub reason: String,
+    pub message: String,
+    pub count: Option<u32>,
+    pub series: Option<EventSeries>,
+    pub last_timestamp: Option<Timestamp>,
+    pub event_time: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EventSeries {
+    pub count: u32,
+    pub last_observed_time: Option<Timestamp>,
+}
+
+impl Event {
+    /// How often it has been seen, and when the last time.
+    #[must_use]
+    pub fn seen(&self) -> (u64, Option<Timestamp>) {
+        let series = self.series.as_ref();
+        let count = series.map(|series| series.count).or(self.count).unwrap_or(1);
+        (u64::from(count.max(1)), series.and_then(|series| series.last_observed_time).or(self.last_timestamp).or(self.event_time))
+    }
 }

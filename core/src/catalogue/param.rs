@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::bounds;
 use crate::certificate::RootCertificate;
+use crate::expr::Expression;
 use crate::expr::template::has_template;
 use crate::time::Millis;
 
@@ -49,6 +50,8 @@ pub enum ParamType {
     Map,
     /// Text to text, number, true, false or null.
     Values,
+    /// A block as somebody else has it: what is in it is looked at by whoever takes it.
+    Block,
     /// A block with parameters of its own.
     Fields(&'static [Param]),
     OneOf(&'static [&'static str]),
@@ -64,6 +67,8 @@ pub enum ParamType {
     HttpStatus,
     /// The certificate of a root, PEM.
     RootCertificate,
+    /// An expression that the agent evaluates, over these names; without `${{ }}`.
+    Expression(&'static [&'static str]),
 }
 
 impl ParamType {
@@ -88,6 +93,7 @@ impl ParamType {
             },
             ParamType::Map => "a map of text to text".into(),
             ParamType::Values => "a map of text to text, numbers, true, false or null".into(),
+            ParamType::Block => "a block".into(),
             ParamType::Fields(fields) => {
                 let required: Vec<String> = fields.iter().filter(|field| field.required).map(|field| format!("`{}`", field.name)).collect();
                 format!("a block with {}", required.join(", "))
@@ -99,6 +105,7 @@ impl ParamType {
             ParamType::LeaseName => "a lease name such as deploy/shop".into(),
             ParamType::HttpStatus => "a status such as 200, a list of them, or a range such as 200-299".into(),
             ParamType::RootCertificate => "the certificate of one root, as `mainstay mesh root new` writes it into root.pem".into(),
+            ParamType::Expression(names) => format!("an expression over {}", names.join(", ")),
         }
     }
 
@@ -132,6 +139,10 @@ impl ParamType {
                 let problem = RootCertificate::read(text).err().map(|error| (path.to_owned(), format!("`{path}`: {error}")));
                 problem.into_iter().collect()
             }
+            (ParamType::Expression(names), Value::String(text)) => {
+                let problem = Expression::parse(text).and_then(|expression| expression.check_roots(names)).err();
+                problem.map(|error| (path.to_owned(), format!("`{path}`: {error}"))).into_iter().collect()
+            }
             _ if self.admits(value) => Vec::new(),
             _ => wrong(),
         }
@@ -153,6 +164,7 @@ impl ParamType {
                 | ParamType::List(_)
                 | ParamType::Map
                 | ParamType::Values
+                | ParamType::Block
                 | ParamType::Fields(_)
         )
     }
@@ -187,6 +199,7 @@ impl ParamType {
             (ParamType::Number, Value::Number(number)) => number.as_f64().is_some_and(f64::is_finite),
             (ParamType::Size, Value::String(text)) => crate::plan::input::size(text).is_some(),
             (ParamType::Size, Value::Number(number)) => number.is_u64(),
+            (ParamType::Block, Value::Object(_)) => true,
             (ParamType::Values, Value::Object(fields)) => !fields.values().any(|value| value.is_object() || value.is_array()),
             (ParamType::OneOf(words), Value::String(text)) => words.contains(&text.as_str()),
             (ParamType::Url, Value::String(text)) => is_url(text),
@@ -199,6 +212,9 @@ impl ParamType {
                 |(from, to)| matches!((from.trim().parse(), to.trim().parse()), (Ok(from), Ok(to)) if is_status(from) && is_status(to) && from <= to),
             ),
             (ParamType::RootCertificate, Value::String(text)) => text.len() <= bounds::ROOT_BYTES && RootCertificate::read(text).is_ok(),
+            (ParamType::Expression(names), Value::String(text)) => {
+                Expression::parse(text).is_ok_and(|expression| expression.check_roots(names).is_ok())
+            }
             _ => false,
         }
     }
@@ -280,6 +296,7 @@ mod tests {
                 &[json!(include_str!("../../tests/fixtures/root.pem"))],
                 &[json!("root"), json!(include_str!("../../tests/fixtures/leaf.pem"))],
             ),
+            (ParamType::Expression(&["object"]), &[json!("object.a == 1")], &[json!("object."), json!("other == 1"), json!(1)]),
             (ENDPOINT, &[json!({"url": "http://a"}), json!({"url": "http://a", "status": 200})], &[json!({}), json!({"status": 200}), json!("x")]),
         ];
         for (ty, good, bad) in cases {

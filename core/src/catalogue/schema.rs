@@ -59,7 +59,7 @@ impl Param {
 impl ParamType {
     /// Whether it is text in which any `${{ }}` is good as it stands.
     fn is_free_text(&self) -> bool {
-        matches!(self, ParamType::Text)
+        matches!(self, ParamType::Text | ParamType::Expression(_))
     }
 
     /// The schema of a value, or of an expression that comes to one.
@@ -71,7 +71,7 @@ impl ParamType {
     fn own_schema(&self) -> Value {
         let text = |pattern: &str| json!({ "type": "string", "pattern": pattern });
         match self {
-            ParamType::Text => json!({ "type": "string" }),
+            ParamType::Text | ParamType::Expression(_) => json!({ "type": "string" }),
             ParamType::Integer(from, to) => json!({ "type": "integer", "minimum": from, "maximum": to }),
             ParamType::Boolean => json!({ "type": "boolean" }),
             ParamType::Duration => text(DURATION),
@@ -86,6 +86,7 @@ impl ParamType {
             ParamType::List(of) => json!({ "type": "array", "items": of.schema() }),
             ParamType::Map => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
             ParamType::Values => json!({ "type": "object", "additionalProperties": { "type": ["string", "number", "boolean", "null"] } }),
+            ParamType::Block => json!({ "type": "object" }),
             ParamType::Fields(params) => block(params),
             ParamType::OneOf(words) => json!({ "type": "string", "enum": words }),
             ParamType::Url => text("^https?://[^\\s/?#@]+([/?#]\\S*)?$"),

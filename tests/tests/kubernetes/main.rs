@@ -2,8 +2,11 @@
 //! all of these tests; a namespace for each of them that needs it.
 #![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic, reason = "a test that cannot go on stops with words")]
 
+mod agents;
 mod images;
 mod nodes;
+mod reading;
 mod rights;
 mod work;
 mod workloads;
+mod writing;

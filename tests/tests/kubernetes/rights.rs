@@ -1,8 +1,12 @@
 //! Rights and identities are judged as they are in a cluster that somebody runs.
 
+use std::collections::BTreeSet;
+
 use mainstay_tests::eventually;
-use mainstay_tests::kubernetes::Cluster;
+use mainstay_tests::kubernetes::{Cluster, Space};
 use serde_json::{Value, json};
+
+use super::agents::MANIFEST;
 
 /// What the server says of a token.
 fn review(cluster: &Cluster, token: &str, audience: &str) -> Value {
@@ -68,4 +72,63 @@ async fn an_account_may_what_its_role_says() {
     let granted = || std::future::ready(may("list").then_some(()).ok_or_else(|| "it may not list pods".to_owned()));
     eventually("a role gives a right", granted).await;
     assert!(!may("delete"), "the role says nothing of it");
+}
+
+/// Everything that an account may do, as the server lists it, but for what everybody may.
+fn may_do(space: &Space<'_>, account: &str) -> BTreeSet<String> {
+    let list = |who: &str| {
+        let said = space.kubectl(&["auth", "can-i", "--list", "--no-headers", &format!("--as=system:serviceaccount:{who}")]).expect("its rights");
+        said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<BTreeSet<_>>()
+    };
+    let everybody = list(&format!("{}:default", space.name()));
+    list(account).difference(&everybody).cloned().collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_agent_changes_nothing_itself_and_a_runner_what_it_is_given_in_its_namespace() {
+    let cluster = Cluster::shared();
+    let (space, other) = (cluster.space("runner"), cluster.space("other"));
+    cluster.apply(MANIFEST);
+    cluster.apply(include_str!("../../../deploy/kubernetes/runner.yaml"));
+    space.kubectl(&["create", "serviceaccount", "mainstay-runner"]).expect("an account");
+    let runner = format!("{}:mainstay-runner", space.name());
+    let bind = ["create", "rolebinding", "mainstay-runner", "--clusterrole=mainstay-runner", "--serviceaccount", &runner];
+    space.kubectl(&bind).expect("a binding");
+    let agent = BTreeSet::from(
+        [
+            "pods [] [] [list]",
+            "services [] [] [list]",
+            "events [] [] [list]",
+            "serviceaccounts [] [] [list]",
+            "serviceaccounts [] [mainstay-runner] [impersonate]",
+            "serviceaccounts [] [mainstay-node-runner] [impersonate]",
+            "deployments.apps [] [] [list]",
+            "statefulsets.apps [] [] [list]",
+            "daemonsets.apps [] [] [list]",
+            "jobs.batch [] [] [list]",
+            "cronjobs.batch [] [] [list]",
+            "endpointslices.discovery.k8s.io [] [] [list]",
+        ]
+        .map(str::to_owned),
+    );
+    let of_runner = BTreeSet::from(
+        [
+            "deployments.apps [] [] [get list patch]",
+            "statefulsets.apps [] [] [get list patch]",
+            "daemonsets.apps [] [] [get list patch]",
+            "poddisruptionbudgets.policy [] [] [get list]",
+            "jobs.batch [] [] [get list create delete]",
+            "cronjobs.batch [] [] [get list]",
+            "pods [] [] [get list]",
+            "pods/log [] [] [get]",
+        ]
+        .map(str::to_owned),
+    );
+    let is = |space: &Space<'_>, account: &str, expected: &BTreeSet<String>| {
+        let found = may_do(space, account);
+        std::future::ready(if found == *expected { Ok(()) } else { Err(format!("{account} may {found:#?}")) })
+    };
+    eventually("the agent lists, and is a runner", || is(&space, "mainstay:mainstay-cluster-agent", &agent)).await;
+    eventually("the runner may what its role says", || is(&space, &runner, &of_runner)).await;
+    eventually("and nothing elsewhere", || is(&other, &runner, &BTreeSet::new())).await;
 }

@@ -1,16 +1,14 @@
 //! A cluster's own agents against the real thing: which of them acts, what it finds, and what it may not see.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
 use std::time::Duration;
 
-use mainstay_tests::eventually;
 use mainstay_tests::kubernetes::Cluster;
-use mainstay_tests::up::{Options, Up, binaries};
+use mainstay_tests::up::{Options, Up};
 use mainstay_tests::wait::eventually_within;
-use serde_json::{Value, json};
+use serde_json::json;
+
+use super::agents::{MANIFEST, Replica, acts, findings, kubeconfig};
 
 /// A fault that begins with a pod has shown when its kubelet has tried a few times.
 const UNTIL_FOUND: Duration = Duration::from_secs(120);
@@ -51,72 +49,6 @@ const REFUSED: &str = r#"
 {apiVersion: apps/v1, kind: Deployment, metadata: {name: refused}, spec: {selector: {matchLabels: {app: refused}}, template: {metadata: {labels: {app: refused}}, spec: {containers: [{name: app, image: "mainstay.test/busybox:1"}]}}}}
 "#;
 
-/// One process of a cluster agent. Ends with the value.
-struct Replica(Child);
-
-impl Drop for Replica {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Replica {
-    fn start(up: &Up, cluster: &str, id: &str, kubeconfig: &Path) -> Replica {
-        let token = up.cli(&["token", "create", "--cluster-agents", cluster]);
-        assert!(token.status.success(), "{}", String::from_utf8_lossy(&token.stderr));
-        let dir = up.scratch().join(format!("{cluster}-{id}"));
-        fs::create_dir_all(&dir).expect("a directory");
-        let token_file = dir.join("token");
-        fs::write(&token_file, token.stdout).expect("the token's file");
-        let members = up.json(&["status"])["members"].clone();
-        let address = |which: &str| members[0][which].as_str().expect("an address").to_owned();
-        let log = File::create(dir.join("log")).expect("a log");
-        let child = Command::new(binaries().join("mainstay-agent"))
-            .args(["--cluster", cluster, "--cluster-agent", id, "--http-listen", "none", "--die-with-parent"])
-            .args(["--coordinators", &address("address"), "--enrol", &address("enrolAddress")])
-            .arg("--dir")
-            .arg(&dir)
-            .arg("--join-token-file")
-            .arg(&token_file)
-            .arg("--kubeconfig")
-            .arg(kubeconfig)
-            .stderr(log)
-            .spawn()
-            .expect("the agent starts");
-        Replica(child)
-    }
-}
-
-/// The settings of a client that is this ServiceAccount.
-fn kubeconfig(cluster: &Cluster, up: &Up, namespace: &str, account: &str) -> PathBuf {
-    let token = cluster.kubectl(&["--namespace", namespace, "create", "token", account, "--duration", "1h"]).expect("a token");
-    let settings = cluster.kubectl(&["config", "view", "--raw", "--flatten", "-o", "json"]).expect("settings");
-    let mut settings: Value = serde_json::from_str(&settings).expect("JSON");
-    settings["users"][0]["user"] = json!({ "token": token.trim() });
-    let file = up.scratch().join(format!("{account}.kubeconfig"));
-    fs::write(&file, settings.to_string()).expect("the settings' file");
-    file
-}
-
-/// What is found in a cluster, as check and subject.
-fn findings(up: &Up, cluster: &str) -> BTreeSet<(String, String)> {
-    let target = format!("cluster:{cluster}");
-    let all = up.json(&["finding", "list"]);
-    let own = all["findings"].as_array().into_iter().flatten().filter(|finding| finding["target"] == target);
-    let text = |finding: &Value, field: &str| finding[field].as_str().unwrap_or_default().to_owned();
-    own.map(|finding| (text(finding, "check"), text(finding, "subject"))).collect()
-}
-
-async fn acts(up: &Up, id: &str) {
-    eventually(&format!("{id} acts"), || async {
-        let nodes = up.try_json(&["node", "list"])?;
-        let acting = nodes["nodes"].as_array().into_iter().flatten().find(|node| node["acts"] == true && node["link"] == "up");
-        if acting.is_some_and(|node| node["name"] == format!("agent/{id}")) { Ok(()) } else { Err(nodes.to_string()) }
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_agent_that_acts_finds_each_fault_once_and_nothing_else_and_another_goes_on_after_it() {
     let cluster = Cluster::shared();
@@ -124,7 +56,7 @@ async fn the_agent_that_acts_finds_each_fault_once_and_nothing_else_and_another_
     full.apply(REFUSED);
     space.apply(WORK);
     let up = Up::start(Options { coordinators: 1, agents: 1, ..Options::default() }).await;
-    cluster.apply(include_str!("../../../deploy/kubernetes/cluster-agent.yaml"));
+    cluster.apply(MANIFEST);
     let kubeconfig = kubeconfig(cluster, &up, "mainstay", "mainstay-cluster-agent");
     let first = Replica::start(&up, "prod", "r1", &kubeconfig);
     acts(&up, "r1").await;

@@ -11,7 +11,12 @@ use crate::redact::{LINE_MAX, Redactor};
 
 /// Reads a pipe to its end and passes its lines on, to whoever watches and to the log of all of them. A line of any length costs no more than the longest that
 /// is passed on.
-pub(super) fn forward(pipe: impl AsyncRead + Unpin + Send + 'static, stream: Stream, context: &Context, log: OutputLog) -> JoinHandle<()> {
+pub(in crate::execute) fn forward(
+    pipe: impl AsyncRead + Unpin + Send + 'static,
+    stream: Stream,
+    context: &Context,
+    log: OutputLog,
+) -> JoinHandle<()> {
     let (output, host) = (context.output.clone(), context.host.clone());
     tokio::spawn(async move {
         let mut reader = BufReader::new(pipe);

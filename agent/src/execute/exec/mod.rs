@@ -6,7 +6,7 @@
 //! nothing of the agent's environment but PATH, HOME and LANG, and no process of its group outlives the attempt.
 
 mod group;
-mod lines;
+pub(super) mod lines;
 
 use std::collections::BTreeMap;
 use std::process::Stdio;

@@ -11,6 +11,7 @@ use mainstay_core::report::{Check, Report, Thresholds, Verdict};
 use serde_json::Value;
 
 use super::super::wording;
+use super::now::Now;
 use crate::kube::objects::{Container, Job, Meta, Pod, Terminated, Workload, condition};
 
 /// Longest between two ends of a container in a crash loop: a kubelet waits five minutes at most, and it runs for a while.
@@ -39,7 +40,7 @@ struct Fault {
 /// Collects what is wrong.
 pub struct Judge {
     limits: Limits,
-    now: Timestamp,
+    now: Now,
     /// By check and by whose it is; `BTreeMap`, so that two looks at the same give the same.
     faults: BTreeMap<(&'static str, Subject), Fault>,
     /// Workloads of whose pods a fault is told.
@@ -53,7 +54,7 @@ pub struct Judge {
 }
 
 impl Judge {
-    pub fn new(limits: Limits, now: Timestamp) -> Judge {
+    pub fn new(limits: Limits, now: Now) -> Judge {
         let (faults, told, namespaces) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
         Judge { limits, now, faults, told, namespaces, pods: 0, pods_not_ready: 0, workloads: 0, behind: 0, jobs_failed: 0 }
     }
@@ -69,7 +70,7 @@ impl Judge {
         }
         if let Some(deleted) = pod.metadata.deletion_timestamp {
             if self.is_settled(Some(deleted)) {
-                let message = format!("was to be gone {} ago and is still there", self.ago(deleted));
+                let message = format!("was to be gone {} ago and is still there", self.now.ago(deleted));
                 self.fault("kube.pod.terminating", pod, Verdict::Warning, message, "its node may be away, or a finalizer waits");
             }
             return;
@@ -111,7 +112,7 @@ impl Judge {
         if !self.is_settled(since) {
             return;
         }
-        let waited = since.map_or_else(String::new, |since| format!(" for {}", self.ago(since)));
+        let waited = since.map_or_else(String::new, |since| format!(" for {}", self.now.ago(since)));
         match scheduled {
             Some(condition) => {
                 // What follows is of preemption.
@@ -139,7 +140,7 @@ impl Judge {
         let Some(ready) = condition(&pod.status.conditions, "Ready").filter(|condition| condition.status != "True") else { return };
         self.pods_not_ready += 1;
         if self.is_settled(ready.last_transition_time) {
-            let waited = ready.last_transition_time.map_or_else(String::new, |since| format!(" for {}", self.ago(since)));
+            let waited = ready.last_transition_time.map_or_else(String::new, |since| format!(" for {}", self.now.ago(since)));
             let message = with_message(format!("runs and has not been ready{waited}"), &ready.message);
             self.fault("kube.pod.notReady", pod, Verdict::Critical, message, "its readiness probe fails: look at its log and its endpoint");
         }
@@ -148,7 +149,7 @@ impl Judge {
     fn restarts(&mut self, pod: &Pod) {
         let lately = |container: &&Container| {
             let ended = container.last_state.terminated.as_ref().and_then(|terminated| terminated.finished_at);
-            ended.is_some_and(|ended| self.age(ended) <= self.limits.since)
+            ended.is_some_and(|ended| self.now.age(ended) <= self.limits.since)
         };
         let worst = pod.status.container_statuses.iter().filter(lately).max_by_key(|container| container.restart_count);
         let Some(container) = worst else { return };
@@ -168,7 +169,7 @@ impl Judge {
     /// and while its node has not called it that.
     fn between_crashes(&self, container: &Container) -> Option<(&'static str, String, &'static str)> {
         let ended = container.state.terminated.as_ref().or(container.last_state.terminated.as_ref())?;
-        let is_recent = ended.finished_at.is_some_and(|at| self.age(at) <= BETWEEN_CRASHES);
+        let is_recent = ended.finished_at.is_some_and(|at| self.now.age(at) <= BETWEEN_CRASHES);
         let crashes = ended.exit_code != 0 && ended.reason != "OOMKilled" && container.restart_count > 0 && is_recent;
         crashes.then(|| crash_loop(container, ended))
     }
@@ -178,8 +179,8 @@ impl Judge {
             .into_iter()
             .filter_map(|state| state.terminated.as_ref())
             .find(|ended| ended.reason == "OOMKilled")?;
-        let at = ended.finished_at.filter(|at| self.age(*at) <= self.limits.since)?;
-        Some(format!("{} was killed for want of memory {} ago", container.name, self.ago(at)))
+        let at = ended.finished_at.filter(|at| self.now.age(*at) <= self.limits.since)?;
+        Some(format!("{} was killed for want of memory {} ago", container.name, self.now.ago(at)))
     }
 
     /// A Deployment, StatefulSet or DaemonSet, after all pods.
@@ -223,28 +224,16 @@ impl Judge {
         }
     }
 
-    /// Jobs. Of those of one CronJob the newest that has ended counts: a later success has mended the failure.
-    pub fn jobs(&mut self, mut jobs: Vec<Job>) {
-        jobs.sort_by_key(|job| job.metadata.creation_timestamp);
-        let mut newest: BTreeMap<(String, String), Job> = BTreeMap::new();
-        for job in jobs {
-            self.namespaces.insert(job.metadata.namespace.clone());
-            let has_ended =
-                ["Complete", "Failed"].iter().any(|state| condition(&job.status.conditions, state).is_some_and(|state| state.status == "True"));
-            if has_ended {
-                let owner = job.metadata.controller().filter(|owner| owner.kind == "CronJob");
-                let series = owner.map_or_else(|| format!("Job/{}", job.metadata.name), |owner| format!("CronJob/{}", owner.name));
-                newest.insert((job.metadata.namespace.clone(), series), job);
-            }
-        }
-        for job in newest.into_values() {
-            let Some(failed) = condition(&job.status.conditions, "Failed").filter(|failed| failed.status == "True") else { continue };
-            let Some(at) = failed.last_transition_time.filter(|at| self.age(*at) <= self.limits.since) else { continue };
-            self.jobs_failed += 1;
-            let message = with_message(format!("failed {} ago", self.ago(at)), &failed.message);
-            let subject = (job.metadata.namespace.clone(), "Job".to_owned(), job.metadata.name.clone());
-            self.fault_of("kube.job.failed", subject, Verdict::Critical, message, "kubectl logs of its pods shows how they ended", None);
-        }
+    /// A Job. What a CronJob's came to is told of the CronJob, by `kube.cronjobs`.
+    pub fn job(&mut self, job: &Job) {
+        self.namespaces.insert(job.metadata.namespace.clone());
+        let of_cron_job = job.metadata.controller().is_some_and(|owner| owner.kind == "CronJob");
+        let Some((false, failed)) = job.ended().filter(|_| !of_cron_job) else { return };
+        let Some(at) = failed.last_transition_time.filter(|at| self.now.age(*at) <= self.limits.since) else { return };
+        self.jobs_failed += 1;
+        let message = with_message(format!("failed {} ago", self.now.ago(at)), &failed.message);
+        let subject = (job.metadata.namespace.clone(), "Job".to_owned(), job.metadata.name.clone());
+        self.fault_of("kube.job.failed", subject, Verdict::Critical, message, "kubectl logs of its pods shows how they ended", None);
     }
 
     pub fn report(self) -> Report {
@@ -281,17 +270,9 @@ impl Judge {
         fault.pods.extend(pod.map(str::to_owned));
     }
 
-    fn age(&self, at: Timestamp) -> Millis {
-        Millis(u64::try_from(self.now.as_millisecond().saturating_sub(at.as_millisecond())).unwrap_or(0))
-    }
-
-    fn ago(&self, at: Timestamp) -> String {
-        wording::span(self.age(at))
-    }
-
     /// Whether something has been so for longer than it may. What does not say since when counts as long ago.
     fn is_settled(&self, since: Option<Timestamp>) -> bool {
-        since.is_none_or(|since| self.age(since) > self.limits.settle)
+        self.now.is_over(since, self.limits.settle)
     }
 }
 

@@ -1,13 +1,43 @@
 //! Steps of a cluster agent, in its Kubernetes cluster.
 
+mod acting;
+pub mod certificates;
+pub mod cronjobs;
+pub mod events;
+pub mod exec;
+pub mod jobs;
 mod judge;
+mod now;
+pub mod objects;
+pub mod restart;
+mod rollout;
+pub mod scale;
+pub mod services;
 #[cfg(test)]
 mod tests;
+pub mod wait;
+mod work;
 pub mod workloads;
 
+use mainstay_core::catalogue::fits;
+
 use super::{Context, StepError};
-use crate::kube::Cluster;
+use crate::kube::{Cluster, ClusterError};
 
 fn cluster<'c>(kind: &str, context: &'c Context) -> Result<&'c Cluster, StepError> {
     context.cluster.as_ref().ok_or_else(|| StepError::refused(format!("{kind}: this agent speaks for a node, and only a cluster agent does it")))
+}
+
+fn failed(kind: &str, error: &ClusterError) -> StepError {
+    StepError::failed(format!("{kind}: {error}"))
+}
+
+/// Whether a namespace is one of those that are named, and none of those that are left out.
+fn wants(namespaces: &[String], excluded: &[String], namespace: &str) -> bool {
+    let named = |patterns: &[String]| patterns.iter().any(|pattern| fits(pattern, namespace));
+    named(namespaces) && !named(excluded)
+}
+
+fn everywhere() -> Vec<String> {
+    vec!["*".to_owned()]
 }

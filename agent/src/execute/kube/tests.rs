@@ -6,6 +6,7 @@ use mainstay_core::report::{Check, Report, Thresholds, Verdict};
 use serde_json::{Value, json};
 
 use super::judge::{Judge, Limits};
+use super::now::Now;
 
 const NOW: &str = "2026-11-28T12:00:00Z";
 /// Longer ago than anything may take to settle.
@@ -14,7 +15,7 @@ const JUST_NOW: &str = "2026-11-28T11:59:30Z";
 
 fn judge() -> Judge {
     let limits = Limits { settle: Millis::from_secs(300), since: Millis::from_secs(86_400), restarts: Thresholds::above(3.0, 10.0) };
-    Judge::new(limits, NOW.parse::<Timestamp>().unwrap())
+    Judge::new(limits, Now(NOW.parse::<Timestamp>().unwrap()))
 }
 
 /// A pod of Deployment shop/web.
@@ -32,7 +33,7 @@ fn report(pods: &[Value], workloads: &[(&str, Value)], jobs: &[Value]) -> Report
     let mut judge = judge();
     pods.iter().for_each(|pod| judge.pod(&serde_json::from_value(pod.clone()).unwrap()));
     workloads.iter().for_each(|(kind, workload)| judge.workload(kind, &serde_json::from_value(workload.clone()).unwrap()));
-    judge.jobs(jobs.iter().map(|job| serde_json::from_value(job.clone()).unwrap()).collect());
+    jobs.iter().for_each(|job| judge.job(&serde_json::from_value(job.clone()).unwrap()));
     judge.report()
 }
 
@@ -146,23 +147,22 @@ fn a_workload_without_a_pod_to_show_its_fault_is_told_itself() {
 }
 
 #[test]
-fn a_failed_job_is_told_until_a_later_one_of_its_series_succeeds_and_its_pods_are_not() {
-    let job = |name: &str, created: &str, state: &str| {
+fn a_failed_job_is_told_and_neither_its_pods_nor_a_cron_jobs_are() {
+    let job = |owners: Value, at: &str| {
         json!({
-            "metadata": { "name": name, "namespace": "shop", "creationTimestamp": created, "ownerReferences": [{ "kind": "CronJob", "name": "tidy", "controller": true }] },
-            "status": { "conditions": [{ "type": state, "status": "True", "lastTransitionTime": created, "message": "Job has reached the specified backoff limit" }] },
+            "metadata": { "name": "task", "namespace": "shop", "ownerReferences": owners },
+            "status": { "conditions": [{ "type": "Failed", "status": "True", "lastTransitionTime": at, "message": "Job has reached the specified backoff limit" }] },
         })
     };
-    let (failed, succeeded) = (job("tidy-1", LONG_AGO, "Failed"), job("tidy-2", JUST_NOW, "Complete"));
     let of_job = json!({
-        "metadata": { "name": "tidy-1-x", "namespace": "shop", "ownerReferences": [{ "kind": "Job", "name": "tidy-1", "controller": true }] },
+        "metadata": { "name": "task-x", "namespace": "shop", "ownerReferences": [{ "kind": "Job", "name": "task", "controller": true }] },
         "status": { "phase": "Failed", "containerStatuses": [container(&json!({ "terminated": { "exitCode": 1, "reason": "Error" } }), &json!({}), 0)] },
     });
-    let found = report(std::slice::from_ref(&of_job), &[], std::slice::from_ref(&failed));
+    let found = report(&[of_job], &[], &[job(json!([]), LONG_AGO)]);
     let check = only(&found);
-    assert_eq!((check.id.as_str(), check.subject.as_str()), ("kube.job.failed", "shop/Job/tidy-1"));
+    assert_eq!((check.id.as_str(), check.subject.as_str()), ("kube.job.failed", "shop/Job/task"));
     assert_eq!(check.message, "failed 60 min ago: Job has reached the specified backoff limit");
-    assert_eq!(told(&report(&[of_job], &[], &[succeeded, failed])), []);
-    let old = job("tidy-0", "2026-11-20T00:00:00Z", "Failed");
-    assert_eq!(told(&report(&[], &[], &[old])), [], "longer ago than counts");
+    let of_cron_job = json!([{ "kind": "CronJob", "name": "tidy", "controller": true }]);
+    assert_eq!(told(&report(&[], &[], &[job(of_cron_job, LONG_AGO)])), [], "kube.cronjobs tells it");
+    assert_eq!(told(&report(&[], &[], &[job(json!([]), "2026-11-20T00:00:00Z")])), [], "longer ago than counts");
 }

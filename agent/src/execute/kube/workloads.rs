@@ -1,8 +1,6 @@
 //! `kube.workloads`: what does not run as it should.
 
-use jiff::Timestamp;
 use mainstay_core::Millis;
-use mainstay_core::catalogue::fits;
 use mainstay_core::report::Report;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -10,7 +8,8 @@ use serde_json::{Map, Value};
 use super::super::params::{self, Limits, Span};
 use super::super::{Context, StepError};
 use super::judge::{Judge, Limits as Judging};
-use crate::kube::Cluster;
+use super::now::Now;
+use crate::kube::Selected;
 use crate::kube::objects::{Job, Meta, Pod, Workload};
 
 const KIND: &str = "kube.workloads";
@@ -29,20 +28,13 @@ struct Params {
 impl Default for Params {
     fn default() -> Params {
         Params {
-            namespaces: vec!["*".to_owned()],
+            namespaces: super::everywhere(),
             exclude_namespaces: Vec::new(),
             selector: None,
             settle_for: Span(Millis::from_secs(300)),
             restarts: Limits::default(),
             since: Span(Millis::from_secs(86_400)),
         }
-    }
-}
-
-impl Params {
-    fn wants(&self, meta: &Meta) -> bool {
-        let named = |patterns: &[String]| patterns.iter().any(|pattern| fits(pattern, &meta.namespace));
-        named(&self.namespaces) && !named(&self.exclude_namespaces)
     }
 }
 
@@ -54,24 +46,31 @@ pub async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Rep
     let params: Params = params::read(KIND, with)?;
     let cluster = super::cluster(KIND, context)?;
     let limits = Judging { settle: params.settle_for.0, since: params.since.0, restarts: params.restarts.above(3.0, 10.0) };
-    let now =
-        Timestamp::from_millisecond(context.host.wall().0).map_err(|error| StepError::failed(format!("{KIND}: this machine's clock: {error}")))?;
-    let mut judge = Judge::new(limits, now);
-    let selector = params.selector.as_deref();
-    let pods: Vec<Pod> = list(cluster, "/api/v1/pods", selector).await?;
-    pods.iter().filter(|pod| params.wants(&pod.metadata)).for_each(|pod| judge.pod(pod));
-    drop(pods);
+    let mut judge = Judge::new(limits, Now::of(KIND, context)?);
+    let selected = Selected { labels: params.selector.as_deref(), ..Selected::default() };
+    let wants = |meta: &Meta| super::wants(&params.namespaces, &params.exclude_namespaces, &meta.namespace);
+    let failed = |error| super::failed(KIND, &error);
+    let judged = |pod: Pod| {
+        if wants(&pod.metadata) {
+            judge.pod(&pod)
+        }
+    };
+    cluster.each("/api/v1/pods", selected, judged).await.map_err(failed)?;
     for (kind, path) in
         [("Deployment", "/apis/apps/v1/deployments"), ("StatefulSet", "/apis/apps/v1/statefulsets"), ("DaemonSet", "/apis/apps/v1/daemonsets")]
     {
-        let workloads: Vec<Workload> = list(cluster, path, selector).await?;
-        workloads.iter().filter(|workload| params.wants(&workload.metadata)).for_each(|workload| judge.workload(kind, workload));
+        let judged = |workload: Workload| {
+            if wants(&workload.metadata) {
+                judge.workload(kind, &workload)
+            }
+        };
+        cluster.each(path, selected, judged).await.map_err(failed)?;
     }
-    let jobs: Vec<Job> = list(cluster, "/apis/batch/v1/jobs", selector).await?;
-    judge.jobs(jobs.into_iter().filter(|job| params.wants(&job.metadata)).collect());
+    let judged = |job: Job| {
+        if wants(&job.metadata) {
+            judge.job(&job)
+        }
+    };
+    cluster.each("/apis/batch/v1/jobs", selected, judged).await.map_err(failed)?;
     Ok(judge.report())
-}
-
-async fn list<T: serde::de::DeserializeOwned>(cluster: &Cluster, path: &str, selector: Option<&str>) -> Result<Vec<T>, StepError> {
-    cluster.list(path, selector).await.map_err(|error| StepError::failed(format!("{KIND}: {error}")))
 }

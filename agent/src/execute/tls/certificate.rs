@@ -77,6 +77,11 @@ impl Certificate {
         })
     }
 
+    /// Whom it is for, in a word.
+    pub(in crate::execute) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Days until it ends; negative once it has.
     pub(super) fn days_left(&self, now: WallTime) -> f64 {
         (self.not_after_s as f64 - now.0 as f64 / 1_000.0) / DAY_S

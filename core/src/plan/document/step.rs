@@ -114,7 +114,12 @@ pub(super) fn step(c: &mut Checker<'_>, node: &Node, whole: Option<&Strategy>) -
     let waves = own.as_ref().map(|(strategy, _)| strategy).or(whole).is_some_and(|strategy| !strategy.waves.is_empty());
     let gates = gates(c, node.field("gates"), waves);
     irreversible(c, kind, node, uses);
-    let undo = node.field("undo").and_then(|node| undo(c, kind, node));
+    let timeout = node.field("timeout").and_then(Node::parsed).unwrap_or(kind.default_timeout);
+    let retry = retry(c, node.field("retry"));
+    let undo = match node.field("undo") {
+        Some(node) => undo(c, kind, node),
+        None => by_itself(kind, &with, timeout, retry),
+    };
     let own_lease = node.field("lease").and_then(lease);
     if let (Some(own), Some(at)) = (own_lease.as_ref().filter(|own| own.spec.slots < 2 && takes(kind, &with, &own.name)), node.field("lease")) {
         c.problem(at.at, format!("it would wait for itself: it takes lease {} too, which the run would hold for it: leave out `lease`", own.name));
@@ -130,8 +135,8 @@ pub(super) fn step(c: &mut Checker<'_>, node: &Node, whole: Option<&Strategy>) -
         strategy: own.map(|(strategy, _)| strategy),
         lease: own_lease,
         needs: node.field("needs").map(Node::items).unwrap_or_default().iter().filter_map(Node::parsed).collect(),
-        timeout: node.field("timeout").and_then(Node::parsed).unwrap_or(kind.default_timeout),
-        retry: retry(c, node.field("retry")),
+        timeout,
+        retry,
         undo,
         on_unknown: if node.field("onUnknown").and_then(Node::text) == Some("continue") { OnUnknown::Continue } else { OnUnknown::Stop },
     })
@@ -182,6 +187,12 @@ fn irreversible(c: &mut Checker<'_>, kind: &Kind, node: &Node, uses: &Node) {
     }
 }
 
+/// What an agent can take back to the earlier state is taken back by the same kind, which knows what it did.
+fn by_itself(kind: &Kind, with: &serde_json::Map<String, serde_json::Value>, timeout: Millis, retry: Retry) -> Option<UndoStep> {
+    let is_reversible = kind.undo == Undo::Reversible && kind.scope != Scope::Mesh;
+    is_reversible.then(|| UndoStep { uses: kind.name.to_owned(), with: with.clone(), timeout, retry })
+}
+
 fn undo(c: &mut Checker<'_>, undone: &Kind, node: &Node) -> Option<UndoStep> {
     let uses = node.field("uses")?;
     if undone.undo != Undo::Compensated {
@@ -190,6 +201,8 @@ fn undo(c: &mut Checker<'_>, undone: &Kind, node: &Node) -> Option<UndoStep> {
     let kind = catalogue::kind(uses.text()?)?;
     if kind.scope == Scope::Mesh {
         c.problem(uses.at, format!("{} takes nothing back", kind.name));
+    } else if kind.undo == Undo::Reversible {
+        c.problem(uses.at, format!("{} takes back what a step of its own kind did, and nothing else", kind.name));
     }
     let with = parameters::read(c, kind, node.field("with"), uses.at);
     let timeout = node.field("timeout").and_then(Node::parsed).unwrap_or(kind.default_timeout);
