@@ -1,5 +1,6 @@
 //! What a mesh gets from its installer and from the program: its name, first operators, join grants for what
-//! is to enrol right away, and the bundled plans. Saying it again changes nothing.
+//! is to enrol right away, and the bundled plans. Saying it again changes nothing. A plan that members of an older
+//! version do not know waits until there are none.
 
 use mainstay_core::id::{MeshName, PrincipalName};
 use mainstay_core::plan::Plan;
@@ -49,12 +50,35 @@ impl Founding {
         office.state().mesh.as_ref().map(|_| ()).ok_or(FoundingError::NoName)
     }
 
+    /// Gives what waited for a higher feature level, whenever that rises. Ends with the store.
+    pub async fn follow(&self, office: &Office) {
+        let mut applied = office.consensus().applied();
+        let mut level = applied.borrow_and_update().state.feature_level;
+        // It may have risen since what was missing was given.
+        let mut is_due = true;
+        loop {
+            if is_due {
+                match self.complete(office).await {
+                    Ok(()) => is_due = false,
+                    Err(error) => tracing::warn!(%error, "the mesh does not have all bundled plans yet"),
+                }
+            }
+            if applied.changed().await.is_err() {
+                return;
+            }
+            let now = applied.borrow_and_update().state.feature_level;
+            is_due |= now != level;
+            level = now;
+        }
+    }
+
     fn missing(&self, state: &State) -> Vec<Command> {
         let mut commands = Vec::new();
         for plan in &self.plans {
             let newest = state.plans.get(&plan.name).and_then(|history| history.revisions.values().rev().find(|revision| revision.bundled));
             if newest.is_none_or(|revision| revision.plan.digest != plan.digest) {
-                commands.push(Command::ApplyPlan { plan: Box::new(plan.clone()), bundled: true });
+                let apply = Command::ApplyPlan { plan: Box::new(plan.clone()), bundled: true };
+                commands.extend(state.too_early(&apply).is_none().then_some(apply));
             }
         }
         if state.mesh.is_none() {
@@ -82,5 +106,21 @@ mod tests {
             state.apply(&Entry { at: MeshTime(1), wall: WallTime(1), by: Actor::Mesh, key: None, command });
         }
         assert_eq!(founding.missing(&state), []);
+    }
+
+    #[test]
+    fn a_plan_that_older_members_do_not_know_waits_for_them() {
+        let text =
+            "apiVersion: mainstay.dev/v1alpha1\nkind: MaintenancePlan\nmetadata: { name: p }\nspec: { steps: [{ name: a, uses: kube.services }] }";
+        let plans = vec![mainstay_core::plan::parse(text).unwrap()];
+        let founding = Founding { mesh: "local".parse().unwrap(), admins: Vec::new(), grants: Vec::new(), plans };
+        let mut state = State::default();
+        let apply = |state: &mut State, command| {
+            state.apply(&Entry { at: MeshTime(1), wall: WallTime(1), by: Actor::Mesh, key: None, command });
+        };
+        apply(&mut state, Command::FormMesh { mesh: founding.mesh.clone(), incarnation: 1 });
+        assert_eq!(founding.missing(&state), []);
+        apply(&mut state, Command::RaiseFeatureLevel { level: 5 });
+        assert!(matches!(founding.missing(&state).as_slice(), [Command::ApplyPlan { bundled: true, .. }]));
     }
 }

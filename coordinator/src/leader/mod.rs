@@ -94,6 +94,7 @@ impl Leader {
         tokio::select! {
             () = decisions::run(office) => {}
             () = wake_links(office) => {}
+            () = founding.follow(office) => {}
             () = office.pulse().run(&**office.clock()) => {}
         }
     }

@@ -14,6 +14,11 @@ use crate::state::enrolment::OperatorRole;
 const BY_MESH: u32 = 2;
 /// From this level on all members know agents that speak for a cluster, and what is done to clusters.
 pub const CLUSTERS: u32 = 4;
+/// From this level on all members know the kinds that are done to clusters besides the first one, and that a mesh
+/// without clusters leaves such steps of bundled plans out.
+pub const CLUSTER_KINDS: u32 = 5;
+/// The one kind that members of level 4 know.
+const FIRST_CLUSTER_KIND: &str = "kube.workloads";
 
 impl State {
     /// Why somebody may not apply, start, repeat or take back this plan.
@@ -53,8 +58,9 @@ impl State {
     pub(super) fn level_for(&self, command: &Command) -> u32 {
         let of_plan = match command {
             Command::StartRun { plan, revision, .. } => self.revision_to_start(plan, *revision).map_or(0, level_of),
-            // An older member knows no targets that are clusters, and could not read the plan.
-            Command::ApplyPlan { plan, .. } if plan.steps.iter().any(|step| step.run_on == RunOn::Cluster) => CLUSTERS,
+            // An older member knows no targets that are clusters, and could not read the plan. Of the kinds that came
+            // later it could start no run: what the mesh has of a bundled plan goes on until all members know them.
+            Command::ApplyPlan { plan, .. } if plan.steps.iter().any(|step| step.run_on == RunOn::Cluster) => level_of(plan).max(CLUSTERS),
             _ => 0,
         };
         command.level().max(of_plan)
@@ -63,7 +69,8 @@ impl State {
 
 fn level_of(plan: &Plan) -> u32 {
     let level = |kind: &Kind| match kind.scope {
-        Scope::Cluster => CLUSTERS,
+        Scope::Cluster if kind.name == FIRST_CLUSTER_KIND => CLUSTERS,
+        Scope::Cluster => CLUSTER_KINDS,
         Scope::Mesh => BY_MESH,
         Scope::Host | Scope::View | Scope::Any => 0,
     };
@@ -105,6 +112,9 @@ mod tests {
             assert!(older.too_early(&command).is_some_and(|refusal| refusal.to_string().contains("needs level 4")), "{command}");
             assert_eq!(newer.too_early(&command), None);
         }
+        let later = plan("kube.services");
+        assert!(newer.too_early(&later).is_some_and(|refusal| refusal.to_string().contains("needs level 5")));
+        assert_eq!(State { feature_level: CLUSTER_KINDS, ..State::default() }.too_early(&later), None);
         for command in [plan("node.resources"), connect("prod/n1")] {
             assert_eq!(older.too_early(&command), None, "{command}");
         }

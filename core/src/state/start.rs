@@ -6,6 +6,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use serde_json::Value;
 
+use super::privilege::CLUSTER_KINDS;
 use super::run::{Run, RunPhase, Work, WorkState};
 use super::{State, When};
 use crate::bounds;
@@ -57,7 +58,8 @@ impl State {
             return Reply::Refused(Refusal::Bound { what: "bytes of reason".into(), limit: bounds::REASON_BYTES as u64 });
         }
         let definition = Arc::new(Plan { source: String::new(), ..chosen.plan.clone() });
-        let targets = |step: &Step| self.targets(step, start.connections.get(&step.name).map(String::as_str));
+        let bundled = chosen.bundled;
+        let targets = |step: &Step| self.targets(step, bundled, start.connections.get(&step.name).map(String::as_str));
         let work: OrdMap<StepName, OrdMap<Target, Work>> = definition.steps.iter().map(|step| (step.name.clone(), targets(step))).collect();
         let items: usize = work.values().map(OrdMap::len).sum();
         if items > bounds::RUN_WORK {
@@ -97,7 +99,9 @@ impl State {
     }
 
     /// The targets of a step as the mesh is now. A node that joins later is not in this run.
-    fn targets(&self, step: &Step, connection: Option<&str>) -> OrdMap<Target, Work> {
+    /// What a bundled plan does to clusters is left out of a mesh that has none, as what it does to systems without a
+    /// connection is; whoever writes a plan for clusters expects some.
+    fn targets(&self, step: &Step, bundled: bool, connection: Option<&str>) -> OrdMap<Target, Work> {
         let kind = catalogue::kind(&step.uses);
         if let Some((kind, pattern)) = kind.and_then(|kind| Some((kind, kind.connection.pattern(&step.with)?))) {
             return self.connection_targets(kind, connection.unwrap_or(pattern));
@@ -116,6 +120,10 @@ impl State {
                 .map(|(id, _)| (Target::Node(id.clone()), Work::new(WorkState::Waiting)))
                 .collect(),
         };
+        if targets.is_empty() && bundled && step.run_on == RunOn::Cluster && self.feature_level >= CLUSTER_KINDS {
+            let reason = "the mesh has no cluster: start an agent that speaks for one (docs/clusters.md)".to_owned();
+            return std::iter::once((Target::Once, Work::new(WorkState::Omitted { reason }))).collect();
+        }
         if targets.is_empty() {
             let reason = match step.run_on {
                 RunOn::Cluster if self.feature_level >= NAMES_CLUSTERS => {

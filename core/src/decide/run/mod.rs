@@ -206,6 +206,9 @@ impl<'s> RunPass<'_, 's, '_> {
         if !is_up && (late || !attempt.has_begun()) {
             return self.abandon(attempt, format!("agent {} has not been heard of", attempt.agent));
         }
+        if !is_up && let Some(acting) = self.taken_over(item, attempt) {
+            return self.abandon(attempt, format!("agent {} has not been heard of, and {acting} acts in its place", attempt.agent));
+        }
         if late && attempt.cancel == Some(CancelReason::TimedOut) && !attempt.has_begun() {
             // Offered again and again to an agent that never begins, it would never end: this was its attempt.
             let message = format!("agent {} is connected and did not begin it in time", attempt.agent);
@@ -254,6 +257,16 @@ impl<'s> RunPass<'_, 's, '_> {
         let end = begun + with.get("for")?.as_str()?.parse::<Millis>().ok()?;
         // An agent that is late with its report is waited for until the deadline.
         (self.pass.now < end).then_some(end)
+    }
+
+    /// Who acts for the cluster in place of the agent that began an attempt, where going on from what that has done is
+    /// no other than doing it once. Nobody waits for an agent then that may come back.
+    fn taken_over(&self, item: Item<'s>, attempt: &Attempt) -> Option<AgentId> {
+        let Target::Cluster(cluster) = item.target else { return None };
+        let kind = self.run.kind_of(&item.step.name, item.direction).and_then(catalogue::kind)?;
+        let state = self.pass.state;
+        let acting = state.acting(cluster).filter(|acting| state.agents.get(acting).is_some_and(Agent::is_up))?;
+        (kind.idempotent && acting != attempt.agent).then_some(acting)
     }
 
     /// An attempt that nobody will report: without `Begin` it had no effect, with it nobody knows.
