@@ -5,7 +5,7 @@ use mainstay_core::state::approval::Decided;
 use mainstay_core::state::lease::Holder;
 use mainstay_core::state::run::{Work, WorkState};
 use mainstay_core::wait::Reason;
-use mainstay_core::{Command, Identity, Reply, RunId, State, StepName};
+use mainstay_core::{Command, Identity, Reply, RunId, State, StepName, Target};
 
 use crate::invariants::Deed;
 use crate::network::{Place, Way};
@@ -173,5 +173,8 @@ fn is_left_over(state: &State, holder: &Holder) -> bool {
     let Some(run) = state.runs.get(id).filter(|run| !run.is_ended()) else { return true };
     let step = holder.attributes.get("step").map(|step| step.parse::<StepName>().unwrap());
     let is_unknown = |work: &Work| [Some(&work.forward), work.undo.as_ref()].iter().flatten().any(|state| matches!(state, WorkState::Unknown { .. }));
-    step.and_then(|step| run.work.get(&step)).is_some_and(|works| works.values().any(is_unknown))
+    // The same step may be going on another target, which holds the lease then.
+    let target = holder.attributes.get("target");
+    let is_held_for = |known: &Target| target.is_none_or(|target| *target == known.to_string());
+    step.and_then(|step| run.work.get(&step)).is_some_and(|works| works.iter().any(|(known, work)| is_held_for(known) && is_unknown(work)))
 }

@@ -7,7 +7,7 @@ use mainstay_core::plan::{self, Plan};
 const HEAD: &str = "apiVersion: mainstay.dev/v1alpha1\nkind: MaintenancePlan\n";
 
 /// Their text, without the head.
-const TEXTS: [&str; 9] = [
+const TEXTS: [&str; 10] = [
     // Retries and undo over all nodes.
     "\
 metadata: { name: change }
@@ -63,6 +63,15 @@ spec:
   steps:
     - { name: work, uses: node.exec, with: { command: [work] }, lease: deploy/shop, timeout: 8s, retry: { attempts: 2, backoff: 1s }, undo: { uses: node.exec, with: { command: [unwork] }, timeout: 8s, retry: { attempts: 3, backoff: 1s } } }
     - { name: verify, uses: node.exec, with: { command: [verify] }, needs: [work], lease: deploy/shop, timeout: 8s }
+",
+    // Node by node, and each only with a lease that others want too.
+    "\
+metadata: { name: guarded }
+spec:
+  strategy: { maxUnavailable: 2, waves: [1], failureBudget: 1 }
+  steps:
+    - { name: drain, uses: node.exec, with: { command: [drain] }, runOn: node, lease: deploy/shop, timeout: 8s, undo: { uses: node.exec, with: { command: [uncordon] }, timeout: 8s, retry: { attempts: 3, backoff: 1s } } }
+    - { name: patch, uses: node.exec, with: { command: [patch] }, runOn: node, needs: [drain], lease: deploy/shop, timeout: 8s }
 ",
     // A window in a zone that is five and a half hours ahead, and a freeze in one that is nine.
     "\
