@@ -1,6 +1,7 @@
-//! Who this agent is to the mesh: a certificate had with a join token once, and renewed from then on.
+//! Who this agent is to the mesh: a certificate had once, with a join token or with the token of the pod that it runs in,
+//! and renewed from then on.
 //!
-//! In: a state directory, enrolment addresses, a join token. Out: an identity whose certificate is replaced
+//! In: a state directory, enrolment addresses, a token; for an agent whose pod has no disk, a Secret. Out: an identity whose certificate is replaced
 //! at about a third of its life, on disk as one file and for new connections. Waiting for a mesh that is not
 //! there yet is normal; a token that the mesh does not take is an error.
 
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_client::clock::Clock;
-use mainstay_client::enrol::{EnrolError, enrol};
+use mainstay_client::enrol::{EnrolError, enrol, enrol_as_pod};
 use mainstay_client::identity::{IdentityError, IdentityFiles};
 use mainstay_client::random::{self, Backoff};
 use mainstay_client::work;
@@ -19,7 +20,8 @@ use mainstay_core::time::{Millis, WallTime};
 use tokio::task::JoinError;
 
 use crate::complaint::Complaint;
-use crate::settings::JoinTokenSource;
+use crate::kube::kept::{Kept, KeptError};
+use crate::settings::{JoinTokenSource, PodTokenSource};
 
 /// Pauses between tries to enrol.
 const ENROL_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -45,6 +47,10 @@ pub enum EnrolmentError {
         "this agent is not enrolled: give it --enrol and a join token (--join-token-file or MAINSTAY_JOIN_TOKEN); `mainstay token create` makes one"
     )]
     NoToken,
+    #[error("{0}: the pod's volume has to have a projected ServiceAccount token there")]
+    PodToken(#[source] std::io::Error),
+    #[error(transparent)]
+    Kept(#[from] KeptError),
     #[error("{0}: make a join token with `mainstay token create` and put it there")]
     TokenFile(#[source] std::io::Error),
     #[error("the state directory {} belongs to {found}, and this agent is to be {wanted}: use another directory, or move {}/identity.pem and the ledger away", dir.display(), dir.display())]
@@ -54,13 +60,17 @@ pub enum EnrolmentError {
 }
 
 /// What enrolment needs to know.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Enrolment {
     pub dir: PathBuf,
     pub identity: Identity,
     /// Enrolment listeners, `host:port`.
     pub addresses: Vec<String>,
     pub token: Option<JoinTokenSource>,
+    /// Goes before a join token.
+    pub pod: Option<PodTokenSource>,
+    /// Where an earlier pod of this agent has kept its identity.
+    pub kept: Option<Kept>,
 }
 
 impl Enrolment {
@@ -72,9 +82,11 @@ impl Enrolment {
         let bundle = match self.stored(&*clock).await? {
             Some(bundle) => bundle,
             None => {
-                let bundle = self.enrolled().await?;
+                let bundle = match self.kept(&*clock).await? {
+                    Some(bundle) => bundle,
+                    None => self.enrolled().await?,
+                };
                 store(&self.dir, bundle.clone()).await?;
-                tracing::info!(identity = %self.identity, "enrolled");
                 bundle
             }
         };
@@ -90,24 +102,47 @@ impl Enrolment {
         if found != self.identity {
             return Err(EnrolmentError::OtherIdentity { dir: self.dir.clone(), found, wanted: self.identity.clone() });
         }
-        let (_, ends) = bundle.validity()?;
-        let is_renewable = clock.wall().0 <= ends.0.saturating_add(i64::try_from(RENEWABLE_FOR.0).unwrap_or(i64::MAX));
-        if !is_renewable {
-            tracing::warn!("the certificate ended more than 30 days ago; enrolling again");
+        renewable(bundle, clock)
+    }
+
+    /// What an earlier pod has kept. Waits for the API server: without its word a join token may be used up for nothing.
+    async fn kept(&self, clock: &dyn Clock) -> Result<Option<Bundle>, EnrolmentError> {
+        let Some(kept) = &self.kept else { return Ok(None) };
+        let mut backoff = Backoff::new(ENROL_PAUSES.0, ENROL_PAUSES.1);
+        let mut complaint = Complaint::default();
+        let bundle = loop {
+            match kept.load().await {
+                Ok(bundle) => break bundle,
+                Err(error @ KeptError::Damaged { .. }) => return Err(error.into()),
+                Err(error) => {
+                    let pause = backoff.pause();
+                    complaint.about("cannot look for the identity of an earlier pod yet", &error.to_string(), pause);
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        };
+        match bundle {
+            // A Secret that another replica has used is none of this one's.
+            Some(bundle) if bundle.identity()?.1 == self.identity => renewable(bundle, clock),
+            Some(_) | None => Ok(None),
         }
-        Ok(is_renewable.then_some(bundle))
     }
 
     async fn enrolled(&self) -> Result<Bundle, EnrolmentError> {
-        let source = self.token.as_ref().filter(|_| !self.addresses.is_empty()).ok_or(EnrolmentError::NoToken)?;
+        if self.addresses.is_empty() || (self.token.is_none() && self.pod.is_none()) {
+            return Err(EnrolmentError::NoToken);
+        }
         let mut backoff = Backoff::new(ENROL_PAUSES.0, ENROL_PAUSES.1);
         let mut complaint = Complaint::default();
         loop {
             // Any member takes the call, and the pause is for all of them.
             let mut why = String::new();
             for address in &self.addresses {
-                match self.try_at(address, source).await? {
-                    Ok(bundle) => return Ok(bundle),
+                match self.try_at(address).await? {
+                    Ok(bundle) => {
+                        tracing::info!(identity = %self.identity, "enrolled");
+                        return Ok(bundle);
+                    }
                     Err(not_yet) => why = not_yet,
                 }
             }
@@ -118,20 +153,52 @@ impl Enrolment {
     }
 
     /// One try at one member. The inner error passes by itself.
-    async fn try_at(&self, address: &str, source: &JoinTokenSource) -> Result<Result<Bundle, String>, EnrolmentError> {
-        let source = source.clone();
-        // Read at each try: whoever puts the token there may do so after this process has started.
-        let token = match work::blocking(move || source.read()).await? {
-            Ok(text) => text.parse::<JoinToken>()?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Err(EnrolmentError::TokenFile(error).to_string())),
-            Err(error) => return Err(EnrolmentError::TokenFile(error)),
+    async fn try_at(&self, address: &str) -> Result<Result<Bundle, String>, EnrolmentError> {
+        // Read at each try: whoever puts the token there may do so after this process has started, and a pod's is made anew.
+        let answer = match (&self.pod, &self.token) {
+            (Some(source), _) => {
+                let source = source.clone();
+                match there(work::blocking(move || source.read()).await?) {
+                    Ok(Some(token)) => enrol_as_pod(address, &token, &self.identity).await,
+                    Ok(None) => return Ok(Err("the pod's token is not there yet".to_owned())),
+                    Err(error) => return Err(EnrolmentError::PodToken(error)),
+                }
+            }
+            (None, Some(source)) => {
+                let source = source.clone();
+                match work::blocking(move || source.read()).await? {
+                    Ok(text) => enrol(address, &text.parse::<JoinToken>()?, &self.identity).await,
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Err(EnrolmentError::TokenFile(error).to_string())),
+                    Err(error) => return Err(EnrolmentError::TokenFile(error)),
+                }
+            }
+            (None, None) => return Err(EnrolmentError::NoToken),
         };
-        match enrol(address, &token, &self.identity).await {
+        match answer {
             Ok(bundle) => Ok(Ok(bundle)),
             Err(error) if error.is_transient() => Ok(Err(error.to_string())),
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// A file that is not there is none yet.
+fn there<T>(read: std::io::Result<T>) -> std::io::Result<Option<T>> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// An identity that the mesh still renews.
+fn renewable(bundle: Bundle, clock: &dyn Clock) -> Result<Option<Bundle>, EnrolmentError> {
+    let (_, ends) = bundle.validity()?;
+    let is_renewable = clock.wall().0 <= ends.0.saturating_add(i64::try_from(RENEWABLE_FOR.0).unwrap_or(i64::MAX));
+    if !is_renewable {
+        tracing::warn!("the certificate ended more than 30 days ago; enrolling again");
+    }
+    Ok(is_renewable.then_some(bundle))
 }
 
 /// The identity that somebody else issues and renews, from its files.
@@ -222,7 +289,7 @@ mod tests {
     }
 
     fn enrolment(dir: &Path) -> Enrolment {
-        Enrolment { dir: dir.to_owned(), identity: identity("cluster/c/node/n"), addresses: Vec::new(), token: None }
+        Enrolment { dir: dir.to_owned(), identity: identity("cluster/c/node/n"), addresses: Vec::new(), token: None, pod: None, kept: None }
     }
 
     fn bundle(path: &str) -> Bundle {

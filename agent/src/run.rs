@@ -29,6 +29,8 @@ use crate::enrolment::{self, Enrolment, EnrolmentError};
 use crate::execute::{Context, OutgoingError};
 use crate::host::Host;
 use crate::http::{Http, ListenError};
+use crate::kube::kept::Kept;
+use crate::kube::vouch::Vouch;
 use crate::kube::{Cluster, ClusterError, acting};
 use crate::ledger::{Ledger, LedgerError};
 use crate::link::{Link, LinkError, LinkMetrics};
@@ -90,10 +92,15 @@ pub async fn run(settings: Settings, host: Host, leave: Leave) -> Result<(), Age
     let clock: Arc<dyn Clock> = host.clock();
     let watched = watch_over(&settings).await?;
     let identity = Identity::of_agent(&settings.agent);
+    let cluster = match &settings.agent.speaks_for {
+        SpeaksFor::Node(_) => None,
+        SpeaksFor::Cluster(_) => Some(Cluster::of(settings.kubeconfig.as_deref()).await?),
+    };
+    let kept = cluster.as_ref().zip(settings.identity_secret.clone()).map(|(cluster, secret)| Kept::new(cluster, secret));
     let obtained = async {
         match settings.identity.clone() {
             Some(files) => enrolment::from_files(files, identity.clone(), Arc::clone(&clock)).await,
-            None => enrolment_of(&settings, &identity).obtain(Arc::clone(&clock)).await,
+            None => enrolment_of(&settings, &identity, kept.clone()).obtain(Arc::clone(&clock)).await,
         }
     };
     let identity = tokio::select! {
@@ -104,14 +111,9 @@ pub async fn run(settings: Settings, host: Host, leave: Leave) -> Result<(), Age
     let mesh = Mesh::new(settings.coordinators.clone(), identity);
     let _renewal = AbortOnDropHandle::new(tokio::spawn(keep_in_force(settings.identity.clone(), settings.dir.clone(), mesh.clone())));
 
-    let (cluster, _acting) = match &settings.agent.speaks_for {
-        SpeaksFor::Node(_) => (None, None),
-        SpeaksFor::Cluster(_) => {
-            let cluster = Cluster::of(settings.kubeconfig.as_deref()).await?;
-            let acting = tokio::spawn(acting::keep(mesh.clone(), settings.agent.cluster.clone()));
-            (Some(cluster), Some(AbortOnDropHandle::new(acting)))
-        }
-    };
+    let _keeping = kept.map(|kept| AbortOnDropHandle::new(tokio::spawn(kept.keep(mesh.clone()))));
+    let _acting = cluster.as_ref().map(|_| AbortOnDropHandle::new(tokio::spawn(acting::keep(mesh.clone(), settings.agent.cluster.clone()))));
+    let vouch = cluster.clone().map(|cluster| Arc::new(Vouch::new(cluster, settings.vouch_for.clone())));
     let (host, readings) = (Arc::new(host), Readings::default());
     let hello = hello(&settings, &ledger, &host);
     let context = Context::new(Arc::clone(&host), readings.clone(), Arc::new(settings.execute), Arc::new(settings.policy))?
@@ -121,6 +123,10 @@ pub async fn run(settings: Settings, host: Host, leave: Leave) -> Result<(), Age
     let sampler = Sampler::new(host, &context.settings.services, readings, context.prober.clone());
     let _sampling = AbortOnDropHandle::new(tokio::spawn(sampler.run(CancellationToken::new())));
     let (link, handle) = Link::new(mesh.clone(), hello, ledger.clone(), clock, watched.link.clone());
+    let link = match vouch {
+        Some(vouch) => link.with_reviewer(vouch),
+        None => link,
+    };
     let _ready = AbortOnDropHandle::new(tokio::spawn(follow(handle.up.clone(), watched.ready)));
     let attempt_settings = AttemptSettings { drain: settings.drain, ..AttemptSettings::default() };
     let depot = Arc::new(mesh.clone());
@@ -136,8 +142,15 @@ pub async fn run(settings: Settings, host: Host, leave: Leave) -> Result<(), Age
     }
 }
 
-fn enrolment_of(settings: &Settings, identity: &Identity) -> Enrolment {
-    Enrolment { dir: settings.dir.clone(), identity: identity.clone(), addresses: settings.enrol.clone(), token: settings.join_token.clone() }
+fn enrolment_of(settings: &Settings, identity: &Identity, kept: Option<Kept>) -> Enrolment {
+    Enrolment {
+        dir: settings.dir.clone(),
+        identity: identity.clone(),
+        addresses: settings.enrol.clone(),
+        token: settings.join_token.clone(),
+        pod: settings.pod_token.clone(),
+        kept,
+    }
 }
 
 /// Renews the certificate, or takes what somebody else has renewed.

@@ -78,6 +78,15 @@ impl Authority {
         Ok(Authority { root, mesh: mesh.clone() })
     }
 
+    /// The root in one text, certificate and key, as [`Authority::root_file`] makes it; `place` is where it was found.
+    pub fn from_text(text: &str, mesh: &MeshName, place: &str) -> Result<Authority, CliError> {
+        let (Some(cert), Some(key)) = (block(text, "CERTIFICATE"), block(text, "PRIVATE KEY")) else {
+            return Err(CliError::failed(format!("{place} is to have a certificate and its private key in root.pem")));
+        };
+        let root = Root::from_pem(&cert, &key).map_err(|error| CliError::failed(format!("{place}: {error}")))?;
+        Ok(Authority { root, mesh: mesh.clone() })
+    }
+
     /// What everybody in the mesh trusts.
     #[must_use]
     pub fn root_pem(&self) -> &str {

@@ -54,6 +54,7 @@ async fn run(cli: &Cli) -> Result<Exit, CliError> {
         Verb::Doctor => return verbs::doctor::doctor(global, screen).await,
         Verb::SupportBundle(args) => return verbs::bundle::support_bundle(args, global, screen).await,
         Verb::Init(args) => return verbs::init::init(args, global, screen),
+        Verb::InitCluster(args) => return verbs::init::init_cluster(args, screen).await,
         Verb::Steps { kind } => return verbs::steps::steps(kind.as_deref(), screen),
         Verb::Login(login) => return verbs::login::login(login, global, screen).await,
         Verb::Context(verb) => return verbs::context::context(verb, screen).await,
@@ -95,6 +96,7 @@ async fn with_mesh(verb: &Verb, mesh: &Mesh, screen: Screen) -> Result<Exit, Cli
         Verb::Mesh(args::mesh::Mesh::Recover(_))
         | Verb::Up(_)
         | Verb::Init(_)
+        | Verb::InitCluster(_)
         | Verb::Doctor
         | Verb::SupportBundle(_)
         | Verb::Steps { .. }

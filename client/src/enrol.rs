@@ -1,5 +1,6 @@
-//! Joining a mesh with a join token.
+//! Joining a mesh with a join token, or as a pod with the token that Kubernetes gave it.
 
+use std::fmt;
 use std::time::Duration;
 
 use mainstay_core::Identity;
@@ -45,6 +46,36 @@ impl EnrolError {
     }
 }
 
+/// A pod's own token, and the root that the mesh is to have.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PodToken {
+    /// The SHA-256 of the mesh's root certificate, in hexadecimal.
+    pub root_sha256: String,
+    pub token: String,
+}
+
+/// Without the token.
+impl fmt::Debug for PodToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PodToken({})", self.root_sha256)
+    }
+}
+
+/// By what somebody is let in.
+enum Proof<'a> {
+    Join(&'a JoinToken),
+    Pod(&'a PodToken),
+}
+
+impl Proof<'_> {
+    fn root_sha256(&self) -> &str {
+        match self {
+            Proof::Join(token) => token.root_sha256(),
+            Proof::Pod(token) => &token.root_sha256,
+        }
+    }
+}
+
 /// What a newcomer has after enrolment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Enrolled {
@@ -57,7 +88,7 @@ pub struct Enrolled {
 pub async fn enrol_at_any(addresses: &[String], token: &JoinToken, identity: &Identity) -> Result<Enrolled, EnrolError> {
     let mut last = None;
     for address in addresses {
-        match ask(address, token, identity).await {
+        match ask(address, &Proof::Join(token), identity).await {
             Err(error) if error.is_transient() => last = Some(error),
             answer => return answer,
         }
@@ -67,25 +98,34 @@ pub async fn enrol_at_any(addresses: &[String], token: &JoinToken, identity: &Id
 
 /// Asks the enrolment listener at `address` for a certificate of `identity`. The key is made here and stays.
 pub async fn enrol(address: &str, token: &JoinToken, identity: &Identity) -> Result<Bundle, EnrolError> {
-    Ok(ask(address, token, identity).await?.bundle)
+    Ok(ask(address, &Proof::Join(token), identity).await?.bundle)
 }
 
-async fn ask(address: &str, token: &JoinToken, identity: &Identity) -> Result<Enrolled, EnrolError> {
+/// As [`enrol`], for the agent of the node that the pod runs on. A cluster agent of its cluster is asked whose token it is.
+pub async fn enrol_as_pod(address: &str, token: &PodToken, identity: &Identity) -> Result<Bundle, EnrolError> {
+    Ok(ask(address, &Proof::Pod(token), identity).await?.bundle)
+}
+
+async fn ask(address: &str, proof: &Proof<'_>, identity: &Identity) -> Result<Enrolled, EnrolError> {
     let key = NewKey::generate()?;
-    let request = EnrolRequest { secret: token.secret().to_owned(), identity: identity.to_string(), csr_pem: key.csr_pem()? };
+    let (secret, pod_token) = match proof {
+        Proof::Join(token) => (token.secret().to_owned(), String::new()),
+        Proof::Pod(token) => (String::new(), token.token.clone()),
+    };
+    let request = EnrolRequest { secret, identity: identity.to_string(), csr_pem: key.csr_pem()?, pod_token };
     let mut address = address.to_owned();
     let mut message = String::new();
     for _ in 0..HOPS {
-        let channel = channel::connect_pinned(&address, token.root_sha256()).await?;
+        let channel = channel::connect_pinned(&address, proof.root_sha256()).await?;
         let answer = tokio::time::timeout(PATIENCE, EnrolmentClient::new(channel).enrol(request.clone())).await;
         match answer.unwrap_or_else(|_| Err(Status::unavailable(format!("{address} gave no answer within {PATIENCE:?}")))) {
             Ok(certificate) => {
                 let certificate = certificate.into_inner();
                 let bundle = key.into_bundle(certificate.chain_pem, certificate.roots_pem);
-                if !bundle.trusts(token.root_sha256()) {
+                if !bundle.trusts(proof.root_sha256()) {
                     return Err(EnrolError::Refused {
                         identity: identity.clone(),
-                        message: "the roots it was given do not hold the one that the join token pins".into(),
+                        message: "the roots it was given do not hold the one that was pinned".into(),
                     });
                 }
                 let (_, named) = bundle.identity()?;

@@ -74,6 +74,22 @@ pub async fn is_known_already(peers: &Peers, addresses: &[String], id: MemberId)
     answers.into_iter().flatten().any(|status| status.members.iter().any(|member| member.id == id && !member.version.is_empty()))
 }
 
+/// Who is known at an address of which this member has made sure that it leads to itself: those that were here before and
+/// have lost their disk. Nothing where nobody answers who is in a mesh.
+pub async fn former_at(peers: &Peers, addresses: &[String], own: &str) -> Option<Vec<MemberId>> {
+    let answers = join_all(addresses.iter().map(|address| status(peers, address))).await;
+    let mut formed = answers.into_iter().flatten().filter(formed).peekable();
+    formed.peek()?;
+    let here = formed.flat_map(|status| status.members).filter(|member| member.address == own);
+    let ids: BTreeSet<MemberId> = here.filter_map(|member| member.id.parse().ok()).collect();
+    Some(ids.into_iter().collect())
+}
+
+/// Whether whoever says this is in a mesh.
+fn formed(status: &v1::Status) -> bool {
+    !status.members.is_empty() || !status.mesh.is_empty()
+}
+
 async fn status(peers: &Peers, address: &str) -> Option<v1::Status> {
     let asked = peers.ask(address, ANSWER, |channel| async move { MeshClient::new(channel).get_status(v1::GetStatusRequest {}).await });
     asked.await.inspect_err(|error| tracing::debug!(address, %error, "a member does not answer yet")).ok()
@@ -214,7 +230,6 @@ async fn changed_within(changes: &mut watch::Receiver<u64>, time: Duration) -> b
 }
 
 fn judge(answers: &[Option<v1::Status>]) -> Others {
-    let formed = |status: &v1::Status| !status.members.is_empty() || !status.mesh.is_empty();
     if answers.iter().flatten().any(formed) {
         Others::Formed
     } else if answers.iter().all(Option::is_some) {

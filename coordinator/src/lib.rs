@@ -7,7 +7,7 @@
 //!                 ├─▶ artifacts files of steps, on the members' disks
 //!                 ├─▶ ca     certificates, its own and those it signs
 //!                 ├─▶ http   metrics and health
-//!                 └─▶ formation: forming a mesh, or joining one
+//!                 └─▶ formation: forming a mesh, or joining one, by the word of an installer (founding)
 //! ```
 
 pub mod api;
@@ -15,6 +15,7 @@ pub mod artifacts;
 pub mod ca;
 mod enrolment;
 pub mod formation;
+mod founding;
 pub mod http;
 pub mod leader;
 mod listen;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use mainstay_client::clock::Clock;
 use mainstay_client::network::Listener;
-use mainstay_client::random;
 use mainstay_client::tls::Connections;
+use mainstay_client::{files, random};
 use mainstay_core::MemberId;
 use mainstay_core::plan::PlanError;
 use mainstay_core::state::FEATURE_LEVEL;
@@ -19,6 +19,7 @@ use crate::artifacts::{ArtifactMetrics, Artifacts, ShelfError};
 use crate::ca::{self, Home, HomeError, MemberRecord, RecordError, Renewal, Signing};
 use crate::enrolment::{self, EnrolmentError};
 use crate::formation::{self, Formation};
+use crate::founding::{self, FoundingError};
 use crate::http::{self, Metrics};
 use crate::leader::{Founding, Leader, LeaderMetrics};
 use crate::listen::{ListenError, listen};
@@ -28,6 +29,8 @@ use crate::settings::Settings;
 use crate::store::{self, Consensus, Disk, StartError, StopReason};
 use crate::{plans, watchers};
 
+/// Between two questions who was at a member's address before.
+const FORMER_PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
 /// Version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -38,6 +41,8 @@ pub enum RunError {
     Home(#[from] HomeError),
     #[error(transparent)]
     Record(#[from] RecordError),
+    #[error(transparent)]
+    Founding(#[from] FoundingError),
     #[error(transparent)]
     Enrolment(#[from] EnrolmentError),
     #[error(transparent)]
@@ -65,6 +70,7 @@ pub enum RunError {
 /// Runs until it is asked to end, or something makes going on impossible.
 pub async fn run(settings: Settings, clock: Arc<dyn Clock>, asked_to_end: impl Future<Output = ()>) -> Result<(), RunError> {
     tokio::pin!(asked_to_end);
+    let settings = founding::take(settings, &*clock)?;
     tokio::select! {
         obtained = enrolment::obtain(&settings) => obtained?,
         () = &mut asked_to_end => return Ok(()),
@@ -72,7 +78,10 @@ pub async fn run(settings: Settings, clock: Arc<dyn Clock>, asked_to_end: impl F
     let home = Arc::new(Home::open(&settings.dir, settings.identity.clone(), clock.clone())?);
     let peers = Peers::new(home.identity().clone());
     let seed = Seed::find(&settings.dir, &home)?;
-    let (disk, record) = take_disk(&settings, &home, &peers, seed.is_some()).await?;
+    let (disk, record) = tokio::select! {
+        taken = take_disk(&settings, &home, &peers, seed.is_some()) => taken?,
+        () = &mut asked_to_end => return Ok(()),
+    };
 
     let api = listen(&settings.listen, "gRPC").await?;
     let enrolment = listen(&settings.enrol_listen, "enrolment").await?;
@@ -200,6 +209,12 @@ async fn take_disk(settings: &Settings, home: &Home, peers: &Peers, recovers: bo
     let mut record = MemberRecord::load(&settings.dir)?;
     let state = settings.dir.join("state");
     let is_first = settings.form.iter().any(|(id, _)| *id == home.member());
+    if record.is_none()
+        && !recovers
+        && let Some(own) = settings.advertise.as_ref().filter(|_| settings.founding.is_some())
+    {
+        record = in_place_of_former(settings, home, peers, own, is_first).await;
+    }
     if record.is_none() && !is_first && !recovers && home.has_issuer() {
         record = Some(MemberRecord { member: home.member(), replaces: Vec::new() });
     }
@@ -219,6 +234,33 @@ async fn take_disk(settings: &Settings, home: &Home, peers: &Peers, recovers: bo
     }
     home.become_member(disk.member())?;
     Ok((disk, after))
+}
+
+/// Whom a member with an empty disk follows at its address, which an installer gave to it and to nobody else. One that is
+/// to form nothing waits for the mesh's word.
+async fn in_place_of_former(settings: &Settings, home: &Home, peers: &Peers, own: &str, is_first: bool) -> Option<MemberRecord> {
+    let disk = settings.dir.join("state");
+    if files::exists(&disk) {
+        return None;
+    }
+    let mut told = false;
+    loop {
+        if let Some(replaces) = formation::former_at(peers, &settings.join, own).await {
+            tracing::warn!(?replaces, "the mesh is there, and this member's disk is empty: it joins as another one");
+            return Some(MemberRecord { member: home.member(), replaces });
+        }
+        if is_first {
+            return None;
+        }
+        if !told {
+            told = true;
+            tracing::warn!(
+                "this member's disk is empty, and nobody at {} is in a mesh: it waits for them, and forms no mesh. When all disks are lost: `mainstay mesh recover`",
+                settings.join.join(", ")
+            );
+        }
+        tokio::time::sleep(FORMER_PAUSE).await;
+    }
 }
 
 /// How this member describes itself, now that it knows its ports.

@@ -19,12 +19,13 @@ use crate::state::enrolment::{JoinGrant, OperatorRole, TokenId};
 use crate::state::guard::GUARDS;
 use crate::state::lease::{Holder, LeaseSpec};
 use crate::state::member::Member;
-use crate::state::privilege::CLUSTERS;
+use crate::state::privilege::{CLUSTERS, VOUCHED};
 use crate::state::resolution::Resolution;
 use crate::state::rotation::RootChange;
 use crate::state::run::{Direction, Outcome, RunEnd, WorkState};
 use crate::state::trust::{IssuerGrant, RootId, Shown};
 use crate::time::{MeshTime, WallTime};
+use crate::voucher::Voucher;
 
 /// One entry of the log: a command, who sent it and when.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -99,6 +100,11 @@ pub enum Command {
     Enrol {
         id: TokenId,
         identity: Identity,
+    },
+    /// Lets the agent of a node in for which a cluster agent vouches.
+    EnrolVouched {
+        identity: Identity,
+        voucher: Voucher,
     },
     /// Certificates of this identity are refused from now on, whatever their validity says.
     Revoke {
@@ -401,6 +407,7 @@ impl Command {
             | Command::RecordCertificate { .. } => 2,
             Command::ConnectAgent { agent, .. } if !agent.is_node() => CLUSTERS,
             Command::EndGuard => GUARDS,
+            Command::EnrolVouched { .. } => VOUCHED,
             _ => 1,
         }
     }
@@ -445,6 +452,7 @@ impl fmt::Display for Command {
             Command::GrantJoin { grant } => write!(f, "grant join {} for {}, {} uses", grant.id, grant.scope, grant.uses),
             Command::RevokeJoin { id } => write!(f, "revoke join {id}"),
             Command::Enrol { id, identity } => write!(f, "enrol {identity} by join token {id}"),
+            Command::EnrolVouched { identity, voucher } => write!(f, "enrol {identity}, vouched for by {voucher}"),
             Command::Revoke { identity, reason } => write!(f, "revoke {identity}: {reason}"),
             Command::PutOperator { name, role } => write!(f, "operator {name} is {role}"),
             Command::RemoveOperator { name } => write!(f, "remove operator {name}"),

@@ -42,6 +42,7 @@ pub mod snapshot;
 pub mod state;
 pub mod stuck;
 pub mod time;
+pub mod voucher;
 pub mod wait;
 
 pub use command::{Actor, Command, Entry, RequestKey};

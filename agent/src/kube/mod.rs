@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!   acting: holds lease agent/CLUSTER; whoever has it is given the cluster's steps
+//!   vouch:  says to the mesh whose a pod's token is
+//!   kept:   this agent's identity, in a Secret
 //!   Cluster: lists objects page by page, each in a projection of its own that keeps what is looked at
 //!   account: whom it is while it changes something, or reads what it may not read itself
 //! ```
@@ -9,8 +11,10 @@
 pub mod account;
 pub mod acting;
 pub mod ask;
+pub mod kept;
 pub mod objects;
 pub mod resource;
+pub mod vouch;
 
 use std::path::Path;
 use std::time::Duration;

@@ -29,6 +29,7 @@ pub use outbox::Outbox;
 use session::{Ended, Session};
 
 use crate::complaint::Complaint;
+use crate::kube::vouch::Reviewer;
 use crate::ledger::{Ledger, LedgerError};
 
 /// First pause before the link is opened again, and the longest.
@@ -73,6 +74,8 @@ pub struct Link<C> {
     outbox: Arc<Outbox>,
     wanted: watch::Sender<Option<Arc<Wanted>>>,
     up: watch::Sender<bool>,
+    /// Of a cluster agent.
+    reviewer: Option<Arc<dyn Reviewer>>,
 }
 
 impl<C: Connector> Link<C> {
@@ -82,7 +85,13 @@ impl<C: Connector> Link<C> {
         let (up, up_seen) = watch::channel(false);
         let outbox = Arc::<Outbox>::default();
         let handle = LinkHandle { wanted: wanted_seen, up: up_seen, outbox: Arc::clone(&outbox) };
-        (Link { connector, hello, ledger, clock, metrics, outbox, wanted, up }, handle)
+        (Link { connector, hello, ledger, clock, metrics, outbox, wanted, up, reviewer: None }, handle)
+    }
+
+    /// The same link, which also answers the mesh's questions about tokens.
+    #[must_use]
+    pub fn with_reviewer(self, reviewer: Arc<dyn Reviewer>) -> Link<C> {
+        Link { reviewer: Some(reviewer), ..self }
     }
 
     /// Keeps a link up for as long as this process may have one. Dropping it ends the link.
@@ -124,6 +133,7 @@ impl<C: Connector> Link<C> {
             outbox: &self.outbox,
             wanted: &self.wanted,
             up: &self.up,
+            reviewer: self.reviewer.as_ref(),
         }
     }
 }

@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use mainstay_core::state::agent::Hello;
-use mainstay_proto::convert::{desired_from_wire, hello_to_wire};
+use mainstay_proto::convert::{desired_from_wire, hello_to_wire, token_reviewed_to_wire};
 use mainstay_proto::v1;
 use mainstay_proto::v1::agent_message::Message as ToMesh;
 use mainstay_proto::v1::mesh_message::Message as FromMesh;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::connector::{Connector, LinkStream};
 use super::{LinkMetrics, Outbox, Wanted};
+use crate::kube::vouch::Reviewer;
 use crate::ledger::{Ledger, LedgerError, Version};
 
 /// For opening the link, and for the welcome after it.
@@ -26,6 +28,10 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const HEARTBEAT_BOUNDS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(60));
 /// Heartbeats that found no room in the connection, one after the other, after which it does not work.
 const STUCK: u32 = 3;
+/// Tokens that are reviewed at one time.
+const REVIEWS: usize = 16;
+/// For one of them; the mesh waits four seconds.
+const REVIEW: Duration = Duration::from_millis(3_500);
 
 pub(super) struct Session<'a, C> {
     pub number: u64,
@@ -36,6 +42,7 @@ pub(super) struct Session<'a, C> {
     pub outbox: &'a Outbox,
     pub wanted: &'a watch::Sender<Option<Arc<Wanted>>>,
     pub up: &'a watch::Sender<bool>,
+    pub reviewer: Option<&'a Arc<dyn Reviewer>>,
 }
 
 /// Why a link ended.
@@ -79,10 +86,15 @@ impl<C: Connector> Session<'_, C> {
         let mut heartbeats = tokio::time::interval(every);
         heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut without_room = 0;
+        let mut reviews = JoinSet::new();
         loop {
             tokio::select! {
                 biased;
-                message = incoming.next() => renewing |= self.take(message).await?,
+                message = incoming.next() => match self.message(message)? {
+                    Some(FromMesh::ReviewToken(question)) => self.review(question, &outgoing, &mut reviews),
+                    message => renewing |= self.take(message).await?,
+                },
+                Some(_) = reviews.join_next() => {}
                 () = &mut replaced, if renewing => return Err(lost("the certificate was renewed for the mesh: a link with it follows")),
                 _ = heartbeats.tick() => match outgoing.try_send(say(ToMesh::Heartbeat(v1::Heartbeat {}))) {
                     Ok(()) => without_room = 0,
@@ -115,21 +127,40 @@ impl<C: Connector> Session<'_, C> {
                 self.up.send_replace(true);
                 Ok(asked.clamp(HEARTBEAT_BOUNDS.0, HEARTBEAT_BOUNDS.1))
             }
-            Some(FromMesh::Superseded(_) | FromMesh::Desired(_) | FromMesh::RenewNow(_)) => Err(lost("the mesh did not begin with a welcome")),
+            Some(FromMesh::Superseded(_) | FromMesh::Desired(_) | FromMesh::RenewNow(_) | FromMesh::ReviewToken(_)) => {
+                Err(lost("the mesh did not begin with a welcome"))
+            }
         }
     }
 
     /// Says whether the mesh wants the certificate renewed before its time.
-    async fn take(&self, next: Option<Result<v1::MeshMessage, tonic::Status>>) -> Result<bool, Ended> {
-        match self.message(next)? {
+    async fn take(&self, message: Option<FromMesh>) -> Result<bool, Ended> {
+        match message {
             Some(FromMesh::Desired(desired)) => self.desired(desired).await.map(|()| false),
             Some(FromMesh::RenewNow(_)) => {
                 self.connector.ask_renewal();
                 Ok(true)
             }
             // A second welcome changes nothing that is in use, and what a later version says goes past this one.
-            Some(FromMesh::Welcome(_) | FromMesh::Superseded(_)) | None => Ok(false),
+            Some(FromMesh::Welcome(_) | FromMesh::Superseded(_) | FromMesh::ReviewToken(_)) | None => Ok(false),
         }
+    }
+
+    /// Has a token reviewed, beside everything else. Whoever asked does not wait for longer than the link's patience.
+    fn review(&self, question: v1::ReviewToken, outgoing: &mpsc::Sender<v1::AgentMessage>, reviews: &mut JoinSet<()>) {
+        let v1::ReviewToken { id, token, audience } = question;
+        let outgoing = outgoing.clone();
+        let reviewed = match self.reviewer.filter(|_| reviews.len() < REVIEWS) {
+            Some(reviewer) => reviewer.review(token, audience),
+            None if self.reviewer.is_some() => Box::pin(std::future::ready(Err("it has many to review".to_owned()))),
+            None => Box::pin(std::future::ready(Err("this agent does not speak for a cluster".to_owned()))),
+        };
+        reviews.spawn(async move {
+            let answer = tokio::time::timeout(REVIEW, reviewed).await;
+            let answer = answer.unwrap_or_else(|_| Err(format!("the API server has not answered within {REVIEW:?}")));
+            // A link that takes nothing in has ended, or is about to: whoever asked then asks again.
+            let _ = outgoing.send_timeout(say(ToMesh::TokenReviewed(token_reviewed_to_wire(id, answer))), REVIEW).await;
+        });
     }
 
     /// The next message, unless it ends the link. `None`: one that this version does not know.

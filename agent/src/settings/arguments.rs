@@ -42,6 +42,19 @@ pub struct Arguments {
     /// File with the join token, for the first start
     #[arg(long, value_name = "FILE")]
     pub join_token_file: Option<PathBuf>,
+    /// File with the pod's own token, projected for the mesh, in place of a join token: for the agent of a node that
+    /// runs as a pod
+    #[arg(long, value_name = "FILE")]
+    pub pod_token_file: Option<PathBuf>,
+    /// Digest of the mesh's root certificate, for enrolment with the pod's own token
+    #[arg(long, value_name = "HEX")]
+    pub root_sha256: Option<String>,
+    /// ServiceAccounts of node agents' pods for which this cluster agent vouches
+    #[arg(long, value_name = "NAMESPACE/NAME", value_delimiter = ',')]
+    pub vouch_for: Option<Vec<String>>,
+    /// Secret in which this cluster agent keeps its identity, where its directory does not outlive its pod
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pub identity_secret: Option<String>,
     /// Certificate that somebody else issues and renews, and what signed it; then nobody enrols
     #[arg(long, value_name = "FILE", requires_all = ["identity_key", "identity_roots"])]
     pub identity_chain: Option<PathBuf>,
@@ -101,6 +114,10 @@ impl Arguments {
             enrol: self.enrol,
             join_token_file: self.join_token_file,
             join_token: None,
+            pod_token_file: self.pod_token_file,
+            root_sha256: self.root_sha256,
+            vouch_for: self.vouch_for,
+            identity_secret: self.identity_secret,
             identity: IdentityFragment::of(self.identity_chain, self.identity_key, self.identity_roots),
             host: self.host.then_some(true),
             services: None,

@@ -1,6 +1,7 @@
 //! From what was said to what holds. Every value is looked at, whatever the others are.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -8,9 +9,10 @@ use mainstay_client::files;
 use mainstay_core::AgentId;
 use mainstay_core::id::SpeaksFor;
 
-use super::{FILE_MAX, Fragment, JoinTokenSource, Logging, Settings, SettingsError};
+use super::{FILE_MAX, Fragment, JoinTokenSource, Logging, PodTokenSource, Settings, SettingsError};
 use crate::connections::Connections;
 use crate::execute::{ExecuteSettings, Outgoing, Policy};
+use crate::kube::kept::SecretName;
 
 /// Port of every listener of an agent; loopback unless set.
 const HTTP: &str = "127.0.0.1:7412";
@@ -88,6 +90,27 @@ pub(super) fn check(merged: Fragment, earlier: Vec<String>) -> Result<Settings, 
     let policy =
         merged.policy_file.as_deref().map(|path| policy(path).map_err(|problem| problems.add(problem))).and_then(Result::ok).unwrap_or_default();
     let connections = connections(merged.connections, merged.connections_file, &mut problems);
+    let pod_token = pod_token(merged.pod_token_file, merged.root_sha256, &mut problems);
+    let vouch_for = merged.vouch_for.unwrap_or_default();
+    for account in vouch_for.iter().filter(|account| account.parse::<SecretName>().is_err()) {
+        problems.add(format!("vouch_for: `{account}` is not NAMESPACE/NAME of a ServiceAccount"));
+    }
+    let identity_secret = merged
+        .identity_secret
+        .and_then(|text| text.parse::<SecretName>().map_err(|problem| problems.add(format!("identity_secret: {problem}"))).ok());
+    match &speaks_for {
+        Some(SpeaksFor::Node(_)) => {
+            for (name, said) in [("vouch_for", !vouch_for.is_empty()), ("identity_secret", identity_secret.is_some())] {
+                if said {
+                    problems.add(format!("{name} is for agents that speak for their cluster"));
+                }
+            }
+        }
+        Some(SpeaksFor::Cluster(_)) if pod_token.is_some() => {
+            problems.add("pod_token_file is for the agents of nodes: one that speaks for its cluster enrols with a join token");
+        }
+        Some(SpeaksFor::Cluster(_)) | None => {}
+    }
     let identity = merged.identity.map(|identity| identity.checked(|problem| problems.add(problem)));
     match (cluster, speaks_for, merged.dir) {
         (Some(cluster), Some(speaks_for), Some(dir)) if problems.0.is_empty() => Ok(Settings {
@@ -97,6 +120,9 @@ pub(super) fn check(merged: Fragment, earlier: Vec<String>) -> Result<Settings, 
             coordinators,
             enrol,
             join_token: merged.join_token.map(JoinTokenSource::Text).or(merged.join_token_file.map(JoinTokenSource::File)),
+            pod_token,
+            vouch_for,
+            identity_secret,
             identity: identity.flatten(),
             host: merged.host.unwrap_or(false),
             execute,
@@ -110,6 +136,19 @@ pub(super) fn check(merged: Fragment, earlier: Vec<String>) -> Result<Settings, 
         }),
         _ => Err(SettingsError { problems: problems.0 }),
     }
+}
+
+fn pod_token(file: Option<PathBuf>, root_sha256: Option<String>, problems: &mut Problems) -> Option<PodTokenSource> {
+    let file = file?;
+    let Some(root_sha256) = root_sha256 else {
+        problems.add(missing("root_sha256"));
+        return None;
+    };
+    if root_sha256.len() != 64 || !root_sha256.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)) {
+        let shown: String = root_sha256.chars().take(80).collect();
+        problems.add(format!("root_sha256: `{shown}` is not a SHA-256 in 64 lower-case hexadecimal digits"));
+    }
+    Some(PodTokenSource { file, root_sha256 })
 }
 
 fn addresses(name: &str, addresses: Option<Vec<String>>, problems: &mut Problems) -> Vec<String> {

@@ -20,6 +20,10 @@ pub(super) fn fragment(variable: &dyn Fn(&str) -> Option<String>, problems: &mut
         enrol: list("MAINSTAY_ENROL"),
         join_token_file: text("MAINSTAY_JOIN_TOKEN_FILE").map(Into::into),
         join_token: text("MAINSTAY_JOIN_TOKEN"),
+        pod_token_file: text("MAINSTAY_POD_TOKEN_FILE").map(Into::into),
+        root_sha256: text("MAINSTAY_ROOT_SHA256"),
+        vouch_for: list("MAINSTAY_VOUCH_FOR"),
+        identity_secret: text("MAINSTAY_IDENTITY_SECRET"),
         identity: IdentityFragment::of(
             text("MAINSTAY_IDENTITY_CHAIN").map(Into::into),
             text("MAINSTAY_IDENTITY_KEY").map(Into::into),

@@ -27,6 +27,10 @@ pub struct Fragment {
     /// From the environment only: a settings file is read by more eyes than a secret should be.
     #[serde(skip)]
     pub join_token: Option<String>,
+    pub pod_token_file: Option<PathBuf>,
+    pub root_sha256: Option<String>,
+    pub vouch_for: Option<Vec<String>>,
+    pub identity_secret: Option<String>,
     /// Certificates issued elsewhere; one source says all of it.
     pub identity: Option<IdentityFragment>,
     pub host: Option<bool>,
@@ -102,6 +106,10 @@ impl Fragment {
             enrol: self.enrol.or(weaker.enrol),
             join_token_file,
             join_token,
+            pod_token_file: self.pod_token_file.or(weaker.pod_token_file),
+            root_sha256: self.root_sha256.or(weaker.root_sha256),
+            vouch_for: self.vouch_for.or(weaker.vouch_for),
+            identity_secret: self.identity_secret.or(weaker.identity_secret),
             identity: self.identity.or(weaker.identity),
             host: self.host.or(weaker.host),
             services: self.services.or(weaker.services),

@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mainstay_client::enrol::PodToken;
 use mainstay_client::files;
 use mainstay_client::identity::IdentityFiles;
 use mainstay_core::AgentId;
@@ -29,11 +30,14 @@ pub use fragment::Fragment;
 
 use crate::connections::Connections;
 use crate::execute::{ExecuteSettings, Policy};
+use crate::kube::kept::SecretName;
 
 /// A settings or policy file larger than this is something else.
 const FILE_MAX: u64 = 1 << 20;
 /// A join token is about 150 characters.
 const TOKEN_MAX: u64 = 4 << 10;
+/// A pod's token has about 1,200 characters, and the mesh looks at no longer ones.
+const POD_TOKEN_MAX: u64 = 8 << 10;
 
 /// Everything an agent needs to know, checked.
 #[derive(Debug, Clone)]
@@ -50,6 +54,12 @@ pub struct Settings {
     pub enrol: Vec<String>,
     /// Needed at the first start only.
     pub join_token: Option<JoinTokenSource>,
+    /// In place of a join token, for the agent of a node that runs as a pod.
+    pub pod_token: Option<PodTokenSource>,
+    /// `NAMESPACE/NAME` of the ServiceAccounts for whose pods this cluster agent vouches.
+    pub vouch_for: Vec<String>,
+    /// Where this cluster agent keeps its identity beside its directory.
+    pub identity_secret: Option<SecretName>,
     /// Certificates issued elsewhere, in place of enrolment.
     pub identity: Option<IdentityFiles>,
     /// Whether this agent speaks for the machine it runs on.
@@ -82,6 +92,13 @@ pub struct Logging {
 pub enum JoinTokenSource {
     File(PathBuf),
     Text(String),
+}
+
+/// Where the pod's own token is, which the kubelet writes anew before it ends, and which root the mesh has to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodTokenSource {
+    pub file: PathBuf,
+    pub root_sha256: String,
 }
 
 /// Every reason for which the settings are not usable.
@@ -118,6 +135,18 @@ impl JoinTokenSource {
                 .map(|text| text.trim().to_owned())
                 .map_err(|error| io::Error::new(error.kind(), format!("the join token's file {}: {error}", path.display()))),
         }
+    }
+}
+
+impl PodTokenSource {
+    /// The token as it is now.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is far too large for a token.
+    pub fn read(&self) -> io::Result<PodToken> {
+        let text = files::read_text(&self.file, POD_TOKEN_MAX)
+            .map_err(|error| io::Error::new(error.kind(), format!("the pod's token {}: {error}", self.file.display())))?;
+        Ok(PodToken { root_sha256: self.root_sha256.clone(), token: text.trim().to_owned() })
     }
 }
 
@@ -183,6 +212,28 @@ mod tests {
         assert_eq!((settings.drain, settings.host, settings.die_with_parent), (Duration::from_secs(20), false, false));
         assert_eq!(settings.log, Logging { filter: "info".into(), json: false });
         assert!(settings.join_token.is_none() && settings.http_root_path.is_empty() && settings.policy == Policy::default());
+    }
+
+    #[test]
+    fn a_pods_token_needs_a_root_and_what_only_a_cluster_agent_does_needs_one() {
+        let root = "a".repeat(64);
+        let settings = load(&[&ENOUGH[..], &["--pod-token-file", "/t", "--root-sha256", &root]].concat(), &[]).unwrap();
+        assert_eq!(settings.pod_token, Some(PodTokenSource { file: "/t".into(), root_sha256: root.clone() }));
+        let problems = load(&[&ENOUGH[..], &["--pod-token-file", "/t", "--vouch-for", "a/b", "--identity-secret", "a/b"]].concat(), &[]).unwrap_err();
+        let words = problems.to_string();
+        assert!(
+            words.contains("root_sha256 is not set") && words.contains("vouch_for is for") && words.contains("identity_secret is for"),
+            "{words}"
+        );
+        let replica = ["--dir", "/s", "--coordinators", "a:7400", "--cluster", "c", "--cluster-agent", "r1"];
+        let settings = load(&[&replica[..], &["--vouch-for", "a/b,c/d", "--identity-secret", "a/s"]].concat(), &[]).unwrap();
+        assert_eq!((settings.vouch_for.len(), settings.identity_secret.unwrap().to_string().as_str()), (2, "a/s"));
+        let words =
+            load(&[&replica[..], &["--vouch-for", "a", "--identity-secret", "s", "--pod-token-file", "/t", "--root-sha256", "x"]].concat(), &[]);
+        let words = words.unwrap_err().to_string();
+        for wrong in ["vouch_for: `a`", "identity_secret: `s`", "root_sha256: `x`", "pod_token_file is for"] {
+            assert!(words.contains(wrong), "{wrong}: {words}");
+        }
     }
 
     #[test]

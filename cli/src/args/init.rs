@@ -50,3 +50,46 @@ pub struct Init {
     #[arg(long)]
     pub dry_run: bool,
 }
+
+const CLUSTER_EXAMPLES: &str = "Examples:
+  mainstay init-cluster --name prod --namespace mainstay --prefix mainstay --print --root-key prod-root.pem | kubectl apply -f -
+
+The chart's installer runs it in the cluster, as a ServiceAccount that may make
+Secrets, and is gone then. With --print it runs anywhere, before the chart is
+installed, and the root's key never gets into the cluster.";
+
+/// `mainstay init-cluster`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = CLUSTER_EXAMPLES)]
+pub struct InitCluster {
+    /// Name of the mesh
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+    /// Namespace of the chart's release
+    #[arg(long, value_name = "NAME")]
+    pub namespace: String,
+    /// What the names of the release's objects begin with
+    #[arg(long, value_name = "NAME", default_value = "mainstay")]
+    pub prefix: String,
+    /// Members that the mesh begins with: 1, 3 or 5
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = super::up::members)]
+    pub members: usize,
+    /// Where others reach a member; POD stands for its name  [default: POD.PREFIX-coordinator.NAMESPACE.svc:7400]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
+    /// Name of the cluster whose agents get a join token
+    #[arg(long, value_name = "NAME")]
+    pub cluster: String,
+    /// How many cluster agents it lets in
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub cluster_agents: u32,
+    /// The first operator, an admin
+    #[arg(long, value_name = "NAME", default_value = "admin")]
+    pub operator: String,
+    /// File for the root's key, with --print; or one that is there already, to go on with
+    #[arg(long, value_name = "FILE")]
+    pub root_key: Option<PathBuf>,
+    /// Print the objects instead of making them
+    #[arg(long, requires = "root_key")]
+    pub print: bool,
+}

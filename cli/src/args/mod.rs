@@ -73,6 +73,8 @@ pub enum Verb {
     Up(up::Up),
     /// Lay out a mesh on servers: its first coordinator, its root key, its first operator
     Init(init::Init),
+    /// Lay out a mesh in a Kubernetes cluster: what the chart's first coordinators read
+    InitCluster(init::InitCluster),
     /// The mesh at a glance: members, agents, runs, findings
     #[command(after_help = "Example:\n  mainstay status -o json | jq .agentsUp")]
     Status,

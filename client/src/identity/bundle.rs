@@ -59,15 +59,21 @@ impl Bundle {
     /// Replaces `identity.pem` of a directory as a whole, readable by its owner only.
     pub fn store(&self, dir: &Path) -> Result<(), IdentityError> {
         let path = dir.join(FILE);
-        let text = format!(
-            "{}{ROOTS_BELOW}\n{}",
-            [self.key_pem.as_str(), self.chain_pem.as_str()].map(with_newline).concat(),
-            with_newline(&self.roots_pem)
-        );
-        files::write_sealed(Point::Identity, &path, &text, 0o600).map_err(|source| IdentityError::Write { path, source })
+        files::write_sealed(Point::Identity, &path, &self.text(), 0o600).map_err(|source| IdentityError::Write { path, source })
     }
 
-    fn parse(text: &str) -> Result<Bundle, IdentityError> {
+    /// All of it as one text, its key included.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let own = [self.key_pem.as_str(), self.chain_pem.as_str()].map(with_newline).concat();
+        format!("{own}{ROOTS_BELOW}\n{}", with_newline(&self.roots_pem))
+    }
+
+    /// What [`Bundle::text`] made.
+    ///
+    /// # Errors
+    /// When something is missing, or its parts do not belong together.
+    pub fn parse(text: &str) -> Result<Bundle, IdentityError> {
         let malformed = |problem: &str| IdentityError::malformed("identity.pem", problem);
         let (own, roots) = text.split_once(ROOTS_BELOW).ok_or_else(|| malformed("the line before the roots is missing"))?;
         let chain_at = own.find("-----BEGIN CERTIFICATE-----").ok_or_else(|| malformed("there is no certificate in it"))?;

@@ -189,7 +189,7 @@ mod tests {
         state.operators.insert("ben".parse().unwrap(), OperatorRole::Viewer);
         credentials.note(&state, &ben, at(1, &[ROOT]));
         assert_eq!(credentials.next(), Some((ben.clone(), at(1, &[ROOT]))));
-        state.identities.insert(ben.clone(), Known { enrolled: None, shown: Some(at(1, &[ROOT])) });
+        state.identities.insert(ben.clone(), Known { shown: Some(at(1, &[ROOT])), ..Known::default() });
         credentials.note(&state, &ben, at(1, &[ROOT]));
         credentials.note(&state, &ben, at(1, &[]));
         assert_eq!(credentials.next(), None, "who does not say what it trusts takes nothing back");

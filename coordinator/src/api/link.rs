@@ -1,8 +1,8 @@
 //! One agent's link: heartbeats and output in, what is wanted out.
 //!
 //! ```text
-//!   agent ──▶ listen: heartbeats ─▶ Seen · output ─▶ watchers
-//!   agent ◀── tell:   welcome, then what is wanted, whole, now and after each change of it
+//!   agent ──▶ listen: heartbeats ─▶ Seen · output ─▶ watchers · what a token is ─▶ enrolment
+//!   agent ◀── tell:   welcome, then what is wanted, whole, now and after each change of it; whose a token is
 //! ```
 //! Whichever half ends first ends the link.
 
@@ -14,7 +14,7 @@ use mainstay_core::decide::LINK_SILENCE;
 use mainstay_core::reconcile::Desired;
 use mainstay_core::state::trust::Shown;
 use mainstay_core::{AttemptId, WallTime};
-use mainstay_proto::convert::desired_to_wire;
+use mainstay_proto::convert::{desired_to_wire, token_reviewed_from_wire};
 use mainstay_proto::v1;
 use mainstay_proto::v1::agent_message::Message;
 use mainstay_proto::v1::mesh_message::Message as MeshSays;
@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
 use super::status;
-use crate::leader::{Link, Office, Successor};
+use crate::leader::{Link, Office, Question, Successor};
 
 /// Longest that an agent may leave a message unread.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -66,10 +66,16 @@ impl LinkTask {
             }
             match message.message {
                 Some(Message::Output(output)) => self.pass_on(output),
+                Some(Message::TokenReviewed(reviewed)) => self.reviewed(reviewed),
                 // One hello is enough; what this version does not know is no reason to end the link.
                 Some(Message::Hello(_) | Message::Heartbeat(_)) | None => {}
             }
         }
+    }
+
+    fn reviewed(&self, reviewed: v1::TokenReviewed) {
+        let (id, answer) = token_reviewed_from_wire(reviewed);
+        self.office.reviews().answered(self.link.agent(), id, answer);
     }
 
     /// Whether the mesh calls the agent lost, though its link is open: its process, or a machine on the way, stood
@@ -123,6 +129,11 @@ impl LinkTask {
             }
             tokio::select! {
                 () = self.link.changed() => {}
+                Question { id, token, audience } = self.link.question() => {
+                    if !self.say(MeshSays::ReviewToken(v1::ReviewToken { id, token, audience })).await {
+                        return;
+                    }
+                }
                 () = self.outgoing.closed() => return,
                 () = self.office.ended().cancelled() => return self.refuse(status::not_leader("the leader has changed: connect to the new one", None)).await,
                 successor = self.link.superseded() => {

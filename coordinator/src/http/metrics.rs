@@ -106,6 +106,9 @@ impl Metrics {
         if self.consensus.state().state.mesh.is_none() {
             return Err("the mesh is not founded yet".to_owned());
         }
+        if !self.consensus.group().voters.contains_key(&self.consensus.member()) {
+            return Err("this member does not vote yet".to_owned());
+        }
         Ok("ready")
     }
 

@@ -4,8 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use imbl::ordmap::DiffItem;
+use mainstay_core::id::ClusterName;
 use mainstay_core::{AgentId, State};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::reviews::Question;
+
+/// Questions that may wait for one agent.
+const QUESTIONS: usize = 16;
 
 /// All links that are open here.
 #[derive(Debug, Default)]
@@ -18,6 +24,7 @@ struct Entry {
     epoch: u64,
     incarnation: String,
     changed: Arc<Notify>,
+    questions: mpsc::Sender<Question>,
     /// Set to the incarnation of the process that took over.
     successor: watch::Sender<Option<String>>,
 }
@@ -29,6 +36,7 @@ pub struct Link {
     epoch: u64,
     incarnation: String,
     changed: Arc<Notify>,
+    questions: tokio::sync::Mutex<mpsc::Receiver<Question>>,
     successor: watch::Receiver<Option<String>>,
     open: Arc<Mutex<BTreeMap<AgentId, Entry>>>,
 }
@@ -55,9 +63,26 @@ impl Links {
         }
         let (successor, told) = watch::channel(None);
         let changed = Arc::new(Notify::new());
-        open.insert(agent.clone(), Entry { epoch, incarnation: incarnation.to_owned(), changed: changed.clone(), successor });
+        let (asks, questions) = mpsc::channel(QUESTIONS);
+        let entry = Entry { epoch, incarnation: incarnation.to_owned(), changed: changed.clone(), questions: asks, successor };
+        open.insert(agent.clone(), entry);
         let (agent, incarnation) = (agent.clone(), incarnation.to_owned());
-        Ok(Link { agent, epoch, incarnation, changed, successor: told, open: self.open.clone() })
+        let questions = tokio::sync::Mutex::new(questions);
+        Ok(Link { agent, epoch, incarnation, changed, questions, successor: told, open: self.open.clone() })
+    }
+
+    /// The agents that speak for a cluster and have a link here.
+    #[must_use]
+    pub fn of_cluster(&self, cluster: &ClusterName) -> Vec<AgentId> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.keys().filter(|agent| !agent.is_node() && agent.cluster == *cluster).cloned().collect()
+    }
+
+    /// Has an agent asked something. Says whether there was a link, and room.
+    #[must_use]
+    pub fn ask(&self, agent: &AgentId, question: Question) -> bool {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.get(agent).is_some_and(|entry| entry.questions.try_send(question).is_ok())
     }
 
     /// Wakes the links of agents of which something else is wanted in `after` than in `before`: another attempt,
@@ -105,6 +130,15 @@ impl Link {
     /// Returns when something else may be wanted of the agent.
     pub async fn changed(&self) {
         self.changed.notified().await;
+    }
+
+    /// The next question for the agent.
+    pub async fn question(&self) -> Question {
+        match self.questions.lock().await.recv().await {
+            Some(question) => question,
+            // A newer link has taken over.
+            None => std::future::pending().await,
+        }
     }
 
     /// Returns when a newer link has taken over.

@@ -18,6 +18,7 @@ mod metrics;
 mod office;
 mod output;
 mod pulse;
+mod reviews;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub use links::{Link, Links, Successor};
 pub use memory::{Ending, Memory};
 pub use metrics::LeaderMetrics;
 pub use office::Office;
+pub use reviews::{Answer, NotReviewed, Question, Reviews};
 
 use crate::store::{Consensus, Tenure};
 

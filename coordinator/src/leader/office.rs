@@ -16,6 +16,7 @@ use super::memory::{Ending, Memory};
 use super::metrics::LeaderMetrics;
 use super::output::Outputs;
 use super::pulse::Pulse;
+use super::reviews::Reviews;
 use crate::store::{Consensus, ProposeError, ReadError, Tenure};
 
 /// Enrolments whose certificates may be asked for again, so that a lost answer does not cost a use.
@@ -43,6 +44,7 @@ pub struct Office {
     decided: watch::Sender<Decided>,
     wake: Notify,
     links: Links,
+    reviews: Reviews,
     outputs: Outputs,
     pulse: Pulse,
     confirmation: Confirmation,
@@ -66,6 +68,7 @@ impl Office {
             decided: watch::Sender::new(Decided::default()),
             wake: Notify::new(),
             links: Links::default(),
+            reviews: Reviews::default(),
             outputs: Outputs::default(),
             pulse,
             confirmation: Confirmation::default(),
@@ -111,6 +114,11 @@ impl Office {
     #[must_use]
     pub fn links(&self) -> &Links {
         &self.links
+    }
+
+    #[must_use]
+    pub fn reviews(&self) -> &Reviews {
+        &self.reviews
     }
 
     #[must_use]

@@ -40,6 +40,9 @@ pub struct Flags {
     /// By the installer only: all first members of a mesh that is to be formed
     #[arg(long, value_name = "ID=HOST:PORT,…")]
     pub form: Option<String>,
+    /// What an installer made for the first members of a mesh: a folder of certificates, which says who they are
+    #[arg(long, value_name = "DIR")]
+    pub founding: Option<String>,
     /// Members of a mesh to join
     #[arg(long, value_name = "HOST:PORT,…")]
     pub join: Option<String>,
@@ -97,6 +100,7 @@ impl Flags {
             enrol_advertise: self.enrol_advertise,
             http_listen: self.http_listen,
             form: self.form,
+            founding: self.founding,
             join: self.join,
             enrol: self.enrol,
             // From the environment only: arguments are read by everybody on the machine.

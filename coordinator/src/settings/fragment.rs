@@ -43,6 +43,7 @@ fragment!(
     enrol_advertise,
     http_listen,
     form,
+    founding,
     join,
     enrol,
     join_token,

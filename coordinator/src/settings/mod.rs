@@ -16,7 +16,7 @@ use mainstay_core::state::enrolment::JoinGrant;
 use crate::artifacts::ArtifactSettings;
 pub use flags::Flags;
 pub use fragment::Fragment;
-pub use validate::validate;
+pub use validate::{grants, validate};
 
 /// What a coordinator runs with.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +38,8 @@ pub struct Settings {
     pub http_listen: Option<String>,
     /// All first members with their addresses; empty unless the installer says that a mesh is to be formed.
     pub form: Vec<(MemberId, String)>,
+    /// What an installer made for the first members.
+    pub founding: Option<PathBuf>,
     /// Members of a mesh to join.
     pub join: Vec<String>,
     /// Enrolment listeners of members, for one that joins with a token.

@@ -32,7 +32,7 @@ pub fn validate(found: Fragment) -> Result<Settings, SettingsError> {
     let join: Vec<String> = list(&found.join.unwrap_or_default()).map(|address| problems.address("join", address.to_owned())).collect();
     let enrol: Vec<String> = list(&found.enrol.unwrap_or_default()).map(|address| problems.address("enrol", address.to_owned())).collect();
     let join_token = found.join_token.map(JoinTokenSource::Text).or(found.join_token_file.map(|path| JoinTokenSource::File(path.into())));
-    if join_token.is_some() && join.is_empty() {
+    if join_token.is_some() && join.is_empty() && found.founding.is_none() {
         problems.say("join", "is needed with a join token: the address of a member, for example 10.0.0.5:7400");
     }
     if join_token.is_some() && enrol.is_empty() {
@@ -77,6 +77,7 @@ pub fn validate(found: Fragment) -> Result<Settings, SettingsError> {
         enrol_advertise,
         http_listen,
         form,
+        founding: found.founding.map(PathBuf::from),
         join,
         enrol,
         join_token,
@@ -174,22 +175,25 @@ impl Problems {
                 return Vec::new();
             }
         };
-        let mut grants = Vec::new();
-        for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#')) {
-            match grant(line) {
-                Some(grant) => grants.push(grant),
-                None => self.say(
-                    "join_grants",
-                    format!(
-                        "{}:{}: not SCOPE TOKEN_ID EXPIRES_UNIX_MS USES, with a scope like nodes/prod, operator/ana, client/ci or coordinator",
-                        path.display(),
-                        index + 1
-                    ),
-                ),
-            }
-        }
-        grants
+        grants(&text).unwrap_or_else(|problem| {
+            self.say("join_grants", format!("{}:{problem}", path.display()));
+            Vec::new()
+        })
     }
+}
+
+/// Join tokens of a mesh that is to be formed, one a line; or the number of a line that says none, and why.
+pub fn grants(text: &str) -> Result<Vec<JoinGrant>, String> {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
+    let said = |(index, line)| {
+        grant(line).ok_or_else(|| {
+            format!(
+                "{}: not SCOPE TOKEN_ID EXPIRES_UNIX_MS USES, with a scope like nodes/prod, cluster-agents/prod, operator/ana, client/ci or coordinator",
+                index + 1
+            )
+        })
+    };
+    lines.map(said).collect()
 }
 
 fn port(address: &str) -> Option<u16> {
@@ -201,6 +205,7 @@ fn grant(line: &str) -> Option<JoinGrant> {
     let [scope, id, expires, uses] = line.split_whitespace().collect::<Vec<_>>().try_into().ok()?;
     let scope = match scope.split_once('/') {
         Some(("nodes", cluster)) => JoinScope::Nodes(cluster.parse().ok()?),
+        Some(("cluster-agents", cluster)) => JoinScope::ClusterAgents(cluster.parse().ok()?),
         Some(("operator", name)) => JoinScope::Operator(name.parse().ok()?),
         Some(("client", name)) => JoinScope::Client(name.parse().ok()?),
         None if scope == "coordinator" => JoinScope::Coordinator,

@@ -137,6 +137,7 @@ impl Mesh {
             join: Vec::new(),
             enrol: Vec::new(),
             join_token: None,
+            founding: None,
             admins: vec!["ana".parse().unwrap()],
             grants: vec![grant],
             artifacts: ArtifactSettings::default(),

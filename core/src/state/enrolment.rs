@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::trust::{RootId, Shown};
 use super::{State, When};
 use crate::bounds;
-use crate::id::{ClusterName, PrincipalName};
+use crate::id::{AgentId, ClusterName, PrincipalName};
 use crate::identity::Identity;
 use crate::reply::{Refusal, Reply};
 use crate::time::WallTime;
+use crate::voucher::Voucher;
 
 /// SHA-256 of a join token's secret, in hexadecimal. The secret itself is never stored.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -114,10 +115,21 @@ pub struct Revocation {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Known {
-    /// The last time that a join token was used for it.
+    /// The last time that it was let in.
     pub enrolled: Option<WallTime>,
+    /// Who vouched for it then; nothing where a join token was used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vouched: Option<Vouched>,
     /// Its certificate, as it was shown last.
     pub shown: Option<Shown>,
+}
+
+/// What is kept of a voucher; the whole of it is in the audit log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vouched {
+    pub by: AgentId,
+    /// Of the Node object: one of the same name that was made anew has another.
+    pub node_uid: String,
 }
 
 /// From this level on the mesh remembers whom it let in, and a name that was revoked is not given again.
@@ -156,14 +168,8 @@ impl State {
         if !grant.scope.admits(identity) {
             return Reply::Refused(Refusal::Invalid(format!("this join token is for {}, not for {identity}", grant.scope)));
         }
-        if let Some(revocation) = self.revoked.get(identity) {
-            return Reply::Refused(Refusal::Conflict(format!("{identity} is revoked ({})", revocation.reason)));
-        }
-        if let Identity::Node(agent) = identity
-            && !self.agents.contains_key(agent)
-            && self.agents.len() >= bounds::AGENTS
-        {
-            return Reply::Refused(Refusal::Bound { what: "agents".into(), limit: bounds::AGENTS as u64 });
+        if let Some(refusal) = self.has_no_place(identity) {
+            return Reply::Refused(refusal);
         }
         if grant.uses <= 1 {
             self.joins.remove(id);
@@ -173,16 +179,46 @@ impl State {
         if let Identity::Node(agent) = identity {
             self.register_agent(agent, when);
         }
-        self.remember(identity, when);
+        self.remember(identity, None, when);
         Reply::Done
     }
 
-    fn remember(&mut self, identity: &Identity, when: When) {
+    /// The voucher was judged before; what the state alone knows is judged here.
+    pub(super) fn enrol_vouched(&mut self, identity: &Identity, voucher: &Voucher, when: When) -> Reply {
+        let by = &voucher.by;
+        let Identity::Node(agent) = identity else {
+            return Reply::Refused(Refusal::Invalid(format!("{identity} is not the identity of a node's agent")));
+        };
+        if by.is_node() || by.cluster != agent.cluster || voucher.node != agent.name() {
+            return Reply::Refused(Refusal::Invalid(format!("{by} does not vouch for {identity}")));
+        }
+        if !self.agents.contains_key(by) || self.revoked.contains_key(&Identity::of_agent(by)) {
+            return Reply::Refused(Refusal::Conflict(format!("{by} is no agent of this mesh any more, and vouches for nobody")));
+        }
+        if let Some(refusal) = self.has_no_place(identity) {
+            return Reply::Refused(refusal);
+        }
+        self.register_agent(agent, when);
+        self.remember(identity, Some(Vouched { by: by.clone(), node_uid: voucher.node_uid.clone() }), when);
+        Reply::Done
+    }
+
+    /// Why nobody is let in under that identity, whatever they show.
+    fn has_no_place(&self, identity: &Identity) -> Option<Refusal> {
+        if let Some(revocation) = self.revoked.get(identity) {
+            return Some(Refusal::Conflict(format!("{identity} is revoked ({})", revocation.reason)));
+        }
+        let Identity::Node(agent) = identity else { return None };
+        let is_one_too_many = !self.agents.contains_key(agent) && self.agents.len() >= bounds::AGENTS;
+        is_one_too_many.then(|| Refusal::Bound { what: "agents".into(), limit: bounds::AGENTS as u64 })
+    }
+
+    fn remember(&mut self, identity: &Identity, vouched: Option<Vouched>, when: When) {
         let is_new = !self.identities.contains_key(identity);
         // One that is not remembered works all the same: only what is told about it is less.
         if self.feature_level >= REMEMBERS && (!is_new || self.identities.len() < bounds::IDENTITIES) {
             let known = self.identities.get(identity).cloned().unwrap_or_default();
-            self.identities.insert(identity.clone(), Known { enrolled: Some(when.wall), ..known });
+            self.identities.insert(identity.clone(), Known { enrolled: Some(when.wall), vouched, ..known });
         }
     }
 
@@ -266,6 +302,7 @@ fn not_a_join_token() -> Reply {
 mod tests {
     use super::*;
     use crate::command::{Actor, Command, Entry};
+    use crate::state::privilege::VOUCHED;
     use crate::time::MeshTime;
 
     /// A mesh at the newest level with one admin.
@@ -299,13 +336,53 @@ mod tests {
         apply(&mut state, grant("a", scope.clone()));
         apply(&mut state, grant("b", scope.clone()));
         assert_eq!(apply(&mut state, Command::Enrol { id: TokenId("a".into()), identity: ben() }), Reply::Done);
-        assert_eq!(state.identities.get(&ben()), Some(&Known { enrolled: Some(WallTime(1_000)), shown: None }));
+        assert_eq!(state.identities.get(&ben()), Some(&Known { enrolled: Some(WallTime(1_000)), ..Known::default() }));
         assert_eq!(apply(&mut state, Command::Revoke { identity: ben(), reason: "left".into() }), Reply::Done);
         assert!(state.operators.len() == 1 && state.joins.is_empty() && state.identities.is_empty());
         for command in [put("ben", OperatorRole::Viewer), grant("c", scope)] {
             let Reply::Refused(refusal) = apply(&mut state, command) else { panic!("a revoked name is not given again") };
             assert_eq!(refusal.to_string(), "operator/ben is revoked (left), for good: let it in under another name");
         }
+    }
+
+    #[test]
+    fn a_voucher_lets_in_exactly_the_node_that_it_is_for() {
+        let mut state = State { feature_level: VOUCHED, ..mesh() };
+        let voucher = Voucher {
+            by: "c/agent/r1".parse().unwrap(),
+            namespace: "mainstay".into(),
+            account: "node-agent".into(),
+            pod: "node-agent-x".into(),
+            pod_uid: "p".into(),
+            node: "n1".into(),
+            node_uid: "u".into(),
+        };
+        let node: Identity = "cluster/c/node/n1".parse().unwrap();
+        let enrol = |identity: &str, voucher: &Voucher| Command::EnrolVouched { identity: identity.parse().unwrap(), voucher: voucher.clone() };
+        let refused = |state: &mut State, command: Command| match apply(state, command) {
+            Reply::Refused(refusal) => refusal.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert!(refused(&mut state, enrol("cluster/c/node/n1", &voucher)).contains("vouches for nobody"), "who vouches is an agent of the mesh");
+        state.register_agent(&voucher.by, When { at: MeshTime(1), wall: WallTime(1) });
+        for other in ["cluster/d/node/n1", "cluster/c/node/n2", "cluster/c/agent/r2", "operator/eve", "cluster/c/node/n1/hands"] {
+            refused(&mut state, enrol(other, &voucher));
+        }
+        let by_a_node = Voucher { by: "c/n2".parse().unwrap(), ..voucher.clone() };
+        refused(&mut state, enrol("cluster/c/node/n1", &by_a_node));
+        assert_eq!((state.agents.len(), state.identities.len()), (1, 0));
+
+        assert_eq!(apply(&mut state, enrol("cluster/c/node/n1", &voucher)), Reply::Done);
+        let kept = Vouched { by: voucher.by.clone(), node_uid: "u".into() };
+        assert_eq!(state.identities.get(&node), Some(&Known { enrolled: Some(WallTime(1_000)), vouched: Some(kept), shown: None }));
+        assert!(state.agents.contains_key(&"c/n1".parse::<AgentId>().unwrap()));
+
+        apply(&mut state, Command::Revoke { identity: node, reason: "stolen".into() });
+        assert!(refused(&mut state, enrol("cluster/c/node/n1", &voucher)).contains("is revoked (stolen)"));
+        apply(&mut state, Command::Revoke { identity: "cluster/c/agent/r1".parse().unwrap(), reason: "stolen".into() });
+        assert!(refused(&mut state, enrol("cluster/c/node/n3", &Voucher { node: "n3".into(), ..voucher.clone() })).contains("vouches for nobody"));
+        let mut older = State { feature_level: VOUCHED - 1, ..State::default() };
+        assert!(refused(&mut older, enrol("cluster/c/node/n1", &voucher)).contains("needs level 5"));
     }
 
     #[test]

@@ -158,6 +158,7 @@ impl State {
             Command::GrantJoin { grant } => self.grant_join(grant),
             Command::RevokeJoin { id } => self.revoke_join(id),
             Command::Enrol { id, identity } => self.enrol(id, identity, when),
+            Command::EnrolVouched { identity, voucher } => self.enrol_vouched(identity, voucher, when),
             Command::Revoke { identity, reason } => self.revoke(identity, reason, when),
             Command::PutOperator { name, role } => self.put_operator(name, *role),
             Command::RemoveOperator { name } => self.remove_operator(name),

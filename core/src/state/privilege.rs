@@ -19,6 +19,8 @@ pub const CLUSTERS: u32 = 4;
 pub const CLUSTER_KINDS: u32 = 5;
 /// The one kind that members of level 4 know.
 const FIRST_CLUSTER_KIND: &str = "kube.workloads";
+/// From this level on all members know agents that are let in because a cluster agent vouches for them.
+pub const VOUCHED: u32 = 5;
 
 impl State {
     /// Why somebody may not apply, start, repeat or take back this plan.

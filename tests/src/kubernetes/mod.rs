@@ -75,9 +75,7 @@ impl Cluster {
     }
 
     fn of(name: char, keeper: Option<Keeper>) -> Cluster {
-        let output = Command::new(script("cluster/build")).arg("--where").output().expect("tests/kubernetes/cluster/build runs");
-        let programs = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-        Cluster { name, programs, keeper }
+        Cluster { name, programs: programs(), keeper }
     }
 
     fn state_of(name: char) -> PathBuf {
@@ -144,11 +142,16 @@ impl Cluster {
 
     /// Makes an image of a program that was built here, and gives it to every node.
     pub fn load(&self, image: &str, program: &Path) {
+        let place = format!("/usr/bin/{}", program.file_name().expect("a program").display());
+        self.load_files(image, &place, &[format!("{}:{place}", program.display())]);
+    }
+
+    /// The same of any files, each as SOURCE:PLACE.
+    pub fn load_files(&self, image: &str, run: &str, sources: &[String]) {
         let scratch = tempfile::tempdir().expect("a directory");
         let file = scratch.path().join("image.tar");
-        let place = format!("/usr/bin/{}", program.file_name().expect("a program").display());
         let mut make = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/image"));
-        make.arg(image).arg(&file).arg(format!("--run={place}")).arg(format!("{}:{place}", program.display()));
+        make.arg(image).arg(&file).arg(format!("--run={run}")).args(sources);
         output_of(make, "").expect("an image");
         let mut load = Command::new(script("load"));
         load.args(["-c", &self.name.to_string()]).arg(file);
@@ -162,6 +165,16 @@ impl Cluster {
             keeper.process.wait().expect("its keeper ends");
         }
     }
+}
+
+/// One of kubectl, helm and the rest, without a cluster.
+pub fn program(name: &str) -> PathBuf {
+    programs().join(name)
+}
+
+fn programs() -> PathBuf {
+    let output = Command::new(script("cluster/build")).arg("--where").output().expect("tests/kubernetes/cluster/build runs");
+    PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
 }
 
 fn script(name: &str) -> PathBuf {

@@ -3,6 +3,9 @@
 #![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic, reason = "a test that cannot go on stops with words")]
 
 mod agents;
+mod chart;
+mod enrolment;
+mod home;
 mod images;
 mod nodes;
 mod reading;

@@ -4,7 +4,11 @@
 //! and issuer, its settings file, and the first operator's context. Nothing that is there is written over, and
 //! nothing is started.
 
+mod cluster;
+mod secrets;
 mod settings;
+
+pub use cluster::init_cluster;
 
 use std::path::{Path, PathBuf};
 

@@ -92,7 +92,7 @@ mod tests {
         let mut state = State::default();
         state.operators.insert(name("ben"), OperatorRole::Viewer);
         state.operators.insert(name("ana"), OperatorRole::Admin);
-        state.identities.insert(Identity::Operator(name("ana")), Known { enrolled: Some(WallTime(5)), shown: None });
+        state.identities.insert(Identity::Operator(name("ana")), Known { enrolled: Some(WallTime(5)), ..Known::default() });
         let grant = JoinGrant { id: TokenId("t".into()), scope: JoinScope::Operator(name("ben")), expires: WallTime(100), uses: 1, root: None };
         state.joins.insert(grant.id.clone(), grant);
         state.revoked.insert(Identity::Operator(name("eve")), Revocation { at: WallTime(7), reason: "left".into() });

@@ -212,7 +212,7 @@ fn agents_from_before_are_waited_for() {
     let mut state = mesh();
     apply(&mut state, add(NEW));
     members(&mut state, &[OLD, NEW], &[OLD, NEW]);
-    state.identities.insert("operator/ana".parse().unwrap(), Known { enrolled: Some(NOW), shown: None });
+    state.identities.insert("operator/ana".parse().unwrap(), Known { enrolled: Some(NOW), ..Known::default() });
     state.operators.insert("ana".parse().unwrap(), OperatorRole::Admin);
     let grant =
         JoinGrant { id: TokenId("t".into()), scope: JoinScope::Nodes("c".parse().unwrap()), expires: WallTime(i64::MAX), uses: 1, root: None };

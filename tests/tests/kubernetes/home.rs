@@ -1,0 +1,249 @@
+//! The mesh in its real home: installed by the chart, looked at, upgraded, taken back, robbed of a disk, of all its pods,
+//! uninstalled and installed again. One installation for all of it.
+
+use std::process::Command;
+use std::time::Duration;
+
+use mainstay_tests::kubernetes::{Cluster, Space};
+use mainstay_tests::up::binaries;
+use mainstay_tests::wait::eventually_within;
+use serde_json::Value;
+
+use crate::chart::chart;
+
+const IMAGE: &str = "mainstay.test/mainstay:dev";
+const PROGRAMS: [&str; 3] = ["mainstay", "mainstay-agent", "mainstay-coordinator"];
+/// For anything that pods have to start for.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The programs without their symbols, and a shell for the pod that holds a lease.
+fn image(cluster: &Cluster) {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let mut sources = vec!["/bin/busybox:/bin/sh".to_owned(), "/bin/busybox:/bin/sleep".to_owned()];
+    for program in PROGRAMS {
+        let small = scratch.path().join(program);
+        let stripped = Command::new("strip").arg("-o").arg(&small).arg(binaries().join(program)).status().expect("strip runs");
+        assert!(stripped.success(), "{program}");
+        sources.push(format!("{}:/usr/bin/{program}", small.display()));
+    }
+    cluster.load_files(IMAGE, "/usr/bin/mainstay", &sources);
+}
+
+/// One release of the chart.
+struct Home<'a> {
+    cluster: &'a Cluster,
+    space: &'a Space<'a>,
+}
+
+impl Home<'_> {
+    fn helm(&self, words: &[&str]) -> String {
+        let mut helm = Command::new(self.cluster.program("helm"));
+        helm.args(words).args(["--namespace", self.space.name(), "--kubeconfig"]).arg(self.cluster.kubeconfig());
+        let output = helm.output().expect("helm runs");
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "helm {words:?}: {said}\n{}", self.look());
+        said
+    }
+
+    /// Installs or upgrades, and waits until all of it is ready.
+    fn put(&self, verb: &str, note: &str) -> String {
+        let note = [
+            format!("coordinator.podAnnotations.note={note}"),
+            format!("clusterAgent.podAnnotations.note={note}"),
+            format!("nodeAgent.podAnnotations.note={note}"),
+        ];
+        let (repository, tag) = IMAGE.split_once(':').expect("a tag");
+        let (repository, tag) = (format!("image.repository={repository}"), format!("image.tag={tag}"));
+        let mut words = vec![verb, "mainstay"];
+        let chart = chart();
+        words.push(&chart);
+        words.extend(["--wait", "--timeout", "150s", "--set", "coordinator.storage.size=1Gi", "--set", "mesh.name=prod"]);
+        words.extend(["--set", &repository, "--set", &tag]);
+        for note in &note {
+            words.extend(["--set", note]);
+        }
+        self.helm(&words)
+    }
+
+    /// For a message of failure.
+    fn look(&self) -> String {
+        let logs = ["coordinator", "cluster-agent", "node-agent", "installer"].map(|component| {
+            let selector = format!("app.kubernetes.io/component={component}");
+            self.space.kubectl(&["logs", "--prefix", "--tail=12", "-l", &selector]).unwrap_or_else(|error| error)
+        });
+        let pods = self.space.kubectl(&["get", "pods,pvc,events", "-o", "wide"]).unwrap_or_else(|error| error);
+        format!("{pods}\n{}", logs.join("\n"))
+    }
+
+    /// The CLI in a coordinator's pod.
+    fn cli(&self, words: &[&str]) -> Result<String, String> {
+        self.space.exec("mainstay-coordinator-0", &[&["mainstay"], words].concat())
+    }
+
+    fn json(&self, words: &[&str]) -> Result<Value, String> {
+        let said = self.cli(&[words, &["-o", "json"]].concat())?;
+        serde_json::from_str(&said).map_err(|error| format!("{error}: {said}"))
+    }
+
+    async fn until<T>(&self, what: &str, look: impl Fn() -> Result<T, String>) -> T {
+        let found = eventually_within(PATIENCE, what, || std::future::ready(look().map_err(|error| format!("{error}\n{}", self.look()))));
+        found.await
+    }
+
+    /// Three members vote, one leads, and the agents of both nodes and of the cluster are linked, one of which acts.
+    async fn whole(&self) {
+        self.until("the mesh is whole", || {
+            let status = self.json(&["status"])?;
+            let members = status["members"].as_array().cloned().unwrap_or_default();
+            let voters = members.iter().filter(|member| member["role"] == "voter" && member["reachable"] != false).count();
+            let leads = members.iter().filter(|member| member["leader"] == true).count();
+            let nodes = self.json(&["node", "list"])?;
+            let all = nodes["nodes"].as_array().cloned().unwrap_or_default();
+            let up: Vec<&str> = all.iter().filter(|node| node["link"] == "up").filter_map(|node| node["name"].as_str()).collect();
+            let wanted = ["agent/mainstay-cluster-agent-0", "agent/mainstay-cluster-agent-1", "n1", "n2"];
+            let acts = all.iter().any(|node| node["acts"] == true && node["link"] == "up");
+            let is_whole =
+                members.len() == 3 && voters == 3 && leads == 1 && acts && all.len() == wanted.len() && wanted.iter().all(|name| up.contains(name));
+            if is_whole { Ok(()) } else { Err(format!("{status}\n{nodes}")) }
+        })
+        .await;
+    }
+
+    fn start(&self, plan: &str) -> String {
+        let started = self.json(&["run", "start", plan]).unwrap_or_else(|error| panic!("{error}\n{}", self.look()));
+        started["run"].as_str().expect("a run").to_owned()
+    }
+
+    async fn completed(&self, run: &str) -> Value {
+        self.until(&format!("run {run} completes"), || {
+            let shown = self.json(&["run", "show", run])?;
+            if shown["state"] == "completed" { Ok(shown) } else { Err(shown.to_string()) }
+        })
+        .await
+    }
+
+    /// A pod beside the chart's that holds a lease for as long as it runs.
+    async fn lease_held(&self) -> String {
+        let added = self.json(&["operator", "add", "holder", "--role", "operator"]).expect("an operator");
+        let token = added["token"].as_str().expect("a token");
+        self.space.kubectl(&["create", "secret", "generic", "holder", &format!("--from-literal=token={token}")]).expect("a Secret");
+        self.space.apply(&format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: holder}}\nspec:\n  restartPolicy: Never\n  terminationGracePeriodSeconds: 0\n  \
+             volumes: [{{name: token, secret: {{secretName: holder}}}}]\n  containers:\n    - name: holder\n      image: {IMAGE}\n      \
+             env: [{{name: XDG_CONFIG_HOME, value: /tmp}}]\n      volumeMounts: [{{name: token, mountPath: /etc/token}}]\n      \
+             command: [/bin/sh, -c, \"mainstay login --token-file /etc/token/token && exec mainstay lease run held --ttl 30s -- /bin/sleep 100000\"]\n"
+        ));
+        self.until("the lease is held", || self.token()).await
+    }
+
+    /// Of the grant of the lease.
+    fn token(&self) -> Result<String, String> {
+        let lease = self.json(&["lease", "show", "held"])?;
+        lease["held"][0]["token"].as_str().map(str::to_owned).ok_or_else(|| lease.to_string())
+    }
+}
+
+/// Waits on each node's agent, for less than an agent that is asked to end goes on.
+const WAITS: &str =
+    "apiVersion: mainstay.dev/v1alpha1\nkind: MaintenancePlan\nmetadata: {name: waits}\nspec: {steps: [{name: wait, uses: wait, with: {for: 8s}}]}\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mesh_lives_in_the_cluster_that_it_looks_after() {
+    let cluster = Cluster::shared();
+    image(cluster);
+    let space = cluster.space("home");
+    let home = Home { cluster, space: &space };
+    let notes = home.put("install", "first");
+    assert!(notes.contains("OUT OF THE CLUSTER"), "{notes}");
+    let login = home.cli(&["login", "--token-file", "/etc/mainstay/operator/token"]);
+    login.unwrap_or_else(|error| panic!("{error}\n{}", home.look()));
+    home.whole().await;
+    let audit = home.cli(&["audit", "-o", "json"]).expect("the audit log");
+    assert!(audit.contains("enrol cluster/prod/node/n2, vouched for by prod/agent/mainstay-cluster-agent-"), "{audit}");
+    let installer = space.kubectl(&["get", "role,job,serviceaccount", "-o", "name"]).expect("what is there");
+    assert!(!installer.contains("installer"), "the right to make Secrets has gone with the installer: {installer}");
+    space.kubectl(&["delete", "secret", "mainstay-root"]).expect("the root's key is taken away");
+    for (account, may) in [
+        ("coordinator", &[][..]),
+        ("node-agent", &[]),
+        ("cluster-agent", &["pods [list]", "secrets [get patch]", "tokenreviews.authentication.k8s.io [create]"]),
+    ] {
+        let rights = rights(&space, &format!("mainstay-{account}"));
+        assert!(
+            if may.is_empty() { rights.is_empty() } else { may.iter().all(|right| rights.iter().any(|found| found == right)) },
+            "{account}: {rights:#?}"
+        );
+        let too_much =
+            rights.iter().find(|right| right.contains('*') || ["delete", "escalate", "bind", "exec"].iter().any(|word| right.contains(word)));
+        assert_eq!(too_much, None, "{account}: {rights:#?}");
+    }
+
+    let daily = home.start("daily");
+    home.completed(&daily).await;
+    let lease = home.lease_held().await;
+    plan(&home);
+    let waits = home.start("waits");
+
+    home.put("upgrade", "second");
+    home.whole().await;
+    let ended = home.completed(&waits).await;
+    let attempts = ended["work"].as_array().into_iter().flatten().map(|work| work["attempts"].as_array().map_or(0, Vec::len)).max();
+    assert_eq!(attempts, Some(1), "nothing was begun twice: {ended}");
+    assert_eq!(home.token(), Ok(lease.clone()), "the lease was held all the time");
+    home.helm(&["rollback", "mainstay", "1", "--wait", "--timeout", "150s"]);
+    home.whole().await;
+    assert_eq!(home.token(), Ok(lease.clone()));
+
+    // A disk is lost, long after the mesh was formed: its member joins as another one.
+    space.kubectl(&["patch", "secret", "mainstay-founding", "-p", "{\"stringData\":{\"until\":\"0\"}}"]).expect("an hour goes by");
+    let before = members(&home);
+    space.kubectl(&["delete", "pvc", "state-mainstay-coordinator-2", "--wait=false"]).expect("the claim goes");
+    space.kubectl(&["delete", "pod", "mainstay-coordinator-2", "--grace-period=0", "--force"]).expect("and its pod");
+    home.until("another one has taken its place", || {
+        let now = members(&home);
+        let kept = now.iter().filter(|id| before.contains(id)).count();
+        if now.len() == 3 && kept == 2 { Ok(()) } else { Err(format!("{before:?} {now:?}")) }
+    })
+    .await;
+    home.whole().await;
+    assert_eq!(home.token(), Ok(lease));
+
+    // All pods at once: the disks are there, and the cluster's agents have kept who they are.
+    space.kubectl(&["delete", "pods", "-l", "app.kubernetes.io/instance=mainstay", "--grace-period=0", "--force"]).expect("they go");
+    home.whole().await;
+    home.completed(&daily).await;
+    let again = home.start("daily");
+    home.completed(&again).await;
+
+    home.helm(&["uninstall", "mainstay", "--wait", "--timeout", "120s"]);
+    let left = space.kubectl(&["get", "pvc,secret,statefulset,daemonset", "-o", "name"]).expect("what is left");
+    assert!(left.matches("persistentvolumeclaim/state-mainstay-coordinator-").count() == 3 && left.contains("mainstay-founding"), "{left}");
+    assert!(!left.contains("statefulset") && !left.contains("daemonset"), "{left}");
+    home.put("install", "third");
+    home.whole().await;
+    home.completed(&again).await;
+}
+
+/// What an account may in the namespace, beyond what everybody may: resource and verbs.
+fn rights(space: &Space<'_>, account: &str) -> Vec<String> {
+    let list = |who: &str| -> Vec<String> {
+        let account = format!("--as=system:serviceaccount:{}:{who}", space.name());
+        let listed = space.kubectl(&["auth", "can-i", "--list", "--no-headers", &account]).expect("its rights");
+        let rows = listed.lines().filter(|line| !line.starts_with(' '));
+        let row = |line: &str| Some(format!("{} {}", line.split_whitespace().next()?, &line[line.rfind('[')?..]));
+        rows.filter_map(row).collect()
+    };
+    let everybody = list("default");
+    list(account).into_iter().filter(|right| !everybody.contains(right)).collect()
+}
+
+fn members(home: &Home<'_>) -> Vec<String> {
+    let list = home.json(&["member", "list"]).unwrap_or_default();
+    list["members"].as_array().into_iter().flatten().filter_map(|member| member["id"].as_str()).map(str::to_owned).collect()
+}
+
+/// Applies the plan that waits.
+fn plan(home: &Home<'_>) {
+    let words = ["exec", "-i", "mainstay-coordinator-0", "--", "mainstay", "plan", "apply", "-f", "-"];
+    home.space.kubectl_with(&words, WAITS).unwrap_or_else(|error| panic!("{error}\n{}", home.look()));
+}
