@@ -4,8 +4,9 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "mainstay/v1/report.proto",
+    "mainstay/v1/fact.proto",
     "mainstay/v1/lease.proto",
     "mainstay/v1/run.proto",
     "mainstay/v1/mesh.proto",

@@ -30,10 +30,12 @@ use crate::execute::{Context, OutgoingError};
 use crate::host::Host;
 use crate::http::{Http, ListenError};
 use crate::kube::kept::Kept;
+use crate::kube::view::{self, ViewMetrics};
 use crate::kube::vouch::Vouch;
 use crate::kube::{Cluster, ClusterError, acting};
 use crate::ledger::{Ledger, LedgerError};
-use crate::link::{Link, LinkError, LinkMetrics};
+use crate::link::{Exchange, Link, LinkError, LinkMetrics};
+use crate::observe::pods::Pods;
 use crate::observe::readings::{Readings, Sampler};
 use crate::settings::Settings;
 
@@ -77,6 +79,7 @@ impl From<EnrolmentError> for AgentError {
 struct Watched {
     attempts: AttemptMetrics,
     link: LinkMetrics,
+    view: ViewMetrics,
     ready: watch::Sender<bool>,
     _http: Option<AbortOnDropHandle<std::convert::Infallible>>,
 }
@@ -112,17 +115,24 @@ pub async fn run(settings: Settings, host: Host, leave: Leave) -> Result<(), Age
     let _renewal = AbortOnDropHandle::new(tokio::spawn(keep_in_force(settings.identity.clone(), settings.dir.clone(), mesh.clone())));
 
     let _keeping = kept.map(|kept| AbortOnDropHandle::new(tokio::spawn(kept.keep(mesh.clone()))));
-    let _acting = cluster.as_ref().map(|_| AbortOnDropHandle::new(tokio::spawn(acting::keep(mesh.clone(), settings.agent.cluster.clone()))));
+    let (exchange, teller) = Exchange::open();
+    let _acting = cluster.clone().map(|cluster| {
+        let acts = watch::Sender::new(false);
+        let viewing = tokio::spawn(view::keep(cluster, acts.subscribe(), teller, watched.view.clone()));
+        let acting = tokio::spawn(acting::keep(mesh.clone(), settings.agent.cluster.clone(), acts));
+        [acting, viewing].map(AbortOnDropHandle::new)
+    });
     let vouch = cluster.clone().map(|cluster| Arc::new(Vouch::new(cluster, settings.vouch_for.clone())));
-    let (host, readings) = (Arc::new(host), Readings::default());
+    let (host, readings, pods) = (Arc::new(host), Readings::default(), Pods::default());
     let hello = hello(&settings, &ledger, &host);
     let context = Context::new(Arc::clone(&host), readings.clone(), Arc::new(settings.execute), Arc::new(settings.policy))?
         .with_connections(settings.connections)
         .with_cluster(cluster)
-        .with_leaving(leave.soon.clone());
+        .with_leaving(leave.soon.clone())
+        .with_pods(pods.clone());
     let sampler = Sampler::new(host, &context.settings.services, readings, context.prober.clone());
     let _sampling = AbortOnDropHandle::new(tokio::spawn(sampler.run(CancellationToken::new())));
-    let (link, handle) = Link::new(mesh.clone(), hello, ledger.clone(), clock, watched.link.clone());
+    let (link, handle) = Link::new(mesh.clone(), hello, ledger.clone(), clock, watched.link.clone(), exchange, pods);
     let link = match vouch {
         Some(vouch) => link.with_reviewer(vouch),
         None => link,
@@ -175,10 +185,11 @@ async fn open(dir: &std::path::Path) -> Result<(files::FileLock, Ledger), AgentE
 
 /// Serves metrics and health from here on, also while this agent waits to be enrolled.
 async fn watch_over(settings: &Settings) -> Result<Watched, AgentError> {
-    let (attempts, link) = (AttemptMetrics::default(), LinkMetrics::default());
+    let (attempts, link, view) = (AttemptMetrics::default(), LinkMetrics::default(), ViewMetrics::default());
     let mut registry = Registry::default();
     attempts.register(&mut registry);
     link.register(&mut registry);
+    view.register(&mut registry);
     registry.register("mainstay_agent_build", "What runs here", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
     let (ready, is_ready) = watch::channel(false);
     let http = match settings.http {
@@ -190,7 +201,7 @@ async fn watch_over(settings: &Settings) -> Result<Watched, AgentError> {
             Some(AbortOnDropHandle::new(tokio::spawn(async move { http.serve(&root_path, Arc::new(registry), is_ready).await })))
         }
     };
-    Ok(Watched { attempts, link, ready, _http: http })
+    Ok(Watched { attempts, link, view, ready, _http: http })
 }
 
 /// The listener is there before the link: what it is told follows the link once there is one.

@@ -6,6 +6,7 @@
 
 mod expressions;
 mod idle;
+mod kube;
 mod leader_loss;
 mod lease;
 mod results;
@@ -30,6 +31,9 @@ async fn main() -> ExitCode {
     }
     if wanted("agent") || wanted("mesh") {
         rows.extend(idle::measure().await);
+    }
+    if wanted("kube") {
+        rows.extend(kube::measure().await);
     }
     match results::replace(&rows) {
         Ok(path) => {

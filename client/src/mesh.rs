@@ -108,6 +108,8 @@ calls! {
     get_status(mesh_client::MeshClient.get_status): GetStatusRequest => Status, LOOK;
     /// Nodes, and what their agents last said.
     list_nodes(mesh_client::MeshClient.list_nodes): ListNodesRequest => ListNodesResponse, LOOK;
+    /// One node, with what its cluster says of it.
+    get_node(mesh_client::MeshClient.get_node): GetNodeRequest => NodeDetails, LOOK;
     /// Outside systems that agents have a way to.
     list_connections(mesh_client::MeshClient.list_connections): ListConnectionsRequest => ListConnectionsResponse, LOOK;
     /// Drops a node that is gone for good.

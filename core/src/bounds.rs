@@ -52,6 +52,12 @@ pub const CHECK_HISTORY: usize = 32;
 pub const FINDINGS: usize = 20_000;
 /// Findings that have cleared, kept so that one can see what came and went.
 pub const FINDINGS_CLEARED: usize = 1_000;
+/// Nodes that a leader keeps of one cluster: twice what Kubernetes supports.
+pub const CLUSTER_NODES: usize = 10_000;
+/// Nodes that it keeps of all clusters: some 20 MiB, and an answer that names each of them fits into a message.
+pub const KNOWN_NODES: usize = 20_000;
+/// Pods of one node that its agent is told of. A kubelet runs 110 unless it is told otherwise.
+pub const NODE_PODS: usize = 1_000;
 /// Lease definitions.
 pub const LEASES: usize = 50_000;
 /// Slots of one lease.

@@ -26,6 +26,7 @@ pub mod command;
 pub mod decide;
 pub mod evaluate;
 pub mod expr;
+pub mod fact;
 pub mod id;
 pub mod identity;
 pub mod invariant;

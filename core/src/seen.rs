@@ -15,7 +15,8 @@ use imbl::OrdMap;
 
 use std::collections::BTreeMap;
 
-use crate::id::{AgentId, LeaseName, PlanName, StepName, Token};
+use crate::fact::ClusterFacts;
+use crate::id::{AgentId, ClusterName, LeaseName, PlanName, StepName, Token};
 use crate::identity::Identity;
 use crate::plan::Gate;
 use crate::time::{MeshTime, Millis, WallTime};
@@ -26,6 +27,8 @@ pub struct Seen {
     /// Since when this member leads. Nothing that happened before counts against anybody.
     pub leading_since: MeshTime,
     pub links: OrdMap<AgentId, SeenLink>,
+    /// What cluster agents have told of their nodes.
+    pub clusters: OrdMap<ClusterName, ClusterFacts>,
     /// The leader's wall clock: certificates end by it.
     pub wall: WallTime,
     /// Last renewal of each grant: no two have one token, whichever leases they are of.

@@ -44,6 +44,7 @@ use crate::connections::{Connection, ConnectionKind, Connections, Memory, Secret
 use crate::host::Host;
 use crate::kube::Cluster;
 use crate::observe::disk::Prober;
+use crate::observe::pods::Pods;
 use crate::observe::readings::Readings;
 use crate::redact;
 
@@ -67,6 +68,8 @@ pub struct Context {
     pub host: Arc<Host>,
     pub readings: Readings,
     pub prober: Prober,
+    /// The pods of this node, where it is one of Kubernetes.
+    pub pods: Pods,
     pub settings: Arc<ExecuteSettings>,
     pub policy: Arc<Policy>,
     pub outgoing: Outgoing,
@@ -150,6 +153,7 @@ impl Context {
             host,
             readings,
             prober,
+            pods: Pods::default(),
             settings,
             policy,
             outgoing,
@@ -175,6 +179,12 @@ impl Context {
     #[must_use]
     pub fn with_leaving(self, leaving: CancellationToken) -> Context {
         Context { leaving, ..self }
+    }
+
+    /// On a node whose pods are told.
+    #[must_use]
+    pub fn with_pods(self, pods: Pods) -> Context {
+        Context { pods, ..self }
     }
 
     /// With ways to outside systems.

@@ -11,6 +11,7 @@ use mainstay_client::random::Backoff;
 use mainstay_core::id::{ClusterName, LeaseName};
 use mainstay_core::state::lease::{LeaseKind, LeaseSpec};
 use mainstay_core::time::Millis;
+use tokio::sync::watch;
 
 /// How long after its holder has fallen silent another one acts.
 const TTL: Millis = Millis::from_secs(15);
@@ -19,8 +20,8 @@ const WAIT: Duration = Duration::from_secs(60);
 /// Between tries that failed.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 
-/// Holds the lease whenever it can be had. Ends with the task that runs it.
-pub async fn keep(mesh: Mesh, cluster: ClusterName) {
+/// Holds the lease whenever it can be had, and says when it does. Ends with the task that runs it.
+pub async fn keep(mesh: Mesh, cluster: ClusterName, acts: watch::Sender<bool>) {
     let name = LeaseName::acting(&cluster);
     let spec = LeaseSpec { slots: 1, ttl: TTL, kind: LeaseKind::Ttl };
     let mut pauses = Backoff::new(PAUSES.0, PAUSES.1);
@@ -31,7 +32,9 @@ pub async fn keep(mesh: Mesh, cluster: ClusterName) {
             Ok(held) => {
                 pauses.reset();
                 tracing::info!(%cluster, token = held.token(), "this agent acts for its cluster");
+                acts.send_replace(true);
                 held.lost().await;
+                acts.send_replace(false);
                 tracing::warn!(%cluster, "this agent does not act for its cluster any more: its lease was lost");
             }
             Err(error) => {

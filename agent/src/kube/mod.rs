@@ -4,6 +4,7 @@
 //!   acting: holds lease agent/CLUSTER; whoever has it is given the cluster's steps
 //!   vouch:  says to the mesh whose a pod's token is
 //!   kept:   this agent's identity, in a Secret
+//!   view:    what the one that acts knows of the cluster, and tells the mesh of it
 //!   Cluster: lists objects page by page, each in a projection of its own that keeps what is looked at
 //!   account: whom it is while it changes something, or reads what it may not read itself
 //! ```
@@ -14,6 +15,7 @@ pub mod ask;
 pub mod kept;
 pub mod objects;
 pub mod resource;
+pub mod view;
 pub mod vouch;
 
 use std::path::Path;
@@ -62,6 +64,8 @@ pub enum ClusterError {
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
+    /// For watches, which are silent for a minute, and for whoever paces what it asks: it tries nothing a second time.
+    watching: Client,
     config: Config,
     /// Whom requests are made as; nothing for the agent itself.
     account: Option<Account>,
@@ -116,9 +120,13 @@ impl Cluster {
             }
         };
         config.connect_timeout = Some(PATIENCE);
+        let mut watching = config.clone();
+        watching.read_timeout = None;
+        watching.default_retry = false;
         config.read_timeout = Some(PATIENCE);
         let client = Client::try_from(config.clone()).map_err(|error| wrong(&error))?;
-        Ok(Cluster { client, config, account: None, home })
+        let watching = Client::try_from(watching).map_err(|error| wrong(&error))?;
+        Ok(Cluster { client, watching, config, account: None, home })
     }
 
     /// Mainstay's own namespace.
@@ -219,7 +227,7 @@ pub fn escaped(text: &str) -> String {
 }
 
 /// An error with what it comes from: the outermost says little of a connection that was refused.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

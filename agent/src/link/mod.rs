@@ -6,10 +6,11 @@
 //!
 //! ```text
 //!  connect ─▶ hello ─▶ welcome ─▶ desired … desired ─▶ ended ─▶ pause ─▶ connect
-//!                        │ heartbeats, output ─▶             └─ superseded: this process ends
+//!                        │ heartbeats, output, facts ─▶             └─ superseded: this process ends
 //! ```
 
 mod connector;
+mod exchange;
 mod metrics;
 mod outbox;
 mod session;
@@ -24,6 +25,7 @@ use mainstay_core::state::agent::Hello;
 use tokio::sync::watch;
 
 pub use connector::{Connector, LinkStream};
+pub use exchange::{Exchange, Teller};
 pub use metrics::LinkMetrics;
 pub use outbox::Outbox;
 use session::{Ended, Session};
@@ -31,6 +33,7 @@ use session::{Ended, Session};
 use crate::complaint::Complaint;
 use crate::kube::vouch::Reviewer;
 use crate::ledger::{Ledger, LedgerError};
+use crate::observe::pods::Pods;
 
 /// First pause before the link is opened again, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -72,6 +75,8 @@ pub struct Link<C> {
     clock: Arc<dyn Clock>,
     metrics: LinkMetrics,
     outbox: Arc<Outbox>,
+    exchange: Arc<Exchange>,
+    pods: Pods,
     wanted: watch::Sender<Option<Arc<Wanted>>>,
     up: watch::Sender<bool>,
     /// Of a cluster agent.
@@ -80,12 +85,20 @@ pub struct Link<C> {
 
 impl<C: Connector> Link<C> {
     #[must_use]
-    pub fn new(connector: C, hello: Hello, ledger: Ledger, clock: Arc<dyn Clock>, metrics: LinkMetrics) -> (Link<C>, LinkHandle) {
+    pub fn new(
+        connector: C,
+        hello: Hello,
+        ledger: Ledger,
+        clock: Arc<dyn Clock>,
+        metrics: LinkMetrics,
+        exchange: Arc<Exchange>,
+        pods: Pods,
+    ) -> (Link<C>, LinkHandle) {
         let (wanted, wanted_seen) = watch::channel(None);
         let (up, up_seen) = watch::channel(false);
         let outbox = Arc::<Outbox>::default();
         let handle = LinkHandle { wanted: wanted_seen, up: up_seen, outbox: Arc::clone(&outbox) };
-        (Link { connector, hello, ledger, clock, metrics, outbox, wanted, up, reviewer: None }, handle)
+        (Link { connector, hello, ledger, clock, metrics, outbox, exchange, pods, wanted, up, reviewer: None }, handle)
     }
 
     /// The same link, which also answers the mesh's questions about tokens.
@@ -105,6 +118,7 @@ impl<C: Connector> Link<C> {
             let begun = self.clock.monotonic();
             let ended = self.session(number).run().await;
             self.up.send_replace(false);
+            self.exchange.linked(0);
             self.metrics.up.set(0);
             let why = match ended {
                 Ended::Superseded { incarnation } => return LinkError::Superseded { incarnation },
@@ -131,6 +145,9 @@ impl<C: Connector> Link<C> {
             ledger: &self.ledger,
             metrics: &self.metrics,
             outbox: &self.outbox,
+            exchange: &self.exchange,
+            pods: &self.pods,
+            clock: &*self.clock,
             wanted: &self.wanted,
             up: &self.up,
             reviewer: self.reviewer.as_ref(),

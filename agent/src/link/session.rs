@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use mainstay_client::clock::Clock;
 use mainstay_core::state::agent::Hello;
 use mainstay_proto::convert::{desired_from_wire, hello_to_wire, token_reviewed_to_wire};
 use mainstay_proto::v1;
@@ -15,9 +16,10 @@ use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::connector::{Connector, LinkStream};
-use super::{LinkMetrics, Outbox, Wanted};
+use super::{Exchange, LinkMetrics, Outbox, Wanted};
 use crate::kube::vouch::Reviewer;
 use crate::ledger::{Ledger, LedgerError, Version};
+use crate::observe::pods::Pods;
 
 /// For opening the link, and for the welcome after it.
 const OPEN: Duration = Duration::from_secs(15);
@@ -40,6 +42,9 @@ pub(super) struct Session<'a, C> {
     pub ledger: &'a Ledger,
     pub metrics: &'a LinkMetrics,
     pub outbox: &'a Outbox,
+    pub exchange: &'a Exchange,
+    pub pods: &'a Pods,
+    pub clock: &'a dyn Clock,
     pub wanted: &'a watch::Sender<Option<Arc<Wanted>>>,
     pub up: &'a watch::Sender<bool>,
     pub reviewer: Option<&'a Arc<dyn Reviewer>>,
@@ -106,6 +111,11 @@ impl<C: Connector> Session<'_, C> {
                         }
                     }
                 },
+                room = self.room_for_facts(&outgoing) => match (room, self.exchange.take()) {
+                    (None, _) => return Err(lost("the connection was closed")),
+                    (Some(room), Some(facts)) => room.send(say(facts)),
+                    (Some(_), None) => {}
+                },
                 room = self.room_for_output(&outgoing) => match (room, self.outbox.take()) {
                     (None, _) => return Err(lost("the connection was closed")),
                     (Some(room), Some(output)) => room.send(say(ToMesh::Output(output))),
@@ -125,11 +135,10 @@ impl<C: Connector> Session<'_, C> {
                 tracing::info!(epoch = welcome.epoch, "linked to the mesh");
                 self.metrics.up.set(1);
                 self.up.send_replace(true);
+                self.exchange.linked(self.number);
                 Ok(asked.clamp(HEARTBEAT_BOUNDS.0, HEARTBEAT_BOUNDS.1))
             }
-            Some(FromMesh::Superseded(_) | FromMesh::Desired(_) | FromMesh::RenewNow(_) | FromMesh::ReviewToken(_)) => {
-                Err(lost("the mesh did not begin with a welcome"))
-            }
+            Some(_) => Err(lost("the mesh did not begin with a welcome")),
         }
     }
 
@@ -140,6 +149,16 @@ impl<C: Connector> Session<'_, C> {
             Some(FromMesh::RenewNow(_)) => {
                 self.connector.ask_renewal();
                 Ok(true)
+            }
+            Some(FromMesh::NodePods(own)) => {
+                self.pods.put(own.pods, self.clock.wall());
+                Ok(false)
+            }
+            Some(taken @ (FromMesh::FactsTaken(_) | FromMesh::PodsWanted(_))) => {
+                if !self.exchange.answered(taken) {
+                    return Err(lost("the mesh says more of what is told of the cluster than can be heard: a new link begins it anew"));
+                }
+                Ok(false)
             }
             // A second welcome changes nothing that is in use, and what a later version says goes past this one.
             Some(FromMesh::Welcome(_) | FromMesh::Superseded(_) | FromMesh::ReviewToken(_)) | None => Ok(false),
@@ -189,6 +208,12 @@ impl<C: Connector> Session<'_, C> {
         tracing::debug!(incarnation = version.incarnation, generation = version.generation, "took what is wanted");
         self.wanted.send_replace(Some(Arc::new(Wanted { link: self.number, desired })));
         Ok(())
+    }
+
+    /// Room in the connection, as soon as there are facts for it. `None`: the connection is closed.
+    async fn room_for_facts<'o>(&self, outgoing: &'o mpsc::Sender<v1::AgentMessage>) -> Option<mpsc::Permit<'o, v1::AgentMessage>> {
+        self.exchange.filled().await;
+        outgoing.reserve().await.ok()
     }
 
     /// Room in the connection, as soon as there is output for it. `None`: the connection is closed.

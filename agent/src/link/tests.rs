@@ -79,7 +79,8 @@ impl Bench {
         };
         let (accepted, links) = mpsc::channel(1);
         let metrics = LinkMetrics::default();
-        let (link, handle) = Link::new(Door { accepted }, hello, ledger, Arc::new(SystemClock), metrics.clone());
+        let (link, handle) =
+            Link::new(Door { accepted }, hello, ledger, Arc::new(SystemClock), metrics.clone(), super::Exchange::open().0, Default::default());
         Bench { _dir: dir, metrics, links, handle, running: tokio::spawn(link.run()) }
     }
 

@@ -4,6 +4,7 @@
 //! from the [`crate::host::Host`]. None of them judges: thresholds and words are the steps' in
 //! [`crate::execute`]. [`readings`] keeps what they saw over time.
 
+pub mod cgroup;
 pub mod cpu;
 pub mod disk;
 pub mod history;
@@ -12,6 +13,7 @@ pub mod load;
 pub mod memory;
 pub mod mount;
 pub mod network;
+pub mod pods;
 pub mod pressure;
 pub mod readings;
 pub mod service;

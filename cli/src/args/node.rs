@@ -13,6 +13,12 @@ pub enum Node {
         #[arg(long, default_value = "", hide_default_value = true)]
         cluster: String,
     },
+    /// One node: its agent, and what its cluster says of it
+    #[command(after_help = "Examples:\n  mainstay node show prod-eu/node-17\n  mainstay node show prod-eu/agent/r1")]
+    Show {
+        /// Node, written CLUSTER/NODE
+        node: String,
+    },
     /// Take a node that will not come back out of the registry
     #[command(after_help = "Examples:\n  mainstay node forget prod-eu/node-17 --dry-run\n  mainstay node forget prod-eu/node-17")]
     Forget {

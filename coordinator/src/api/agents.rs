@@ -7,7 +7,7 @@ use mainstay_core::authz::{Method, Subject};
 use mainstay_core::{Actor, AgentId, AttemptId, Command, Identity, LedgerId, Reply};
 use mainstay_proto::convert::{InvalidMessage, hello_from_wire, outcome_from_wire, parsed};
 use mainstay_proto::{TRUSTS_HEADER, v1};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -43,7 +43,7 @@ impl v1::agents_server::Agents for AgentsApi {
         let epoch = self.connect(&office, identity, &agent, hello).await?;
         let link = office.links().open(&agent, epoch, &incarnation).map_err(|_| Status::aborted(format!("a newer link of agent {agent} is open")))?;
         let (outgoing, stream) = mpsc::channel(OUTGOING);
-        tokio::spawn(LinkTask { office, clock: self.0.clock.clone(), link, not_after, shown, outgoing }.run(incoming));
+        tokio::spawn(LinkTask { office, clock: self.0.clock.clone(), link, not_after, shown, begins: Notify::new(), outgoing }.run(incoming));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 

@@ -1,11 +1,12 @@
 //! One agent's link: heartbeats and output in, what is wanted out.
 //!
 //! ```text
-//!   agent ──▶ listen: heartbeats ─▶ Seen · output ─▶ watchers · what a token is ─▶ enrolment
+//!   agent ──▶ listen: heartbeats, facts ─▶ Seen · output ─▶ watchers · what a token is ─▶ enrolment
 //!   agent ◀── tell:   welcome, then what is wanted, whole, now and after each change of it; whose a token is
 //! ```
 //! Whichever half ends first ends the link.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +14,12 @@ use mainstay_client::clock::Clock;
 use mainstay_core::decide::LINK_SILENCE;
 use mainstay_core::reconcile::Desired;
 use mainstay_core::state::trust::Shown;
-use mainstay_core::{AttemptId, WallTime};
-use mainstay_proto::convert::{desired_to_wire, token_reviewed_from_wire};
+use mainstay_core::{AgentId, AttemptId, WallTime, bounds};
+use mainstay_proto::convert::{desired_to_wire, token_reviewed_from_wire, told_from_wire};
 use mainstay_proto::v1;
 use mainstay_proto::v1::agent_message::Message;
 use mainstay_proto::v1::mesh_message::Message as MeshSays;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tonic::{Status, Streaming};
 
 use super::status;
@@ -28,6 +29,8 @@ use crate::leader::{Link, Office, Question, Successor};
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Lines of one message that are passed on; the rest counts as dropped.
 const LINES: usize = 512;
+/// Between two words to a cluster agent of nodes that have linked: after a change of the leader all of them do.
+const TOGETHER: Duration = Duration::from_secs(1);
 /// Longest line that is passed on whole.
 const LINE_BYTES: usize = 4 << 10;
 
@@ -40,6 +43,8 @@ pub struct LinkTask {
     pub not_after: WallTime,
     /// The certificate that it was opened with, and what its holder trusts; nothing where that is not known.
     pub shown: Option<Shown>,
+    /// A cluster agent begins to tell of its cluster, and knows of nobody who wants to know.
+    pub begins: Notify,
     pub outgoing: mpsc::Sender<Result<v1::MeshMessage, Status>>,
 }
 
@@ -48,6 +53,7 @@ impl LinkTask {
         tokio::select! {
             () = self.listen(incoming) => {}
             () = self.tell() => {}
+            () = self.want() => {}
         }
         let (agent, epoch) = (self.link.agent().clone(), self.link.epoch());
         self.office.note(true, |memory, now| memory.unlinked(&agent, epoch, now));
@@ -67,6 +73,24 @@ impl LinkTask {
             match message.message {
                 Some(Message::Output(output)) => self.pass_on(output),
                 Some(Message::TokenReviewed(reviewed)) => self.reviewed(reviewed),
+                Some(Message::NodeFacts(facts)) => {
+                    let sequence = facts.sequence;
+                    let refused = self.keep(facts).err().unwrap_or_default();
+                    // Who does not take the answer does not go on telling either.
+                    if !self.say(MeshSays::FactsTaken(v1::FactsTaken { sequence, refused, unwanted: false })).await {
+                        return;
+                    }
+                }
+                Some(Message::NodePods(pods)) => {
+                    let sequence = pods.sequence;
+                    let (unwanted, refused) = match self.hand(pods) {
+                        Ok(is_linked) => (!is_linked, String::new()),
+                        Err(why) => (false, why),
+                    };
+                    if !self.say(MeshSays::FactsTaken(v1::FactsTaken { sequence, refused, unwanted })).await {
+                        return;
+                    }
+                }
                 // One hello is enough; what this version does not know is no reason to end the link.
                 Some(Message::Hello(_) | Message::Heartbeat(_)) | None => {}
             }
@@ -85,6 +109,37 @@ impl LinkTask {
         state.agents.get(self.link.agent()).is_some_and(|agent| agent.epoch == self.link.epoch() && !agent.is_up())
     }
 
+    /// Hands a node's pods to its agent. Answers whether that is linked.
+    fn hand(&self, pods: v1::NodePods) -> Result<bool, String> {
+        self.acts()?;
+        let cluster = self.link.agent().cluster.clone();
+        if pods.pods.len() > bounds::NODE_PODS {
+            return Err(format!("{} pods of node {} are more than the {} that are passed on", pods.pods.len(), pods.node, bounds::NODE_PODS));
+        }
+        // A node whose name no agent can have has none.
+        let Ok(node) = pods.node.parse() else { return Ok(false) };
+        Ok(self.office.links().hand(&AgentId::node(cluster, node), pods))
+    }
+
+    fn acts(&self) -> Result<(), String> {
+        let agent = self.link.agent();
+        if self.office.state().acting(&agent.cluster).as_ref() == Some(agent) {
+            return Ok(());
+        }
+        Err(format!("{agent} does not act for its cluster: it does not hold the lease agent/{}", agent.cluster))
+    }
+
+    /// Keeps what the agent tells of its cluster's nodes, if it is the one that acts for it. Else in words, why not.
+    fn keep(&self, facts: v1::NodeFacts) -> Result<(), String> {
+        self.acts()?;
+        let agent = self.link.agent();
+        if facts.begins {
+            self.begins.notify_one();
+        }
+        let now = self.office.now();
+        self.office.tell(|memory| memory.told(agent, self.link.epoch(), told_from_wire(facts), now)).map_err(|why| why.to_string())
+    }
+
     /// Hands output to those who watch the run, if the attempt is this agent's.
     fn pass_on(&self, output: v1::StepOutput) {
         let Ok(id) = output.attempt.parse::<AttemptId>() else { return };
@@ -101,6 +156,32 @@ impl LinkTask {
                 dropped: std::mem::take(&mut dropped),
             })
         });
+    }
+
+    /// Tells a cluster agent whose pods are wanted, from its first word on. Ends when it does not listen.
+    async fn want(&self) {
+        if self.link.agent().is_node() {
+            return std::future::pending().await;
+        }
+        let mut opened = self.office.links().nodes_opened();
+        let mut told = BTreeMap::new();
+        self.begins.notified().await;
+        loop {
+            opened.mark_unchanged();
+            let now = self.office.links().nodes_of(&self.link.agent().cluster);
+            let new: Vec<String> = now.iter().filter(|(node, epoch)| told.get(*node) != Some(*epoch)).map(|(node, _)| node.clone()).collect();
+            told = now;
+            if !new.is_empty() && self.acts().is_ok() && !self.say(MeshSays::PodsWanted(v1::PodsWanted { nodes: new })).await {
+                return;
+            }
+            tokio::time::sleep(TOGETHER).await;
+            tokio::select! {
+                () = self.begins.notified() => told.clear(),
+                changed = opened.changed() => if changed.is_err() {
+                    return std::future::pending().await;
+                },
+            }
+        }
     }
 
     async fn tell(&self) {
@@ -134,6 +215,9 @@ impl LinkTask {
                         return;
                     }
                 }
+                pods = self.link.pods() => if !self.say(MeshSays::NodePods(pods)).await {
+                    return;
+                },
                 () = self.outgoing.closed() => return,
                 () = self.office.ended().cancelled() => return self.refuse(status::not_leader("the leader has changed: connect to the new one", None)).await,
                 successor = self.link.superseded() => {

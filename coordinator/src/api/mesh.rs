@@ -7,7 +7,9 @@ use mainstay_core::authz::{Method, Subject};
 use mainstay_core::id::ClusterName;
 use mainstay_core::state::finding::Finding;
 use mainstay_core::{AgentId, Command, invariant};
-use mainstay_proto::convert::{audit_to_wire, connections_to_wire, finding_to_wire, missing_connection_to_wire, node_to_wire, parsed};
+use mainstay_proto::convert::{
+    audit_to_wire, connections_to_wire, fact_to_wire, finding_to_wire, known_to_wire, missing_connection_to_wire, node_to_wire, parsed,
+};
 use mainstay_proto::v1;
 use tonic::{Request, Response, Status};
 
@@ -29,11 +31,32 @@ impl v1::mesh_server::Mesh for MeshApi {
     }
 
     async fn list_nodes(&self, request: Request<v1::ListNodesRequest>) -> Result<Response<v1::ListNodesResponse>, Status> {
-        let (_, state) = self.0.read(&request, Method::Look).await?;
+        let (office, state) = self.0.read(&request, Method::Look).await?;
         let cluster = &request.get_ref().cluster;
         let cluster = (!cluster.is_empty()).then(|| parsed::<ClusterName>("cluster", cluster)).transpose().map_err(status::invalid)?;
         let wanted = state.agents.iter().filter(|(id, _)| cluster.as_ref().is_none_or(|cluster| id.cluster == *cluster));
-        Ok(Response::new(v1::ListNodesResponse { nodes: wanted.map(|(id, agent)| node_to_wire(id, agent, &state)).collect() }))
+        let nodes = wanted.map(|(id, agent)| node_to_wire(id, agent, &state)).collect();
+        let (told, now) = (office.tell(|memory| memory.clusters()), office.now());
+        let told = told.iter().filter(|(name, _)| cluster.as_ref().is_none_or(|cluster| *name == cluster));
+        let clusters = told.filter_map(|(name, facts)| known_to_wire(name, facts, now)).collect();
+        Ok(Response::new(v1::ListNodesResponse { nodes, clusters }))
+    }
+
+    async fn get_node(&self, request: Request<v1::GetNodeRequest>) -> Result<Response<v1::NodeDetails>, Status> {
+        let (office, state) = self.0.read(&request, Method::Look).await?;
+        let v1::GetNodeRequest { cluster, name } = request.into_inner();
+        let cluster: ClusterName = parsed("cluster", &cluster).map_err(status::invalid)?;
+        // A node of Kubernetes may have a name that no agent has.
+        let id = format!("{cluster}/{name}").parse::<AgentId>().ok();
+        let agent = id.as_ref().and_then(|id| state.agents.get(id).map(|agent| node_to_wire(id, agent, &state)));
+        let facts = office.tell(|memory| memory.clusters()).get(&cluster).cloned();
+        let fact = facts.as_ref().and_then(|facts| facts.nodes().get(name.as_str())).map(|fact| fact_to_wire(fact));
+        if agent.is_none() && fact.is_none() {
+            return Err(Status::not_found(format!("there is no node {cluster}/{name}, or nobody has told of it: see  mainstay node list")));
+        }
+        let known = facts.and_then(|facts| known_to_wire(&cluster, &facts, office.now()));
+        let known = known.map(|known| v1::KnownCluster { nodes: Vec::new(), ..known });
+        Ok(Response::new(v1::NodeDetails { agent, known, fact }))
     }
 
     async fn list_connections(&self, request: Request<v1::ListConnectionsRequest>) -> Result<Response<v1::ListConnectionsResponse>, Status> {

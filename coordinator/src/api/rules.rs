@@ -19,6 +19,7 @@ pub const RULES: &[(&str, Method)] = &[
     ("mainstay.v1.Leases/FreeClaim", Method::FreeClaim),
     ("mainstay.v1.Mesh/GetStatus", Method::Look),
     ("mainstay.v1.Mesh/ListNodes", Method::Look),
+    ("mainstay.v1.Mesh/GetNode", Method::Look),
     ("mainstay.v1.Mesh/ListConnections", Method::Look),
     ("mainstay.v1.Mesh/ForgetNode", Method::ForgetNode),
     ("mainstay.v1.Mesh/ListFindings", Method::Look),

@@ -1,11 +1,13 @@
 //! The leader's ends of the agents' links: one for each identity, and a newer one ends the older.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use imbl::ordmap::DiffItem;
-use mainstay_core::id::ClusterName;
+use mainstay_core::id::{ClusterName, SpeaksFor};
 use mainstay_core::{AgentId, State};
+use mainstay_proto::v1;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::reviews::Question;
@@ -17,6 +19,15 @@ const QUESTIONS: usize = 16;
 #[derive(Debug, Default)]
 pub struct Links {
     open: Arc<Mutex<BTreeMap<AgentId, Entry>>>,
+    /// Grows with each link of a node that is opened.
+    nodes_opened: watch::Sender<u64>,
+}
+
+/// What waits for one node to be told of its pods: the newest, and nothing once it was taken.
+#[derive(Debug, Default)]
+struct Mailbox {
+    pods: Mutex<Option<v1::NodePods>>,
+    filled: Notify,
 }
 
 #[derive(Debug)]
@@ -25,6 +36,7 @@ struct Entry {
     incarnation: String,
     changed: Arc<Notify>,
     questions: mpsc::Sender<Question>,
+    mailbox: Arc<Mailbox>,
     /// Set to the incarnation of the process that took over.
     successor: watch::Sender<Option<String>>,
 }
@@ -37,6 +49,7 @@ pub struct Link {
     incarnation: String,
     changed: Arc<Notify>,
     questions: tokio::sync::Mutex<mpsc::Receiver<Question>>,
+    mailbox: Arc<Mailbox>,
     successor: watch::Receiver<Option<String>>,
     open: Arc<Mutex<BTreeMap<AgentId, Entry>>>,
 }
@@ -62,13 +75,18 @@ impl Links {
             present.successor.send_replace(Some(incarnation.to_owned()));
         }
         let (successor, told) = watch::channel(None);
-        let changed = Arc::new(Notify::new());
+        let (changed, mailbox) = (Arc::new(Notify::new()), Arc::<Mailbox>::default());
         let (asks, questions) = mpsc::channel(QUESTIONS);
-        let entry = Entry { epoch, incarnation: incarnation.to_owned(), changed: changed.clone(), questions: asks, successor };
+        let (noted, kept) = (changed.clone(), mailbox.clone());
+        let entry = Entry { epoch, incarnation: incarnation.to_owned(), changed: noted, questions: asks, mailbox: kept, successor };
         open.insert(agent.clone(), entry);
+        drop(open);
+        if agent.is_node() {
+            self.nodes_opened.send_modify(|opened| *opened += 1);
+        }
         let (agent, incarnation) = (agent.clone(), incarnation.to_owned());
         let questions = tokio::sync::Mutex::new(questions);
-        Ok(Link { agent, epoch, incarnation, changed, questions, successor: told, open: self.open.clone() })
+        Ok(Link { agent, epoch, incarnation, changed, questions, mailbox, successor: told, open: self.open.clone() })
     }
 
     /// The agents that speak for a cluster and have a link here.
@@ -83,6 +101,33 @@ impl Links {
     pub fn ask(&self, agent: &AgentId, question: Question) -> bool {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.get(agent).is_some_and(|entry| entry.questions.try_send(question).is_ok())
+    }
+
+    /// Changes when a node has linked.
+    #[must_use]
+    pub fn nodes_opened(&self) -> watch::Receiver<u64> {
+        self.nodes_opened.subscribe()
+    }
+
+    /// Nodes of a cluster whose agents are linked, each with the epoch of its link.
+    #[must_use]
+    pub fn nodes_of(&self, cluster: &ClusterName) -> BTreeMap<String, u64> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = open.iter().filter(|(agent, _)| agent.cluster == *cluster);
+        own.filter_map(|(agent, entry)| match &agent.speaks_for {
+            SpeaksFor::Node(node) => Some((node.to_string(), entry.epoch)),
+            SpeaksFor::Cluster(_) => None,
+        })
+        .collect()
+    }
+
+    /// Leaves pods for a node, in place of those that it has not taken. `false`: its agent is not linked.
+    pub fn hand(&self, node: &AgentId, pods: v1::NodePods) -> bool {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(entry) = open.get(node) else { return false };
+        *entry.mailbox.pods.lock().unwrap_or_else(PoisonError::into_inner) = Some(pods);
+        entry.mailbox.filled.notify_one();
+        true
     }
 
     /// Wakes the links of agents of which something else is wanted in `after` than in `before`: another attempt,
@@ -141,6 +186,17 @@ impl Link {
         }
     }
 
+    /// The pods of this node, when there are some to be told.
+    pub async fn pods(&self) -> v1::NodePods {
+        loop {
+            let pods = mem::take(&mut *self.mailbox.pods.lock().unwrap_or_else(PoisonError::into_inner));
+            match pods {
+                Some(pods) => return pods,
+                None => self.mailbox.filled.notified().await,
+            }
+        }
+    }
+
     /// Returns when a newer link has taken over.
     pub async fn superseded(&self) -> Successor {
         let mut successor = self.successor.clone();
@@ -183,7 +239,12 @@ mod tests {
         assert_eq!(second.superseded().await, Successor::Itself);
         drop((first, second));
         assert_eq!(links.open(&agent(), 1, "c").unwrap_err(), Successor::Other { incarnation: "b".into() }, "the newest stays on the list");
+        let pods = v1::NodePods { node: "a1".into(), ..v1::NodePods::default() };
+        assert!(links.hand(&agent(), v1::NodePods::default()) && links.hand(&agent(), pods.clone()));
+        assert_eq!(third.pods().await, pods, "the newest is what is told");
+        assert_eq!(links.nodes_of(&"local".parse().unwrap()), [("a1".to_owned(), 3)].into());
         drop(third);
+        assert!(!links.hand(&agent(), pods));
         assert!(links.open(&agent(), 1, "c").is_ok());
     }
 }

@@ -5,9 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use imbl::OrdMap;
+
+use mainstay_core::fact::{ClusterFacts, NotTaken, Told};
+use mainstay_core::id::ClusterName;
 use mainstay_core::seen::SeenLink;
 use mainstay_core::state::lease::Holder;
-use mainstay_core::{AgentId, Command, Identity, LeaseName, MeshTime, Seen, State, Token};
+use mainstay_core::{AgentId, Command, Identity, LeaseName, MeshTime, Seen, State, Token, bounds};
 
 /// The leader's own observations, and the grants whose end may be on its way into the log.
 #[derive(Debug, Default)]
@@ -69,6 +73,22 @@ impl Memory {
         if let Some(link) = self.seen.links.get_mut(agent).filter(|link| link.epoch == epoch) {
             *link = SeenLink { epoch, last_heard: now, closed: true };
         }
+    }
+
+    /// Takes what the replica that acts for its cluster tells of it.
+    pub fn told(&mut self, agent: &AgentId, epoch: u64, told: Told, now: MeshTime) -> Result<(), NotTaken> {
+        let clusters = &mut self.seen.clusters;
+        let kept: usize = clusters.values().map(ClusterFacts::kept).sum();
+        let mut facts = clusters.get(&agent.cluster).cloned().unwrap_or_else(|| ClusterFacts::nobody_told(agent));
+        let taken = facts.take(agent, epoch, told, bounds::KNOWN_NODES.saturating_sub(kept), now);
+        clusters.insert(agent.cluster.clone(), facts);
+        taken
+    }
+
+    /// What is known of clusters.
+    #[must_use]
+    pub fn clusters(&self) -> OrdMap<ClusterName, ClusterFacts> {
+        self.seen.clusters.clone()
     }
 
     /// Notes a renewal, unless the lease may be ending.
@@ -138,6 +158,13 @@ impl Memory {
         let forgotten: Vec<_> = self.seen.links.keys().filter(|agent| !state.agents.contains_key(*agent)).cloned().collect();
         for agent in forgotten {
             self.seen.links.remove(&agent);
+        }
+        // A cluster that has no agent any more is none that is known.
+        let told: Vec<_> = self.seen.clusters.keys().cloned().collect();
+        for cluster in told {
+            if !state.agents.keys().any(|agent| !agent.is_node() && agent.cluster == cluster) {
+                self.seen.clusters.remove(&cluster);
+            }
         }
     }
 }
@@ -213,8 +240,10 @@ mod tests {
         assert!(memory.admits(&expire(), &memory.seen()));
         let holder = Holder { identity: "operator/ana".parse().unwrap(), incarnation: "i".into(), attributes: Default::default(), takes_over: false };
         memory.asked(&name(), &holder, MeshTime(1));
+        let replica: AgentId = "prod/agent/r1".parse().unwrap();
+        assert_eq!(memory.told(&replica, 1, Told { sequence: 1, begins: true, ends: true, ..Told::default() }, MeshTime(1)), Ok(()));
         memory.prune(&State::default());
         let seen = memory.seen();
-        assert!(seen.links.is_empty() && seen.renewals.is_empty() && seen.waiters.is_empty() && memory.ending.is_empty());
+        assert!(seen.clusters.is_empty() && seen.links.is_empty() && seen.renewals.is_empty() && seen.waiters.is_empty() && memory.ending.is_empty());
     }
 }

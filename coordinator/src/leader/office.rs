@@ -144,6 +144,11 @@ impl Office {
         }
     }
 
+    /// Asks or tells the leader's memory.
+    pub fn tell<T>(&self, what: impl FnOnce(&mut Memory) -> T) -> T {
+        what(&mut self.memory())
+    }
+
     /// Notes the renewal of a grant that a majority has just confirmed this member may speak for.
     pub fn renew(&self, token: Token) -> Result<(), Ending> {
         let now = self.now();

@@ -4,6 +4,7 @@
 mod artifact;
 mod desired;
 mod enrolment;
+mod fact;
 mod lease;
 mod mesh;
 mod preview;
@@ -13,6 +14,7 @@ mod run;
 pub use artifact::{artifact_to_wire, file_from_wire, file_to_wire};
 pub use desired::{desired_from_wire, desired_to_wire, hello_from_wire, hello_to_wire};
 pub use enrolment::{join_grant_to_wire, role_from_wire, token_reviewed_from_wire, token_reviewed_to_wire};
+pub use fact::{fact_from_wire, fact_to_wire, known_to_wire, told_from_wire};
 pub use lease::{lease_to_wire, spec_from_wire, spec_to_wire};
 pub use mesh::{audit_to_wire, connections_to_wire, finding_to_wire, missing_connection_to_wire, node_to_wire};
 pub use preview::{preview_to_wire, remark_to_wire};

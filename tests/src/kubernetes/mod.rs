@@ -5,6 +5,9 @@
 //! ```
 //! The keeper takes everything away when its input ends, as it does however the suite's process ends.
 
+mod program;
+mod proxy;
+mod replica;
 mod space;
 
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -14,6 +17,9 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
+pub use program::Killed;
+pub use proxy::Proxy;
+pub use replica::{Replica, kubeconfig};
 pub use space::Space;
 
 /// Names a cluster of `make cluster` that suites use in place of one of their own.

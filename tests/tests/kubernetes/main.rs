@@ -10,6 +10,7 @@ mod images;
 mod nodes;
 mod reading;
 mod rights;
+mod view;
 mod work;
 mod workloads;
 mod writing;

@@ -1,6 +1,7 @@
 //! `logs.errors`: error lines in log files, by source, with their most frequent messages.
 //!
-//! In: globs of files. Out: one check for each source (a log file with its rotated predecessors), with the
+//! In: globs of files. Out: one check for each source (a log file with its rotated predecessors, or a container of a
+//! pod), with the
 //! number of lines at the level or worse since a time. Files are read on a blocking thread, so that a slow
 //! disk does not hold up the agent.
 
@@ -146,11 +147,17 @@ fn files(host: &Host, globs: &[String]) -> Result<Vec<Found>, StepError> {
     Ok(files)
 }
 
-/// The name of a log file before it was rotated.
+/// The name of a log file before it was rotated; of a container's, `NAMESPACE/POD/CONTAINER`, whichever of its lives the
+/// file is of.
 fn source_of(path: &Path) -> String {
     static ROTATED: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"(?:[.-](?:\d{1,4}|\d{8}(?:-\d+)?|\d{4}-\d{2}-\d{2}(?:[T_-][\d-]+)?|old|gz))+$").ok());
+    static OF_POD: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"/pods/([a-z0-9-]+)_([a-z0-9.-]+)_[0-9a-f-]{32,36}/([a-z0-9-]+)/\d+\.log(?:\.[^/]*)?$").ok());
     let text = path.to_string_lossy();
+    if let Some([namespace, pod, container]) = OF_POD.as_ref().and_then(|of_pod| of_pod.captures(&text)).map(|found| found.extract().1) {
+        return format!("{namespace}/{pod}/{container}");
+    }
     match ROTATED.as_ref().and_then(|rotated| rotated.find(&text)) {
         Some(end) if !text[..end.start()].ends_with('/') => text[..end.start()].to_owned(),
         _ => text.into_owned(),
@@ -306,6 +313,10 @@ mod tests {
             ("/var/log/app.log.old", "/var/log/app.log"),
             ("/var/log/app-8080.log", "/var/log/app-8080.log"),
             ("/var/log/123", "/var/log/123"),
+            ("/var/log/pods/shop_web-5d8-x_1b2c3d4e-0000-4000-8000-123456789abc/app/1.log", "shop/web-5d8-x/app"),
+            ("/var/log/pods/shop_web-5d8-x_1b2c3d4e-0000-4000-8000-123456789abc/app/0.log.20261128-101010.gz", "shop/web-5d8-x/app"),
+            ("/var/log/pods/kube-system_etcd-n1_0123456789abcdef0123456789abcdef/etcd/0.log", "kube-system/etcd-n1/etcd"),
+            ("/srv/pods/a/b/0.log", "/srv/pods/a/b/0.log"),
         ] {
             assert_eq!(source_of(Path::new(path)), source);
         }

@@ -6,6 +6,7 @@
 
 mod disks;
 mod kernel;
+mod pods;
 mod processor;
 
 use std::time::Duration;
@@ -69,6 +70,7 @@ pub(super) async fn execute(with: &Map<String, Value>, context: &Context) -> Res
     checks.extend(memory_checks(&params, context));
     checks.extend(disks::checks(&params, context).await?);
     checks.extend(kernel::checks(&params, context));
+    checks.extend(pods::checks(context).await);
     checks.push(uptime(context));
 
     let value = |id: &str| checks.iter().filter(|check| check.id == id).filter_map(|check| check.value).reduce(f64::max);
