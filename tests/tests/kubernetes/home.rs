@@ -166,7 +166,7 @@ async fn a_mesh_lives_in_the_cluster_that_it_looks_after() {
     for (account, may) in [
         ("coordinator", &[][..]),
         ("node-agent", &[]),
-        ("cluster-agent", &["pods [list]", "secrets [get patch]", "tokenreviews.authentication.k8s.io [create]"]),
+        ("cluster-agent", &["pods [list watch]", "secrets [get patch]", "tokenreviews.authentication.k8s.io [create]"]),
     ] {
         let rights = rights(&space, &format!("mainstay-{account}"));
         assert!(

@@ -96,7 +96,8 @@ async fn a_cluster_agent_changes_nothing_itself_and_a_runner_what_it_is_given_in
     space.kubectl(&bind).expect("a binding");
     let agent = BTreeSet::from(
         [
-            "pods [] [] [list]",
+            "nodes [] [] [list watch]",
+            "pods [] [] [list watch]",
             "services [] [] [list]",
             "events [] [] [list]",
             "serviceaccounts [] [] [list]",
@@ -108,6 +109,7 @@ async fn a_cluster_agent_changes_nothing_itself_and_a_runner_what_it_is_given_in
             "jobs.batch [] [] [list]",
             "cronjobs.batch [] [] [list]",
             "endpointslices.discovery.k8s.io [] [] [list]",
+            "tokenreviews.authentication.k8s.io [] [] [create]",
         ]
         .map(str::to_owned),
     );
@@ -128,7 +130,7 @@ async fn a_cluster_agent_changes_nothing_itself_and_a_runner_what_it_is_given_in
         let found = may_do(space, account);
         std::future::ready(if found == *expected { Ok(()) } else { Err(format!("{account} may {found:#?}")) })
     };
-    eventually("the agent lists, and is a runner", || is(&space, "mainstay:mainstay-cluster-agent", &agent)).await;
+    eventually("the agent looks, asks whose a token is, and is a runner", || is(&space, "mainstay:mainstay-cluster-agent", &agent)).await;
     eventually("the runner may what its role says", || is(&space, &runner, &of_runner)).await;
     eventually("and nothing elsewhere", || is(&other, &runner, &BTreeSet::new())).await;
 }
