@@ -50,7 +50,7 @@ pub enum EnrolmentError {
     #[error("{0}: the pod's volume has to have a projected ServiceAccount token there")]
     PodToken(#[source] std::io::Error),
     #[error(transparent)]
-    Kept(#[from] KeptError),
+    Kept(#[from] Box<KeptError>),
     #[error("{0}: make a join token with `mainstay token create` and put it there")]
     TokenFile(#[source] std::io::Error),
     #[error("the state directory {} belongs to {found}, and this agent is to be {wanted}: use another directory, or move {}/identity.pem and the ledger away", dir.display(), dir.display())]
@@ -113,7 +113,7 @@ impl Enrolment {
         let bundle = loop {
             match kept.load().await {
                 Ok(bundle) => break bundle,
-                Err(error @ KeptError::Damaged { .. }) => return Err(error.into()),
+                Err(error @ KeptError::Damaged { .. }) => return Err(Box::new(error).into()),
                 Err(error) => {
                     let pause = backoff.pause();
                     complaint.about("cannot look for the identity of an earlier pod yet", &error.to_string(), pause);

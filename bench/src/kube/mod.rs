@@ -121,7 +121,7 @@ async fn known(up: &Up, nodes: usize) {
 /// Seconds from the request that changes a node until the mesh says so.
 async fn latency(up: &Up, api: &Api, change: usize) -> f64 {
     let (mesh, name) = (up.client(), format!("node-{:05}", change * 17 % SIZES[0]));
-    let cordon = change * 17 / SIZES[0] % 2 == 0;
+    let cordon = (change * 17 / SIZES[0]).is_multiple_of(2);
     let begun = Instant::now();
     api.cordon(&name, cordon).await;
     eventually(&format!("the mesh knows {name}"), || async {

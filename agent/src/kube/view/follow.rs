@@ -46,6 +46,7 @@ pub trait Sink {
 pub struct Heard(Mutex<Option<Instant>>);
 
 impl Heard {
+    #[allow(clippy::disallowed_methods, reason = "an age, on the clock that the sleeps between watches go by")]
     fn now(&self) {
         *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Instant::now());
     }

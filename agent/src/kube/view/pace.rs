@@ -1,5 +1,6 @@
 //! How fast the API server is asked: at most [`BURST`] requests at once, and [`PER_SECOND`] after that, whatever goes
 //! wrong; and not at all while it has asked for a pause.
+#![allow(clippy::disallowed_methods, reason = "how long to sleep is counted on the clock that sleeps go by")]
 
 use std::time::Duration;
 
