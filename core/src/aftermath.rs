@@ -10,11 +10,10 @@ use crate::id::{LeaseName, PlanName, RunId, StepName, Target, Token};
 use crate::identity::Identity;
 use crate::state::State;
 use crate::state::lease::{Held, Lease};
-use crate::state::run::{Run, RunOutcome, UndoEnd, WorkState};
+use crate::state::run::{Run, RunOutcome, UndoEnd, Work, WorkState};
 use crate::time::WallTime;
 
-/// A lease that a run holds and that will not end by itself: the run has ended without anybody knowing how the step
-/// ended that the lease is for.
+/// A lease that a run holds and that will not end by itself: nobody knows how the step ended that the lease is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StillHeld {
     pub lease: LeaseName,
@@ -22,6 +21,8 @@ pub struct StillHeld {
     /// Whether others hold a place of the lease too.
     pub among_others: bool,
     pub run: RunId,
+    /// The run goes on with other things, where nobody knowing is no reason to end it.
+    pub goes_on: bool,
     /// Where the run is still known.
     pub of: Option<(StepName, Target)>,
     pub since: WallTime,
@@ -50,14 +51,16 @@ impl StillHeld {
     }
 
     /// `work on c/n1`
-    fn of_words(&self) -> String {
+    #[must_use]
+    pub fn of_words(&self) -> String {
         self.of.as_ref().map_or_else(|| "a step".to_owned(), |(step, target)| format!("{step}{}", target.on()))
     }
 }
 
 impl fmt::Display for StillHeld {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "run {} has ended and holds lease {} for {}, of which nobody knows how it ended", self.run, self.lease, self.of_words())
+        let ended = if self.goes_on { "" } else { "has ended and " };
+        write!(f, "run {} {ended}holds lease {} for {}, of which nobody knows how it ended", self.run, self.lease, self.of_words())
     }
 }
 
@@ -88,20 +91,30 @@ impl fmt::Display for Left {
     }
 }
 
-/// Places of a lease that ended runs hold.
+/// Places of a lease that runs hold for what they have no more to do with.
 pub fn held_in<'s>(state: &'s State, name: &'s LeaseName, lease: &'s Lease) -> impl Iterator<Item = StillHeld> + 's {
     lease.held.iter().filter_map(move |held| {
         let Identity::Run(id) = &held.holder.identity else { return None };
         // One that is known no more has ended.
-        state.runs.get(id).is_none_or(Run::is_ended).then(|| StillHeld {
+        let run = state.runs.get(id);
+        let of = held_for(held);
+        let nobody_knows = |run: &Run| of.as_ref().and_then(|(step, target)| run.work(step, target)).is_some_and(is_unknown);
+        run.is_none_or(|run| run.is_ended() || nobody_knows(run)).then(|| StillHeld {
             lease: name.clone(),
             token: held.token,
             among_others: lease.held.len() > 1,
             run: id.clone(),
-            of: held_for(held),
+            goes_on: run.is_some_and(|run| !run.is_ended()),
+            of,
             since: held.since,
         })
     })
+}
+
+/// Whether nobody knows how it ended, and nothing more is done about it.
+fn is_unknown(work: &Work) -> bool {
+    let unknown = |state: &WorkState| matches!(state, WorkState::Unknown { .. });
+    work.undo.as_ref().map_or_else(|| unknown(&work.forward), |undo| unknown(undo) || (undo.is_over() && unknown(&work.forward)))
 }
 
 fn held_for(held: &Held) -> Option<(StepName, Target)> {
@@ -109,7 +122,7 @@ fn held_for(held: &Held) -> Option<(StepName, Target)> {
     Some((attributes.get(HELD_FOR_STEP)?.parse().ok()?, attributes.get(HELD_FOR_TARGET)?.parse().ok()?))
 }
 
-/// All leases that ended runs hold.
+/// All leases that runs hold so.
 pub fn still_held(state: &State) -> impl Iterator<Item = StillHeld> + '_ {
     state.leases.iter().flat_map(move |(name, lease)| held_in(state, name, lease))
 }

@@ -44,14 +44,15 @@ pub fn stuck(state: &State, wait: &Wait, wall: WallTime, now: MeshTime) -> Optio
                 remedies: vec![format!("start the {agent} of {names} again; see:  mainstay node list"), end(&wait.run)],
             })
         }
-        Reason::LeaseHeld { name, .. } | Reason::LeaseWanted { name, .. } => held_by_ended(state, run, wait, name),
+        Reason::LeaseHeld { name, .. } | Reason::LeaseWanted { name, .. } => held_for_good(state, run, wait, name),
         Reason::Approval { by, not: Some(not), .. } if let Some(stuck) = nobody_else(state, wait, *by, not) => Some(stuck),
         _ => outlook::gates_before(run, wait).and_then(|gates| of_gates(state, run, &gates, wall, now)),
     }
 }
 
-/// A lease that ended runs hold, so that it does not become free.
-fn held_by_ended(state: &State, run: &Run, wait: &Wait, name: &LeaseName) -> Option<Stuck> {
+/// A lease that runs hold for what nobody knows the outcome of, so that it does not become free. The run that waits may
+/// be such a one.
+fn held_for_good(state: &State, run: &Run, wait: &Wait, name: &LeaseName) -> Option<Stuck> {
     let lease = state.leases.get(name)?;
     let dead: Vec<StillHeld> = aftermath::held_in(state, name, lease).collect();
     let first = dead.first()?;
@@ -62,7 +63,13 @@ fn held_by_ended(state: &State, run: &Run, wait: &Wait, name: &LeaseName) -> Opt
         return None;
     }
     let looked = "when somebody has looked there that it has ended".to_owned();
-    Some(Stuck { why: first.to_string(), remedies: vec![format!("mainstay why {}", first.run), format!("{looked}:  {}", first.release())] })
+    let release = format!("{looked}:  {}", first.release());
+    Some(if first.run == run.id {
+        let why = format!("this run holds it itself, for {}, of which nobody knows how it ended", first.of_words());
+        Stuck { why, remedies: vec![release] }
+    } else {
+        Stuck { why: first.to_string(), remedies: vec![format!("mainstay why {}", first.run), release] }
+    })
 }
 
 /// An approval that takes another person than the one who started the run, where there is none.

@@ -52,7 +52,9 @@ pub enum PolicyError {
 pub enum Denied {
     #[error("this agent's policy does not allow {0}: start it again with it in its policy file, under [policy]:  allow = [\"{0}\"]")]
     Kind(String),
-    #[error("this agent's policy has no rule for this command: start it again with one in its policy file:  [[policy.exec]]  command = {0}")]
+    #[error(
+        "this agent's policy has no rule for this command: start it again with one in its policy file, and with the argument itself for a `*` that is to be no wider:  [[policy.exec]]  command = {0}"
+    )]
     Command(String),
     #[error("this agent's policy does not let this command have the variable {0}: start it again with it in the rule:  env = [\"{0}\"]")]
     Variable(String),

@@ -124,12 +124,24 @@ impl<'a> Look<'a> {
     }
 
     fn say(&mut self, what: &str, wanted: impl Fn(&Work, &Work) -> bool) {
-        let after = &self.after;
-        let is_wanted = |work: &&Work| after.get(&(work.step.as_str(), work.target.as_str())).is_some_and(|after| wanted(work, after));
-        let wanted = self.before.work.iter().filter(is_wanted);
-        let work: Vec<Item> = wanted.map(|work| Item { step: work.step.clone(), target: work.target.clone() }).collect();
+        let work: Vec<Item> = self.those(wanted).map(|work| Item { step: work.step.clone(), target: work.target.clone() }).collect();
         if !work.is_empty() {
             self.forecast.would.push(Part { what: what.to_owned(), work });
+        }
+    }
+
+    fn those(&self, wanted: impl Fn(&Work, &Work) -> bool) -> impl Iterator<Item = &'a Work> {
+        let after = &self.after;
+        self.before.work.iter().filter(move |work| after.get(&(work.step.as_str(), work.target.as_str())).is_some_and(|after| wanted(work, after)))
+    }
+
+    /// An undo is bounded by no strategy: who took care that few targets are away at once has to know.
+    fn all_at_once(&mut self, wanted: impl Fn(&Work, &Work) -> bool) {
+        let mut targets: BTreeMap<&str, usize> = BTreeMap::new();
+        self.those(wanted).for_each(|work| *targets.entry(&work.step).or_default() += 1);
+        if let Some((step, count)) = targets.into_iter().max_by_key(|(_, count)| *count).filter(|(_, count)| *count > 1) {
+            self.forecast
+                .would(format!("each step is taken back on all of its targets at once, {step} on {count}: maxUnavailable does not count for that"));
         }
     }
 }
@@ -152,7 +164,9 @@ pub fn abort(before: &Run, after: &Run) -> Forecast {
     }
     look.say("told to stop", |before, _| before.state() == WorkState::Active);
     look.say("not begun any more", |before, after| waits(before) && !waits(after));
-    look.say("taken back", |before, _| before.state() == WorkState::Succeeded && before.has_undo);
+    let goes_back = |before: &Work, _: &Work| before.state() == WorkState::Succeeded && before.has_undo;
+    look.say("taken back", goes_back);
+    look.all_at_once(goes_back);
     look.say("stays as it is", |before, _| before.state() == WorkState::Succeeded && !before.has_undo && changes_something(before));
     look.forecast
 }
@@ -186,7 +200,9 @@ pub fn undo(before: &Run, after: &Run) -> Forecast {
         return abort(before, after);
     }
     let mut look = Look::new(before, after, "be taken back, what was done last first");
-    look.say("taken back", |_, after| after.undo() == WorkState::Waiting);
+    let goes_back = |_: &Work, after: &Work| after.undo() == WorkState::Waiting;
+    look.say("taken back", goes_back);
+    look.all_at_once(goes_back);
     look.say("stays as it is", |before, after| {
         before.state() == WorkState::Succeeded && after.undo() == WorkState::Unspecified && changes_something(before)
     });
@@ -244,6 +260,19 @@ mod tests {
             abort(&before, &after).text(),
             "run deploy-4 would be aborted; nothing was changed\n  told to stop        1 step: three on a1\n  not begun any more  1 step: four on a1\n  \
              taken back          1 step: one on a1\n  stays as it is      1 step: two on a1\n"
+        );
+    }
+
+    #[test]
+    fn an_abort_says_that_an_undo_goes_everywhere_at_once() {
+        let on = |target: &str| Work { target: target.into(), ..work("drain", WorkState::Succeeded, true) };
+        let one = run(vec![on("prod/a1"), work("smoke", WorkState::Succeeded, true)]);
+        assert!(!abort(&one, &one).text().contains("at once"));
+        let two = run(vec![on("prod/a1"), on("prod/a2"), work("smoke", WorkState::Succeeded, true)]);
+        assert!(
+            abort(&two, &two).text().contains("all of its targets at once, drain on 2: maxUnavailable does not count"),
+            "{}",
+            abort(&two, &two).text()
         );
     }
 

@@ -272,7 +272,15 @@ impl Kind {
         [
             ("effect", format!("{}: {}", self.effect.as_str(), self.effect.describe())),
             ("scope", format!("{}: {}", self.scope.as_str(), self.scope.describe())),
-            ("repeatable", if self.idempotent { "yes: doing it twice is doing it once" } else { "no: it is never begun again by itself" }.to_owned()),
+            (
+                "repeatable",
+                if self.idempotent {
+                    "yes: doing it twice is doing it once, so `retry` also tries it again when it took too long or was lost"
+                } else {
+                    "no: `retry` tries it again when it has failed, and never when nobody knows how far it came"
+                }
+                .to_owned(),
+            ),
             ("undo", self.undo.as_str().to_owned()),
             ("started by", format!("an {}", self.started_by)),
             ("protected by", self.protection.to_owned()),

@@ -14,6 +14,7 @@ use crate::id::{LeaseName, StepName, Target};
 use crate::identity::Identity;
 use crate::outlook::{self, GateNow, GateState};
 use crate::plan::gate::Gate;
+use crate::plan::schedule::Concurrency;
 use crate::plan::{Plan, RunOn, Step};
 use crate::rollout::Rollout;
 use crate::state::State;
@@ -97,6 +98,7 @@ impl<'a> Look<'a> {
         };
         let lease_held_by = self.lease(step, omitted.is_some());
         if omitted.is_none() {
+            self.few_slots(step, wanted.len());
             self.own_time(step, &with, step.condition.is_none() || condition == Some(true));
         }
         StepPreview {
@@ -152,6 +154,20 @@ impl<'a> Look<'a> {
         if budget >= most && all > most {
             let message = format!("a target that failed stays unavailable, so it stops when {most} failed, before more than {budget} have");
             self.remark(Severity::Note, step, message, "a failure budget is used where maxUnavailable is larger than it");
+        }
+    }
+
+    /// A lease with fewer places than targets may go at once is what bounds them.
+    fn few_slots(&mut self, step: &Step, targets: usize) {
+        let Some(wanted) = &step.lease else { return };
+        // One that is defined already keeps its definition.
+        let slots = self.state.leases.get(&wanted.name).map_or(wanted.spec.slots, |lease| lease.spec.slots) as usize;
+        let strategy = step.strategy.as_ref().or(self.run.plan.strategy.as_ref().filter(|_| step.run_on == RunOn::Node));
+        let most = strategy.map_or(targets, |strategy| strategy.most_away(targets));
+        if slots < most && slots < targets {
+            let (so_many, places) = if slots == 1 { ("one after the other".to_owned(), "place") } else { (format!("{slots} at a time"), "places") };
+            let message = format!("its {targets} targets go {so_many}: lease {} has {slots} {places}", wanted.name);
+            self.remark(Severity::Note, Some(step), message, "");
         }
     }
 
@@ -352,7 +368,13 @@ impl<'a> Look<'a> {
         if let Some(open) = open {
             let rolls = plan.strategy.is_some() || plan.steps.iter().any(|step| step.strategy.is_some());
             let each = if rolls { "; what may be unavailable is counted in each run by itself" } else { "" };
-            self.remark(Severity::Note, None, format!("run {} of it has not ended{each}", open.id), format!("mainstay why {}", open.id));
+            let schedule = match plan.concurrency {
+                _ if !plan.schedules.iter().any(|schedule| !schedule.suspended) => "",
+                Concurrency::Allow => "",
+                Concurrency::Forbid => "; until it has, its schedule is held back",
+                Concurrency::Replace => "; its schedule will abort it, and take back what it did, whoever started it",
+            };
+            self.remark(Severity::Note, None, format!("run {} of it has not ended{each}{schedule}", open.id), format!("mainstay why {}", open.id));
         }
         if plan.strategy.is_some() && !plan.steps.iter().any(|step| step.run_on == RunOn::Node) {
             self.remark(Severity::Note, None, "its strategy is about steps that are done to nodes, and it has none", "");

@@ -9,6 +9,9 @@ use crate::id::{RunId, StepName, Target};
 use crate::identity::Identity;
 use crate::reply::{Refusal, Reply};
 
+/// From this level on all members remember when a run was let go on.
+const RESUMES: u32 = 5;
+
 /// A refusal, where a reason is too long to keep.
 fn too_long(reason: &str) -> Option<Reply> {
     (reason.len() > bounds::REASON_BYTES)
@@ -62,12 +65,16 @@ impl State {
     }
 
     pub(super) fn resume_run(&mut self, id: &RunId, when: When) -> Reply {
+        let remembers = self.feature_level >= RESUMES;
         let run = match self.open_run(id) {
             Ok(run) => run,
             Err(reply) => return reply,
         };
         if run.pause.take().is_some() {
             run.moved_at = when.at;
+            if remembers {
+                run.resumed_at = Some(when.at);
+            }
         }
         Reply::Done
     }

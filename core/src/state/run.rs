@@ -47,6 +47,10 @@ pub struct Run {
     /// Who holds it up, and why.
     #[serde(default)]
     pub pause: Option<Pause>,
+    /// When it was last let go on: the time that something may wait counts from then. Left out where it never was, or
+    /// by members of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed_at: Option<MeshTime>,
     /// Why windows and freezes do not count, where somebody said so.
     #[serde(default)]
     pub without_calendar: Option<String>,

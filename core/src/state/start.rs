@@ -89,6 +89,7 @@ impl State {
                 order: 0,
                 weight,
                 pause: None,
+                resumed_at: None,
                 without_calendar: start.without_calendar.cloned(),
                 approvals: Vec::new(),
                 resolved: super::resolution::Resolutions::default(),

@@ -15,7 +15,10 @@ pub async fn pause(run: &str, reason: &str, dry_run: bool, mesh: &Mesh, screen: 
     let answer = mesh.pause_run(PauseRunRequest { run: run.to_owned(), reason: reason.to_owned(), dry_run }).await?;
     match (before, &answer.would_be) {
         (Some(before), Some(after)) => told(&forecast::pause(&before, after), screen),
-        _ => screen.done(&answer, &format!("✔ {run} begins nothing further; what is under way goes on to its end\n  mainstay run resume {run}")),
+        _ => screen.done(
+            &answer,
+            &format!("✔ {run} begins nothing further, and asks nobody; what is under way goes on to its end\n  mainstay run resume {run}"),
+        ),
     }
 }
 

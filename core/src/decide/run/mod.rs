@@ -176,7 +176,8 @@ impl<'s> RunPass<'_, 's, '_> {
             return self.run.moved_at;
         }
         let ends = step.needs.iter().filter_map(|need| self.run.work.get(need)).flat_map(|targets| targets.values().map(|work| work.ended_at));
-        ends.max().unwrap_or_default().max(self.run.started_at)
+        // Nobody could do anything about it while it was held up: that time does not count.
+        ends.max().unwrap_or_default().max(self.run.started_at).max(self.run.resumed_at.unwrap_or_default())
     }
 
     fn waiting(&mut self, item: Item<'s>) {
