@@ -180,6 +180,9 @@ pub fn pause(before: &Run, after: &Run) -> Forecast {
     }
     look.say("goes on to its end", |before, _| before.state() == WorkState::Active);
     look.say("not begun for now", |before, _| waits(before));
+    if before.work.iter().any(|work| waits(work) && work.kind == catalogue::APPROVAL) {
+        look.forecast.would("nobody is asked meanwhile: the time of an approval counts anew from when the run goes on");
+    }
     look.forecast
 }
 
@@ -274,6 +277,16 @@ mod tests {
             "{}",
             abort(&two, &two).text()
         );
+    }
+
+    #[test]
+    fn a_pause_says_that_nobody_is_asked() {
+        let says = |kind: &str, state| {
+            let before = run(vec![Work { kind: kind.into(), ..work("ask", state, false) }]);
+            pause(&before, &before).text().contains("nobody is asked meanwhile")
+        };
+        assert!(says("approval", WorkState::Waiting));
+        assert!(!says("approval", WorkState::Succeeded) && !says("node.exec", WorkState::Waiting));
     }
 
     #[test]

@@ -139,7 +139,8 @@ pub struct Kind {
     pub summary: &'static str,
     pub scope: Scope,
     pub effect: Effect,
-    /// Whether doing it twice comes to the same as doing it once. What is not is never begun again by itself.
+    /// Whether doing it twice comes to the same as doing it once. What is not is not tried again
+    /// when nobody knows how far it came.
     pub idempotent: bool,
     /// Least role of whoever applies, starts, repeats or takes back a plan with it.
     pub started_by: OperatorRole,
