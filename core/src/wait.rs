@@ -195,7 +195,7 @@ impl fmt::Display for Reason {
             Reason::Wave { wave, of } => write!(f, "wave {wave} of {of} has not ended"),
             Reason::Soak { wave, of } => write!(f, "wave {wave} of {of} has ended and soaks"),
             Reason::Unavailable { going, failed, away, most } => {
-                let parts = [going.words("under way"), failed.words("failed"), away.words("not connected")];
+                let parts = [going.words("begun and not ended"), failed.words("failed"), away.words("not connected")];
                 write!(f, "at most {most} unavailable at once: {}", parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
             }
             Reason::Gate { gate, evidence } => write!(f, "gate: {gate}: {evidence}"),

@@ -7,6 +7,7 @@ pub mod forecast;
 pub mod json;
 pub mod layout;
 pub mod names;
+pub mod omitted;
 pub mod page;
 pub mod plan;
 pub mod progress;

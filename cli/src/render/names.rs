@@ -91,6 +91,12 @@ pub fn place<'a>(kind: &str, target: &'a str) -> &'a str {
     }
 }
 
+/// Whether it is the target of a step that is done once, by any agent.
+#[must_use]
+pub fn is_once(target: &str) -> bool {
+    target == ONCE
+}
+
 /// Whether the mesh carries a kind out itself.
 #[must_use]
 pub fn is_by_mesh(kind: &str) -> bool {

@@ -9,7 +9,7 @@ use mainstay_proto::v1::{OutputLine, Run, Verdict, Work, WorkState};
 use super::layout::{harmless, shorten, width};
 use super::terminal::{Terminal, Tone};
 use super::why::First;
-use super::{names, units, verdict};
+use super::{names, omitted, units, verdict};
 use crate::host;
 
 /// Active steps shown at once; a run on a thousand nodes does not scroll the screen away.
@@ -37,7 +37,7 @@ impl Progress {
     pub fn new(terminal: Terminal, quiet: bool) -> Progress {
         let drawn = (terminal.is_terminal() && !quiet).then(|| {
             let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
-            let bar = all.add(ProgressBar::new(0).with_style(style("{msg:.bold}  {bar:24}  {pos}/{len} steps · {elapsed}")));
+            let bar = all.add(ProgressBar::new(0).with_style(style("{msg:.bold}  {bar:24}  {prefix} steps · {elapsed}")));
             bar.enable_steady_tick(TICK);
             Drawn { all, bar, active: BTreeMap::new(), lines: BTreeMap::new(), waits: None }
         });
@@ -55,12 +55,19 @@ impl Progress {
     #[must_use]
     pub fn changes(&mut self, run: &Run) -> String {
         let mut text = String::new();
+        let mut nothing_to_do = Vec::new();
         for work in &run.work {
             let before = self.states.insert(key(work), work.state());
             let telling = !matches!(work.state(), WorkState::Waiting | WorkState::Unspecified);
-            if telling && before != Some(work.state()) {
-                text += &(change(work) + "\n");
+            match telling && before != Some(work.state()) {
+                true if omitted::is_omitted(work) => nothing_to_do.push(work),
+                true => text += &(change(work) + "\n"),
+                false => {}
             }
+        }
+        let mark = verdict::work(WorkState::Omitted).text();
+        for omitted in omitted::of(nothing_to_do.into_iter()) {
+            text += &format!("{}: {mark}: {}\n", omitted.steps.join(", "), harmless(&omitted.why));
         }
         text
     }
@@ -116,6 +123,8 @@ impl Drawn {
         }
         self.bar.set_length(run.work_total.into());
         self.bar.set_position(run.work_over.into());
+        // The bar says how far it is; the number, as everywhere, what has come off.
+        self.bar.set_prefix(format!("{}/{}", run.work_done, run.work_total));
         self.bar.set_message(run.id.clone());
         let active: Vec<&Work> =
             run.work.iter().filter(|work| matches!(work.state(), WorkState::Active | WorkState::Retrying)).take(ACTIVE_SHOWN).collect();

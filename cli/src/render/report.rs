@@ -10,7 +10,7 @@ use super::layout::{harmless, pad, shorten, width, wrap};
 use super::spark::spark;
 use super::terminal::{Terminal, Tone};
 use super::verdict;
-use super::{subject, units, why};
+use super::{omitted, subject, units, why};
 use rows::Row;
 
 /// Rows of one step that are well and shown on a terminal without `--all`.
@@ -231,7 +231,8 @@ fn well_line(row: &Row, names: usize, columns: &Columns, options: Options) -> St
 /// What was not looked at, and why.
 fn skipped(rows: &[Row], options: Options) -> String {
     let terminal = options.terminal;
-    let rows: Vec<&Row> = rows.iter().filter(|row| row.verdict == Verdict::Skipped).collect();
+    let omitted = omitted::of(rows.iter().filter_map(Row::omitted));
+    let rows: Vec<&Row> = rows.iter().filter(|row| row.verdict == Verdict::Skipped && row.omitted().is_none()).collect();
     let columns = Columns::fit(rows.iter().copied(), MARK + 4, |row| row.sentence(), options);
     let margin = " ".repeat(MARK + 4);
     let mut text = String::new();
@@ -243,6 +244,17 @@ fn skipped(rows: &[Row], options: Options) -> String {
         text.extend(lines.map(|line| format!("{margin}{line}\n")));
         if let Some(hint) = row.hint().filter(|_| options.all || row.is_omitted() || !terminal.is_terminal()) {
             let lines = wrap(&harmless(&format!("→ {hint}")), terminal.width.map(|width| width.saturating_sub(MARK + 4)));
+            text.extend(lines.iter().map(|line| format!("{margin}{}\n", terminal.paint(Tone::Quiet, line))));
+        }
+    }
+    for omitted in omitted {
+        let mark = verdict::verdict(Verdict::Skipped);
+        let room = terminal.width.map(|width| width.saturating_sub(MARK + 4));
+        let mut lines = wrap(&harmless(&omitted.sentence()), room).into_iter();
+        text += &format!("  {}  {}\n", terminal.paint(mark.tone, &pad(&mark.text(), MARK)), lines.next().unwrap_or_default());
+        text.extend(lines.map(|line| format!("{margin}{line}\n")));
+        if !omitted.hint.is_empty() {
+            let lines = wrap(&harmless(&format!("→ {}", omitted.hint)), room);
             text.extend(lines.iter().map(|line| format!("{margin}{}\n", terminal.paint(Tone::Quiet, line))));
         }
     }

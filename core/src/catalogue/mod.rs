@@ -166,7 +166,7 @@ pub fn how_to_allow(kind: &str) -> String {
     let is_exec = self::kind(kind).is_some_and(|kind| kind.effect == Effect::Exec);
     let rule = if is_exec { "; and, for each command,  [[policy.exec]]  command = [\"/path/of/program\", …]" } else { "" };
     format!(
-        "allow it in the agent's policy file (of `mainstay up`: .mainstay/agent-policy.toml), and start the agent anew:  \
+        "allow it in the agent's policy file (of `mainstay up`: agent-policy.toml in its folder), and start the agent anew:  \
          [policy]  allow = [\"{kind}\"]{rule}"
     )
 }

@@ -347,7 +347,10 @@ impl<'a> Look<'a> {
                 self.remark(Severity::Problem, step, message, "ask of another plan, or take the gate out");
             }
             (GateState::Closed, Gate::Window(_) | Gate::Freeze(_)) => {
-                let hint = format!("a run that must not wait:  mainstay run start {} --override \"why\"", self.run.id.plan);
+                let hint = format!(
+                    "a run for which windows and freezes do not count (approvals still do):  mainstay run start {} --override \"why\"",
+                    self.run.id.plan
+                );
                 self.remark(Severity::Warning, step, format!("it would wait: {now}"), hint);
             }
             (GateState::Closed, Gate::Lease { name }) => {

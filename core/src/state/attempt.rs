@@ -89,6 +89,12 @@ impl Attempt {
         matches!(self.phase, Phase::Begun { .. })
     }
 
+    /// Whether its agent was ever told to begin; if not, it has had no effect.
+    #[must_use]
+    pub fn was_begun(&self) -> bool {
+        self.has_begun() || self.begun_by.is_some() || matches!(self.phase, Phase::Ended(Outcome::Succeeded(_)))
+    }
+
     fn offered_at(&self) -> Option<MeshTime> {
         match self.phase {
             Phase::Offered { at } | Phase::Begun { offered: at, .. } => Some(at),
@@ -267,6 +273,13 @@ impl State {
     fn is_idempotent(&self, attempt: &Attempt) -> bool {
         let uses = self.runs.get(&attempt.run).and_then(|run| run.kind_of(&attempt.step, attempt.direction));
         uses.and_then(catalogue::kind).is_some_and(|kind| kind.idempotent)
+    }
+
+    /// Whether a begun attempt of which nobody hears any more would be tried again.
+    #[must_use]
+    pub(crate) fn is_tried_again_when_lost(&self, attempt: &Attempt) -> bool {
+        let lost = Outcome::Unknown { reason: String::new() };
+        self.is_idempotent(attempt) && self.runs.get(&attempt.run).is_some_and(|run| pause_after(run, attempt, &lost, true).is_some())
     }
 
     /// Ends an attempt and moves its work item on: done, failed, to be tried again, or unknown.

@@ -199,6 +199,7 @@ fn attempt_to_wire(attempt: &Attempt) -> v1::Attempt {
         ended_unix_ms: attempt.ended.map_or(0, |at| at.0),
         took_ms: attempt.took.0,
         outcome,
+        begun: Some(attempt.was_begun()),
     }
 }
 

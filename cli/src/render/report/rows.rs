@@ -7,6 +7,7 @@ use mainstay_proto::v1::{Attempt, AttemptState, Check, Run, Verdict, Work, WorkS
 
 use super::super::layout::{harmless, shorten_path};
 use super::super::names::Names;
+use super::super::omitted;
 use super::super::verdict::{self, Mark};
 use super::subject;
 use super::units;
@@ -176,13 +177,14 @@ impl<'a> Row<'a> {
         self.check.is_none() && self.work.state() == WorkState::Omitted
     }
 
+    /// The step, where it had nothing to do and is one that is done once.
+    pub fn omitted(&self) -> Option<&'a Work> {
+        (self.check.is_none() && omitted::is_omitted(self.work)).then_some(self.work)
+    }
+
     /// Why, and the line to add where that helps.
     fn nothing_to_do(&self) -> (&'a str, &'a str) {
-        let detail = self.work.detail.as_str();
-        match detail.find(": add ") {
-            Some(at) => (&detail[..at], &detail[at + 2..]),
-            None => (detail, ""),
-        }
+        omitted::reason(&self.work.detail)
     }
 
     pub fn hint(&self) -> Option<&'a str> {

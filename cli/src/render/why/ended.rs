@@ -152,11 +152,13 @@ fn next(page: &mut Page, run: &Run) {
     }
     // What was found stays found in this run: only another one looks again.
     if !goes_on && run.work.iter().any(is_found) {
-        page.line(2, Tone::Quiet, "when that is mended, or is to be put up with, a new run looks again:");
+        page.line(2, Tone::Quiet, "when what was found is mended, or is to be put up with, a new run looks again:");
         page.command(2, &start_anew(run));
     } else if !goes_on && was_undone(run) && run.state() != RunState::Completed {
         // What was taken back is not done again by the same run.
-        page.line(2, Tone::Quiet, "when that is mended, and what may be in place has been looked at, a new run does all of it:");
+        let (cause, looked) = (if run.aborted_by.is_empty() { "when the cause is mended" } else { "when it is to be done after all" }, left(run));
+        let looked = if looked.is_empty() { "" } else { ", and what is or may be in place has been looked at" };
+        page.line(2, Tone::Quiet, &format!("{cause}{looked}, a new run does all of it:"));
         page.command(2, &start_anew(run));
     }
     page.command(2, &format!("mainstay run show {}", run.id));
@@ -279,6 +281,11 @@ fn may_still_run(work: &Work) -> Option<(Sort, String)> {
     Some((Sort::MayRun, format!("try {} by {}: nobody knows whether it has ended ({message})", first.number, first.agent)))
 }
 
+/// Whether an agent was told to begin any of its tries.
+fn was_begun(work: &Work) -> bool {
+    work.attempts.iter().any(|attempt| !attempt.undo && attempt.begun != Some(false))
+}
+
 fn reads(work: &Work) -> bool {
     catalogue::kind(&work.kind).is_some_and(|kind| kind.effect == Effect::Read)
 }
@@ -322,6 +329,8 @@ fn left_in_place(run: &Run, work: &Work) -> Option<(Sort, String)> {
         (_, WorkState::Failed) => Some((Sort::UndoFailed, because("its undo failed"))),
         (_, WorkState::Skipped | WorkState::Cancelled | WorkState::Unreachable) => Some((Sort::UndoFailed, because("its undo was not carried out"))),
         (WorkState::Succeeded, _) => Some((Sort::InPlace, "it was done, and is not taken back".to_owned())),
+        // What never began has done nothing: the state of the step alone does not tell.
+        (WorkState::Cancelled | WorkState::Failed, _) if !was_begun(work) => None,
         (WorkState::Unknown | WorkState::Cancelled, _) => Some((Sort::MayBeInPlace, "part of it may have been done".to_owned())),
         // An undo takes back what was done, and this was not: whoever reads that all is undone has to know of it.
         (WorkState::Failed, _) if run.undo() != UndoState::Unspecified => {

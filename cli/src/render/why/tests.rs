@@ -339,6 +339,30 @@ fn an_earlier_try_that_may_still_run_is_told() {
     assert!(!told(WorkState::Succeeded, Run { state: RunState::Completed.into(), ..aborted() }).contains("may run"));
 }
 
+/// What never began has done nothing, whatever became of it.
+#[test]
+fn only_what_began_may_be_in_place() {
+    let told = |state: WorkState, begun: Option<bool>| {
+        let attempt = Attempt { number: 1, agent: node(1), state: AttemptState::Ended.into(), begun, ..Attempt::default() };
+        let work = Work {
+            step: "reboot".into(),
+            kind: "node.exec".into(),
+            target: node(1),
+            state: state.into(),
+            attempts: vec![attempt],
+            ..Work::default()
+        };
+        let run = Run { state: RunState::Failed.into(), undo: UndoState::Done.into(), ended_unix_ms: NOW.0, work: vec![work], ..reboot() };
+        at(&WhyResponse { run: Some(run), ..WhyResponse::default() }, None)
+    };
+    for state in [WorkState::Failed, WorkState::Cancelled] {
+        assert!(told(state, Some(true)).contains("part of it may have been done"));
+        // An earlier version does not say.
+        assert!(told(state, None).contains("part of it may have been done"));
+        assert!(!told(state, Some(false)).contains("may have been done"));
+    }
+}
+
 /// There is always something to do next.
 #[test]
 fn what_was_taken_back_is_done_by_a_new_run_and_what_a_budget_let_be_by_a_retry() {

@@ -233,7 +233,7 @@ fn way_out(page: &mut Page, run: &Run, group: &Group) {
     }
     if group.is_calendar() {
         let anew = if run.work_over > 0 { "; it begins anew, also with what this one has done" } else { "" };
-        let words = format!("if it must not wait: end this run, and start one for which windows and freezes do not count{anew}");
+        let words = format!("if it must not wait: end this run, and start one for which windows and freezes do not count (approvals still do){anew}");
         page.line(2 + MARK, Tone::Quiet, &words);
         page.command(2 + MARK, &format!("mainstay run abort {} --reason \"…\"", run.id));
         page.command(2 + MARK, &format!("mainstay run start {} --override \"…\"", run.plan));

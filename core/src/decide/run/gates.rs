@@ -177,7 +177,10 @@ pub(crate) fn healthy(state: &State, plan: &PlanName, max_age: Millis, now: Mesh
     };
     let age = now.since(run.started_at + run.took);
     if end.is_bad() {
-        return Err(format!("{} ended {end}; when that is mended: mainstay run start {plan}", run.id));
+        return Err(format!(
+            "{id} ended {end}, which mainstay why {id} tells more of; when the cause is mended: mainstay run start {plan}",
+            id = run.id
+        ));
     }
     if age > max_age {
         return Err(format!("unknown: {} ended {age} ago, and counts for {max_age}; start one: mainstay run start {plan}", run.id));

@@ -23,7 +23,7 @@ use super::Pass;
 use crate::catalogue;
 use crate::command::{CancelReason, Command};
 use crate::id::{AgentId, AttemptId, StepName, Target};
-use crate::plan::Step;
+use crate::plan::{OnUnknown, Step};
 use crate::rollout;
 use crate::state::agent::Agent;
 use crate::state::attempt::{Attempt, Phase};
@@ -240,13 +240,26 @@ impl<'s> RunPass<'_, 's, '_> {
                 return self.wait(item, reason, since, Some(end));
             }
             (_, None) if is_up => (Reason::Works { agent, attempt: id }, "then it is stopped"),
-            (_, None) => (Reason::NotHeardOf { agent, attempt: id }, "then its outcome counts as unknown"),
+            (_, None) => (Reason::NotHeardOf { agent, attempt: id }, self.when_lost(item, attempt)),
         };
         let since = match attempt.phase {
             Phase::Offered { at } | Phase::Begun { at, .. } => at,
             _ => item.ready,
         };
         self.wait(item, reason, since, Some((attempt.deadline, then)));
+    }
+
+    /// What becomes of a begun step when its agent stays away.
+    fn when_lost(&self, item: Item<'s>, attempt: &Attempt) -> &'static str {
+        if self.pass.state.is_tried_again_when_lost(attempt) {
+            "then it is tried again"
+        } else if item.direction == Direction::Undo {
+            "then nobody knows whether its undo came off"
+        } else if item.step.on_unknown == OnUnknown::Continue {
+            "then its outcome counts as unknown, and the run goes on"
+        } else {
+            "then its outcome counts as unknown, and what needs it is not done"
+        }
     }
 
     /// When a step that only waits ends by itself.
