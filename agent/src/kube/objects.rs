@@ -52,7 +52,29 @@ pub fn condition<'a>(all: &'a [Condition], r#type: &str) -> Option<&'a Condition
 #[serde(rename_all = "camelCase", default)]
 pub struct Pod {
     pub metadata: Meta,
+    pub spec: PodSpec,
     pub status: PodStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodSpec {
+    /// Empty until a node was found for it.
+    pub node_name: String,
+}
+
+/// A machine of the cluster.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Node {
+    pub metadata: Meta,
+    pub status: NodeStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeStatus {
+    pub conditions: Vec<Condition>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

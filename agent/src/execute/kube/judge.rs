@@ -1,7 +1,8 @@
-//! What pods, workloads and Jobs say of themselves, and what that comes to. Pure.
+//! What nodes, pods, workloads and Jobs say of themselves, and what that comes to. Pure.
 //!
 //! One fault is told once: a Deployment whose pods cannot pull their image is told as that, and not as too few ready
-//! pods and a rollout that does not move besides. Pods of one workload with the same fault are one check.
+//! pods and a rollout that does not move besides. Pods of one workload with the same fault are one check, and a node that
+//! is not ready stands for all of its pods, of which nobody hears anything new.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +13,7 @@ use serde_json::Value;
 
 use super::super::wording;
 use super::now::Now;
-use crate::kube::objects::{Container, Job, Meta, Pod, Terminated, Workload, condition};
+use crate::kube::objects::{Container, Job, Meta, Node, Pod, Terminated, Workload, condition};
 
 /// Longest between two ends of a container in a crash loop: a kubelet waits five minutes at most, and it runs for a while.
 const BETWEEN_CRASHES: Millis = Millis::from_secs(600);
@@ -45,6 +46,8 @@ pub struct Judge {
     faults: BTreeMap<(&'static str, Subject), Fault>,
     /// Workloads of whose pods a fault is told.
     told: BTreeSet<Subject>,
+    /// Nodes that are not ready.
+    away: BTreeSet<String>,
     namespaces: BTreeSet<String>,
     pods: u64,
     pods_not_ready: u64,
@@ -55,8 +58,34 @@ pub struct Judge {
 
 impl Judge {
     pub fn new(limits: Limits, now: Now) -> Judge {
-        let (faults, told, namespaces) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        Judge { limits, now, faults, told, namespaces, pods: 0, pods_not_ready: 0, workloads: 0, behind: 0, jobs_failed: 0 }
+        let (faults, told, away, namespaces) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        Judge { limits, now, faults, told, away, namespaces, pods: 0, pods_not_ready: 0, workloads: 0, behind: 0, jobs_failed: 0 }
+    }
+
+    /// A node, before all pods.
+    pub fn node(&mut self, node: &Node) {
+        let ready = condition(&node.status.conditions, "Ready");
+        if ready.is_some_and(|ready| ready.status == "True") {
+            return;
+        }
+        let name = &node.metadata.name;
+        self.away.insert(name.clone());
+        let since = ready.and_then(|ready| ready.last_transition_time).or(node.metadata.creation_timestamp);
+        if !self.is_settled(since) {
+            return;
+        }
+        let waited = since.map_or_else(String::new, |since| format!(" for {}", self.now.ago(since)));
+        let why = ready.map_or("its kubelet has never said how it is", |ready| ready.message.as_str());
+        let message = with_message(format!("has not been ready{waited}"), why);
+        let subject = (String::new(), "Node".to_owned(), name.clone());
+        let hint = "look whether its machine runs and is reached, and at its kubelet; its pods are not told of besides";
+        self.fault_of("kube.node.notReady", subject, Verdict::Critical, message, hint, None);
+    }
+
+    /// Nodes that the agent may not see: whether one of them is away cannot be said.
+    pub fn nodes_unseen(&mut self, why: String) {
+        let subject = (String::new(), "Node".to_owned(), "*".to_owned());
+        self.fault_of("kube.node.notReady", subject, Verdict::Unknown, why, "give the cluster agent's ServiceAccount the right to list nodes", None);
     }
 
     pub fn pod(&mut self, pod: &Pod) {
@@ -66,6 +95,11 @@ impl Judge {
         // A Job's pods end, and may fail before one succeeds: the Job says what they came to.
         let of_job = pod.metadata.controller().is_some_and(|owner| owner.kind == "Job");
         if status.phase == "Succeeded" || (of_job && status.phase == "Failed") {
+            return;
+        }
+        if self.away.contains(&pod.spec.node_name) {
+            self.pods_not_ready += 1;
+            self.told.insert(workload_of(&pod.metadata));
             return;
         }
         if let Some(deleted) = pod.metadata.deletion_timestamp {
@@ -278,7 +312,11 @@ impl Judge {
 
 impl Fault {
     fn check(self, id: &'static str, (namespace, kind, name): &Subject) -> Check {
-        let subject = if kind == "Pod" { format!("{namespace}/{name}") } else { format!("{namespace}/{kind}/{name}") };
+        let subject = match kind.as_str() {
+            "Pod" => format!("{namespace}/{name}"),
+            "Node" => format!("{kind}/{name}"),
+            _ => format!("{namespace}/{kind}/{name}"),
+        };
         let message = if self.pods.len() > 1 { format!("{} pods: {}", self.pods.len(), self.message) } else { self.message };
         let details = if kind == "Pod" { Vec::new() } else { self.pods };
         Check::stated(id, &subject, self.verdict, message).with_hint(self.hint).with_details(details)

@@ -166,3 +166,53 @@ fn a_failed_job_is_told_and_neither_its_pods_nor_a_cron_jobs_are() {
     assert_eq!(told(&report(&[], &[], &[job(of_cron_job, LONG_AGO)])), [], "kube.cronjobs tells it");
     assert_eq!(told(&report(&[], &[], &[job(json!([]), "2026-11-20T00:00:00Z")])), [], "longer ago than counts");
 }
+
+fn node(name: &str, ready: &Value) -> Value {
+    json!({ "metadata": { "name": name, "creationTimestamp": LONG_AGO }, "status": { "conditions": ready } })
+}
+
+#[test]
+fn a_node_that_is_not_ready_is_told_and_stands_for_its_pods_and_their_workloads() {
+    let since = |since: &str| json!([{ "type": "Ready", "status": "Unknown", "message": "Kubelet stopped posting node status.", "lastTransitionTime": since }]);
+    let well = json!([{ "type": "Ready", "status": "True", "lastTransitionTime": LONG_AGO }]);
+    let on = |node: &str, status: &Value| {
+        let mut pod = pod("web-1", status);
+        pod["spec"] = json!({ "nodeName": node });
+        pod
+    };
+    let unready = json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": "False", "lastTransitionTime": LONG_AGO }] });
+    let mut evicted = on("n1", &unready);
+    evicted["metadata"]["deletionTimestamp"] = json!(LONG_AGO);
+    let deployment =
+        json!({ "metadata": { "name": "web", "namespace": "shop", "creationTimestamp": LONG_AGO }, "spec": { "replicas": 1 }, "status": {} });
+    let report = |n1: &Value, pods: &[Value]| {
+        let mut judge = judge();
+        [node("n1", n1), node("n2", &well)].into_iter().for_each(|node| judge.node(&serde_json::from_value(node).unwrap()));
+        pods.iter().for_each(|pod| judge.pod(&serde_json::from_value(pod.clone()).unwrap()));
+        judge.workload("Deployment", &serde_json::from_value(deployment.clone()).unwrap());
+        judge.report()
+    };
+    for pods in [[on("n1", &unready)], [evicted]] {
+        let found = report(&since(LONG_AGO), &pods);
+        let check = only(&found);
+        assert_eq!((check.id.as_str(), check.subject.as_str(), check.verdict), ("kube.node.notReady", "Node/n1", Verdict::Critical));
+        assert_eq!(check.message, "has not been ready for 60 min: Kubelet stopped posting node status.");
+        assert_eq!((&found.outputs["podsNotReady"], &found.outputs["workloadsBehind"]), (&json!(1), &json!(1)));
+    }
+    assert_eq!(only(&report(&json!([]), &[on("n1", &unready)])).message, "has not been ready for 60 min: its kubelet has never said how it is");
+    assert_eq!(told(&report(&since(JUST_NOW), &[on("n1", &unready)])), [], "it may come back");
+    let beside = report(&since(LONG_AGO), &[on("n2", &unready)]);
+    assert_eq!(told(&beside).iter().map(|(id, ..)| *id).collect::<Vec<_>>(), ["kube.node.notReady", "kube.pod.notReady"], "a pod of another node");
+}
+
+#[test]
+fn nodes_that_may_not_be_seen_are_told_of_and_the_rest_is_looked_at() {
+    let mut judge = judge();
+    judge.nodes_unseen("/api/v1/nodes: the API server refuses it".to_owned());
+    let failed = json!({ "phase": "Failed", "reason": "Evicted" });
+    judge.pod(&serde_json::from_value(pod("web-1", &failed)).unwrap());
+    let report = judge.report();
+    let of_nodes = report.checks.iter().find(|check| check.id == "kube.node.notReady").unwrap();
+    assert_eq!((of_nodes.subject.as_str(), of_nodes.verdict), ("Node/*", Verdict::Unknown));
+    assert!(report.checks.iter().any(|check| check.id == "kube.pod.failed"), "{report:?}");
+}

@@ -9,8 +9,8 @@ use super::super::params::{self, Limits, Span};
 use super::super::{Context, StepError};
 use super::judge::{Judge, Limits as Judging};
 use super::now::Now;
-use crate::kube::Selected;
-use crate::kube::objects::{Job, Meta, Pod, Workload};
+use crate::kube::objects::{Job, Meta, Node, Pod, Workload};
+use crate::kube::{ClusterError, Selected};
 
 const KIND: &str = "kube.workloads";
 
@@ -38,7 +38,7 @@ impl Default for Params {
     }
 }
 
-/// Looks at all pods, workloads and Jobs.
+/// Looks at all pods, workloads and Jobs, and where it looks everywhere, at the nodes that they are on.
 ///
 /// # Errors
 /// Refused parameters; a cluster that cannot be seen.
@@ -50,6 +50,14 @@ pub async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Rep
     let selected = Selected { labels: params.selector.as_deref(), ..Selected::default() };
     let wants = |meta: &Meta| super::wants(&params.namespaces, &params.exclude_namespaces, &meta.namespace);
     let failed = |error| super::failed(KIND, &error);
+    // A node is of no namespace and has no workload's labels: who looks at a part of the cluster does not ask for it.
+    if params.selector.is_none() && params.namespaces == super::everywhere() {
+        match cluster.each("/api/v1/nodes", Selected::default(), |node: Node| judge.node(&node)).await {
+            Ok(()) => {}
+            Err(error @ ClusterError::Forbidden { .. }) => judge.nodes_unseen(error.to_string()),
+            Err(error) => return Err(failed(error)),
+        }
+    }
     let judged = |pod: Pod| {
         if wants(&pod.metadata) {
             judge.pod(&pod)

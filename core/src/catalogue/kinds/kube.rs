@@ -12,7 +12,7 @@ const ACCOUNT: Param = optional("serviceAccount", ParamType::Text, "mainstay-run
 
 pub(super) const WORKLOADS: Kind = Kind {
     name: "kube.workloads",
-    summary: "Pods that do not run or are not ready, crash loops, images that cannot be pulled, restarts, stuck rollouts, failed Jobs of no CronJob",
+    summary: "Nodes that are not ready, pods that do not run or are not ready, crash loops, images that cannot be pulled, restarts, stuck rollouts, failed Jobs of no CronJob",
     scope: Scope::Cluster,
     effect: Effect::Read,
     idempotent: true,
@@ -20,7 +20,7 @@ pub(super) const WORKLOADS: Kind = Kind {
     undo: Undo::Nothing,
     protection: LOOKS_ONLY,
     connection: Connections::None,
-    needs: "a cluster agent, whose ServiceAccount may list pods, workloads and Jobs",
+    needs: "a cluster agent, whose ServiceAccount may list nodes, pods, workloads and Jobs",
     params: &[
         NAMESPACES,
         EXCLUDE,
