@@ -10,7 +10,7 @@ use mainstay_tests::wait::eventually_within;
 use mainstay_tests::{eventually, process};
 use serde_json::Value;
 
-use super::agents::acts;
+use super::agents::{acts, findings};
 
 /// A node that nobody runs.
 const PAPER: &str = "{apiVersion: v1, kind: Node, metadata: {name: paper, labels: {topology.kubernetes.io/zone: z9}}}";
@@ -42,6 +42,18 @@ async fn is(up: &Up, name: &str, state: impl Fn(Option<&Value>) -> bool) {
 
 async fn is_cordoned(up: &Up, name: &str, cordoned: bool) {
     is(up, name, |node| node.is_some_and(|node| node["cordoned"] == cordoned)).await;
+}
+
+/// Runs the daily plan until what it has found of nodes is this one, or nothing.
+async fn is_found(up: &Up, name: &str, away: bool) {
+    let expected: Vec<String> = away.then(|| format!("Node/{name}")).into_iter().collect();
+    eventually_within(RECOVERY, &format!("{name} is found: {away}"), || async {
+        let run = up.json(&["run", "start", "daily", "--set", "settleFor=1s"])["run"].as_str().expect("a run").to_owned();
+        let ended = up.ended(&run).await;
+        let found = findings(up, "prod").into_iter().filter(|(check, _)| check == "kube.node.notReady").map(|(_, of)| of);
+        if found.eq(expected.iter().cloned()) { Ok(()) } else { Err(ended.to_string()) }
+    })
+    .await;
 }
 
 /// Changes something as soon as the API server takes it.
@@ -129,9 +141,11 @@ async fn the_mesh_knows_each_node_whatever_happens_to_the_api_server() {
     is(&up, "paper", |node| node.is_some_and(|node| node["ready"] == false && node["zone"] == "z9")).await;
     let shown = up.json(&["node", "show", "prod/paper"]);
     assert_eq!((&shown["agent"], &shown["fact"]["notReadyReason"]), (&Value::Null, &"its kubelet has never said how it is".into()), "{shown}");
+    is_found(&up, "paper", true).await;
     kubectl(&cluster, &["cordon", "kwok-1"]).await;
     is_cordoned(&up, "kwok-1", true).await;
     kubectl(&cluster, &["delete", "node", "paper"]).await;
+    is_found(&up, "paper", false).await;
     is(&up, "paper", |node| node.is_none()).await;
     assert_eq!(up.cli(&["node", "show", "prod/paper"]).status.code(), Some(2));
 
