@@ -33,7 +33,11 @@ const SETS: [(&str, &[&str]); 3] = [
             "coordinator.nodeSelector.pool=control",
             "clusterAgent.replicas=3",
             "clusterAgent.priorityClassName=high",
+            "clusterAgent.policy=[policy]",
+            "clusterAgent.secrets={orders-db,cache.internal}",
             "nodeAgent.dir=/srv/mainstay",
+            "nodeAgent.policy=[policy]",
+            "nodeAgent.secrets={cache}",
             "nodeAgent.podAnnotations.note=yes",
             "networkPolicy.enabled=true",
             "networkPolicy.from[0].ipBlock.cidr=10.0.0.0/8",
@@ -93,6 +97,7 @@ fn values_that_make_no_sense_are_refused() {
         (&["coordinator.enabled=false"], "/mesh/rootSha256"),
         (&["mesh.name=Prod"], "/mesh/name"),
         (&["nodeAgent.hostNetwork=true"], "hostNetwork"),
+        (&["clusterAgent.secrets={../etc}"], "secrets"),
         (&["coordinator.storage.size=4"], "/coordinator/storage/size"),
     ] {
         let refused = helm(&["template", "mainstay", &chart()], values);
@@ -125,7 +130,7 @@ fn the_chart_asks_for_no_more_than_it_needs() {
     for word in ["privileged: true", "hostNetwork", "hostPID", "hostIPC", "cluster-admin", "runAsNonRoot: false"] {
         assert!(!rendered.contains(word), "{word}");
     }
-    assert_eq!(rendered.matches("hostPath:").count(), 2, "a folder of its own, and the node's logs to read");
+    assert_eq!(rendered.matches("hostPath:").count(), 3, "a folder of its own, and the node's logs and control groups to read");
     let rules = |file: &str| -> Vec<String> {
         let text = fs::read_to_string(root().join(file)).expect("the rules");
         text.lines().map(str::trim).filter(|line| line.starts_with("- { apiGroups")).map(str::to_owned).collect()

@@ -59,6 +59,9 @@ impl Home<'_> {
         words.push(&chart);
         words.extend(["--wait", "--timeout", "150s", "--set", "coordinator.storage.size=1Gi", "--set", "mesh.name=prod"]);
         words.extend(["--set", &repository, "--set", &tag]);
+        for value in VALUES {
+            words.extend(["--set-json", value]);
+        }
         for note in &note {
             words.extend(["--set", note]);
         }
@@ -109,8 +112,9 @@ impl Home<'_> {
         .await;
     }
 
-    fn start(&self, plan: &str) -> String {
-        let started = self.json(&["run", "start", plan]).unwrap_or_else(|error| panic!("{error}\n{}", self.look()));
+    /// Asked for again where no leader answers in time.
+    async fn start(&self, plan: &str) -> String {
+        let started = self.until(&format!("a run of {plan} is started"), || self.json(&["run", "start", plan])).await;
         started["run"].as_str().expect("a run").to_owned()
     }
 
@@ -143,9 +147,22 @@ impl Home<'_> {
     }
 }
 
-/// Waits on each node's agent, for less than an agent that is asked to end goes on.
-const WAITS: &str =
-    "apiVersion: mainstay.dev/v1alpha1\nkind: MaintenancePlan\nmetadata: {name: waits}\nspec: {steps: [{name: wait, uses: wait, with: {for: 8s}}]}\n";
+/// Does what the policy of its values allows, and waits on each node's agent, for less than an agent that is asked to end goes on.
+const WAITS: &str = r#"
+apiVersion: mainstay.dev/v1alpha1
+kind: MaintenancePlan
+metadata: {name: waits}
+spec:
+  steps:
+    - {name: allowed, uses: node.exec, with: {command: [/bin/sh, -c, read x < /etc/mainstay/secrets/beside/file; test $x = known]}}
+    - {name: wait, uses: wait, with: {for: 8s}, needs: [allowed]}
+"#;
+
+/// What an agent of a node may do there, which is that one command, and the Secret whose file the command reads.
+const VALUES: [&str; 2] = [
+    r#"nodeAgent.secrets=["beside"]"#,
+    r#"nodeAgent.policy="[policy]\nallow = [\"node.exec\"]\n[[policy.exec]]\ncommand = [\"/bin/sh\", \"-c\", \"read x < /etc/mainstay/secrets/beside/file; test $x = known\"]\n""#,
+];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mesh_lives_in_the_cluster_that_it_looks_after() {
@@ -153,6 +170,7 @@ async fn a_mesh_lives_in_the_cluster_that_it_looks_after() {
     image(cluster);
     let space = cluster.space("home");
     let home = Home { cluster, space: &space };
+    space.kubectl(&["create", "secret", "generic", "beside", "--from-literal=file=known"]).expect("a Secret");
     let notes = home.put("install", "first");
     assert!(notes.contains("OUT OF THE CLUSTER"), "{notes}");
     let login = home.cli(&["login", "--token-file", "/etc/mainstay/operator/token"]);
@@ -178,11 +196,15 @@ async fn a_mesh_lives_in_the_cluster_that_it_looks_after() {
         assert_eq!(too_much, None, "{account}: {rights:#?}");
     }
 
-    let daily = home.start("daily");
-    home.completed(&daily).await;
+    let daily = home.start("daily").await;
+    let looked = home.completed(&daily).await;
+    let attempts = looked["work"].as_array().into_iter().flatten().flat_map(|work| work["attempts"].as_array().into_iter().flatten());
+    let checks = attempts.flat_map(|attempt| attempt["outcome"]["report"]["checks"].as_array().into_iter().flatten());
+    let used: Vec<&Value> = checks.filter(|check| check["id"] == "pods.used").collect();
+    assert!(used.len() == 2 && used.iter().all(|check| check["verdict"] == "ok"), "both nodes' agents see what pods use: {used:#?}");
     let lease = home.lease_held().await;
     plan(&home);
-    let waits = home.start("waits");
+    let waits = home.start("waits").await;
 
     home.put("upgrade", "second");
     home.whole().await;
@@ -212,7 +234,7 @@ async fn a_mesh_lives_in_the_cluster_that_it_looks_after() {
     space.kubectl(&["delete", "pods", "-l", "app.kubernetes.io/instance=mainstay", "--grace-period=0", "--force"]).expect("they go");
     home.whole().await;
     home.completed(&daily).await;
-    let again = home.start("daily");
+    let again = home.start("daily").await;
     home.completed(&again).await;
 
     home.helm(&["uninstall", "mainstay", "--wait", "--timeout", "120s"]);

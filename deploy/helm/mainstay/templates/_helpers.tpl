@@ -101,3 +101,36 @@ seccompProfile: { type: RuntimeDefault }
     configMapKeyRef: { name: {{ include "mainstay.fullname" . }}-mesh, key: rootSha256 }
 {{- end }}
 {{- end }}
+
+{{/* Settings and policy of an agent, as its ConfigMap has them: (list "name" .Values.nodeAgent root) */}}
+{{- define "mainstay.settings" -}}
+{{- $name := index . 0 }}{{ $own := index . 1 }}{{ $root := index . 2 -}}
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: {{ $name }}
+  namespace: {{ $root.Release.Namespace }}
+  labels: {{- include "mainstay.labels" $root | nindent 4 }}
+data:
+  agent.toml: {{ $own.settings | toYaml | indent 4 | trim }}
+  {{- with $own.policy }}
+  policy.toml: {{ . | toYaml | indent 4 | trim }}
+  {{- end }}
+{{- end }}
+{{/* An agent reads them when it begins, so its pods change with them. */}}
+{{- define "mainstay.settingsSum" -}}
+{{ printf "%s\n%s" .settings .policy | sha256sum }}
+{{- end }}
+{{- define "mainstay.settingsMounts" -}}
+- { name: settings, mountPath: /etc/mainstay/settings, readOnly: true }
+{{- range $i, $secret := .secrets }}
+- { name: secret-{{ $i }}, mountPath: /etc/mainstay/secrets/{{ $secret }}, readOnly: true }
+{{- end }}
+{{- end }}
+{{- define "mainstay.settingsVolumes" -}}
+{{- $name := index . 0 }}{{ $own := index . 1 -}}
+- { name: settings, configMap: { name: {{ $name }} } }
+{{- range $i, $secret := $own.secrets }}
+- { name: secret-{{ $i }}, secret: { secretName: {{ $secret }}, defaultMode: 0440 } }
+{{- end }}
+{{- end }}
