@@ -41,9 +41,11 @@ audit: ## known vulnerabilities of dependencies; needs the network
 bench: build ## measures and replaces rows of bench/results.json; ONLY=agent for one area, ONLY=lease.held for a part
 	$(CARGO) run --release --locked -p mainstay-bench -- $(ONLY)
 
-soak: ## the simulated mesh with many more seeds: of whole programs SEEDS, of the core a thousand times as many
+soak: ## the simulated mesh with many more seeds: of whole programs SEEDS, of the core a thousand times as many; FAULTS seeds in a cluster
 	MAINSTAY_SEEDS=$(or $(SEEDS),400) $(CARGO) test --profile whole -p mainstay-whole --test whole nothing_breaks -- --nocapture
 	MAINSTAY_SEEDS=$(or $(SEEDS),400)000 $(CARGO) test --release -p mainstay-core --test simulation -- --nocapture
+	tests/kubernetes/needs && $(CARGO) build --workspace --locked --bins && MAINSTAY_SEEDS=$(or $(FAULTS),20) \
+	  $(CARGO) test --locked -p mainstay-tests --test kubernetes the_daily_plan_finds -- --nocapture
 
 mutants: ## known bugs put into copies of the tree, each to be found by the simulation
 	@tests/mutants

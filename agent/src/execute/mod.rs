@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 pub use outgoing::{Outgoing, OutgoingError};
 pub use output::{Output, OutputLine, Stream};
 pub use policy::{Denied, Policy, PolicyError};
-pub use settings::ExecuteSettings;
+pub use settings::{ExecuteSettings, Kubelet};
 
 use crate::artifacts::Artifacts;
 use crate::connections::{Connection, ConnectionKind, Connections, Memory, Secrets};

@@ -1,5 +1,8 @@
 //! What the agent's own settings say about how it executes.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::observe::service::Service;
@@ -19,6 +22,16 @@ pub struct ExecuteSettings {
     /// Addresses that outgoing requests may reach although they are refused otherwise (loopback,
     /// link-local, metadata): networks such as `127.0.0.0/8`, addresses, or host names.
     pub allow_addresses: Vec<String>,
+    /// Who knows how full the volumes of this node's pods are.
+    pub kubelet: Option<Kubelet>,
+}
+
+/// The kubelet of this node, and with which token it is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kubelet {
+    pub address: SocketAddr,
+    /// A ServiceAccount's, of this pod: whose it is, the kubelet asks the API server.
+    pub token_file: PathBuf,
 }
 
 /// Log files of a usual machine.

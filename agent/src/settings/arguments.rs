@@ -82,6 +82,12 @@ pub struct Arguments {
     /// Networks, addresses or host names that checks may reach although they are refused otherwise
     #[arg(long = "allow-address", value_name = "ADDRESS", value_delimiter = ',')]
     pub allow_addresses: Option<Vec<String>>,
+    /// The kubelet of this node, which tells how full its pods' volumes are: an address, with a port where that is not 10250
+    #[arg(long, value_name = "ADDRESS")]
+    pub kubelet: Option<String>,
+    /// File with the pod's token that the kubelet is shown, of a ServiceAccount that may get nodes/stats
+    #[arg(long, value_name = "FILE")]
+    pub kubelet_token_file: Option<PathBuf>,
     /// Where metrics and health are served: an address such as 127.0.0.1:7412, or none
     #[arg(long, value_name = "ADDRESS")]
     pub http_listen: Option<String>,
@@ -125,6 +131,8 @@ impl Arguments {
             certificates: self.certificates,
             trust: None,
             allow_addresses: self.allow_addresses,
+            kubelet: self.kubelet,
+            kubelet_token_file: self.kubelet_token_file,
             policy_file: self.policy_file,
             connections: None,
             connections_file: self.connections,

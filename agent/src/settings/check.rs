@@ -1,6 +1,6 @@
 //! From what was said to what holds. Every value is looked at, whatever the others are.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,11 +11,13 @@ use mainstay_core::id::SpeaksFor;
 
 use super::{FILE_MAX, Fragment, JoinTokenSource, Logging, PodTokenSource, Settings, SettingsError};
 use crate::connections::Connections;
-use crate::execute::{ExecuteSettings, Outgoing, Policy};
+use crate::execute::{ExecuteSettings, Kubelet, Outgoing, Policy};
 use crate::kube::kept::SecretName;
 
 /// Port of every listener of an agent; loopback unless set.
 const HTTP: &str = "127.0.0.1:7412";
+/// Port of a kubelet, unless said otherwise.
+const KUBELET: u16 = 10250;
 /// Below what Kubernetes waits before it kills, so that results are still reported.
 const DRAIN_SECONDS: u64 = 20;
 /// Longer than this an agent is not to hold up a reboot.
@@ -86,6 +88,7 @@ pub(super) fn check(merged: Fragment, earlier: Vec<String>) -> Result<Settings, 
         certificates: globs("certificates", merged.certificates, &mut problems),
         trust: merged.trust.unwrap_or_default(),
         allow_addresses,
+        kubelet: kubelet(merged.kubelet, merged.kubelet_token_file, &mut problems),
     };
     let policy =
         merged.policy_file.as_deref().map(|path| policy(path).map_err(|problem| problems.add(problem))).and_then(Result::ok).unwrap_or_default();
@@ -110,6 +113,9 @@ pub(super) fn check(merged: Fragment, earlier: Vec<String>) -> Result<Settings, 
             problems.add("pod_token_file is for the agents of nodes: one that speaks for its cluster enrols with a join token");
         }
         Some(SpeaksFor::Cluster(_)) | None => {}
+    }
+    if matches!(speaks_for, Some(SpeaksFor::Cluster(_))) && execute.kubelet.is_some() {
+        problems.add("kubelet is for the agents of nodes: each asks its own");
     }
     let identity = merged.identity.map(|identity| identity.checked(|problem| problems.add(problem)));
     match (cluster, speaks_for, merged.dir) {
@@ -149,6 +155,26 @@ fn pod_token(file: Option<PathBuf>, root_sha256: Option<String>, problems: &mut 
         problems.add(format!("root_sha256: `{shown}` is not a SHA-256 in 64 lower-case hexadecimal digits"));
     }
     Some(PodTokenSource { file, root_sha256 })
+}
+
+fn kubelet(address: Option<String>, token_file: Option<PathBuf>, problems: &mut Problems) -> Option<Kubelet> {
+    let (address, token_file) = match (address, token_file) {
+        (None, None) => return None,
+        (Some(address), Some(token_file)) => (address, token_file),
+        (None, Some(_)) => {
+            problems.add(missing("kubelet"));
+            return None;
+        }
+        (Some(_), None) => {
+            problems.add(missing("kubelet_token_file"));
+            return None;
+        }
+    };
+    let parsed = address.parse::<SocketAddr>().or_else(|_| address.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, KUBELET)));
+    parsed
+        .map(|address| Kubelet { address, token_file })
+        .map_err(|_| problems.add(format!("kubelet: `{address}` is not an address such as 10.0.0.7 or 10.0.0.7:{KUBELET}")))
+        .ok()
 }
 
 fn addresses(name: &str, addresses: Option<Vec<String>>, problems: &mut Problems) -> Vec<String> {

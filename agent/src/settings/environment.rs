@@ -35,6 +35,8 @@ pub(super) fn fragment(variable: &dyn Fn(&str) -> Option<String>, problems: &mut
         certificates: list("MAINSTAY_CERTIFICATES"),
         trust: list("MAINSTAY_TRUST"),
         allow_addresses: list("MAINSTAY_ALLOW_ADDRESSES"),
+        kubelet: text("MAINSTAY_KUBELET"),
+        kubelet_token_file: text("MAINSTAY_KUBELET_TOKEN_FILE").map(Into::into),
         policy_file: text("MAINSTAY_POLICY_FILE").map(Into::into),
         connections: None,
         connections_file: text("MAINSTAY_CONNECTIONS").map(Into::into),

@@ -39,6 +39,8 @@ pub struct Fragment {
     pub certificates: Option<Vec<String>>,
     pub trust: Option<Vec<String>>,
     pub allow_addresses: Option<Vec<String>>,
+    pub kubelet: Option<String>,
+    pub kubelet_token_file: Option<PathBuf>,
     pub policy_file: Option<PathBuf>,
     /// Tables of the settings file itself.
     #[serde(skip)]
@@ -117,6 +119,8 @@ impl Fragment {
             certificates: self.certificates.or(weaker.certificates),
             trust: self.trust.or(weaker.trust),
             allow_addresses: self.allow_addresses.or(weaker.allow_addresses),
+            kubelet: self.kubelet.or(weaker.kubelet),
+            kubelet_token_file: self.kubelet_token_file.or(weaker.kubelet_token_file),
             policy_file: self.policy_file.or(weaker.policy_file),
             connections: self.connections.or(weaker.connections),
             connections_file: self.connections_file.or(weaker.connections_file),

@@ -237,6 +237,21 @@ mod tests {
     }
 
     #[test]
+    fn a_kubelet_is_an_address_with_the_token_that_it_is_shown() {
+        let kubelet = |address: &str| load(&[&ENOUGH[..], &["--kubelet", address, "--kubelet-token-file", "/t"]].concat(), &[]);
+        for (said, meant) in [("10.0.0.7", "10.0.0.7:10250"), ("10.0.0.7:1", "10.0.0.7:1"), ("fd00::1", "[fd00::1]:10250")] {
+            let kubelet = kubelet(said).unwrap().execute.kubelet.unwrap();
+            assert_eq!((kubelet.address.to_string().as_str(), kubelet.token_file.to_str()), (meant, Some("/t")));
+        }
+        assert!(kubelet("n1").unwrap_err().to_string().contains("kubelet: `n1` is not an address"));
+        let variables = [("MAINSTAY_KUBELET_TOKEN_FILE", "/t")];
+        assert!(load(&ENOUGH, &variables).unwrap_err().to_string().contains("kubelet is not set"));
+        assert!(load(&[&ENOUGH[..], &["--kubelet", "::1"]].concat(), &[]).unwrap_err().to_string().contains("kubelet_token_file is not set"));
+        let replica = ["--dir", "/s", "--coordinators", "a:7400", "--cluster", "c", "--cluster-agent", "r1", "--kubelet", "::1"];
+        assert!(load(&replica, &variables).unwrap_err().to_string().contains("kubelet is for the agents of nodes"));
+    }
+
+    #[test]
     fn every_bad_value_is_reported_at_once() {
         let variables = [("MAINSTAY_DRAIN_SECONDS", "soon"), ("MAINSTAY_HOST", "maybe"), ("MAINSTAY_CONFIG", "/no/such/file.toml")];
         let flags = [

@@ -25,6 +25,9 @@ pub fn parts(check: &Check) -> (String, &str) {
         "disk.inodes" => "inodes",
         "disk.readOnly" if of.is_empty() => "writable disks",
         "disk.readOnly" => "disk",
+        "volume.used" if of.is_empty() => "volumes",
+        "volume.used" => "volume",
+        "volume.inodes" => "inodes of",
         "network.errors" => "network",
         "kernel.outOfMemory" => "out of memory",
         "kernel.diskErrors" => "disk errors",
@@ -103,7 +106,7 @@ pub fn sentence(check: &Check) -> String {
     let (subject, message) = (subject(check), check.message.as_str());
     let starts_with_digit = message.starts_with(|c: char| c.is_ascii_digit());
     let link = match check.id.as_str() {
-        "disk.used" if starts_with_digit => " is ",
+        "disk.used" | "volume.used" if starts_with_digit && !check.subject.is_empty() => " is ",
         "disk.readOnly" => " is ",
         "prometheus.up" if message.starts_with("down") || message.starts_with("up") => " is ",
         "service" if message.starts_with("not running") || message.starts_with("running") => " is ",
@@ -145,6 +148,11 @@ mod tests {
             (check("disk.used", "/var", "96 % full, 1.1 GiB left"), "disk /var is 96 % full, 1.1 GiB left"),
             (check("disk.used", "/mnt", "does not answer; nfs of nas:/x hangs"), "disk /mnt: does not answer; nfs of nas:/x hangs"),
             (check("disk.inodes", "/var", "12 % of inodes used"), "inodes /var: 12 % of inodes used"),
+            (
+                check("volume.used", "shop/PersistentVolumeClaim/data", "96 % full, 1.1 GiB left"),
+                "volume shop/PersistentVolumeClaim/data is 96 % full, 1.1 GiB left",
+            ),
+            (check("volume.used", "", "2 volumes of pods"), "volumes: 2 volumes of pods"),
             (
                 check("tls.daysLeft", "/etc/ssl/site.pem", "ends in 12 days, on 2026-01-01 (site)"),
                 "certificate /etc/ssl/site.pem ends in 12 days, on 2026-01-01 (site)",

@@ -1,131 +1,12 @@
 //! The mesh in its real home: installed by the chart, looked at, upgraded, taken back, robbed of a disk, of all its pods,
 //! uninstalled and installed again. One installation for all of it.
 
-use std::process::Command;
-use std::time::Duration;
-
 use mainstay_tests::kubernetes::{Cluster, Space};
-use mainstay_tests::up::binaries;
-use mainstay_tests::wait::eventually_within;
 use serde_json::Value;
 
-use crate::chart::chart;
-
-const IMAGE: &str = "mainstay.test/mainstay:dev";
-const PROGRAMS: [&str; 3] = ["mainstay", "mainstay-agent", "mainstay-coordinator"];
-/// For anything that pods have to start for.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// The programs without their symbols, and a shell for the pod that holds a lease.
-fn image(cluster: &Cluster) {
-    let scratch = tempfile::tempdir().expect("a directory");
-    let mut sources = vec!["/bin/busybox:/bin/sh".to_owned(), "/bin/busybox:/bin/sleep".to_owned()];
-    for program in PROGRAMS {
-        let small = scratch.path().join(program);
-        let stripped = Command::new("strip").arg("-o").arg(&small).arg(binaries().join(program)).status().expect("strip runs");
-        assert!(stripped.success(), "{program}");
-        sources.push(format!("{}:/usr/bin/{program}", small.display()));
-    }
-    cluster.load_files(IMAGE, "/usr/bin/mainstay", &sources);
-}
-
-/// One release of the chart.
-struct Home<'a> {
-    cluster: &'a Cluster,
-    space: &'a Space<'a>,
-}
+use crate::installed::{Home, IMAGE, image};
 
 impl Home<'_> {
-    fn helm(&self, words: &[&str]) -> String {
-        let mut helm = Command::new(self.cluster.program("helm"));
-        helm.args(words).args(["--namespace", self.space.name(), "--kubeconfig"]).arg(self.cluster.kubeconfig());
-        let output = helm.output().expect("helm runs");
-        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "helm {words:?}: {said}\n{}", self.look());
-        said
-    }
-
-    /// Installs or upgrades, and waits until all of it is ready.
-    fn put(&self, verb: &str, note: &str) -> String {
-        let note = [
-            format!("coordinator.podAnnotations.note={note}"),
-            format!("clusterAgent.podAnnotations.note={note}"),
-            format!("nodeAgent.podAnnotations.note={note}"),
-        ];
-        let (repository, tag) = IMAGE.split_once(':').expect("a tag");
-        let (repository, tag) = (format!("image.repository={repository}"), format!("image.tag={tag}"));
-        let mut words = vec![verb, "mainstay"];
-        let chart = chart();
-        words.push(&chart);
-        words.extend(["--wait", "--timeout", "150s", "--set", "coordinator.storage.size=1Gi", "--set", "mesh.name=prod"]);
-        words.extend(["--set", &repository, "--set", &tag]);
-        for value in VALUES {
-            words.extend(["--set-json", value]);
-        }
-        for note in &note {
-            words.extend(["--set", note]);
-        }
-        self.helm(&words)
-    }
-
-    /// For a message of failure.
-    fn look(&self) -> String {
-        let logs = ["coordinator", "cluster-agent", "node-agent", "installer"].map(|component| {
-            let selector = format!("app.kubernetes.io/component={component}");
-            self.space.kubectl(&["logs", "--prefix", "--tail=12", "-l", &selector]).unwrap_or_else(|error| error)
-        });
-        let pods = self.space.kubectl(&["get", "pods,pvc,events", "-o", "wide"]).unwrap_or_else(|error| error);
-        format!("{pods}\n{}", logs.join("\n"))
-    }
-
-    /// The CLI in a coordinator's pod.
-    fn cli(&self, words: &[&str]) -> Result<String, String> {
-        self.space.exec("mainstay-coordinator-0", &[&["mainstay"], words].concat())
-    }
-
-    fn json(&self, words: &[&str]) -> Result<Value, String> {
-        let said = self.cli(&[words, &["-o", "json"]].concat())?;
-        serde_json::from_str(&said).map_err(|error| format!("{error}: {said}"))
-    }
-
-    async fn until<T>(&self, what: &str, look: impl Fn() -> Result<T, String>) -> T {
-        let found = eventually_within(PATIENCE, what, || std::future::ready(look().map_err(|error| format!("{error}\n{}", self.look()))));
-        found.await
-    }
-
-    /// Three members vote, one leads, and the agents of both nodes and of the cluster are linked, one of which acts.
-    async fn whole(&self) {
-        self.until("the mesh is whole", || {
-            let status = self.json(&["status"])?;
-            let members = status["members"].as_array().cloned().unwrap_or_default();
-            let voters = members.iter().filter(|member| member["role"] == "voter" && member["reachable"] != false).count();
-            let leads = members.iter().filter(|member| member["leader"] == true).count();
-            let nodes = self.json(&["node", "list"])?;
-            let all = nodes["nodes"].as_array().cloned().unwrap_or_default();
-            let up: Vec<&str> = all.iter().filter(|node| node["link"] == "up").filter_map(|node| node["name"].as_str()).collect();
-            let wanted = ["agent/mainstay-cluster-agent-0", "agent/mainstay-cluster-agent-1", "n1", "n2"];
-            let acts = all.iter().any(|node| node["acts"] == true && node["link"] == "up");
-            let is_whole =
-                members.len() == 3 && voters == 3 && leads == 1 && acts && all.len() == wanted.len() && wanted.iter().all(|name| up.contains(name));
-            if is_whole { Ok(()) } else { Err(format!("{status}\n{nodes}")) }
-        })
-        .await;
-    }
-
-    /// Asked for again where no leader answers in time.
-    async fn start(&self, plan: &str) -> String {
-        let started = self.until(&format!("a run of {plan} is started"), || self.json(&["run", "start", plan])).await;
-        started["run"].as_str().expect("a run").to_owned()
-    }
-
-    async fn completed(&self, run: &str) -> Value {
-        self.until(&format!("run {run} completes"), || {
-            let shown = self.json(&["run", "show", run])?;
-            if shown["state"] == "completed" { Ok(shown) } else { Err(shown.to_string()) }
-        })
-        .await
-    }
-
     /// A pod beside the chart's that holds a lease for as long as it runs.
     async fn lease_held(&self) -> String {
         let added = self.json(&["operator", "add", "holder", "--role", "operator"]).expect("an operator");
@@ -169,7 +50,7 @@ async fn a_mesh_lives_in_the_cluster_that_it_looks_after() {
     let cluster = Cluster::shared();
     image(cluster);
     let space = cluster.space("home");
-    let home = Home { cluster, space: &space };
+    let home = Home { cluster, space: &space, values: &VALUES };
     space.kubectl(&["create", "secret", "generic", "beside", "--from-literal=file=known"]).expect("a Secret");
     let notes = home.put("install", "first");
     assert!(notes.contains("OUT OF THE CLUSTER"), "{notes}");
@@ -183,20 +64,18 @@ async fn a_mesh_lives_in_the_cluster_that_it_looks_after() {
     space.kubectl(&["delete", "secret", "mainstay-root"]).expect("the root's key is taken away");
     for (account, may) in [
         ("coordinator", &[][..]),
-        ("node-agent", &[]),
+        ("node-agent", &["nodes/stats [get]"]),
         ("cluster-agent", &["pods [list watch]", "secrets [get patch]", "tokenreviews.authentication.k8s.io [create]"]),
     ] {
         let rights = rights(&space, &format!("mainstay-{account}"));
-        assert!(
-            if may.is_empty() { rights.is_empty() } else { may.iter().all(|right| rights.iter().any(|found| found == right)) },
-            "{account}: {rights:#?}"
-        );
+        let is_all = account == "cluster-agent" || rights.len() == may.len();
+        assert!(is_all && may.iter().all(|right| rights.iter().any(|found| found == right)), "{account}: {rights:#?}");
         let too_much =
             rights.iter().find(|right| right.contains('*') || ["delete", "escalate", "bind", "exec"].iter().any(|word| right.contains(word)));
         assert_eq!(too_much, None, "{account}: {rights:#?}");
     }
 
-    let daily = home.start("daily").await;
+    let daily = home.start("daily", &[]).await;
     let looked = home.completed(&daily).await;
     let attempts = looked["work"].as_array().into_iter().flatten().flat_map(|work| work["attempts"].as_array().into_iter().flatten());
     let checks = attempts.flat_map(|attempt| attempt["outcome"]["report"]["checks"].as_array().into_iter().flatten());
@@ -204,7 +83,7 @@ async fn a_mesh_lives_in_the_cluster_that_it_looks_after() {
     assert!(used.len() == 2 && used.iter().all(|check| check["verdict"] == "ok"), "both nodes' agents see what pods use: {used:#?}");
     let lease = home.lease_held().await;
     plan(&home);
-    let waits = home.start("waits").await;
+    let waits = home.start("waits", &[]).await;
 
     home.put("upgrade", "second");
     home.whole().await;
@@ -234,7 +113,7 @@ async fn a_mesh_lives_in_the_cluster_that_it_looks_after() {
     space.kubectl(&["delete", "pods", "-l", "app.kubernetes.io/instance=mainstay", "--grace-period=0", "--force"]).expect("they go");
     home.whole().await;
     home.completed(&daily).await;
-    let again = home.start("daily").await;
+    let again = home.start("daily", &[]).await;
     home.completed(&again).await;
 
     home.helm(&["uninstall", "mainstay", "--wait", "--timeout", "120s"]);

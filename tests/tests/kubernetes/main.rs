@@ -5,8 +5,10 @@
 mod agents;
 mod chart;
 mod enrolment;
+mod faults;
 mod home;
 mod images;
+mod installed;
 mod nodes;
 mod reading;
 mod rights;

@@ -1,6 +1,7 @@
 //! What the kinds that look find in a real cluster: each fault was put there, and nothing else is told.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use mainstay_tests::kubernetes::{Cluster, Space};
@@ -118,14 +119,14 @@ async fn services_that_lead_nowhere_and_schedules_that_do_not_hold_are_found_and
 }
 
 /// A certificate with its key, as files that `kubectl create secret tls` takes.
-fn certificate(up: &Up, file: &str, host: &str, days_left: i64) -> (String, String) {
+pub fn certificate(dir: &Path, file: &str, host: &str, days_left: i64) -> (String, String) {
     let mut params = rcgen::CertificateParams::new(vec![host.to_owned()]).expect("a name");
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time").as_secs();
     let now = time::OffsetDateTime::from_unix_timestamp(i64::try_from(now).expect("a time")).expect("a time");
     params.not_before = now - time::Duration::days(400);
     params.not_after = now + time::Duration::days(days_left) + time::Duration::hours(1);
     let key = rcgen::KeyPair::generate().expect("a key");
-    let paths = ["crt", "key"].map(|end| up.scratch().join(format!("{file}.{end}")));
+    let paths = ["crt", "key"].map(|end| dir.join(format!("{file}.{end}")));
     std::fs::write(&paths[0], params.self_signed(&key).expect("a certificate").pem()).expect("its file");
     std::fs::write(&paths[1], key.serialize_pem()).expect("its file");
     let [certificate, key] = paths.map(|path| path.display().to_string());
@@ -146,9 +147,9 @@ async fn certificates_of_secrets_are_read_where_the_runner_may_and_a_wait_sees_w
     let make = |space: &Space<'_>, name: &str, certificate: &str, key: &str| {
         space.kubectl(&["create", "secret", "tls", name, "--cert", certificate, "--key", key]).expect("a secret");
     };
-    let (well, its_key) = certificate(&up, "well", "well.example", 90);
-    let (ended, ended_key) = certificate(&up, "ended", "ended.example", -3);
-    let (soon, soon_key) = certificate(&up, "soon", "soon.example", 10);
+    let (well, its_key) = certificate(&up.scratch(), "well", "well.example", 90);
+    let (ended, ended_key) = certificate(&up.scratch(), "ended", "ended.example", -3);
+    let (soon, soon_key) = certificate(&up.scratch(), "soon", "soon.example", 10);
     make(&space, "well", &well, &its_key);
     make(&space, "ended", &ended, &ended_key);
     make(&space, "soon", &soon, &soon_key);

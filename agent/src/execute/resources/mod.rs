@@ -8,6 +8,7 @@ mod disks;
 mod kernel;
 mod pods;
 mod processor;
+mod volumes;
 
 use std::time::Duration;
 
@@ -71,6 +72,7 @@ pub(super) async fn execute(with: &Map<String, Value>, context: &Context) -> Res
     checks.extend(disks::checks(&params, context).await?);
     checks.extend(kernel::checks(&params, context));
     checks.extend(pods::checks(context).await);
+    checks.extend(volumes::checks(&params, context).await);
     checks.push(uptime(context));
 
     let value = |id: &str| checks.iter().filter(|check| check.id == id).filter_map(|check| check.value).reduce(f64::max);
