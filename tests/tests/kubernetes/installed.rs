@@ -58,7 +58,7 @@ impl Home<'_> {
         let mut words = vec![verb, "mainstay"];
         let chart = chart();
         words.push(&chart);
-        words.extend(["--wait", "--timeout", "150s", "--set", "coordinator.storage.size=1Gi", "--set", "mesh.name=prod"]);
+        words.extend(["--wait", "--timeout", "300s", "--set", "coordinator.storage.size=1Gi", "--set", "mesh.name=prod"]);
         words.extend(["--set", &repository, "--set", &tag]);
         for value in self.values {
             words.extend(["--set-json", value]);
