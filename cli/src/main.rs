@@ -13,6 +13,7 @@ mod error;
 mod exit;
 mod host;
 mod mesh_finder;
+mod plugin;
 mod render;
 mod up;
 mod verbs;
@@ -21,15 +22,24 @@ mod yaml;
 use std::process::ExitCode;
 
 use args::{Cli, Verb};
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 use error::CliError;
 use exit::Exit;
 use mainstay_client::Mesh;
+use plugin::Called;
 use verbs::Screen;
 
 fn main() -> ExitCode {
     mainstay_client::tls::install_provider();
-    let cli = Cli::parse();
+    let called = Called::by(&std::env::args_os().next().unwrap_or_default());
+    if called == Called::Completion {
+        let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+        // Without a reader there is nobody to complete anything.
+        let _ = verbs::print(&format!("{}\n", plugin::complete(Cli::command(), &words)));
+        return ExitCode::SUCCESS;
+    }
+    let matches = called.command(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let filter = tracing_subscriber::EnvFilter::try_from_env("MAINSTAY_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).without_time().init();
     let outcome = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

@@ -4,6 +4,7 @@
 //! [`Plan`] that exists is sound: its steps are unique and form a graph, its kinds and parameters are in
 //! the catalogue, its times and counts are within bounds.
 
+pub mod confined;
 mod document;
 pub mod gate;
 mod graph;
@@ -12,6 +13,7 @@ mod problem;
 pub mod schedule;
 pub mod schema;
 pub mod strategy;
+pub mod structural;
 mod syntax;
 
 pub use document::parse;

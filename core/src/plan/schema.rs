@@ -81,14 +81,7 @@ fn object(object: &Object, definitions: &mut Map<String, Value>) -> Value {
 fn property(field: &Field, definitions: &mut Map<String, Value>) -> Value {
     let mut schema = shape(&field.shape, definitions);
     let default = value(field.default).filter(|default| fits(default, &field.shape));
-    let told = if default.is_some() || field.default.is_empty() { String::new() } else { format!(" Default: {}.", field.default) };
-    let meanings: String = match &field.shape {
-        Shape::Words(words) | Shape::List(Shape::Words(words), ..) if words.len() > 1 => {
-            words.iter().map(|(word, meaning)| format!("\n- `{word}`: {meaning}")).collect()
-        }
-        _ => String::new(),
-    };
-    let description = format!("{}.{told}{meanings}", field.doc.trim_end_matches('.'));
+    let description = describe(field, default.is_none());
     if schema.get("$ref").is_some() {
         // Beside a reference nothing else counts.
         schema = json!({ "allOf": [schema] });
@@ -98,6 +91,18 @@ fn property(field: &Field, definitions: &mut Map<String, Value>) -> Value {
         schema["default"] = default;
     }
     schema
+}
+
+/// What a field is, in words, with its default where that is not said otherwise.
+pub(super) fn describe(field: &Field, with_default: bool) -> String {
+    let told = if !with_default || field.default.is_empty() { String::new() } else { format!(" Default: {}.", field.default) };
+    let meanings: String = match &field.shape {
+        Shape::Words(words) | Shape::List(Shape::Words(words), ..) if words.len() > 1 => {
+            words.iter().map(|(word, meaning)| format!("\n- `{word}`: {meaning}")).collect()
+        }
+        _ => String::new(),
+    };
+    format!("{}.{told}{meanings}", field.doc.trim_end_matches('.'))
 }
 
 /// Whether a default is a value, and not said in words.
@@ -160,6 +165,9 @@ fn shape(of: &Shape, definitions: &mut Map<String, Value>) -> Value {
     }
 }
 
+/// A whole percentage.
+pub(super) const PERCENT: &str = "^\\s*(100|[0-9]{1,2})\\s*%$";
+
 /// A reference to the schema of these fields, which is made once.
 fn defined(fields: &Object, definitions: &mut Map<String, Value>, make: impl FnOnce(&Object, &mut Map<String, Value>) -> Value) -> Value {
     if !definitions.contains_key(fields.name) {
@@ -171,7 +179,7 @@ fn defined(fields: &Object, definitions: &mut Map<String, Value>, make: impl FnO
 }
 
 fn percent(definitions: &mut Map<String, Value>) -> &'static str {
-    definitions.entry("percent").or_insert_with(|| json!({ "type": "string", "pattern": "^\\s*(100|[0-9]{1,2})\\s*%$", "examples": ["25%"] }));
+    definitions.entry("percent").or_insert_with(|| json!({ "type": "string", "pattern": PERCENT, "examples": ["25%"] }));
     "#/definitions/percent"
 }
 

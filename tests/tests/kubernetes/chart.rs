@@ -26,6 +26,7 @@ const SETS: [(&str, &[&str]); 3] = [
         "all",
         &[
             "mesh.name=prod",
+            "customResources.enabled=true",
             "coordinator.replicas=5",
             "coordinator.advertise=POD.mesh.example:7400",
             "coordinator.joinTokenSecret=join-later",

@@ -4,6 +4,7 @@
 
 mod agents;
 mod chart;
+mod custom;
 mod enrolment;
 mod faults;
 mod home;

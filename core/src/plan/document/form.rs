@@ -37,6 +37,13 @@ const SECRETS: [&str; 6] = ["password", "passwd", "secret", "apikey", "privateke
 
 const LABEL: &str = "^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$";
 
+impl Form {
+    /// Whether it is what Kubernetes takes for a name too.
+    pub(crate) fn is_label(&self) -> bool {
+        self.pattern == LABEL
+    }
+}
+
 pub(crate) const PLAN_NAME: Form = Form {
     what: "a plan name such as rolling-restart",
     pattern: LABEL,

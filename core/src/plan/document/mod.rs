@@ -31,7 +31,8 @@ pub(super) use self::form::BOOLEANS;
 use sha2::{Digest, Sha256};
 
 use self::check::Checker;
-use self::form::{INPUT_NAME, PLAN_NAME};
+use self::form::INPUT_NAME;
+pub(super) use self::form::PLAN_NAME as PLAN;
 use self::shape::{Field, Object, Shape};
 use self::tree::{Held, Node};
 use super::{API_VERSION, DOCUMENT_KIND, Plan, PlanError, RunOn};
@@ -42,12 +43,12 @@ const METADATA: Object = Object {
     name: "metadata",
     doc: "What the plan is called.",
     fields: &[
-        Field::needed("name", Shape::Form(&PLAN_NAME), "Name of the plan in the mesh"),
+        Field::needed("name", Shape::Form(&PLAN), "Name of the plan in the mesh"),
         Field::maybe("description", input::DESCRIPTION, "", "What it is for"),
     ],
 };
 
-const SPEC: Object = Object {
+pub(super) const SPEC: Object = Object {
     name: "spec",
     doc: "What is done, and when.",
     fields: &[
