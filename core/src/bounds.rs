@@ -29,6 +29,10 @@ pub const NOTIFY: usize = 16;
 pub const DESCRIPTION_BYTES: usize = 4 << 10;
 /// Plans of an operator's own.
 pub const PLANS: usize = 1_000;
+/// Plans that came from one namespace of a cluster: whoever writes there takes nobody else's room.
+pub const NAMESPACE_PLANS: usize = 50;
+/// Open runs of the plans of one namespace.
+pub const NAMESPACE_RUNS_OPEN: usize = 50;
 /// Targets of one step, times steps: the work items of one run.
 pub const RUN_WORK: usize = 100_000;
 /// Finished runs kept per plan, of those that went well and of those that did not, unless the plan says how

@@ -19,7 +19,7 @@ use crate::state::enrolment::{JoinGrant, OperatorRole, TokenId};
 use crate::state::guard::GUARDS;
 use crate::state::lease::{Holder, LeaseSpec};
 use crate::state::member::Member;
-use crate::state::privilege::{CLUSTERS, VOUCHED};
+use crate::state::privilege::{CLUSTERS, ORIGINS, VOUCHED};
 use crate::state::resolution::Resolution;
 use crate::state::rotation::RootChange;
 use crate::state::run::{Direction, Outcome, RunEnd, WorkState};
@@ -386,7 +386,8 @@ impl Command {
     /// The least feature level of a mesh that can have it in its log.
     #[must_use]
     pub fn level(&self) -> u32 {
-        match self {
+        let of_name = if self.plan().is_some_and(|plan| plan.origin().is_some()) { ORIGINS } else { 1 };
+        of_name.max(match self {
             Command::PauseRun { .. }
             | Command::ResumeRun { .. }
             | Command::UndoRun { .. }
@@ -409,6 +410,39 @@ impl Command {
             Command::EndGuard => GUARDS,
             Command::EnrolVouched { .. } => VOUCHED,
             _ => 1,
+        })
+    }
+
+    /// The plan that it is about, by its name or by that of a run.
+    fn plan(&self) -> Option<&PlanName> {
+        match self {
+            Command::ApplyPlan { plan, .. } => Some(&plan.name),
+            Command::RemovePlan { plan }
+            | Command::StartRun { plan, .. }
+            | Command::SuspendPlan { plan, .. }
+            | Command::ResumePlan { plan }
+            | Command::FireSchedule { plan, .. } => Some(plan),
+            Command::AbortRun { run, .. }
+            | Command::PauseRun { run, .. }
+            | Command::ResumeRun { run }
+            | Command::UndoRun { run, .. }
+            | Command::RetryRun { run, .. }
+            | Command::DecideApproval { run, .. }
+            | Command::ResolveStep { run, .. }
+            | Command::SettleStep { run, .. }
+            | Command::ChangeRoots { run, .. }
+            | Command::OfferAttempt { run, .. }
+            | Command::SkipStep { run, .. }
+            | Command::BeginUndo { run }
+            | Command::EndRun { run, .. }
+            | Command::ForgetArtifact { run, .. } => Some(&run.plan),
+            Command::AcquireLease { holder, .. } | Command::ReleaseLease { holder, .. } | Command::ExpireWaiter { holder, .. } => {
+                match &holder.identity {
+                    Identity::Run(run) => Some(&run.plan),
+                    _ => None,
+                }
+            }
+            _ => None,
         }
     }
 

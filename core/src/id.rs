@@ -31,7 +31,7 @@ fn is_label(text: &str) -> bool {
         && bytes.last().copied().is_some_and(edge)
 }
 
-const LABEL_RULE: &str = "1 to 63 lower-case letters, digits, `-` and `.`, with a letter or digit at both ends";
+pub(crate) const LABEL_RULE: &str = "1 to 63 lower-case letters, digits, `-` and `.`, with a letter or digit at both ends";
 
 fn shortened(text: &str) -> String {
     text.chars().take(80).collect()
@@ -39,6 +39,9 @@ fn shortened(text: &str) -> String {
 
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $what:literal) => {
+        name!($(#[$doc])* $type, $what, is_label, LABEL_RULE);
+    };
+    ($(#[$doc:meta])* $type:ident, $what:literal, $is_good:expr, $rule:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -54,10 +57,10 @@ macro_rules! name {
         impl FromStr for $type {
             type Err = NameError;
             fn from_str(text: &str) -> Result<Self, NameError> {
-                if is_label(text) {
+                if $is_good(text) {
                     Ok($type(text.into()))
                 } else {
-                    Err(NameError { what: $what, text: shortened(text), rule: LABEL_RULE })
+                    Err(NameError { what: $what, text: shortened(text), rule: $rule })
                 }
             }
         }
@@ -96,9 +99,43 @@ name!(
     NodeName, "node name"
 );
 name!(
-    /// Name of a plan.
-    PlanName, "plan name"
+    /// Name of a plan: `daily`. Of one that came from a namespace of a cluster `CLUSTER/NAMESPACE/NAME`.
+    PlanName, "plan name", is_plan_name, LABEL_RULE
 );
+
+/// Where a plan came from that was made as an object in a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin<'a> {
+    pub cluster: &'a str,
+    pub namespace: &'a str,
+}
+
+fn is_plan_name(text: &str) -> bool {
+    matches!(text.matches('/').count(), 0 | 2) && text.split('/').all(is_label)
+}
+
+impl PlanName {
+    /// The name of a plan that is called `name` where it came from.
+    pub fn of_object(origin: Origin<'_>, name: &str) -> Result<PlanName, NameError> {
+        let name = name.rsplit('/').next().unwrap_or_default();
+        format!("{}/{}/{name}", origin.cluster, origin.namespace).parse()
+    }
+
+    /// Nothing of a plan that an operator has applied, or that came with the program.
+    #[must_use]
+    pub fn origin(&self) -> Option<Origin<'_>> {
+        let (rest, _) = self.0.rsplit_once('/')?;
+        let (cluster, namespace) = rest.split_once('/')?;
+        Some(Origin { cluster, namespace })
+    }
+
+    /// What it is called where it came from.
+    #[must_use]
+    pub fn last(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or_default()
+    }
+}
+
 name!(
     /// Name of a step within its plan.
     StepName, "step name"

@@ -177,9 +177,9 @@ impl State {
             Command::ForgetLease { name } => self.forget_lease(name),
             Command::EndGuard => self.end_guard(when),
             Command::ApplyPlan { plan, bundled } => self.apply_plan(plan, *bundled, &entry.by, when),
-            Command::RemovePlan { plan } => self.remove_plan(plan),
+            Command::RemovePlan { plan } => self.remove_plan(plan, &entry.by),
             Command::StartRun { plan, revision, inputs, connections, without_calendar } => {
-                if let Some(refusal) = self.lacks_role_to_start(plan, *revision, &entry.by) {
+                if let Some(refusal) = self.is_not_for(plan, &entry.by, false).or_else(|| self.lacks_role_to_start(plan, *revision, &entry.by)) {
                     return Reply::Refused(refusal);
                 }
                 let by = entry.by.to_string();

@@ -106,6 +106,9 @@ impl State {
         if let Some(refusal) = matches!(by, Actor::Identity(_)).then(|| self.lacks_role(plan, by)).flatten() {
             return Reply::Refused(refusal);
         }
+        if let Some(refusal) = self.is_not_for(&plan.name, by, true).or_else(|| self.is_out_of_place(plan)) {
+            return Reply::Refused(refusal);
+        }
         if plan.source.len() > bounds::PLAN_BYTES {
             return Reply::Refused(Refusal::Bound { what: "bytes of plan".into(), limit: bounds::PLAN_BYTES as u64 });
         }
@@ -205,7 +208,10 @@ impl State {
         reply
     }
 
-    pub(super) fn remove_plan(&mut self, name: &PlanName) -> Reply {
+    pub(super) fn remove_plan(&mut self, name: &PlanName, by: &Actor) -> Reply {
+        if let Some(refusal) = self.is_not_for(name, by, false) {
+            return Reply::Refused(refusal);
+        }
         let Some(history) = self.plans.get(name) else {
             return Reply::Refused(Refusal::NotFound { what: format!("plan {name}"), hint: "see `mainstay plan list`".into() });
         };
@@ -221,6 +227,11 @@ impl State {
             if let Some(old) = history.revisions.remove(&number) {
                 self.weight = self.weight.saturating_sub(old.plan.weight());
             }
+        }
+        // A name that may come back keeps the numbers of its runs. Where there were none, a cluster whose plans come and
+        // go would only fill the mesh with names.
+        if name.origin().is_some() && history.runs == 0 {
+            self.plans.remove(name);
         }
         Reply::Done
     }

@@ -2,11 +2,13 @@
 //! is done in the mesh's name, so that the right to it is asked of the person who has it done.
 
 use super::State;
+use super::plan::PlanHistory;
+use crate::bounds;
 use crate::catalogue::{self, Kind, Scope};
 use crate::command::{Actor, Command};
 use crate::id::PlanName;
 use crate::identity::Identity;
-use crate::plan::{Plan, RunOn};
+use crate::plan::{Plan, RunOn, confined};
 use crate::reply::Refusal;
 use crate::state::enrolment::OperatorRole;
 
@@ -21,6 +23,8 @@ pub const CLUSTER_KINDS: u32 = 5;
 const FIRST_CLUSTER_KIND: &str = "kube.workloads";
 /// From this level on all members know agents that are let in because a cluster agent vouches for them.
 pub const VOUCHED: u32 = 5;
+/// From this level on all members know plans that came from a cluster, and can read their names.
+pub const ORIGINS: u32 = 5;
 
 impl State {
     /// Why somebody may not apply, start, repeat or take back this plan.
@@ -43,6 +47,53 @@ impl State {
     /// The same of the revision that a run would take; nothing where there is none.
     pub(super) fn lacks_role_to_start(&self, plan: &PlanName, revision: Option<u32>, by: &Actor) -> Option<Refusal> {
         self.revision_to_start(plan, revision).and_then(|plan| self.lacks_role(plan, by))
+    }
+
+    /// Why a plan of this name is not for this caller to apply, to remove or to start. What came from a namespace is
+    /// applied by the agent that acts for its cluster, which applies nothing else; operators may start and remove it.
+    pub(super) fn is_not_for(&self, plan: &PlanName, by: &Actor, applies: bool) -> Option<Refusal> {
+        let agent = if let Actor::Identity(identity) = by { identity.agent() } else { None };
+        let words = match (plan.origin(), agent) {
+            (None, None) => return None,
+            (Some(_), None) if !applies => return None,
+            (Some(origin), None) => format!(
+                "plan {plan} came from a cluster: change MaintenancePlan {} in namespace {} of cluster {}",
+                plan.last(),
+                origin.namespace,
+                origin.cluster
+            ),
+            (None, Some(agent)) => format!("agent {agent} applies, starts and removes only plans of its namespaces, and {plan} is not one"),
+            (Some(origin), Some(agent)) if agent.cluster.as_str() != origin.cluster => {
+                format!("agent {agent} speaks for another cluster than {}", origin.cluster)
+            }
+            (Some(origin), Some(agent)) if agent.is_node() => format!("{agent} is no agent of cluster {}", origin.cluster),
+            (Some(origin), Some(agent)) if self.acting(&agent.cluster).as_ref() != Some(&agent) => {
+                format!("agent {agent} does not act for its cluster: it does not hold the lease agent/{}", origin.cluster)
+            }
+            (Some(_), Some(_)) => return None,
+        };
+        Some(Refusal::Conflict(words))
+    }
+
+    /// Why a plan that came from a namespace is not taken.
+    pub(super) fn is_out_of_place(&self, plan: &Plan) -> Option<Refusal> {
+        let origin = plan.name.origin()?;
+        let breaches = confined::breaches(plan);
+        if !breaches.is_empty() {
+            return Some(Refusal::Invalid(breaches.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")));
+        }
+        let there = |(name, history): &(&PlanName, &PlanHistory)| name.origin() == Some(origin) && history.current().is_some();
+        let is_new = self.plans.get(&plan.name).is_none_or(|history| history.current().is_none());
+        (is_new && self.plans.iter().filter(there).count() >= bounds::NAMESPACE_PLANS)
+            .then(|| Refusal::Bound { what: "plans of one namespace".into(), limit: bounds::NAMESPACE_PLANS as u64 })
+    }
+
+    /// Why no further run of a plan is begun that came from a namespace.
+    pub(super) fn has_its_share(&self, plan: &PlanName) -> Option<Refusal> {
+        let origin = plan.origin()?;
+        let open = self.runs.values().filter(|run| !run.is_ended() && run.id.plan.origin() == Some(origin)).count();
+        (open >= bounds::NAMESPACE_RUNS_OPEN)
+            .then(|| Refusal::Bound { what: "open runs of one namespace".into(), limit: bounds::NAMESPACE_RUNS_OPEN as u64 })
     }
 
     fn revision_to_start(&self, plan: &PlanName, revision: Option<u32>) -> Option<&Plan> {

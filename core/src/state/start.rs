@@ -11,7 +11,7 @@ use super::run::{Run, RunPhase, Work, WorkState};
 use super::{State, When};
 use crate::bounds;
 use crate::catalogue::{self, Kind, Scope};
-use crate::id::{ConnectionName, PlanName, RunId, StepName, Target};
+use crate::id::{ClusterName, ConnectionName, PlanName, RunId, StepName, Target};
 use crate::plan::{Plan, RunOn, Step, input};
 use crate::reply::{Refusal, Reply};
 use crate::time::Millis;
@@ -40,6 +40,9 @@ impl State {
         if self.runs.values().filter(|run| !run.is_ended()).count() >= bounds::RUNS_OPEN {
             return Reply::Refused(Refusal::Bound { what: "open runs".into(), limit: bounds::RUNS_OPEN as u64 });
         }
+        if let Some(refusal) = self.has_its_share(plan) {
+            return Reply::Refused(refusal);
+        }
         let not_found = |what: String| Reply::Refused(Refusal::NotFound { what, hint: "see `mainstay plan list`".into() });
         let Some(history) = self.plans.get(plan) else { return not_found(format!("plan {plan}")) };
         let chosen = match start.revision {
@@ -59,7 +62,7 @@ impl State {
         }
         let definition = Arc::new(Plan { source: String::new(), ..chosen.plan.clone() });
         let bundled = chosen.bundled;
-        let targets = |step: &Step| self.targets(step, bundled, start.connections.get(&step.name).map(String::as_str));
+        let targets = |step: &Step| self.targets(step, plan, bundled, start.connections.get(&step.name).map(String::as_str));
         let work: OrdMap<StepName, OrdMap<Target, Work>> = definition.steps.iter().map(|step| (step.name.clone(), targets(step))).collect();
         let items: usize = work.values().map(OrdMap::len).sum();
         if items > bounds::RUN_WORK {
@@ -102,7 +105,8 @@ impl State {
     /// The targets of a step as the mesh is now. A node that joins later is not in this run.
     /// What a bundled plan does to clusters is left out of a mesh that has none, as what it does to systems without a
     /// connection is; whoever writes a plan for clusters expects some.
-    fn targets(&self, step: &Step, bundled: bool, connection: Option<&str>) -> OrdMap<Target, Work> {
+    /// A plan that came from a cluster acts there, whatever other clusters there are.
+    fn targets(&self, step: &Step, plan: &PlanName, bundled: bool, connection: Option<&str>) -> OrdMap<Target, Work> {
         let kind = catalogue::kind(&step.uses);
         if let Some((kind, pattern)) = kind.and_then(|kind| Some((kind, kind.connection.pattern(&step.with)?))) {
             return self.connection_targets(kind, connection.unwrap_or(pattern));
@@ -111,7 +115,8 @@ impl State {
         let targets: OrdMap<Target, Work> = match step.run_on {
             RunOn::Once => std::iter::once((Target::Once, Work::new(WorkState::Waiting))).collect(),
             RunOn::Cluster => {
-                let agents = self.agents.iter().filter(|(id, agent)| !id.is_node() && agent.hello.is_some());
+                let is_meant = |cluster: &ClusterName| plan.origin().is_none_or(|origin| origin.cluster == cluster.as_str());
+                let agents = self.agents.iter().filter(|(id, agent)| !id.is_node() && agent.hello.is_some() && is_meant(&id.cluster));
                 agents.map(|(id, _)| (Target::Cluster(id.cluster.clone()), Work::new(WorkState::Waiting))).collect()
             }
             RunOn::Node => self

@@ -2,7 +2,7 @@
 
 use super::check::shortened;
 use super::shape::Form;
-use crate::id::{LeaseName, LeaseOwner, NAME_MAX, PlanName, StepName};
+use crate::id::{LABEL_RULE, LeaseName, LeaseOwner, NAME_MAX, NameError, PlanName, StepName};
 
 /// What YAML 1.1 takes for a boolean: readers of that version would not see the name.
 pub(crate) const BOOLEANS: [&str; 8] = ["y", "n", "yes", "no", "on", "off", "true", "false"];
@@ -48,8 +48,14 @@ pub(crate) const PLAN_NAME: Form = Form {
     what: "a plan name such as rolling-restart",
     pattern: LABEL,
     example: "rolling-restart",
-    check: |text| text.parse::<PlanName>().map(drop).map_err(|error| error.to_string()),
+    check: |text| plan_name(text).map(drop).map_err(|error| error.to_string()),
 };
+
+/// What somebody may call a plan. That one came from a cluster, its name says by itself.
+fn plan_name(text: &str) -> Result<PlanName, NameError> {
+    let name: PlanName = text.parse()?;
+    if name.origin().is_none() { Ok(name) } else { Err(NameError { what: "plan name", text: shortened(text), rule: LABEL_RULE }) }
+}
 
 pub(crate) const STEP_NAME: Form = Form {
     what: "a step name such as drain",
@@ -62,7 +68,7 @@ pub(crate) const ROUTE: Form = Form {
     what: "the name of a route such as ops",
     pattern: LABEL,
     example: "ops",
-    check: |text| match text.parse::<PlanName>() {
+    check: |text| match plan_name(text) {
         Ok(_) => Ok(()),
         Err(error) => Err(format!("`{}` is not the name of a route: {}", error.text, error.rule)),
     },
