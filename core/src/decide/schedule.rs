@@ -47,7 +47,10 @@ impl Pass<'_> {
             Concurrency::Forbid => Some(Firing::Held),
             Concurrency::Replace => {
                 for run in open.iter().filter(|run| run.abort.is_none()) {
-                    self.command(Command::AbortRun { run: run.id.clone(), reason: "its schedule starts the next one".to_owned() });
+                    self.command(Command::AbortRun {
+                        run: run.id.clone(),
+                        reason: "its schedule starts the next one (concurrency: replace)".to_owned(),
+                    });
                 }
                 Some(Firing::Start)
             }

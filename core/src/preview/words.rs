@@ -31,8 +31,8 @@ pub(super) fn strategy(strategy: &Strategy, has_undo: bool) -> String {
         budget => format!(", stops when more than {budget} have failed"),
     };
     match has_undo {
-        true if strategy.waves.is_empty() => text + " and then takes back what was done",
-        true => text + " and then takes back what was done, in earlier waves too",
+        true if strategy.waves.is_empty() => text + " and then takes back what was done, on all at once",
+        true => text + " and then takes back what was done, in earlier waves too, on all at once",
         false => text,
     }
 }

@@ -5,9 +5,9 @@ use mainstay_core::calendar::{Cron, local};
 use mainstay_core::catalogue;
 use mainstay_core::id::Target;
 use mainstay_core::outlook::GateNow;
-use mainstay_core::plan::{OnUnknown, Plan, Step};
+use mainstay_core::plan::{Concurrency, OnUnknown, Plan, Step};
 use mainstay_core::preview::{Ask, Preview, Remark, Severity, StepPreview, UndoPreview};
-use mainstay_core::state::plan::{PlanHistory, instants_of};
+use mainstay_core::state::plan::instants_of;
 use mainstay_core::time::WallTime;
 
 use crate::v1;
@@ -31,7 +31,7 @@ pub fn preview_to_wire(state: &State, plan: &Plan, number: u32, preview: &Previe
         steps: preview.steps.iter().map(step_to_wire).collect(),
         remarks: preview.remarks.iter().map(remark_to_wire).collect(),
         notify: preview.notify.clone(),
-        schedules: schedules_to_wire(state.plans.get(&plan.name), plan, wall),
+        schedules: schedules_to_wire(state, plan, wall),
         strategy: preview.strategy.clone().unwrap_or_default(),
         gates: preview.gates.iter().map(gate_to_wire).collect(),
         waves: preview.waves.iter().map(|wave| v1::PreviewWave { targets: named(wave), target_count: count(wave.len()) }).collect(),
@@ -136,7 +136,14 @@ pub(super) fn undo_in_words(step: &Step) -> String {
 }
 
 /// Schedules of a plan, with their next instants and what they have done.
-pub(super) fn schedules_to_wire(history: Option<&PlanHistory>, plan: &Plan, wall: WallTime) -> Vec<v1::PlanSchedule> {
+pub(super) fn schedules_to_wire(state: &State, plan: &Plan, wall: WallTime) -> Vec<v1::PlanSchedule> {
+    let history = state.plans.get(&plan.name);
+    let open = state.runs.values().find(|run| run.id.plan == plan.name && !run.is_ended());
+    let condition = match (open, plan.concurrency) {
+        (None, _) | (_, Concurrency::Allow) => String::new(),
+        (Some(run), Concurrency::Forbid) => format!("if {} has ended", run.id),
+        (Some(run), Concurrency::Replace) => format!("replaces {}", run.id),
+    };
     let suspended = history.is_some_and(|history| history.suspended.is_some());
     let wire = |schedule: &mainstay_core::plan::Schedule| {
         let next =
@@ -152,6 +159,7 @@ pub(super) fn schedules_to_wire(history: Option<&PlanHistory>, plan: &Plan, wall
             missed: fired.map_or(0, |fired| fired.missed),
             held: fired.map_or(0, |fired| fired.held),
             last_run: fired.and_then(|fired| fired.run.as_ref()).map(ToString::to_string).unwrap_or_default(),
+            condition: if next.is_some() { condition.clone() } else { String::new() },
         }
     };
     plan.schedules.iter().map(wire).collect()

@@ -27,7 +27,7 @@ pub fn plan_to_wire(state: &State, name: &PlanName, number: u32, revision: &Revi
     let history = state.plans.get(name);
     let suspended = history.and_then(|history| history.suspended.as_ref());
     v1::Plan {
-        schedules: schedules_to_wire(history, &revision.plan, wall),
+        schedules: schedules_to_wire(state, &revision.plan, wall),
         suspended_by: suspended.map(|suspension| suspension.by.clone()).unwrap_or_default(),
         suspended_reason: suspended.map(|suspension| suspension.reason.clone()).unwrap_or_default(),
         suspended_unix_ms: suspended.map_or(0, |suspension| suspension.since.0),

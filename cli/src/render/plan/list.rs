@@ -34,18 +34,25 @@ pub fn list(plans: &[Plan], terminal: Terminal, now: WallTime) -> String {
         let reason = if plan.suspended_reason.is_empty() { String::new() } else { format!(": {}", plan.suspended_reason) };
         format!("‖ {} was suspended {since} by {}{reason}\n  → mainstay plan resume {}\n", plan.name, plan.suspended_by, plan.name)
     });
-    let suspended: String = suspended.collect();
-    if suspended.is_empty() { table.render() } else { format!("{}\n{suspended}", table.render()) }
+    let held = plans.iter().filter_map(|plan| {
+        let schedule = soonest(plan).filter(|schedule| !schedule.condition.is_empty())?;
+        Some(format!("· {} is due {}, {}\n", plan.name, until(schedule.next_unix_ms, now), schedule.condition))
+    });
+    let notes: String = suspended.chain(held).collect();
+    if notes.is_empty() { table.render() } else { format!("{}\n{notes}", table.render()) }
 }
 
 fn next(plan: &Plan, now: WallTime) -> Entry {
-    let soonest = plan.schedules.iter().filter(|schedule| schedule.next_unix_ms > 0).min_by_key(|schedule| schedule.next_unix_ms);
-    match soonest {
+    match soonest(plan) {
         _ if !plan.suspended_by.is_empty() => Entry::toned("‖ suspended", Tone::Warning),
         Some(schedule) => until(schedule.next_unix_ms, now).into(),
         None if plan.schedules.is_empty() => "–".into(),
         None => Entry::toned("‖ suspended", Tone::Quiet),
     }
+}
+
+fn soonest(plan: &Plan) -> Option<&PlanSchedule> {
+    plan.schedules.iter().filter(|schedule| schedule.next_unix_ms > 0).min_by_key(|schedule| schedule.next_unix_ms)
 }
 
 /// `in 4h10m`
@@ -57,7 +64,15 @@ fn until(unix_ms: i64, now: WallTime) -> String {
 /// The next instant of a schedule and how far away it is; nothing where it starts nothing.
 #[must_use]
 pub fn next_time(schedule: &PlanSchedule, now: WallTime) -> Option<String> {
-    (schedule.next_unix_ms > 0).then(|| format!("{} ({})", schedule.next, until(schedule.next_unix_ms, now)))
+    let condition = if schedule.condition.is_empty() { String::new() } else { format!(", {}", schedule.condition) };
+    (schedule.next_unix_ms > 0).then(|| format!("{} ({}){condition}", schedule.next, until(schedule.next_unix_ms, now)))
+}
+
+/// What a schedule has done so far: `12 started, 1 missed, 3 held back`; empty where it has done nothing.
+#[must_use]
+pub fn so_far(schedule: &PlanSchedule) -> String {
+    let counted = [(schedule.started, "started"), (schedule.missed, "missed"), (schedule.held, "held back")];
+    counted.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
 }
 
 /// `✔ daily-4 3h ago`
@@ -124,7 +139,7 @@ mod tests {
             revision: 3,
             steps: 5,
             applied_by: "operator/ana".into(),
-            schedules: vec![schedule.clone()],
+            schedules: vec![PlanSchedule { condition: "if reboot-7 has ended".into(), ..schedule.clone() }],
             last_run: Some(open),
             ..Plan::default()
         };

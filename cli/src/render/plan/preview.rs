@@ -3,7 +3,7 @@
 use mainstay_core::{Millis, WallTime};
 use mainstay_proto::v1::{GateNow, Preview, PreviewApproval, PreviewStep, Remark, Severity};
 
-use super::list::next_time;
+use super::list::{next_time, so_far};
 use super::steps;
 use crate::render::names::Names;
 use crate::render::page::Page;
@@ -149,6 +149,10 @@ fn after(page: &mut Page, preview: &Preview, now: WallTime) {
     for schedule in &preview.schedules {
         let mut words = format!("{} {}", schedule.cron, schedule.zone);
         words += &next_time(schedule, now).map_or_else(|| " · suspended".to_owned(), |next| format!(" · next {next}"));
+        let so_far = so_far(schedule);
+        if !so_far.is_empty() {
+            words += &format!(" · so far {so_far}");
+        }
         page.labelled(2, LABEL, ("schedule", Tone::Quiet), Tone::Plain, &words);
     }
     for notify in &preview.notify {

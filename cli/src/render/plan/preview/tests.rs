@@ -113,6 +113,9 @@ pub(crate) fn deploy() -> Preview {
             zone: "Europe/Berlin".into(),
             next_unix_ms: NOW.0 + 50_400_000,
             next: "Tue 2 Dec 03:00 Europe/Berlin".into(),
+            condition: "replaces reboot-7".into(),
+            started: 12,
+            held: 3,
             ..PlanSchedule::default()
         }],
         ..Preview::default()
