@@ -15,8 +15,8 @@ thread_local! {
     static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
-/// What the wall clocks say when a simulation begins: 2026-11-25T12:00:00Z, a Wednesday.
-pub const BEGIN: Duration = Duration::from_secs(1_795_608_000);
+/// What the wall clocks say when a simulation begins: 2026-11-25T11:59:46Z, a Wednesday.
+pub const BEGIN: Duration = Duration::from_secs(1_795_607_986);
 /// What the monotonic clocks say then.
 const UPTIME: Duration = Duration::from_secs(1_000_000);
 

@@ -37,7 +37,7 @@ spec:
     - { name: verify, uses: node.exec, with: { command: [/do, verify] }, needs: [work], lease: deploy/shop, timeout: 8s }
 ",
     ),
-    // A simulation begins at noon, and clocks are set by up to an hour (`invariants/windows.rs`).
+    // A simulation begins some seconds before noon, in the freeze, and clocks are set by up to an hour (`invariants/windows.rs`).
     (
         "windowed",
         "\
@@ -45,7 +45,7 @@ metadata: { name: windowed }
 spec:
   gates:
     - window: { days: [mon, tue, wed, thu, fri], from: \"17:20\", to: \"17:50\", zone: Asia/Kolkata }
-    - freeze: { from: 2026-11-25T21:10, to: 2026-11-25T21:15, zone: Asia/Tokyo, reason: sale }
+    - freeze: { from: 2026-11-25T20:59, to: 2026-11-25T21:00, zone: Asia/Tokyo, reason: sale }
   steps:
     - { name: early, uses: node.exec, with: { command: [/do, early] }, timeout: 8s }
     - { name: late, uses: node.exec, with: { command: [/do, late] }, runOn: node, needs: [early], timeout: 8s }

@@ -1,6 +1,6 @@
 //! What has a window begins in it, and not in a freeze, by the wall clock of whoever may have led when it was offered.
 //!
-//! The plan `windowed` may begin things from 11:50 to 12:20 UTC, but for 12:10 to 12:15; said here by arithmetic of its own.
+//! The plan `windowed` may begin things from 11:50 to 12:20 UTC, but for 11:59 to 12:00; said here by arithmetic of its own.
 
 use std::time::Duration;
 
@@ -18,8 +18,11 @@ pub fn begins((run, step, machine): &Place) {
         return;
     }
     let now = clock::elapsed();
-    let seconds = now.saturating_sub(LATE).as_secs()..=now.as_secs();
-    let was_open = seconds.into_iter().any(|second| COORDINATORS.iter().any(|name| is_open(shown(name, Duration::from_secs(second)))));
+    let from = now.saturating_sub(LATE);
+    // Each second, and besides the moments at which a clock was set: it may have been right for less than one.
+    let seconds = (from.as_secs()..=now.as_secs()).map(Duration::from_secs);
+    let set = watch::with(|seen| seen.clocks_set.iter().map(|(_, at, _)| *at).filter(|at| (from..=now).contains(at)).collect::<Vec<_>>());
+    let was_open = seconds.chain(set).chain([now]).any(|at| COORDINATORS.iter().any(|name| is_open(shown(name, at))));
     if !was_open {
         watch::broken("windows", &format!("{step} of {run} begins on {machine}, and no member's clock was in the window lately"));
     }
@@ -35,5 +38,5 @@ fn shown(machine: &str, at: Duration) -> u64 {
 fn is_open(unix: u64) -> bool {
     let minute = unix / MINUTE % (24 * 60);
     let clock = |hour: u64, minute: u64| hour * 60 + minute;
-    (clock(11, 50)..clock(12, 20)).contains(&minute) && !(clock(12, 10)..clock(12, 15)).contains(&minute)
+    (clock(11, 50)..clock(12, 20)).contains(&minute) && !(clock(11, 59)..clock(12, 0)).contains(&minute)
 }
