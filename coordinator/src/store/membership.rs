@@ -162,10 +162,12 @@ impl Consensus {
         }
     }
 
-    /// Waits until `member` lacks few enough entries.
     async fn await_caught_up(&self, member: MemberId) -> Result<(), ChangeError> {
-        let limit = self.inner.settings.promote_lag;
-        let waited = self.inner.settings.change_timeout;
+        self.await_lag(member, self.inner.settings.promote_lag, self.inner.settings.change_timeout).await
+    }
+
+    /// Waits until `member` lacks at most `limit` entries.
+    pub(super) async fn await_lag(&self, member: MemberId, limit: u64, waited: Duration) -> Result<(), ChangeError> {
         let me = self.member();
         let mut metrics = self.inner.raft.metrics();
         let mut seen = None;

@@ -3,15 +3,19 @@
 use std::time::Duration;
 
 use mainstay_core::MemberId;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::consensus::Consensus;
-use super::error::{StopReason, TransferError};
+use super::error::{ChangeError, StopReason, TransferError};
 use super::raft::{Peer, node};
 
+/// Entries that a member may lack when it is asked to lead: as many as are sent to it in one message. It has the time of
+/// an election for them; one that needs longer does not take over, and by then nobody leads any more.
+const CLOSE: u64 = 512;
+
 impl Consensus {
-    /// Gives leadership to `to`, or to the best of those that can lead: room on its disk, nothing lacking.
-    /// Succeeds when another member leads.
+    /// Gives leadership to `to`, or to the best of those that can lead: room on its disk, little lacking, which is waited
+    /// for. Succeeds when another member leads.
     pub async fn transfer_leadership(&self, to: Option<MemberId>) -> Result<MemberId, TransferError> {
         self.transfer_within(to, self.inner.settings.change_timeout).await
     }
@@ -25,11 +29,18 @@ impl Consensus {
     }
 
     pub(super) async fn transfer_within(&self, to: Option<MemberId>, deadline: Duration) -> Result<MemberId, TransferError> {
+        let end = Instant::now() + deadline;
         let target = self.would_lead(to).await?;
+        self.await_lag(target, CLOSE, deadline).await.map_err(|error| match error {
+            ChangeError::NotLeader { leader } => TransferError::NotLeader { leader },
+            ChangeError::Stopped(reason) => TransferError::Stopped(reason),
+            ChangeError::NotCaughtUp { lag, waited, .. } => TransferError::NoCandidate(format!("{target} still lacks {lag} entries after {waited:?}")),
+            other => TransferError::NoCandidate(format!("{target}: {other}")),
+        })?;
         self.inner.raft.trigger().transfer_leader(node(target)).await.map_err(|fatal| TransferError::Stopped(self.stop_reason(&fatal)))?;
         let mut leadership = self.leadership();
         let me = self.inner.member;
-        let passed = timeout(deadline, leadership.wait_for(|now| now.leader.as_ref().is_some_and(|leader| leader.id != me)));
+        let passed = timeout_at(end, leadership.wait_for(|now| now.leader.as_ref().is_some_and(|leader| leader.id != me)));
         let found = match passed.await {
             Ok(Ok(now)) => now.leader.as_ref().map(|leader| leader.id),
             Ok(Err(_)) => return Err(TransferError::Stopped(self.inner.failure.reason().unwrap_or(StopReason::Asked))),

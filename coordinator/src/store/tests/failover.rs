@@ -135,6 +135,26 @@ async fn without_anybody_to_take_over_leadership_stays() {
     mesh.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_is_far_behind_is_not_given_leadership() {
+    let (propose_timeout, change_timeout) = (Duration::from_millis(300), Duration::from_secs(3));
+    let mesh = Mesh::of(3, Settings { propose_timeout, change_timeout, ..settings() }).await;
+    let leader = mesh.leader().await;
+    let tenure = mesh.member(leader).leadership_now().settled();
+    let to = MemberId((1..=3).find(|id| *id != leader).unwrap());
+    // Heartbeats get through: nobody stands for election by itself.
+    mesh.wires.hold_entries(true);
+    let entries: Vec<_> = (0..600).map(|_| entry(1, "held")).collect();
+    let held = futures::future::join_all(entries.iter().map(|entry| mesh.member(leader).propose(entry))).await;
+    assert!(held.iter().all(|answer| matches!(answer, Err(ProposeError::TimedOut(_)))));
+    let refused = mesh.member(leader).transfer_leadership(Some(to)).await.unwrap_err();
+    assert!(matches!(&refused, TransferError::NoCandidate(why) if why.contains("lacks 60")), "{refused}");
+    assert_eq!(mesh.member(leader).leadership_now().settled(), tenure, "nobody leads but who did");
+    mesh.wires.hold_entries(false);
+    mesh.member(leader).transfer_leadership(Some(to)).await.unwrap();
+    mesh.shutdown().await;
+}
+
 /// Three members that wait a minute for a silent leader: longer than a test goes on.
 async fn patient() -> (Mesh, u64) {
     let minutes = |count: u64| Duration::from_secs(60 * count);
