@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 /// For anything that should happen at all.
-pub const PATIENCE: Duration = Duration::from_secs(40);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 /// Between heartbeats of a link.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
@@ -217,6 +217,10 @@ impl Mesh {
     pub async fn ready(&self, admin: &mainstay_client::Mesh) {
         let count = self.members.len();
         eventually("all members", async || {
+            for member in &self.members {
+                let ended = member.running.as_ref().is_some_and(|(_, task)| task.is_finished());
+                assert!(!ended, "{} ended by itself", member.settings.name);
+            }
             let status = admin.get_status(v1::GetStatusRequest {}).await.ok()?;
             (status.members.iter().filter(|member| !member.version.is_empty()).count() == count && !status.mesh.is_empty()).then_some(())
         })

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mainstay_tests::kubernetes::{Cluster, Space};
 use mainstay_tests::up::binaries;
-use mainstay_tests::wait::eventually_within;
+use mainstay_tests::wait::eventually_or;
 use serde_json::Value;
 
 use crate::chart::chart;
@@ -13,7 +13,7 @@ use crate::chart::chart;
 pub const IMAGE: &str = "mainstay.test/mainstay:dev";
 const PROGRAMS: [&str; 3] = ["mainstay", "mainstay-agent", "mainstay-coordinator"];
 /// For anything that pods have to start for.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The programs without their symbols, and a shell for the pod that holds a lease.
 pub fn image(cluster: &Cluster) {
@@ -90,8 +90,7 @@ impl Home<'_> {
     }
 
     pub async fn until<T>(&self, what: &str, look: impl Fn() -> Result<T, String>) -> T {
-        let found = eventually_within(PATIENCE, what, || std::future::ready(look().map_err(|error| format!("{error}\n{}", self.look()))));
-        found.await
+        eventually_or(PATIENCE, what, || std::future::ready(look()), || self.look()).await
     }
 
     /// Three members vote, one leads, and the agents of both nodes and of the cluster are linked, one of which acts.

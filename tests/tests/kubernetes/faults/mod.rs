@@ -21,7 +21,7 @@ use crate::installed::{Home, image};
 use table::{KINDS, Kind, Place};
 
 /// A CronJob has missed its time within a minute and `lateBy`; to that comes what a busy machine takes.
-const UNTIL_FOUND: Duration = Duration::from_secs(300);
+const UNTIL_FOUND: Duration = Duration::from_secs(600);
 /// The plan's patience for this test, in place of five minutes each.
 const PATIENCE: [&str; 2] = ["settleFor=15s", "lateBy=20s"];
 /// How often in a row all is as it should be: what comes and goes is seen.
