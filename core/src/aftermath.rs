@@ -34,7 +34,8 @@ pub enum Left {
     Lease(StillHeld),
     /// Something that it did may still be in place.
     NotTakenBack,
-    /// What may have begun and changes something, and nobody knows how it ended; the first of so many.
+    /// What may have begun and changes something, and nobody knows how it ended, nor has its agent said so since; the
+    /// first of so many.
     Unknown {
         step: StepName,
         target: Target,
@@ -131,14 +132,14 @@ pub fn still_held(state: &State) -> impl Iterator<Item = StillHeld> + '_ {
 #[must_use]
 pub fn left(state: &State, run: &Run) -> Vec<Left> {
     let of_plan = state.runs.values().filter(|other| other.id.plan == run.id.plan);
-    left_of(run, still_held(state), came_off(of_plan).get(&run.id.plan).copied())
+    left_of(state, run, still_held(state), came_off(of_plan).get(&run.id.plan).copied())
 }
 
 /// All ended runs that leave something to a person, the newest first.
 #[must_use]
 pub fn unsettled(state: &State) -> Vec<(&Run, Vec<Left>)> {
     let (held, came_off) = (still_held(state).collect::<Vec<_>>(), came_off(state.runs.values()));
-    let left = |run| left_of(run, held.iter().cloned(), came_off.get(&run.id.plan).copied());
+    let left = |run| left_of(state, run, held.iter().cloned(), came_off.get(&run.id.plan).copied());
     let mut all: Vec<(&Run, Vec<Left>)> = state.runs.values().map(|run| (run, left(run))).filter(|(_, left)| !left.is_empty()).collect();
     all.sort_by_key(|(run, _)| std::cmp::Reverse(run.ended));
     all
@@ -155,7 +156,7 @@ fn came_off<'s>(runs: impl Iterator<Item = &'s Run>) -> BTreeMap<&'s PlanName, u
 }
 
 /// What a later run of its plan has done well is not asked about any more; a lease is, as long as it is held.
-fn left_of(run: &Run, held: impl Iterator<Item = StillHeld>, came_off: Option<u64>) -> Vec<Left> {
+fn left_of(state: &State, run: &Run, held: impl Iterator<Item = StillHeld>, came_off: Option<u64>) -> Vec<Left> {
     let Some(end) = run.end() else { return Vec::new() };
     let mut all: Vec<Left> = held.filter(|held| held.run == run.id).map(Left::Lease).collect();
     if came_off.is_some_and(|number| number > run.id.number) {
@@ -168,7 +169,8 @@ fn left_of(run: &Run, held: impl Iterator<Item = StillHeld>, came_off: Option<u6
         let kind = run.plan.step(step).and_then(|step| catalogue::kind(&step.uses));
         kind.is_none_or(|kind| kind.effect != Effect::Read)
     };
-    let mut unknown = run.works().filter(|(step, _, work)| matches!(work.forward, WorkState::Unknown { .. }) && changes(step));
+    let is_unknown = |work: &Work| matches!(work.forward, WorkState::Unknown { .. }) && !state.has_ended_since(work);
+    let mut unknown = run.works().filter(|(step, _, work)| is_unknown(work) && changes(step));
     if let Some((step, target, _)) = unknown.next() {
         all.push(Left::Unknown { step: step.clone(), target: target.clone(), count: 1 + unknown.count() });
     }

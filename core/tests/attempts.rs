@@ -118,6 +118,32 @@ fn an_end_is_reported_until_it_is_heard_and_never_changes() {
 }
 
 #[test]
+fn what_is_said_late_is_kept_and_changes_nothing() {
+    let mut rig = offered();
+    begin(&mut rig, EXEC, "l1");
+    rig.mesh(Command::LoseAttempt { attempt: id(EXEC), reason: "gone".into() });
+    let given_up = work(&rig, "exec");
+    assert!(matches!(given_up, WorkState::Unknown { .. }));
+    assert_eq!(stale(&end(&mut rig, EXEC, "l2", ok())), "attempt 1.1 belongs to another ledger");
+    assert!(matches!(end(&mut rig, EXEC, "l1", Outcome::Unknown { reason: "nor do I".into() }), Reply::Stale(_)));
+    assert_eq!([end(&mut rig, EXEC, "l1", ok()), end(&mut rig, EXEC, "l1", ok())], [Reply::Done, Reply::Done]);
+    assert_eq!(stale(&end(&mut rig, EXEC, "l1", failed())), "attempt 1.1 is no longer open", "what was said first stays");
+    let since = rig.state.attempts[&id(EXEC)].since.clone().unwrap();
+    assert!(since.succeeded && since.summary == "1 check, ok", "{since:?}");
+    assert_eq!(work(&rig, "exec"), given_up);
+}
+
+/// Members of before keep nothing of it.
+#[test]
+fn what_is_said_late_needs_a_level() {
+    let mut rig = offered();
+    begin(&mut rig, EXEC, "l1");
+    rig.mesh(Command::LoseAttempt { attempt: id(EXEC), reason: "gone".into() });
+    rig.state.feature_level = 4;
+    assert_eq!(stale(&end(&mut rig, EXEC, "l1", ok())), "attempt 1.1 is no longer open");
+}
+
+#[test]
 fn what_is_no_number_does_not_make_an_end_another_one() {
     let mut rig = offered();
     let check = Check::measured("x", "", f64::NAN, "%", mainstay_core::report::Thresholds::above(f64::INFINITY, 1.0), "no idea");

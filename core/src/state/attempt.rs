@@ -6,11 +6,14 @@
 //!     ├──End (cancelled, or failed before it began; idempotent kinds need no Begin)──▶ ended
 //!     └──Withdraw──▶ ended(withdrawn): it has had no effect, the step may be offered again
 //! ```
+//!
+//! An agent that is back after its attempt was given up for unknown may still say how it ended. The run has gone on by
+//! then, and nothing of it is decided anew; but people are told, and what was held for it is let go.
 
 use serde::{Deserialize, Serialize};
 
 use super::finding::Look;
-use super::run::{ABORTED, Direction, Outcome, Run, WorkState};
+use super::run::{ABORTED, Direction, Outcome, Run, Work, WorkState};
 use super::{State, When};
 use crate::bounds;
 use crate::catalogue;
@@ -44,7 +47,22 @@ pub struct Attempt {
     pub ended: Option<WallTime>,
     /// How long it took, from offer to end, in mesh time.
     pub took: Millis,
+    /// What its agent has said since, of an end that was given up for unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Since>,
 }
+
+/// How an attempt ended, said when nobody waited for it any more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Since {
+    pub at: WallTime,
+    pub succeeded: bool,
+    /// The outcome in a line.
+    pub summary: String,
+}
+
+/// From this feature level on the state keeps what is said late.
+const LISTENS_ON: u32 = 5;
 
 /// How far an attempt has come.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -158,6 +176,7 @@ impl State {
                 offered: when.wall,
                 ended: None,
                 took: Millis::ZERO,
+                since: None,
             },
         );
         Reply::Offered(id)
@@ -211,6 +230,17 @@ impl State {
         }
     }
 
+    /// What is said of an attempt that was given up; said again, it changes nothing.
+    fn said_since(&mut self, id: AttemptId, outcome: &Outcome, when: When) -> Reply {
+        let since = Since { at: when.wall, succeeded: matches!(outcome, Outcome::Succeeded(_)), summary: outcome.summary() };
+        match self.attempts.get_mut(&id) {
+            Some(attempt) if attempt.since.is_none() => attempt.since = Some(since),
+            Some(attempt) if attempt.since.as_ref().is_some_and(|before| before.summary == since.summary) => {}
+            _ => return Reply::Stale(format!("attempt {id} is no longer open")),
+        }
+        Reply::Done
+    }
+
     pub(super) fn end_attempt(&mut self, id: AttemptId, ledger: &LedgerId, outcome: &Outcome, when: When) -> Reply {
         let Some(attempt) = self.attempts.get(&id) else { return Reply::Stale(format!("there is no attempt {id}")) };
         if attempt.ledger != *ledger {
@@ -220,6 +250,9 @@ impl State {
         let outcome = self.as_far_as_known(attempt, outcome.clone()).bounded();
         match &attempt.phase {
             Phase::Ended(before) if *before == outcome => return Reply::Done,
+            Phase::Ended(Outcome::Unknown { .. }) if self.feature_level >= LISTENS_ON && !matches!(outcome, Outcome::Unknown { .. }) => {
+                return self.said_since(id, &outcome, when);
+            }
             Phase::Ended(_) | Phase::Withdrawn(_) => return Reply::Stale(format!("attempt {id} is no longer open")),
             Phase::Offered { .. } if matches!(outcome, Outcome::Succeeded(_)) && !self.is_idempotent(attempt) => {
                 return Reply::Stale(format!("attempt {id} was never begun"));
@@ -268,6 +301,14 @@ impl State {
             }
             _ => Reply::Stale(format!("attempt {id} is not open, or cancelled already")),
         }
+    }
+
+    /// Whether the agent has said by now how each try of a work item ended that was given up for unknown.
+    #[must_use]
+    pub fn has_ended_since(&self, work: &Work) -> bool {
+        let attempts = || work.attempts.iter().filter_map(|id| self.attempts.get(id));
+        let mut given_up = attempts().filter(|attempt| matches!(attempt.phase, Phase::Ended(Outcome::Unknown { .. }))).peekable();
+        given_up.peek().is_some() && given_up.all(|attempt| attempt.since.is_some())
     }
 
     fn is_idempotent(&self, attempt: &Attempt) -> bool {

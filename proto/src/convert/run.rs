@@ -9,7 +9,7 @@ use mainstay_core::id::{PlanName, Target};
 use mainstay_core::plan::Step;
 use mainstay_core::preview::UndoPreview;
 use mainstay_core::rollout::Rollout;
-use mainstay_core::state::attempt::{Attempt, Phase};
+use mainstay_core::state::attempt::{Attempt, Phase, Since};
 use mainstay_core::state::plan::{PlanHistory, Revision};
 use mainstay_core::state::resolution::Resolution;
 use mainstay_core::state::run::{Direction, Run, RunOutcome, RunPhase, UndoEnd, Work, WorkState};
@@ -200,7 +200,12 @@ fn attempt_to_wire(attempt: &Attempt) -> v1::Attempt {
         took_ms: attempt.took.0,
         outcome,
         begun: Some(attempt.was_begun()),
+        since: attempt.since.as_ref().map(since_to_wire),
     }
+}
+
+fn since_to_wire(since: &Since) -> v1::Since {
+    v1::Since { at_unix_ms: since.at.0, succeeded: since.succeeded, summary: since.summary.clone() }
 }
 
 /// What is said of a wait besides its reason.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mainstay_core::catalogue::{self, Effect};
-use mainstay_proto::v1::{Attempt, Run, RunState, UndoState, Verdict, WhyResponse, Work, WorkState, outcome};
+use mainstay_proto::v1::{Attempt, Run, RunState, Since, UndoState, Verdict, WhyResponse, Work, WorkState, outcome};
 use serde::Serialize;
 
 use super::MARK;
@@ -132,7 +132,13 @@ fn next(page: &mut Page, run: &Run) {
     let again = [WorkState::Failed, WorkState::Unreachable, WorkState::Cancelled];
     let mut goes_on = false;
     if let Some(command) = retry_unknown(run) {
-        page.line(2, Tone::Quiet, "it may still be running where it was begun. When somebody has looked that it has ended, and whether it was done:");
+        let heard = run.work.iter().filter(|work| work.state() == WorkState::Unknown).all(|work| said_since(work).is_some());
+        let looked = if heard {
+            "when it is to be done again, as far as it was not done:"
+        } else {
+            "it may still be running where it was begun. When somebody has looked that it has ended, and whether it was done:"
+        };
+        page.line(2, Tone::Quiet, looked);
         page.command(2, &command);
         goes_on = true;
     } else if !was_undone(run)
@@ -275,10 +281,20 @@ fn may_still_run(work: &Work) -> Option<(Sort, String)> {
     if reads(work) || matches!(work.state(), WorkState::Succeeded | WorkState::Unknown | WorkState::Omitted) {
         return None;
     }
-    let is_unknown = |attempt: &&Attempt| attempt.outcome.as_ref().is_some_and(|outcome| outcome.kind() == outcome::Kind::Unknown);
-    let first = work.attempts.iter().find(|attempt| !attempt.undo && is_unknown(attempt))?;
+    let first = work.attempts.iter().find(|attempt| !attempt.undo && is_unknown(attempt) && attempt.since.is_none())?;
     let message = first.outcome.as_ref().map_or("", |outcome| outcome.message.as_str());
     Some((Sort::MayRun, format!("try {} by {}: nobody knows whether it has ended ({message})", first.number, first.agent)))
+}
+
+fn is_unknown(attempt: &Attempt) -> bool {
+    attempt.outcome.as_ref().is_some_and(|outcome| outcome.kind() == outcome::Kind::Unknown)
+}
+
+/// What agents have said since of its tries that were given up for unknown: of the last, if of all.
+fn said_since(work: &Work) -> Option<(&Since, &Attempt)> {
+    let given_up: Vec<&Attempt> = work.attempts.iter().filter(|attempt| !attempt.undo && is_unknown(attempt)).collect();
+    let all: Option<Vec<(&Since, &Attempt)>> = given_up.into_iter().map(|attempt| Some((attempt.since.as_ref()?, attempt))).collect();
+    all?.pop()
 }
 
 /// Whether an agent was told to begin any of its tries.
@@ -301,13 +317,28 @@ fn said(work: &Work) -> String {
         return some(&found.iter().map(String::as_str).collect::<Vec<_>>());
     }
     let message = outcome.map_or("", |outcome| outcome.message.as_str());
-    match (work.detail.as_str(), message) {
+    let mut words = match (work.detail.as_str(), message) {
         ("", message) => message.to_owned(),
         (detail, message) if message.is_empty() || detail.contains(message) => detail.to_owned(),
         // It was held back between two tries.
         (detail, message) if work.state() == WorkState::Skipped => format!("{detail}; its last try: {message}"),
         (detail, message) => format!("{detail}: {message}"),
+    };
+    if let Some((since, attempt)) = said_since(work).filter(|_| work.state() == WorkState::Unknown) {
+        let how = if since.succeeded { "was done" } else { "ended without being done" };
+        // A command has nothing to say of what it found.
+        let summary = if since.summary.starts_with("0 checks") { String::new() } else { format!(": {}", since.summary) };
+        words.push_str(&format!("; since then {} has said that it {how}{summary}", attempt.agent));
     }
+    words
+}
+
+/// How those that failed did, of the steps that `again` picks: `drain on a1: exited with 1`.
+#[must_use]
+pub fn failed(run: &Run, again: impl Fn(&Work) -> bool) -> Vec<String> {
+    let names = Names::of(run.work.iter().map(|work| work.target.as_str()));
+    let picked = groups(run, |work| (work.state() == WorkState::Failed && again(work)).then(|| (Sort::Failed, said(work))));
+    picked.iter().filter(|group| !group.why.is_empty()).map(|group| format!("{}: {}", group.what(names), group.why)).collect()
 }
 
 /// Steps of which something is, or may be, still in place: `k`, `drain on a1`.
@@ -331,6 +362,9 @@ fn left_in_place(run: &Run, work: &Work) -> Option<(Sort, String)> {
         (WorkState::Succeeded, _) => Some((Sort::InPlace, "it was done, and is not taken back".to_owned())),
         // What never began has done nothing: the state of the step alone does not tell.
         (WorkState::Cancelled | WorkState::Failed, _) if !was_begun(work) => None,
+        (WorkState::Unknown, _) if said_since(work).is_some_and(|(since, _)| since.succeeded) => {
+            Some((Sort::InPlace, "it was done, as its agent has said since, and is not taken back".to_owned()))
+        }
         (WorkState::Unknown | WorkState::Cancelled, _) => Some((Sort::MayBeInPlace, "part of it may have been done".to_owned())),
         // An undo takes back what was done, and this was not: whoever reads that all is undone has to know of it.
         (WorkState::Failed, _) if run.undo() != UndoState::Unspecified => {

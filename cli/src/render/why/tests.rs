@@ -1,6 +1,6 @@
 #![allow(clippy::expect_used)]
 use mainstay_proto::v1::{
-    Attempt, AttemptState, AwaitedStep, GateNow, LeftToPerson, Outcome, UndoState, Verdict, Wait, WaitKind, WantedApproval, Work, WorkState, outcome,
+    Attempt, AttemptState, AwaitedStep, GateNow, LeftToPerson, Outcome, Since, UndoState, Verdict, Wait, WaitKind, WantedApproval, Work, WorkState, outcome,
 };
 
 use super::*;
@@ -337,6 +337,32 @@ fn an_earlier_try_that_may_still_run_is_told() {
     }
     assert!(told(WorkState::Active, reboot()).contains(line));
     assert!(!told(WorkState::Succeeded, Run { state: RunState::Completed.into(), ..aborted() }).contains("may run"));
+}
+
+/// An agent that is back says how it ended: nobody has to look.
+#[test]
+fn what_is_said_since_is_told() {
+    let told = |since: Option<Since>| {
+        let lost = Outcome { kind: outcome::Kind::Unknown.into(), message: "agent prod/node-01 is gone".into(), report: None };
+        let attempt = Attempt { number: 1, agent: node(1), outcome: Some(lost), since, ..Attempt::default() };
+        let work = Work {
+            step: "reboot".into(),
+            kind: "node.exec".into(),
+            target: node(1),
+            state: WorkState::Unknown.into(),
+            attempts: vec![attempt],
+            ..Work::default()
+        };
+        let run = Run { state: RunState::Failed.into(), ended_unix_ms: NOW.0, work: vec![work], ..reboot() };
+        at(&WhyResponse { run: Some(run), ..WhyResponse::default() }, None)
+    };
+    let text = told(None);
+    assert!(text.contains("it may still be running") && text.contains("part of it may have been done"), "{text}");
+    let text = told(Some(Since { at_unix_ms: NOW.0, succeeded: true, summary: "0 checks, ok".into() }));
+    assert!(text.contains("since then prod/node-01 has said that it was done\n"), "{text}");
+    assert!(text.contains("▲ in place  reboot on node-01\n") && !text.contains("may still be running"), "{text}");
+    let text = told(Some(Since { at_unix_ms: NOW.0, succeeded: false, summary: "exit status 1".into() }));
+    assert!(text.contains("ended without being done: exit status 1") && text.contains("part of it may have been done"), "{text}");
 }
 
 /// What never began has done nothing, whatever became of it.

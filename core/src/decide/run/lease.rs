@@ -76,7 +76,7 @@ pub(crate) fn in_the_way<'s>(state: &'s State, run: &Run, pattern: &str) -> Opti
 }
 
 /// Whether a run's hold of a lease, or place in its queue, is still wanted. What ended without anybody knowing
-/// how keeps its lease: it may still be at it, and an operator's word or proof frees it.
+/// how keeps its lease: it may still be at it, and its agent's word, or an operator's word or proof, frees it.
 pub(in crate::decide) fn is_wanted(state: &State, holder: &Holder) -> bool {
     let Identity::Run(id) = &holder.identity else { return true };
     // What a run no longer needs is given back while it is known. What is still held by one that is not is of an
@@ -85,7 +85,8 @@ pub(in crate::decide) fn is_wanted(state: &State, holder: &Holder) -> bool {
     let step = holder.attributes.get(STEP).and_then(|step| step.parse::<StepName>().ok());
     let target = holder.attributes.get(TARGET).and_then(|target| target.parse::<Target>().ok());
     let Some(work) = step.zip(target).and_then(|(step, target)| run.work(&step, &target)) else { return false };
-    let is_at = |state: &WorkState| matches!(state, WorkState::Active { .. } | WorkState::Unknown { .. });
+    let has_ended = state.has_ended_since(work);
+    let is_at = |state: &WorkState| matches!(state, WorkState::Active { .. }) || (matches!(state, WorkState::Unknown { .. }) && !has_ended);
     let may_come = !run.is_ended()
         && match work.undo.as_ref() {
             Some(undo) => undo.is_waiting(),
