@@ -1,6 +1,6 @@
 //! What a change would come to, for `--dry-run`: from the run as it is and as the mesh says it would be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mainstay_core::catalogue::{self, Effect};
 use mainstay_proto::v1::{Remark, Run, RunState, Severity, Work, WorkState};
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::layout::{harmless, pad, width};
 use super::names::Names;
-use super::units;
+use super::{units, why};
 
 /// Of many work items so many are named.
 const NAMED: usize = 3;
@@ -219,6 +219,10 @@ pub fn retry(before: &Run, after: &Run, remarks: &[Remark]) -> Forecast {
     look.say("done again", |before, after| !waits(before) && waits(after) && before.state() != WorkState::Unknown);
     look.say("done again, though it may have been done", |before, after| waits(after) && before.state() == WorkState::Unknown);
     look.say("left as it is", |before, after| before.state() == WorkState::Unknown && !waits(after));
+    let again: BTreeSet<_> = look.those(|_, after| waits(after)).map(|work| (&work.step, &work.target)).collect();
+    for failed in why::failed(before, |work| again.contains(&(&work.step, &work.target))) {
+        look.forecast.would(format!("last time {failed}; whether that is mended shows when it is tried"));
+    }
     for approval in after.approvals.iter().filter(|approval| !approval.denied) {
         let of = if approval.step.is_empty() { "the run" } else { &approval.step };
         let wave = if approval.wave == 0 { String::new() } else { format!(", wave {},", approval.wave) };
@@ -237,7 +241,7 @@ pub fn retry(before: &Run, after: &Run, remarks: &[Remark]) -> Forecast {
 
 #[cfg(test)]
 mod tests {
-    use mainstay_proto::v1::Approval;
+    use mainstay_proto::v1::{Approval, Attempt, Outcome, outcome};
 
     use super::*;
 
@@ -313,6 +317,11 @@ mod tests {
         assert!(text.contains("the approval of one, wave 1, by operator/jo counts on") && text.contains("wave 2,"), "{text}");
         let text = retry(&before, &after, &[]).text();
         assert!(text.contains("done again     1 step: one on a1\n  left as it is  1 step: two on a1\n"), "{text}");
+        let refused = Outcome { kind: outcome::Kind::Failed.into(), message: "this agent's policy has no rule".into(), ..Outcome::default() };
+        let mut refusing = before.clone();
+        refusing.work[0].attempts = vec![Attempt { number: 1, outcome: Some(refused), ..Attempt::default() }];
+        let text = retry(&refusing, &after, &[]).text();
+        assert!(text.contains("\n  last time one on a1: this agent's policy has no rule; whether that is mended shows when it is tried\n"), "{text}");
         after.work[1].state = WorkState::Waiting.into();
         assert!(retry(&before, &after, &[]).text().contains("done again, though it may have been done  1 step: two on a1"), "{text}");
     }

@@ -226,8 +226,9 @@ impl<'a> Look<'a> {
             self.remark(Severity::Problem, Some(step), message, "start the agent there; see `mainstay node list`");
         }
         if !lacking.is_empty() {
-            let named: Vec<String> = lacking.iter().take(NAMED).map(ToString::to_string).collect();
-            let message = format!("no connected agent can do it now on {}{}", named.join(", "), more(lacking.len()));
+            let named: Vec<String> = lacking.iter().take(NAMED).filter(|target| ***target != Target::Once).map(ToString::to_string).collect();
+            let on = if named.is_empty() { String::new() } else { format!(" on {}{}", named.join(", "), more(lacking.len())) };
+            let message = format!("no connected agent can do it now{on}");
             self.unable(step, &lacking, false);
             self.remark(Severity::Problem, Some(step), message, self.what_is_lacking(kind, lacking[0]));
         }
