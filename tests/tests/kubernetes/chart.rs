@@ -18,7 +18,7 @@ const SETS: [(&str, &[&str]); 3] = [
             "external.enrol={c1.example:7401,c2.example:7401}",
             "mesh.name=prod",
             "mesh.cluster=edge",
-            "nodeAgent.volumes=false",
+            "nodeAgent.kubelet=false",
             "mesh.rootSha256=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
         ],
     ),

@@ -64,7 +64,7 @@ async fn a_mesh_lives_in_the_cluster_that_it_looks_after() {
     space.kubectl(&["delete", "secret", "mainstay-root"]).expect("the root's key is taken away");
     for (account, may) in [
         ("coordinator", &[][..]),
-        ("node-agent", &["nodes/stats [get]"]),
+        ("node-agent", &["nodes/healthz [get]", "nodes/stats [get]"]),
         ("cluster-agent", &["pods [list watch]", "secrets [get patch]", "tokenreviews.authentication.k8s.io [create]"]),
     ] {
         let rights = rights(&space, &format!("mainstay-{account}"));
@@ -79,6 +79,9 @@ async fn a_mesh_lives_in_the_cluster_that_it_looks_after() {
     let looked = home.completed(&daily).await;
     let attempts = looked["work"].as_array().into_iter().flatten().flat_map(|work| work["attempts"].as_array().into_iter().flatten());
     let checks = attempts.flat_map(|attempt| attempt["outcome"]["report"]["checks"].as_array().into_iter().flatten());
+    let health = |check: &&Value| check["id"] == "kubelet.health" || check["id"] == "runtime.health";
+    let well = checks.clone().filter(health).filter(|check| check["verdict"] == "ok").count();
+    assert_eq!(well, 4, "both nodes' kubelets and runtimes are well: {looked}");
     let used: Vec<&Value> = checks.filter(|check| check["id"] == "pods.used").collect();
     assert!(used.len() == 2 && used.iter().all(|check| check["verdict"] == "ok"), "both nodes' agents see what pods use: {used:#?}");
     let lease = home.lease_held().await;
@@ -91,7 +94,7 @@ async fn a_mesh_lives_in_the_cluster_that_it_looks_after() {
     let attempts = ended["work"].as_array().into_iter().flatten().map(|work| work["attempts"].as_array().map_or(0, Vec::len)).max();
     assert_eq!(attempts, Some(1), "nothing was begun twice: {ended}");
     assert_eq!(home.token(), Ok(lease.clone()), "the lease was held all the time");
-    home.helm(&["rollback", "mainstay", "1", "--wait", "--timeout", "150s"]);
+    home.helm(&["rollback", "mainstay", "1", "--wait", "--timeout", "300s"]);
     home.whole().await;
     assert_eq!(home.token(), Ok(lease.clone()));
 
@@ -116,7 +119,7 @@ async fn a_mesh_lives_in_the_cluster_that_it_looks_after() {
     let again = home.start("daily", &[]).await;
     home.completed(&again).await;
 
-    home.helm(&["uninstall", "mainstay", "--wait", "--timeout", "120s"]);
+    home.helm(&["uninstall", "mainstay", "--wait", "--timeout", "300s"]);
     let left = space.kubectl(&["get", "pvc,secret,statefulset,daemonset", "-o", "name"]).expect("what is left");
     assert!(left.matches("persistentvolumeclaim/state-mainstay-coordinator-").count() == 3 && left.contains("mainstay-founding"), "{left}");
     assert!(!left.contains("statefulset") && !left.contains("daemonset"), "{left}");

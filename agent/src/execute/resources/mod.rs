@@ -6,6 +6,7 @@
 
 mod disks;
 mod kernel;
+mod kubelet;
 mod pods;
 mod processor;
 mod volumes;
@@ -72,7 +73,7 @@ pub(super) async fn execute(with: &Map<String, Value>, context: &Context) -> Res
     checks.extend(disks::checks(&params, context).await?);
     checks.extend(kernel::checks(&params, context));
     checks.extend(pods::checks(context).await);
-    checks.extend(volumes::checks(&params, context).await);
+    checks.extend(kubelet::checks(&params, context).await);
     checks.push(uptime(context));
 
     let value = |id: &str| checks.iter().filter(|check| check.id == id).filter_map(|check| check.value).reduce(f64::max);

@@ -1,37 +1,23 @@
-//! How full the volumes of this node's pods are, as its kubelet tells.
+//! How full the volumes of this node's pods are.
 //!
-//! In: the kubelet's own summary. Out: a check for each volume that is nearly full, and one of how full the fullest is.
+//! In: the kubelet's summary. Out: a check for each volume that is nearly full, and one of how full the fullest is.
 //! A volume that is a folder of the node's disk is left out: how full that is stands with the disks.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
 
-use mainstay_client::files;
 use mainstay_core::report::{Check, Thresholds, Verdict};
 use serde::Deserialize;
-use zeroize::Zeroizing;
 
 use super::{Params, rounded};
-use crate::execute::settings::Kubelet;
-use crate::execute::{Context, http, trust, wording};
+use crate::execute::wording;
 
-/// A kubelet answers from what it has measured lately.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Of its answer: a node with a thousand pods has a few.
-const BODY_BYTES: usize = 16 << 20;
-/// Of the token's file.
-const TOKEN_BYTES: u64 = 64 << 10;
-/// Of what it says of a refusal, characters.
-const WORDS: usize = 240;
 /// Volumes that are told one by one, the fullest first.
 const FULLEST: usize = 32;
-const HINT: &str = "the node agent's ServiceAccount needs the right to get nodes/stats, and its pod the way to the kubelet";
 
 /// The kubelet's `/stats/summary`, as far as it is looked at.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Summary {
+pub(super) struct Summary {
     node: NodeStats,
     pods: Vec<PodStats>,
 }
@@ -94,47 +80,7 @@ fn percent(all: Option<u64>, left: Option<u64>) -> Option<f64> {
     Some(all.saturating_sub(left) as f64 / all as f64 * 100.0)
 }
 
-/// Nothing where the agent was told of no kubelet.
-pub(super) async fn checks(params: &Params, context: &Context) -> Vec<Check> {
-    let Some(kubelet) = &context.settings.kubelet else { return Vec::new() };
-    match tokio::time::timeout(PATIENCE, summary(kubelet, context)).await {
-        Ok(Ok(summary)) => judge(params, &summary),
-        Ok(Err(why)) => vec![unknown(&why)],
-        Err(_) => vec![unknown(&format!("no answer within {} s", PATIENCE.as_secs()))],
-    }
-}
-
-fn unknown(why: &str) -> Check {
-    Check::stated("volume.used", "", Verdict::Unknown, format!("the kubelet was not asked, or does not tell: {why}")).with_hint(HINT)
-}
-
-async fn summary(kubelet: &Kubelet, context: &Context) -> Result<Summary, String> {
-    let token = files::read_text(&kubelet.token_file, TOKEN_BYTES).map(Zeroizing::new);
-    let token = token.map_err(|error| format!("{}: {error}", kubelet.token_file.display()))?;
-    // Many kubelets show a certificate that nobody has signed. This one is asked at an address of this very node, and has
-    // made the token itself: whoever could stand between the two has both.
-    let tls = trust::client(Arc::new(trust::AnyServer::default()))?;
-    let client = reqwest::Client::builder().tls_backend_preconfigured(tls).redirect(reqwest::redirect::Policy::none()).no_proxy();
-    let client = client.build().map_err(|error| trust::root_cause(&error))?;
-    let url = reqwest::Url::parse(&format!("https://{}/stats/summary", kubelet.address)).map_err(|error| error.to_string())?;
-    let failed = |error: &reqwest::Error| http::explain(&url, error, context).unwrap_or_else(|refused| refused.to_string());
-    let mut response = client.get(url.clone()).bearer_auth(token.trim()).send().await.map_err(|error| failed(&error))?;
-    let status = response.status();
-    let mut body = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(|error| failed(&error))? {
-        if body.len() + piece.len() > BODY_BYTES {
-            return Err(format!("{url}: more than {}", wording::bytes(BODY_BYTES as u64)));
-        }
-        body.extend_from_slice(&piece);
-    }
-    if !status.is_success() {
-        let words: String = String::from_utf8_lossy(&body).trim().chars().take(WORDS).collect();
-        return Err(format!("{url}: HTTP {}: {words}", status.as_u16()));
-    }
-    serde_json::from_slice(&body).map_err(|error| format!("{url}: {error}"))
-}
-
-fn judge(params: &Params, summary: &Summary) -> Vec<Check> {
+pub(super) fn judge(params: &Params, summary: &Summary) -> Vec<Check> {
     // A claim is told once, however many pods have it.
     let mut volumes = BTreeMap::new();
     for pod in &summary.pods {
