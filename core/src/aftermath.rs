@@ -169,7 +169,7 @@ fn left_of(state: &State, run: &Run, held: impl Iterator<Item = StillHeld>, came
         let kind = run.plan.step(step).and_then(|step| catalogue::kind(&step.uses));
         kind.is_none_or(|kind| kind.effect != Effect::Read)
     };
-    let is_unknown = |work: &Work| matches!(work.forward, WorkState::Unknown { .. }) && !state.has_ended_since(work);
+    let is_unknown = |work: &Work| matches!(work.forward, WorkState::Unknown { .. }) && state.known_since(work).is_none();
     let mut unknown = run.works().filter(|(step, _, work)| is_unknown(work) && changes(step));
     if let Some((step, target, _)) = unknown.next() {
         all.push(Left::Unknown { step: step.clone(), target: target.clone(), count: 1 + unknown.count() });

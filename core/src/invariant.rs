@@ -150,9 +150,7 @@ fn ended(state: &State) -> Option<String> {
 fn weight(state: &State) -> Option<String> {
     let plans: u64 = state.plans.values().flat_map(|history| history.revisions.values()).map(|revision| revision.plan.weight()).sum();
     let runs: u64 = state.runs.values().map(Run::weight).sum();
-    let report =
-        |attempt: &Attempt| if let Phase::Ended(outcome) = &attempt.phase { outcome.report().map_or(0, |report| report.weight() as u64) } else { 0 };
-    let reports: u64 = state.attempts.values().map(report).sum();
+    let reports: u64 = state.attempts.values().map(Attempt::weight).sum();
     let leases: u64 = state.leases.values().map(|lease| lease.weight()).sum();
     let sum = plans + runs + reports + leases + state.artifacts.weight();
     (state.weight != sum).then(|| format!("{} counted, {sum} found", state.weight))

@@ -233,7 +233,7 @@ fn nobody(state: &State, kind: &'static Kind, target: &Target) -> Option<GateNow
             return Some(GateNow { gate: "an agent".into(), state: GateState::Nobody, evidence: format!("agent {agent} does not do {}", kind.name) });
         }
         Target::Node(agent) => Reason::AgentAway { agent: agent.clone() },
-        Target::Once => Reason::NobodyCan { kind: kind.name.to_owned() },
+        Target::Once => state.nobody_can(kind.name),
         Target::Cluster(cluster) => state.nobody_acts(cluster, kind.name),
         Target::Connection(name) => Reason::NoConnection { name: name.clone(), kind: kind.connection.kinds().first().copied().unwrap_or_default() },
     };

@@ -72,7 +72,7 @@ pub enum Action {
     Settle(AttemptId, Outcome),
     /// Report what the ledger says.
     Report(AttemptId),
-    /// The mesh knows how it ended: the ledger may forget it.
+    /// The mesh knows how it ended, or that it never began: the ledger may forget it.
     Forget(AttemptId),
 }
 
@@ -115,15 +115,31 @@ fn with_target(mut with: Map<String, Value>, target: &Target) -> Map<String, Val
     with
 }
 
-/// Compares. `running` holds every attempt that this process is at, from Accept to the written end.
+/// Compares. `running` holds every attempt that this process is at, from Accept to the written end; `told` those whose end
+/// the mesh has answered.
 #[must_use]
-pub fn reconcile(desired: &Desired, ledger: &BTreeMap<AttemptId, LedgerState>, running: &BTreeSet<AttemptId>) -> Vec<Action> {
+pub fn reconcile(
+    desired: &Desired,
+    ledger: &BTreeMap<AttemptId, LedgerState>,
+    running: &BTreeSet<AttemptId>,
+    told: &BTreeSet<AttemptId>,
+) -> Vec<Action> {
     let mut actions: Vec<Action> =
         desired.attempts.iter().filter_map(|attempt| next(attempt, ledger.get(&attempt.id), running.contains(&attempt.id))).collect();
     let wanted: BTreeSet<AttemptId> = desired.attempts.iter().map(|attempt| attempt.id).collect();
     actions.extend(running.difference(&wanted).map(|id| Action::Cancel(*id)));
-    actions.extend(ledger.keys().filter(|id| !wanted.contains(id) && !running.contains(id)).map(|id| Action::Forget(*id)));
+    let left = ledger.iter().filter(|(id, _)| !wanted.contains(id) && !running.contains(id));
+    actions.extend(left.map(|(id, state)| match state {
+        // The mesh waited for its end in vain, and people still ask.
+        LedgerState::Ended(_) if !told.contains(id) => Action::Report(*id),
+        LedgerState::Begun => Action::Settle(*id, cut_off()),
+        LedgerState::Ended(_) | LedgerState::Accepted => Action::Forget(*id),
+    }));
     actions
+}
+
+fn cut_off() -> Outcome {
+    Outcome::Unknown { reason: "the agent ended in the middle of it: what it did is not known, and its processes may still run".into() }
 }
 
 fn next(attempt: &DesiredAttempt, ledger: Option<&LedgerState>, running: bool) -> Option<Action> {
@@ -134,10 +150,7 @@ fn next(attempt: &DesiredAttempt, ledger: Option<&LedgerState>, running: bool) -
         (_, true) => attempt.cancel.map(|_| Action::Cancel(id)),
         (Some(LedgerState::Ended(_)), false) => Some(Action::Report(id)),
         (Some(LedgerState::Begun), false) if idempotent && attempt.cancel.is_none() => Some(Action::ExecuteAgain(id)),
-        (Some(LedgerState::Begun), false) => Some(Action::Settle(
-            id,
-            Outcome::Unknown { reason: "the agent ended in the middle of it: what it did is not known, and its processes may still run".into() },
-        )),
+        (Some(LedgerState::Begun), false) => Some(Action::Settle(id, cut_off())),
         // The mesh has a Begin that this ledger does not know of: it has lost something.
         (None, false) if attempt.begun => {
             Some(Action::Settle(id, Outcome::Unknown { reason: "the agent's ledger does not know it: what was done is not known".into() }))
@@ -171,7 +184,7 @@ mod tests {
 
     fn actions(desired: &Desired, ledger: Option<LedgerState>, running: bool) -> Vec<Action> {
         let id: AttemptId = "1.1".parse().unwrap();
-        reconcile(desired, &ledger.map(|state| (id, state)).into_iter().collect(), &running.then_some(id).into_iter().collect())
+        reconcile(desired, &ledger.map(|state| (id, state)).into_iter().collect(), &running.then_some(id).into_iter().collect(), &BTreeSet::new())
     }
 
     fn is_unknown(actions: &[Action]) -> bool {
@@ -195,7 +208,12 @@ mod tests {
         assert!(is_unknown(&actions(&wait_begun, None, false)));
         let ended = LedgerState::Ended(Outcome::Cancelled { message: String::new() });
         assert_eq!(actions(&wait, Some(ended.clone()), false), [Action::Report(id)]);
-        assert_eq!(actions(&Desired::default(), Some(ended), false), [Action::Forget(id)]);
+        // Given up by the mesh: it hears all the same how that ended, or that nobody knows, and then it is forgotten.
+        assert_eq!(actions(&Desired::default(), Some(ended.clone()), false), [Action::Report(id)]);
+        assert!(is_unknown(&actions(&Desired::default(), Some(LedgerState::Begun), false)));
+        assert_eq!(actions(&Desired::default(), Some(LedgerState::Accepted), false), [Action::Forget(id)]);
+        let (ledger, told) = ([(id, ended)].into(), [id].into());
+        assert_eq!(reconcile(&Desired::default(), &ledger, &BTreeSet::new(), &told), [Action::Forget(id)]);
     }
 
     #[test]

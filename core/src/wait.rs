@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::catalogue::{self, Effect};
+use crate::catalogue::{self, Effect, Scope};
 use crate::id::{AgentId, AttemptId, ClusterName, ConnectionName, LeaseName, RunId, StepName, Target};
 use crate::state::enrolment::OperatorRole;
 use crate::state::run::Direction;
@@ -38,8 +38,8 @@ pub enum Reason {
     NeedsStep { step: StepName, open: usize },
     /// The node's agent is not connected.
     AgentAway { agent: AgentId },
-    /// No connected agent can do the kind.
-    NobodyCan { kind: String },
+    /// No connected agent can do the kind; and the first of those that could, and are away.
+    NobodyCan { kind: String, away: Vec<AgentId> },
     /// None of the cluster's agents acts for it.
     NobodyActs { cluster: ClusterName, known: usize, up: usize },
     /// The agent that acts for the cluster does not do the kind.
@@ -144,16 +144,32 @@ impl<'t> FromIterator<&'t Target> for Taken {
     }
 }
 
+impl Reason {
+    /// Agents that are named, of those that are away.
+    pub(crate) const NAMED: usize = 3;
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::NeedsStep { step, open: 1 } => write!(f, "step {step} has not ended"),
             Reason::NeedsStep { step, open } => write!(f, "step {step} has not ended on {open} targets"),
             Reason::AgentAway { agent } => write!(f, "agent {agent} is not connected"),
-            Reason::NobodyCan { kind } => {
+            Reason::NobodyCan { kind, away } if away.is_empty() => {
                 write!(f, "no connected agent can do {kind}")?;
-                let reads = catalogue::kind(kind).is_none_or(|kind| kind.effect == Effect::Read);
-                if reads { Ok(()) } else { write!(f, ": {}", catalogue::how_to_allow(kind)) }
+                let known = catalogue::kind(kind);
+                if known.is_some_and(|kind| kind.scope == Scope::Cluster) {
+                    f.write_str(": the mesh knows no cluster agent: start one (docs/clusters.md):  mainstay token create --cluster-agents CLUSTER")
+                } else if known.is_none_or(|kind| kind.effect == Effect::Read) {
+                    Ok(())
+                } else {
+                    write!(f, ": {}", catalogue::how_to_allow(kind))
+                }
+            }
+            Reason::NobodyCan { kind, away } => {
+                let named: Vec<String> = away.iter().take(Reason::NAMED).map(ToString::to_string).collect();
+                let others = if away.len() > Reason::NAMED { " and others" } else { "" };
+                write!(f, "no agent that can do {kind} is connected: {}{others} could", named.join(", "))
             }
             Reason::NobodyActs { cluster, known: 0, .. } => write!(
                 f,

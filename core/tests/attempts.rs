@@ -125,11 +125,10 @@ fn what_is_said_late_is_kept_and_changes_nothing() {
     let given_up = work(&rig, "exec");
     assert!(matches!(given_up, WorkState::Unknown { .. }));
     assert_eq!(stale(&end(&mut rig, EXEC, "l2", ok())), "attempt 1.1 belongs to another ledger");
-    assert!(matches!(end(&mut rig, EXEC, "l1", Outcome::Unknown { reason: "nor do I".into() }), Reply::Stale(_)));
     assert_eq!([end(&mut rig, EXEC, "l1", ok()), end(&mut rig, EXEC, "l1", ok())], [Reply::Done, Reply::Done]);
     assert_eq!(stale(&end(&mut rig, EXEC, "l1", failed())), "attempt 1.1 is no longer open", "what was said first stays");
     let since = rig.state.attempts[&id(EXEC)].since.clone().unwrap();
-    assert!(since.succeeded && since.summary == "1 check, ok", "{since:?}");
+    assert_eq!(since.outcome, ok());
     assert_eq!(work(&rig, "exec"), given_up);
 }
 

@@ -151,7 +151,7 @@ fn an_agent_that_reports_what_the_old_mesh_gave_it_changes_nothing() {
     let late = Command::EndAttempt { attempt: before.id, ledger: before.ledger, outcome: Outcome::Failed { message: "no".into(), report: None } };
     let given_up = rig.state.runs.clone();
     assert_eq!(rig.mesh(late), Reply::Done, "how it ended is kept for whoever asks");
-    assert_eq!(rig.state.attempts[&before.id].since.as_ref().map(|since| since.summary.as_str()), Some("no"));
+    assert_eq!(rig.state.attempts[&before.id].since.as_ref().map(|since| since.outcome.summary()), Some("no".to_owned()));
     assert_eq!(rig.state.runs, given_up);
     let unheard = Command::BeginAttempt { attempt: "1.99".parse().unwrap(), ledger: LedgerId("ledger-c/n".into()) };
     assert!(matches!(rig.mesh(unheard), Reply::Stale(_)), "one that was offered after the snapshot");

@@ -17,7 +17,7 @@ mod metrics;
 mod steps;
 mod stop;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,6 +91,8 @@ pub struct Attempts<C, E> {
     /// What the mesh has answered already, for the attempt as it stood in the desired set of this link. The
     /// same is not asked again until either changes.
     answered: BTreeMap<AttemptId, (u64, DesiredAttempt)>,
+    /// What of the ledger the mesh has answered how it ended.
+    told: BTreeSet<AttemptId>,
 }
 
 /// How far leaving has come.
@@ -118,7 +120,7 @@ impl<C: Coordination, E: Executor> Attempts<C, E> {
         let LinkHandle { wanted, outbox, .. } = link;
         let slots = Arc::new(Semaphore::new(settings.at_once));
         let shared = Arc::new(Shared { ledger, coordination, executor, outbox, slots, leaving: leave.soon.clone(), settings, metrics });
-        Attempts { shared, wanted, leave, lives: JoinMap::new(), stops: BTreeMap::new(), reports: JoinMap::new(), answered: BTreeMap::new() }
+        Attempts { shared, wanted, leave, lives: JoinMap::new(), stops: BTreeMap::new(), reports: JoinMap::new(), answered: BTreeMap::new(), told: BTreeSet::new() }
     }
 
     /// Runs until it has left: nothing executes any more, and outcomes have been reported or given time to.
@@ -177,19 +179,20 @@ impl<C: Coordination, E: Executor> Attempts<C, E> {
         });
         let running = self.stops.keys().copied().collect();
         let mut forgotten = Vec::new();
-        for action in reconcile(&wanted.desired, &self.shared.ledger.entries(), &running) {
+        for action in reconcile(&wanted.desired, &self.shared.ledger.entries(), &running, &self.told) {
             match action {
                 Action::Accept(id) => self.live(wanted, id, From::Nothing),
                 Action::Resume(id) => self.live(wanted, id, From::Accepted),
                 Action::ExecuteAgain(id) => self.live(wanted, id, From::Begun),
                 Action::Cancel(id) => self.cancel(wanted, id),
-                Action::Settle(id, outcome) => self.settle(wanted, id, outcome).await?,
-                Action::Report(id) => self.report(wanted, id),
+                Action::Settle(id, outcome) => self.settle(id, outcome).await?,
+                Action::Report(id) => self.report(id),
                 Action::Forget(id) => forgotten.push(id),
             }
         }
         for id in &forgotten {
             self.reports.abort(id);
+            self.told.remove(id);
         }
         self.shared.ledger.forget(forgotten).await
     }
@@ -216,25 +219,23 @@ impl<C: Coordination, E: Executor> Attempts<C, E> {
     }
 
     /// Writes an outcome that needs no executing. It is reported in the same way as any other.
-    async fn settle(&mut self, wanted: &Wanted, id: AttemptId, outcome: Outcome) -> Result<(), LedgerError> {
+    async fn settle(&mut self, id: AttemptId, outcome: Outcome) -> Result<(), LedgerError> {
         if self.answered.contains_key(&id) {
             return Ok(());
         }
         tracing::info!(attempt = %id, outcome = %outcome, "{}", outcome.summary());
         self.shared.metrics.ended(&outcome);
         self.shared.ledger.write(id, LedgerState::Ended(outcome)).await?;
-        self.report(wanted, id);
+        self.report(id);
         Ok(())
     }
 
-    fn report(&mut self, wanted: &Wanted, id: AttemptId) {
+    fn report(&mut self, id: AttemptId) {
         if self.answered.contains_key(&id) || self.reports.contains_key(&id) {
             return;
         }
         let Some(LedgerState::Ended(outcome)) = self.shared.ledger.entry(id) else { return };
-        if find(wanted, id).is_some() {
-            self.reports.spawn(id, Arc::clone(&self.shared).report(id, outcome));
-        }
+        self.reports.spawn(id, Arc::clone(&self.shared).report(id, outcome));
     }
 
     async fn lived(&mut self, attempt: AttemptId, lived: Result<Result<Lived, LedgerError>, JoinError>) -> Result<(), LedgerError> {
@@ -262,13 +263,12 @@ impl<C: Coordination, E: Executor> Attempts<C, E> {
 
     fn reported(&mut self, attempt: AttemptId, reported: Result<(), JoinError>) {
         match reported {
-            Ok(()) => self.note_answer(attempt),
-            Err(error) if error.is_cancelled() => {}
-            Err(panicked) => {
-                tracing::error!(%attempt, error = %panicked, "reporting failed unexpectedly: a fault of the agent");
-                self.note_answer(attempt);
-            }
+            Ok(()) => {}
+            Err(error) if error.is_cancelled() => return,
+            Err(panicked) => tracing::error!(%attempt, error = %panicked, "reporting failed unexpectedly: a fault of the agent"),
         }
+        self.told.insert(attempt);
+        self.note_answer(attempt);
     }
 
     fn note_answer(&mut self, id: AttemptId) {

@@ -204,7 +204,10 @@ pub fn undo(before: &Run, after: &Run) -> Forecast {
     }
     let mut look = Look::new(before, after, "be taken back, what was done last first");
     let goes_back = |_: &Work, after: &Work| after.undo() == WorkState::Waiting;
-    look.say("taken back", goes_back);
+    look.say("taken back", |before, after| goes_back(before, after) && before.undo() != WorkState::Unknown);
+    look.say("taken back again, though its undo may have been done", |before, after| {
+        goes_back(before, after) && before.undo() == WorkState::Unknown
+    });
     look.all_at_once(goes_back);
     look.say("stays as it is", |before, after| {
         before.state() == WorkState::Succeeded && after.undo() == WorkState::Unspecified && changes_something(before)
@@ -217,7 +220,13 @@ pub fn undo(before: &Run, after: &Run) -> Forecast {
 pub fn retry(before: &Run, after: &Run, remarks: &[Remark]) -> Forecast {
     let mut look = Look::new(before, after, "go on");
     look.say("done again", |before, after| !waits(before) && waits(after) && before.state() != WorkState::Unknown);
-    look.say("done again, though it may have been done", |before, after| waits(after) && before.state() == WorkState::Unknown);
+    look.say("counts as done, as its agent has said since", |before, after| {
+        before.state() == WorkState::Unknown && after.state() == WorkState::Succeeded
+    });
+    look.say("done again, which its agent has said since did not come off", |before, after| waits(after) && why::known_since(before).is_some());
+    look.say("done again, though it may have been done", |before, after| {
+        waits(after) && before.state() == WorkState::Unknown && why::known_since(before).is_none()
+    });
     look.say("left as it is", |before, after| before.state() == WorkState::Unknown && !waits(after));
     let again: BTreeSet<_> = look.those(|_, after| waits(after)).map(|work| (&work.step, &work.target)).collect();
     for failed in why::failed(before, |work| again.contains(&(&work.step, &work.target))) {

@@ -151,17 +151,18 @@ fn attention(rows: &[Row], options: Options) -> String {
 /// A person has to look where something that was done is still in place.
 fn undo(run: &Run, terminal: Terminal) -> String {
     match run.undo() {
-        UndoState::Incomplete => {
+        UndoState::Incomplete if why::left(run).is_empty() || run.work.iter().any(why::can_be_taken_back) => {
             let mark = verdict::verdict(Verdict::Critical);
             let words = "undo is incomplete: something that this run did is still in place";
             format!(
-                "  {}  {words}\n{}→ mainstay run show {} --all\n\n",
+                "  {}  {words}\n{}→ mainstay why {}\n\n",
                 terminal.paint(mark.tone, &pad("✖ undo", MARK)),
                 " ".repeat(MARK + 4),
                 run.id
             )
         }
-        UndoState::Done => {
+        // What is left has no undo, or was never undone because nobody knows how far it came.
+        UndoState::Incomplete | UndoState::Done => {
             let left = why::left(run);
             if left.is_empty() {
                 return format!("  {}  everything that this run did has been undone\n\n", pad("↺ undone", MARK));

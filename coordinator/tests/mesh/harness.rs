@@ -213,7 +213,7 @@ impl Mesh {
         self.as_identity(&format!("client/{name}"))
     }
 
-    /// Waits until all members are known.
+    /// Waits until all members are known, and the bundled plans.
     pub async fn ready(&self, admin: &mainstay_client::Mesh) {
         let count = self.members.len();
         eventually("all members", async || {
@@ -222,7 +222,9 @@ impl Mesh {
                 assert!(!ended, "{} ended by itself", member.settings.name);
             }
             let status = admin.get_status(v1::GetStatusRequest {}).await.ok()?;
-            (status.members.iter().filter(|member| !member.version.is_empty()).count() == count && !status.mesh.is_empty()).then_some(())
+            let plans = admin.list_plans(v1::ListPlansRequest {}).await.ok()?.plans;
+            let known = status.members.iter().filter(|member| !member.version.is_empty()).count();
+            (known == count && !status.mesh.is_empty() && plans.iter().any(|plan| plan.bundled)).then_some(())
         })
         .await;
     }

@@ -27,8 +27,11 @@ async fn three_members_form_a_mesh_and_serve_it() {
     assert_eq!(status.members.iter().filter(|member| member.leader).count(), 1);
     assert!(status.members.iter().all(|member| member.role() == v1::MemberRole::Voter));
 
-    let plans = admin.list_plans(v1::ListPlansRequest {}).await.unwrap().plans;
-    assert!(plans.iter().any(|plan| plan.name == "daily" && plan.bundled));
+    eventually("the bundled plans", async || {
+        let plans = admin.list_plans(v1::ListPlansRequest {}).await.ok()?.plans;
+        plans.iter().any(|plan| plan.name == "daily" && plan.bundled).then_some(())
+    })
+    .await;
     let applied = admin.apply_plan(v1::ApplyPlanRequest { source: PLAN.into(), dry_run: false }).await.unwrap();
     assert_eq!((applied.revision, applied.changed), (1, true));
     let wrong = admin.apply_plan(v1::ApplyPlanRequest { source: PLAN.replace("wait", "weight"), dry_run: false }).await.unwrap_err();

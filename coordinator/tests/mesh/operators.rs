@@ -87,12 +87,7 @@ async fn a_role_counts_from_the_next_call_on() {
     assert_eq!(admin.set_operator(set("operator", true)).await.unwrap().before, "viewer");
     assert_eq!(start().await.unwrap_err().code(), Some(Code::PermissionDenied), "a dry run changes nothing");
     admin.set_operator(set("operator", false)).await.unwrap();
-    // A mesh that has just formed may not have its bundled plans yet.
-    eventually("the run to start", async || match start().await {
-        Err(error) if error.code() == Some(Code::NotFound) => None,
-        started => Some(started.unwrap()),
-    })
-    .await;
+    start().await.unwrap();
     assert_eq!(ben.list_operators(v1::ListOperatorsRequest {}).await.unwrap().operators.len(), 2);
     assert_eq!(ben.set_operator(set("admin", false)).await.unwrap_err().code(), Some(Code::PermissionDenied));
 

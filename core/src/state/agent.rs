@@ -112,6 +112,12 @@ impl State {
         }
     }
 
+    /// Why nobody can do a kind that any agent might do.
+    pub(crate) fn nobody_can(&self, kind: &str) -> Reason {
+        let away = self.agents.iter().filter(|(_, agent)| agent.can(kind) && !agent.is_up());
+        Reason::NobodyCan { kind: kind.to_owned(), away: away.map(|(id, _)| id.clone()).take(Reason::NAMED + 1).collect() }
+    }
+
     pub(super) fn register_agent(&mut self, agent: &AgentId, when: When) {
         if !self.agents.contains_key(agent) {
             self.agents.insert(agent.clone(), Agent { enrolled: when.wall, epoch: self.generation, link: Link::Never, hello: None });

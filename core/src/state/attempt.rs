@@ -56,9 +56,15 @@ pub struct Attempt {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Since {
     pub at: WallTime,
-    pub succeeded: bool,
-    /// The outcome in a line.
-    pub summary: String,
+    /// Unknown where the agent does not know either: its process ended in the middle of it.
+    pub outcome: Outcome,
+}
+
+impl Since {
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        !matches!(self.outcome, Outcome::Unknown { .. })
+    }
 }
 
 /// From this feature level on the state keeps what is said late.
@@ -111,6 +117,13 @@ impl Attempt {
     #[must_use]
     pub fn was_begun(&self) -> bool {
         self.has_begun() || self.begun_by.is_some() || matches!(self.phase, Phase::Ended(Outcome::Succeeded(_)))
+    }
+
+    /// Bytes that its reports add to [`State::weight`].
+    #[must_use]
+    pub(crate) fn weight(&self) -> u64 {
+        let ended = if let Phase::Ended(outcome) = &self.phase { outcome.weight() } else { 0 };
+        ended + self.since.as_ref().map_or(0, |since| since.outcome.weight())
     }
 
     fn offered_at(&self) -> Option<MeshTime> {
@@ -232,13 +245,22 @@ impl State {
 
     /// What is said of an attempt that was given up; said again, it changes nothing.
     fn said_since(&mut self, id: AttemptId, outcome: &Outcome, when: When) -> Reply {
-        let since = Since { at: when.wall, succeeded: matches!(outcome, Outcome::Succeeded(_)), summary: outcome.summary() };
+        let kept = self.with_room_for(outcome);
         match self.attempts.get_mut(&id) {
-            Some(attempt) if attempt.since.is_none() => attempt.since = Some(since),
-            Some(attempt) if attempt.since.as_ref().is_some_and(|before| before.summary == since.summary) => {}
+            Some(attempt) if attempt.since.is_none() => {
+                self.weight += kept.weight();
+                attempt.since = Some(Since { at: when.wall, outcome: kept });
+            }
+            Some(attempt) if attempt.since.as_ref().is_some_and(|since| since.outcome.summary() == outcome.summary()) => {}
             _ => return Reply::Stale(format!("attempt {id} is no longer open")),
         }
         Reply::Done
+    }
+
+    /// What is kept of it must have room.
+    fn with_room_for(&self, outcome: &Outcome) -> Outcome {
+        let room = (bounds::STATE_BYTES as u64).saturating_sub(self.weight);
+        if outcome.weight() > room { outcome.clone().without_details() } else { outcome.clone() }
     }
 
     pub(super) fn end_attempt(&mut self, id: AttemptId, ledger: &LedgerId, outcome: &Outcome, when: When) -> Reply {
@@ -250,7 +272,7 @@ impl State {
         let outcome = self.as_far_as_known(attempt, outcome.clone()).bounded();
         match &attempt.phase {
             Phase::Ended(before) if *before == outcome => return Reply::Done,
-            Phase::Ended(Outcome::Unknown { .. }) if self.feature_level >= LISTENS_ON && !matches!(outcome, Outcome::Unknown { .. }) => {
+            Phase::Ended(Outcome::Unknown { .. }) if self.feature_level >= LISTENS_ON => {
                 return self.said_since(id, &outcome, when);
             }
             Phase::Ended(_) | Phase::Withdrawn(_) => return Reply::Stale(format!("attempt {id} is no longer open")),
@@ -303,12 +325,13 @@ impl State {
         }
     }
 
-    /// Whether the agent has said by now how each try of a work item ended that was given up for unknown.
+    /// How the last of the tries ended that were given up for unknown, where their agents have said it of each by now.
     #[must_use]
-    pub fn has_ended_since(&self, work: &Work) -> bool {
-        let attempts = || work.attempts.iter().filter_map(|id| self.attempts.get(id));
-        let mut given_up = attempts().filter(|attempt| matches!(attempt.phase, Phase::Ended(Outcome::Unknown { .. }))).peekable();
-        given_up.peek().is_some() && given_up.all(|attempt| attempt.since.is_some())
+    pub fn known_since(&self, work: &Work) -> Option<&Since> {
+        let attempts = work.attempts.iter().filter_map(|id| self.attempts.get(id));
+        let given_up = attempts.filter(|attempt| matches!(attempt.phase, Phase::Ended(Outcome::Unknown { .. })));
+        let all: Option<Vec<&Since>> = given_up.map(|attempt| attempt.since.as_ref().filter(|since| since.is_known())).collect();
+        all?.pop()
     }
 
     fn is_idempotent(&self, attempt: &Attempt) -> bool {
@@ -327,13 +350,11 @@ impl State {
     pub(super) fn settle_attempt(&mut self, id: AttemptId, outcome: Outcome, when: When) {
         let Some(before) = self.attempts.get(&id) else { return };
         let repeatable = self.is_idempotent(before) || !(before.has_begun() || matches!(outcome, Outcome::Unknown { .. }));
-        let Some(attempt) = self.attempts.get_mut(&id) else { return };
-        let half_done = attempt.has_begun() && matches!(outcome, Outcome::TimedOut { .. } | Outcome::Cancelled { .. } | Outcome::Unknown { .. });
+        let half_done = before.has_begun() && matches!(outcome, Outcome::TimedOut { .. } | Outcome::Cancelled { .. } | Outcome::Unknown { .. });
         // Verdict and findings are taken from the whole report; what is kept of it must have room.
-        let room = (bounds::STATE_BYTES as u64).saturating_sub(self.weight);
-        let weight = |outcome: &Outcome| outcome.report().map_or(0, |report| report.weight() as u64);
-        let kept = if weight(&outcome) > room { outcome.clone().without_details() } else { outcome.clone() };
-        self.weight += weight(&kept);
+        let kept = self.with_room_for(&outcome);
+        self.weight += kept.weight();
+        let Some(attempt) = self.attempts.get_mut(&id) else { return };
         attempt.close(Phase::Ended(kept), when);
         let attempt = attempt.clone();
         self.close_attempt(&attempt.agent, id);

@@ -1,11 +1,12 @@
 //! What people do to a run: stop it, hold it up, take it back, do it again, agree to it.
 
 use super::approval::Decided;
-use super::run::{ABORTED, Abort, Direction, Pause, Run, RunPhase, UndoEnd, WorkState};
+use super::attempt::Phase;
+use super::run::{ABORTED, Abort, Direction, Outcome, Pause, Run, RunPhase, UndoEnd, WorkState};
 use super::{State, When};
 use crate::bounds;
 use crate::command::Actor;
-use crate::id::{RunId, StepName, Target};
+use crate::id::{AttemptId, RunId, StepName, Target};
 use crate::identity::Identity;
 use crate::reply::{Refusal, Reply};
 
@@ -118,19 +119,20 @@ impl State {
         if self.runs.values().filter(|run| !run.is_ended()).count() >= bounds::RUNS_OPEN {
             return Reply::Refused(Refusal::Bound { what: "open runs".into(), limit: bounds::RUNS_OPEN as u64 });
         }
-        let Some(run) = self.runs.get_mut(id) else {
+        let Some(before) = self.runs.get(id) else {
             return Reply::Refused(Refusal::NotFound { what: format!("run {id}"), hint: "see `mainstay run list`".into() });
         };
         let conflict = |text: String| Reply::Refused(Refusal::Conflict(text));
-        let Some(end) = run.end().copied() else { return conflict(format!("run {id} has not ended: see `mainstay why {id}`")) };
-        if end.undo == UndoEnd::Done || run.works().any(|(_, _, work)| work.undo.is_some()) {
+        let Some(end) = before.end().copied() else { return conflict(format!("run {id} has not ended: see `mainstay why {id}`")) };
+        if end.undo == UndoEnd::Done || before.works().any(|(_, _, work)| work.undo.is_some()) {
             return conflict(format!("run {id} was undone: start a new run of {}", id.plan));
         }
-        if let Some(step) = step.filter(|step| run.plan.step(step).is_none()) {
+        if let Some(step) = step.filter(|step| before.plan.step(step).is_none()) {
             return Reply::Refused(Refusal::NotFound { what: format!("step {step} in run {id}"), hint: format!("see `mainstay run show {id}`") });
         }
+        let (run, settled) = self.as_said_since(before);
         let again = run.to_do_again(step, unknown, self.feature_level);
-        if again.is_empty() {
+        if again.is_empty() && !settled.iter().any(|(_, outcome)| matches!(outcome, Outcome::Succeeded(_))) {
             let hint = if run.works().any(|(_, _, work)| matches!(work.forward, WorkState::Unknown { .. })) {
                 "; what has an unknown outcome, and what waited for it, is done again only with --unknown"
             } else {
@@ -138,6 +140,14 @@ impl State {
             };
             return conflict(format!("nothing of run {id} is to be done again{hint}"));
         }
+        for (attempt, outcome) in settled {
+            if let Some(attempt) = self.attempts.get_mut(&attempt) {
+                attempt.since = None;
+                attempt.phase = Phase::Ended(outcome);
+            }
+        }
+        self.runs.insert(id.clone(), run);
+        let Some(run) = self.runs.get_mut(id) else { return conflict(format!("run {id} is gone")) };
         for (step, target) in again {
             if let Some(work) = run.work_mut(&step, &target) {
                 work.begin_anew();
@@ -150,6 +160,20 @@ impl State {
         run.ended = None;
         run.moved_at = when.at;
         Reply::Done
+    }
+
+    /// The run as it is where the word of agents that are back counts, and the attempts that ended so by that. What was
+    /// given up in one of its tries, and of which nobody has said more, stays as it is.
+    fn as_said_since(&self, run: &Run) -> (Run, Vec<(AttemptId, Outcome)>) {
+        let (mut told, mut settled) = (run.clone(), Vec::new());
+        for (step, target, work) in run.works().filter(|(_, _, work)| matches!(work.forward, WorkState::Unknown { .. })) {
+            let (Some(last), Some(work_told)) = (self.known_since(work), told.work_mut(step, target)) else { continue };
+            work_told.forward = WorkState::of(&last.outcome);
+            work_told.half_done = false;
+            let tries = work.attempts.iter().filter_map(|id| Some((*id, self.attempts.get(id)?.since.as_ref()?.outcome.clone())));
+            settled.extend(tries);
+        }
+        (told, settled)
     }
 
     /// Takes in that somebody agrees or not. What they saw must still be what there is.

@@ -41,6 +41,12 @@ impl Outcome {
         }
     }
 
+    /// Bytes that its report takes in the state.
+    #[must_use]
+    pub(crate) fn weight(&self) -> u64 {
+        self.report().map_or(0, |report| report.weight() as u64)
+    }
+
     /// The outcome in a line.
     #[must_use]
     pub fn summary(&self) -> String {

@@ -123,9 +123,7 @@ impl State {
         self.drop_artifacts(id);
         let attempts: Vec<_> = run.works().flat_map(|(_, _, work)| work.attempts.iter().copied()).collect();
         for attempt in attempts.iter().filter_map(|attempt| self.attempts.remove(attempt)) {
-            if let super::attempt::Phase::Ended(outcome) = &attempt.phase {
-                self.weight = self.weight.saturating_sub(outcome.report().map_or(0, |report| report.weight() as u64));
-            }
+            self.weight = self.weight.saturating_sub(attempt.weight());
         }
     }
 }

@@ -74,6 +74,16 @@ pub enum WorkState {
 }
 
 impl WorkState {
+    /// Where an end leaves it.
+    pub(super) fn of(outcome: &Outcome) -> WorkState {
+        match outcome {
+            Outcome::Succeeded(report) => WorkState::Succeeded { verdict: report.verdict() },
+            Outcome::Failed { .. } | Outcome::TimedOut { .. } => WorkState::Failed { message: outcome.summary() },
+            Outcome::Cancelled { .. } => WorkState::Cancelled,
+            Outcome::Unknown { reason } => WorkState::Unknown { reason: reason.clone() },
+        }
+    }
+
     /// Words of the states that are an end, as plans write them.
     pub const ENDED: [&'static str; 7] = ["succeeded", "failed", "unknown", "cancelled", "skipped", "omitted", "unreachable"];
 
@@ -226,13 +236,7 @@ impl Work {
     }
 
     pub(super) fn ended(&mut self, direction: Direction, outcome: &Outcome, half_done: bool, order: u64, at: MeshTime) {
-        let state = match outcome {
-            Outcome::Succeeded(report) => WorkState::Succeeded { verdict: report.verdict() },
-            Outcome::Failed { .. } | Outcome::TimedOut { .. } => WorkState::Failed { message: outcome.summary() },
-            Outcome::Cancelled { .. } => WorkState::Cancelled,
-            Outcome::Unknown { reason } => WorkState::Unknown { reason: reason.clone() },
-        };
-        self.set(direction, state);
+        self.set(direction, WorkState::of(outcome));
         if direction == Direction::Do {
             self.order = order;
             self.ended_at = at;

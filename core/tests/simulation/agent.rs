@@ -44,6 +44,8 @@ pub struct Agent {
     /// A copy of the ledger that somebody may put back.
     copy: Ledger,
     running: BTreeMap<AttemptId, Job>,
+    /// What the mesh has answered how it ended.
+    told: BTreeSet<AttemptId>,
     desired: Option<Desired>,
     /// Term of the leader that it is linked with, and the link's epoch.
     link: Option<(u64, u64)>,
@@ -67,6 +69,7 @@ impl Agent {
             ledger: Ledger::new(),
             copy: Ledger::new(),
             running: BTreeMap::new(),
+            told: BTreeSet::new(),
             desired: None,
             link: None,
         }
@@ -137,6 +140,7 @@ impl World {
         let agent = &mut self.agents[index];
         agent.up = false;
         agent.running.clear();
+        agent.told.clear();
         agent.desired = None;
         if let Some((_, epoch)) = agent.link.take()
             && self.chance.percent(70)
@@ -187,7 +191,7 @@ impl World {
         let Some(agent) = self.agent(index, boot) else { return };
         let Some(desired) = agent.desired.clone() else { return };
         let running: BTreeSet<AttemptId> = agent.running.keys().copied().collect();
-        for action in reconcile(&desired, &agent.ledger, &running) {
+        for action in reconcile(&desired, &agent.ledger, &running, &agent.told) {
             let wanted = |id: AttemptId| desired.attempts.iter().find(|attempt| attempt.id == id).cloned();
             match action {
                 Action::Accept(id) => self.agent_take(index, wanted(id).unwrap(), Stage::Accepting),
@@ -316,6 +320,9 @@ impl World {
             self.did(Deed::EndTaken { attempt: *attempt, outcome: outcome.clone() });
         }
         let Some(agent) = self.agent(index, boot) else { return };
+        if let Command::EndAttempt { attempt, .. } = command {
+            agent.told.insert(*attempt);
+        }
         match (reply, about) {
             (Reply::Connected { epoch }, None) => agent.link = Some((term, *epoch)),
             (reply, Some(id)) => {

@@ -205,7 +205,7 @@ fn attempt_to_wire(attempt: &Attempt) -> v1::Attempt {
 }
 
 fn since_to_wire(since: &Since) -> v1::Since {
-    v1::Since { at_unix_ms: since.at.0, succeeded: since.succeeded, summary: since.summary.clone() }
+    v1::Since { at_unix_ms: since.at.0, outcome: Some(outcome_to_wire(&since.outcome)) }
 }
 
 /// What is said of a wait besides its reason.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mainstay_core::catalogue::{self, Effect};
-use mainstay_proto::v1::{Attempt, Run, RunState, Since, UndoState, Verdict, WhyResponse, Work, WorkState, outcome};
+use mainstay_proto::v1::{Attempt, Outcome, Run, RunState, Since, UndoState, Verdict, WhyResponse, Work, WorkState, outcome};
 use serde::Serialize;
 
 use super::MARK;
@@ -132,18 +132,12 @@ fn next(page: &mut Page, run: &Run) {
     let again = [WorkState::Failed, WorkState::Unreachable, WorkState::Cancelled];
     let mut goes_on = false;
     if let Some(command) = retry_unknown(run) {
-        let heard = run.work.iter().filter(|work| work.state() == WorkState::Unknown).all(|work| said_since(work).is_some());
-        let looked = if heard {
-            "when it is to be done again, as far as it was not done:"
-        } else {
-            "it may still be running where it was begun. When somebody has looked that it has ended, and whether it was done:"
-        };
-        page.line(2, Tone::Quiet, looked);
+        page.line(2, Tone::Quiet, "it may still be running where it was begun. When somebody has looked that it has ended, and whether it was done:");
         page.command(2, &command);
         goes_on = true;
     } else if !was_undone(run)
         // What was skipped waits for what did not come off, unless the run was stopped.
-        && (has(&again) || (run.state() == RunState::Aborted && has(&[WorkState::Skipped])))
+        && (has(&again) || run.work.iter().any(|work| known_since(work).is_some()) || (run.state() == RunState::Aborted && has(&[WorkState::Skipped])))
     {
         page.command(2, &format!("mainstay run retry {} --dry-run", run.id));
         goes_on = true;
@@ -171,7 +165,8 @@ fn next(page: &mut Page, run: &Run) {
 }
 
 /// Whether an undo of the run has something to do here: what failed or is not known is not undone.
-fn can_be_taken_back(work: &Work) -> bool {
+#[must_use]
+pub fn can_be_taken_back(work: &Work) -> bool {
     work.has_undo && work.state() == WorkState::Succeeded && work.undo() != WorkState::Succeeded
 }
 
@@ -193,12 +188,13 @@ fn was_undone(run: &Run) -> bool {
 /// What does again what nobody knows the outcome of, where an ended run has such and may be done again.
 #[must_use]
 pub fn retry_unknown(run: &Run) -> Option<String> {
-    let is_unknown = run.work.iter().any(|work| work.state() == WorkState::Unknown);
+    let is_unknown = run.work.iter().any(|work| work.state() == WorkState::Unknown && known_since(work).is_none());
     (run.ended_unix_ms > 0 && is_unknown && !was_undone(run)).then(|| format!("mainstay run retry {} --unknown --dry-run", run.id))
 }
 
 /// A run of the same plan with the same values.
-fn start_anew(run: &Run) -> String {
+#[must_use]
+pub fn start_anew(run: &Run) -> String {
     let value = |json: &str| serde_json::from_str::<String>(json).unwrap_or_else(|_| json.to_owned());
     let set = |(name, json): (&String, &String)| {
         let value = value(json);
@@ -281,7 +277,7 @@ fn may_still_run(work: &Work) -> Option<(Sort, String)> {
     if reads(work) || matches!(work.state(), WorkState::Succeeded | WorkState::Unknown | WorkState::Omitted) {
         return None;
     }
-    let first = work.attempts.iter().find(|attempt| !attempt.undo && is_unknown(attempt) && attempt.since.is_none())?;
+    let first = work.attempts.iter().find(|attempt| !attempt.undo && is_unknown(attempt) && !attempt.since.as_ref().is_some_and(is_known))?;
     let message = first.outcome.as_ref().map_or("", |outcome| outcome.message.as_str());
     Some((Sort::MayRun, format!("try {} by {}: nobody knows whether it has ended ({message})", first.number, first.agent)))
 }
@@ -295,6 +291,19 @@ fn said_since(work: &Work) -> Option<(&Since, &Attempt)> {
     let given_up: Vec<&Attempt> = work.attempts.iter().filter(|attempt| !attempt.undo && is_unknown(attempt)).collect();
     let all: Option<Vec<(&Since, &Attempt)>> = given_up.into_iter().map(|attempt| Some((attempt.since.as_ref()?, attempt))).collect();
     all?.pop()
+}
+
+/// How it ended, where nobody had known it and its agents have said it since.
+#[must_use]
+pub fn known_since(work: &Work) -> Option<outcome::Kind> {
+    let is_known = |attempt: &&Attempt| !is_unknown(attempt) || attempt.since.as_ref().is_some_and(is_known);
+    let forward = || work.attempts.iter().filter(|attempt| !attempt.undo);
+    let (since, _) = said_since(work).filter(|_| work.state() == WorkState::Unknown && forward().all(|attempt| is_known(&attempt)))?;
+    since.outcome.as_ref().map(Outcome::kind)
+}
+
+fn is_known(since: &Since) -> bool {
+    since.outcome.as_ref().is_some_and(|outcome| outcome.kind() != outcome::Kind::Unknown)
 }
 
 /// Whether an agent was told to begin any of its tries.
@@ -325,10 +334,14 @@ fn said(work: &Work) -> String {
         (detail, message) => format!("{detail}: {message}"),
     };
     if let Some((since, attempt)) = said_since(work).filter(|_| work.state() == WorkState::Unknown) {
-        let how = if since.succeeded { "was done" } else { "ended without being done" };
-        // A command has nothing to say of what it found.
-        let summary = if since.summary.starts_with("0 checks") { String::new() } else { format!(": {}", since.summary) };
-        words.push_str(&format!("; since then {} has said that it {how}{summary}", attempt.agent));
+        let outcome = since.outcome.as_ref();
+        let message = outcome.map_or("", |outcome| outcome.message.as_str());
+        let how = match outcome.map(Outcome::kind) {
+            Some(outcome::Kind::Succeeded) => "that it was done".to_owned(),
+            Some(outcome::Kind::Unknown) | None => format!("no more: {message}"),
+            Some(_) => format!("that it ended without being done: {message}"),
+        };
+        words.push_str(&format!("; since then {} has said {how}", attempt.agent));
     }
     words
 }
@@ -362,7 +375,7 @@ fn left_in_place(run: &Run, work: &Work) -> Option<(Sort, String)> {
         (WorkState::Succeeded, _) => Some((Sort::InPlace, "it was done, and is not taken back".to_owned())),
         // What never began has done nothing: the state of the step alone does not tell.
         (WorkState::Cancelled | WorkState::Failed, _) if !was_begun(work) => None,
-        (WorkState::Unknown, _) if said_since(work).is_some_and(|(since, _)| since.succeeded) => {
+        (WorkState::Unknown, _) if known_since(work) == Some(outcome::Kind::Succeeded) => {
             Some((Sort::InPlace, "it was done, as its agent has said since, and is not taken back".to_owned()))
         }
         (WorkState::Unknown | WorkState::Cancelled, _) => Some((Sort::MayBeInPlace, "part of it may have been done".to_owned())),
@@ -405,10 +418,10 @@ impl Group<'_> {
     }
 }
 
-/// The agent that had it last, where the target is no node.
-fn agent(work: &Work) -> Option<&str> {
-    let last = work.attempts.iter().max_by_key(|attempt| (attempt.undo, attempt.number))?;
-    (last.agent != work.target && !last.agent.is_empty()).then_some(last.agent.as_str())
+/// The agents that had it, where the target is no node: something may be left with each of them.
+fn agents(work: &Work) -> impl Iterator<Item = &str> {
+    let had = work.attempts.iter().filter(|attempt| attempt.begun != Some(false) || work.attempts.len() == 1);
+    had.map(|attempt| attempt.agent.as_str()).filter(|agent| *agent != work.target && !agent.is_empty())
 }
 
 /// The worst first. What is skipped for one reason is one group, whatever the step.
@@ -428,9 +441,7 @@ fn groups(run: &Run, judge: impl Fn(&Work) -> Option<(Sort, String)>) -> Vec<Gro
         let Some(group) = groups.get_mut(place) else { continue };
         put(&mut group.steps, &work.step);
         put(&mut group.targets, &work.target);
-        if let Some(agent) = agent(work) {
-            put(&mut group.agents, agent);
-        }
+        agents(work).for_each(|agent| put(&mut group.agents, agent));
     }
     for group in &mut groups {
         group.targets.sort_unstable();

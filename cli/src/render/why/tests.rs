@@ -358,11 +358,19 @@ fn what_is_said_since_is_told() {
     };
     let text = told(None);
     assert!(text.contains("it may still be running") && text.contains("part of it may have been done"), "{text}");
-    let text = told(Some(Since { at_unix_ms: NOW.0, succeeded: true, summary: "0 checks, ok".into() }));
+    let said = |kind: outcome::Kind, message: &str| {
+        let outcome = Outcome { kind: kind.into(), message: message.into(), report: None };
+        told(Some(Since { at_unix_ms: NOW.0, outcome: Some(outcome) }))
+    };
+    let text = said(outcome::Kind::Succeeded, "");
     assert!(text.contains("since then prod/node-01 has said that it was done\n"), "{text}");
     assert!(text.contains("▲ in place  reboot on node-01\n") && !text.contains("may still be running"), "{text}");
-    let text = told(Some(Since { at_unix_ms: NOW.0, succeeded: false, summary: "exit status 1".into() }));
-    assert!(text.contains("ended without being done: exit status 1") && text.contains("part of it may have been done"), "{text}");
+    assert!(text.contains("mainstay run retry reboot-7 --dry-run"), "{text}");
+    let text = said(outcome::Kind::Failed, "exit status 1");
+    assert!(text.contains("said that it ended without being done: exit status 1") && text.contains("part of it may have been done"), "{text}");
+    assert!(text.contains("mainstay run retry reboot-7 --dry-run"), "{text}");
+    let text = said(outcome::Kind::Unknown, "its processes may still run");
+    assert!(text.contains("said no more: its processes may still run") && text.contains("it may still be running"), "{text}");
 }
 
 /// What never began has done nothing, whatever became of it.

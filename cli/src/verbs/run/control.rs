@@ -8,6 +8,7 @@ use mainstay_proto::v1::{
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::render::forecast::{self, Forecast};
+use crate::render::why;
 use crate::verbs::Screen;
 
 pub async fn pause(run: &str, reason: &str, dry_run: bool, mesh: &Mesh, screen: Screen) -> Result<(), CliError> {
@@ -62,7 +63,8 @@ pub async fn undo(run: &str, reason: &str, dry_run: bool, mesh: &Mesh, screen: S
 pub async fn retry(run: &str, step: &str, unknown: bool, dry_run: bool, mesh: &Mesh, screen: Screen) -> Result<Exit, CliError> {
     let before = mesh.get_run(GetRunRequest { run: run.to_owned() }).await?;
     if before.undo() == UndoState::Incomplete && before.work.iter().any(|work| work.undo() != WorkState::Unspecified) {
-        return Err(undo_is_first(run));
+        let again = before.work.iter().any(why::can_be_taken_back);
+        return Err(if again { undo_is_first(run) } else { undone_before(&before) });
     }
     let answer = mesh.retry_run(RetryRunRequest { run: run.to_owned(), step: step.to_owned(), unknown, dry_run }).await?;
     let Some(after) = answer.would_be.as_ref().filter(|_| dry_run) else {
@@ -79,6 +81,13 @@ fn undo_is_first(run: &str) -> CliError {
     CliError::failed(format!("{run} was to be taken back, and that did not come off: some of it is still in place, and it is not gone on with"))
         .with_next(format!("what is in place, and why:  mainstay why {run}"))
         .with_next(format!("take it back, tried again:  mainstay run undo {run} --reason \"…\" --dry-run"))
+}
+
+/// What is left of it nobody can take back by a command.
+fn undone_before(run: &Run) -> CliError {
+    CliError::failed(format!("{} was taken back, as far as it has an undo, and is not gone on with", run.id))
+        .with_next(format!("what is or may be in place still:  mainstay why {}", run.id))
+        .with_next(format!("when that has been looked at, a new run:  {}", why::start_anew(run)))
 }
 
 /// The run as it is, where a dry run is to compare with it.

@@ -85,7 +85,7 @@ pub(in crate::decide) fn is_wanted(state: &State, holder: &Holder) -> bool {
     let step = holder.attributes.get(STEP).and_then(|step| step.parse::<StepName>().ok());
     let target = holder.attributes.get(TARGET).and_then(|target| target.parse::<Target>().ok());
     let Some(work) = step.zip(target).and_then(|(step, target)| run.work(&step, &target)) else { return false };
-    let has_ended = state.has_ended_since(work);
+    let has_ended = state.known_since(work).is_some();
     let is_at = |state: &WorkState| matches!(state, WorkState::Active { .. }) || (matches!(state, WorkState::Unknown { .. }) && !has_ended);
     let may_come = !run.is_ended()
         && match work.undo.as_ref() {

@@ -41,7 +41,7 @@ impl<'s> RunPass<'_, 's, '_> {
                 }
                 None => {
                     let away = agents.values().filter(|agent| agent.can(&uses)).filter_map(lost_at).max();
-                    self.nobody(item, Reason::NobodyCan { kind: uses }, away);
+                    self.nobody(item, self.pass.state.nobody_can(&uses), away);
                 }
             },
         }

@@ -102,11 +102,11 @@ impl Invariant for Acknowledged {
         }
         for (id, outcome) in &self.ended {
             let Some(attempt) = state.attempts.get(id) else { continue };
-            let since = attempt.since.as_ref().map(|since| since.summary.as_str());
+            let since = attempt.since.as_ref().map(|since| since.outcome.summary());
             let is_kept = match (&attempt.phase, outcome) {
                 // What a process says of one before it may count as not known.
                 (Phase::Ended(Outcome::Unknown { .. }), Outcome::Cancelled { .. }) => true,
-                (Phase::Ended(own), told) => own.summary() == told.summary() || since == Some(told.summary().as_str()),
+                (Phase::Ended(own), told) => own.summary() == told.summary() || since == Some(told.summary()),
                 _ => false,
             };
             if !is_kept {
