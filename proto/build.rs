@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "mainstay/v1/report.proto",
     "mainstay/v1/fact.proto",
     "mainstay/v1/lease.proto",
@@ -14,6 +14,7 @@ const FILES: [&str; 9] = [
     "mainstay/v1/identity.proto",
     "mainstay/v1/root.proto",
     "mainstay/v1/artifact.proto",
+    "mainstay/v1/object.proto",
 ];
 
 /// Fields that hold an enum, and the function that writes its word.
@@ -49,7 +50,7 @@ const JSON: [(&str, &str); 6] = [
 ];
 
 /// Fields of which a message has one.
-const ONEOFS: [&str; 9] = [
+const ONEOFS: [&str; 10] = [
     "RunEvent.event",
     "AgentMessage.message",
     "MeshMessage.message",
@@ -59,6 +60,7 @@ const ONEOFS: [&str; 9] = [
     "ArtifactPart.part",
     "StoreCopyRequest.part",
     "StoreCopyResponse.answer",
+    "ObjectsEvent.event",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

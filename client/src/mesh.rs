@@ -164,6 +164,12 @@ calls! {
     approve_run(runs_client::RunsClient.approve): ApproveRunRequest => ApproveRunResponse, CHANGE;
     /// What a run waits for.
     why_run(runs_client::RunsClient.why): GetRunRequest => WhyResponse, LOOK;
+    /// Has the plan of an object in the caller's cluster.
+    apply_object(objects_client::ObjectsClient.apply): ApplyObjectRequest => ApplyObjectResponse, CHANGE;
+    /// Drops the plan of an object that is gone.
+    remove_object(objects_client::ObjectsClient.remove): RemoveObjectRequest => RemoveObjectResponse, CHANGE;
+    /// Begins the run that an object asks for, once.
+    start_object(objects_client::ObjectsClient.start): StartObjectRequest => StartObjectResponse, CHANGE;
     /// What the steps of a run have left.
     list_artifacts(artifacts_client::ArtifactsClient.list): ListArtifactsRequest => ListArtifactsResponse, LOOK;
     /// Drops an artifact.
@@ -262,6 +268,14 @@ impl Mesh {
     /// A lease now and after each change.
     pub async fn watch_lease(&self, request: v1::GetLeaseRequest) -> Result<Streaming<v1::Lease>, CallError> {
         self.call(WATCH, &request, |channel, request| async move { v1::leases_client::LeasesClient::new(channel).watch(request).await }).await
+    }
+
+    /// Plans of the namespaces of the caller's cluster, with their runs: all, and each again after a change.
+    pub async fn watch_objects(&self, request: v1::WatchObjectsRequest) -> Result<Streaming<v1::ObjectsEvent>, CallError> {
+        self.call(WATCH, &request, |channel, request| async move {
+            v1::objects_client::ObjectsClient::new(channel).max_decoding_message_size(MESSAGE_MAX).watch(request).await
+        })
+        .await
     }
 
     /// The mesh's own snapshot, in pieces.

@@ -47,10 +47,12 @@ pub enum Method {
     /// What the agent stored to take its own step back.
     ReadUndoData,
     ForgetArtifact,
+    /// Plans and runs of the objects in the caller's own cluster.
+    MirrorObjects,
 }
 
 impl Method {
-    pub const ALL: [Method; 28] = [
+    pub const ALL: [Method; 29] = [
         Method::Look,
         Method::ReadAudit,
         Method::ReadSnapshot,
@@ -79,6 +81,7 @@ impl Method {
         Method::ReadArtifact,
         Method::ReadUndoData,
         Method::ForgetArtifact,
+        Method::MirrorObjects,
     ];
 }
 
@@ -194,6 +197,7 @@ fn operator(role: OperatorRole, method: Method, subject: Subject<'_>) -> Result<
         | Method::RemoveMember
         | Method::TransferLeadership => OperatorRole::Admin,
         Method::LinkAgent | Method::ReportAttempt | Method::PutArtifact => return Err("only an agent does that, as itself".into()),
+        Method::MirrorObjects => return Err("only the agent that acts for a cluster speaks for its objects".into()),
         Method::ReadUndoData => return Err("undo data may hold secrets of the node: only the agent that made it reads it".into()),
         Method::JoinMember | Method::Sign | Method::Raft => return Err("only a coordinator does that".into()),
         Method::RenewCertificate => OperatorRole::Viewer,
@@ -232,6 +236,8 @@ fn replica(own: &AgentId, method: Method, subject: Subject<'_>) -> Result<Permit
     match (method, subject) {
         (Method::HoldLease, Subject::Lease(name)) if *name == LeaseName::acting(&own.cluster) => Ok(Permit { by: "acting for its cluster" }),
         (Method::LinkAgent | Method::ReportAttempt, Subject::Agent(agent)) if agent == own => Ok(Permit { by: "its own cluster" }),
+        // Which cluster that is its certificate says, and which replica acts the state.
+        (Method::MirrorObjects, _) => Ok(Permit { by: "the objects of its own cluster" }),
         (Method::LinkAgent | Method::ReportAttempt, _) => Err(Denial { reason: format!("agent {own} reports as itself only") }),
         (Method::PutArtifact | Method::ReadUndoData, Subject::Agent(agent)) if agent == own => Ok(Permit { by: "its own step" }),
         (Method::PutArtifact | Method::ReadUndoData, _) => Err(Denial { reason: format!("agent {own} has to do with files of its own steps only") }),

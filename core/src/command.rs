@@ -210,6 +210,10 @@ pub enum Command {
         /// Why windows and freezes do not count for this run, where somebody says that they do not.
         #[serde(default)]
         without_calendar: Option<String>,
+        /// UID of the object in a cluster that asks for it: one that asks again is answered with its run. Left out where
+        /// none does, as members of before leave it out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        object: Option<String>,
     },
     AbortRun {
         run: RunId,
@@ -380,7 +384,7 @@ impl Command {
     /// Starts the current revision of a plan that needs no inputs.
     #[must_use]
     pub fn start(plan: PlanName) -> Command {
-        Command::StartRun { plan, revision: None, inputs: BTreeMap::new(), connections: BTreeMap::new(), without_calendar: None }
+        Command::StartRun { plan, revision: None, inputs: BTreeMap::new(), connections: BTreeMap::new(), without_calendar: None, object: None }
     }
 
     /// The least feature level of a mesh that can have it in its log.
@@ -407,6 +411,7 @@ impl Command {
             | Command::GrantIssuer { .. }
             | Command::RecordCertificate { .. } => 2,
             Command::ConnectAgent { agent, .. } if !agent.is_node() => CLUSTERS,
+            Command::StartRun { object: Some(_), .. } => ORIGINS,
             Command::EndGuard => GUARDS,
             Command::EnrolVouched { .. } => VOUCHED,
             _ => 1,

@@ -288,7 +288,7 @@ fn start(
         other => return Err(Refusal::Conflict(format!("{other:?}"))),
     };
     let inputs = given.clone();
-    let command = Command::StartRun { plan: plan.name.clone(), revision: Some(revision), inputs, connections, without_calendar: None };
+    let command = Command::StartRun { plan: plan.name.clone(), revision: Some(revision), inputs, connections, without_calendar: None, object: None };
     match apply(by.clone(), command)? {
         Reply::Started(run) => Ok((run, at)),
         other => Err(Refusal::Conflict(format!("{other:?}"))),

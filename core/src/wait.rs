@@ -98,6 +98,17 @@ pub enum Reason {
     },
 }
 
+/// What a run waits for, for whoever sees one line of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    pub text: String,
+    /// Whether a person is asked.
+    pub asks: bool,
+}
+
+/// Characters of a line.
+const LINE: usize = 300;
+
 /// Targets that take up places of a rollout: how many, and the first few of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Taken {
@@ -293,6 +304,23 @@ impl Waits {
         }
     }
 
+    /// What a run waits for, in a line: what a person is asked for first, and what only another step has to end for last.
+    /// Nothing where it waits for nothing.
+    #[must_use]
+    pub fn in_a_line(&self, run: &RunId) -> Option<Line> {
+        let rank = |wait: &&Wait| match wait.reason {
+            Reason::Approval { .. } => 0,
+            Reason::NeedsStep { .. } | Reason::UndoOf { .. } | Reason::Wave { .. } => 2,
+            _ => 1,
+        };
+        let (first, count) = (self.of_run(run).min_by_key(rank)?, self.of_run(run).count());
+        let mut text: String = format!("step {}{}: {}", first.step, first.target.on(), first.reason).chars().take(LINE).collect();
+        if count > 1 {
+            text += &format!(" (and {} more)", count - 1);
+        }
+        Some(Line { text, asks: matches!(first.reason, Reason::Approval { .. }) })
+    }
+
     pub fn of_run<'a>(&'a self, run: &'a RunId) -> impl Iterator<Item = &'a Wait> {
         self.waits.iter().filter(move |wait| wait.run == *run)
     }
@@ -325,6 +353,31 @@ mod tests {
         let mut waits = Waits { waits: now };
         waits.go_on_from(&Waits { waits: before }, MeshTime(900));
         waits.waits.iter().map(|wait| wait.since.0).collect()
+    }
+
+    #[test]
+    fn a_line_names_what_a_person_can_do_something_about() {
+        let run = "roll-1".parse().unwrap();
+        let needs = || wait("cluster:c", Reason::NeedsStep { step: "look".parse().unwrap(), open: 1 }, 0);
+        let line = |waits: Vec<Wait>| Waits { waits }.in_a_line(&run).map(|line| (line.text, line.asks));
+        assert_eq!(line(vec![]), None);
+        assert_eq!(line(vec![needs()]), Some(("step mark in cluster c: step look has not ended".to_owned(), false)));
+        let of_gate = line(vec![needs(), wait("once", gate("window", "closed until 22:00"), 0)]);
+        assert_eq!(of_gate, Some(("step mark: gate: window: closed until 22:00 (and 1 more)".to_owned(), false)));
+        let approval = Reason::Approval {
+            run: run.clone(),
+            step: None,
+            wave: None,
+            by: OperatorRole::Operator,
+            not: None,
+            message: String::new(),
+            seen: String::new(),
+            expired: None,
+        };
+        let asked = line(vec![wait("once", gate("window", "x"), 0), wait("once", approval, 0), needs()]).unwrap();
+        assert!(asked.1 && asked.0.contains("mainstay run approve roll-1") && asked.0.ends_with("(and 2 more)"), "{asked:?}");
+        assert_eq!(line(vec![wait("once", gate("g", &"x".repeat(999)), 0)]).unwrap().0.len(), LINE);
+        assert_eq!(line(vec![Wait { run: "roll-2".parse().unwrap(), ..needs() }]), None, "another run");
     }
 
     #[test]

@@ -199,6 +199,45 @@ fn the_agent_that_acts_applies_it_and_nobody_else() {
     assert_eq!(rig.operator(aborted), Reply::Done, "an operator has the mesh in hand");
 }
 
+fn asked_by(object: &str) -> Command {
+    let Command::StartRun { plan, revision, inputs, connections, without_calendar, .. } = Command::start("prod/shop/renew".parse().unwrap()) else {
+        panic!("it starts a run")
+    };
+    Command::StartRun { plan, revision, inputs, connections, without_calendar, object: Some(object.to_owned()) }
+}
+
+#[test]
+fn an_object_that_asks_again_has_the_run_that_it_has() {
+    let mut rig = mesh();
+    rig.by(R1, apply(&plan(GOOD)));
+    let started = |number: u64| Reply::Started(RunId { plan: "prod/shop/renew".parse().unwrap(), number });
+    assert_eq!(rig.by(R1, asked_by("one")), started(1));
+    assert_eq!(rig.by(R1, asked_by("one")), started(1), "it was asked for once");
+    assert_eq!(rig.by(R1, asked_by("two")), started(2), "another object under the name asks for another");
+    assert_eq!(rig.state.runs[&"prod/shop/renew-1".parse::<RunId>().unwrap()].object.as_deref(), Some("one"));
+    // Also when it has ended, when there is no room for another, and when another replica asks.
+    for number in [1, 2] {
+        let run = format!("prod/shop/renew-{number}").parse().unwrap();
+        assert_eq!(rig.operator(Command::AbortRun { run, reason: String::new() }), Reply::Done);
+    }
+    rig.settle();
+    rig.check_every = 1_000;
+    for _ in 0..bounds::NAMESPACE_RUNS_OPEN {
+        rig.start("prod/shop/renew");
+    }
+    assert_eq!(rig.by(R1, asked_by("one")), started(1));
+    assert!(refused(&rig.by(R1, asked_by("three"))).contains("open runs of one namespace"));
+    // Nobody else asks in an object's name, and none asks for an operator's plan.
+    assert!(refused(&rig.by("cluster/test/agent/r1", asked_by("one"))).contains("speaks for another cluster"));
+    let operators = plan::parse(&plan(GOOD).source).unwrap();
+    assert!(matches!(rig.operator(apply(&operators)), Reply::Applied { .. }));
+    let Command::StartRun { revision, inputs, connections, without_calendar, object, .. } = asked_by("one") else { panic!("it starts a run") };
+    let theirs = Command::StartRun { plan: operators.name, revision, inputs, connections, without_calendar, object };
+    assert!(refused(&rig.operator(theirs.clone())).contains("came from no cluster"));
+    assert!(refused(&rig.by(R1, asked_by(""))).contains("1 to 63 characters"));
+    assert!(at_level(4).too_early(&theirs).is_some_and(|refusal| refusal.to_string().contains("needs level 5")));
+}
+
 #[test]
 fn it_acts_in_its_own_cluster() {
     let mut rig = mesh();

@@ -17,6 +17,8 @@ mod leases;
 mod link;
 mod members;
 mod mesh;
+mod objects;
+mod objects_watch;
 mod overview;
 mod plans;
 mod raft;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use mainstay_client::work;
 use mainstay_core::authz::{Method, Subject};
 use mainstay_core::id::PlanName;
+use mainstay_core::plan::PlanError;
 use mainstay_core::preview::Looks;
 use mainstay_core::state::plan::{PlanHistory, Revision};
 use mainstay_core::{Actor, Command, Identity, Refusal, Reply, RequestKey, bounds, plan, preview};
@@ -123,9 +124,13 @@ async fn checked(source: String) -> Result<plan::Plan, Status> {
     if source.len() > bounds::PLAN_BYTES {
         return Err(status::refused(Refusal::Bound { what: "bytes of plan".into(), limit: bounds::PLAN_BYTES as u64 }));
     }
+    read(source).await?.map_err(|error| Status::invalid_argument(error.brief(PROBLEM_BYTES)))
+}
+
+/// The same; what is wrong with it is the inner error.
+pub(super) async fn read(source: String) -> Result<Result<plan::Plan, PlanError>, Status> {
     // A document of the largest size takes milliseconds; other calls do not wait for it.
-    let checked = work::blocking(move || plan::parse(&source)).await.map_err(|error| Status::internal(error.to_string()))?;
-    checked.map_err(|error| Status::invalid_argument(error.brief(PROBLEM_BYTES)))
+    work::blocking(move || plan::parse(&source)).await.map_err(|error| Status::internal(error.to_string()))
 }
 
 fn chosen(history: &PlanHistory, revision: u32) -> Option<(u32, &Revision)> {

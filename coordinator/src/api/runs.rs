@@ -38,9 +38,9 @@ impl v1::runs_server::Runs for RunsApi {
         let plan: PlanName = parsed("plan", &plan).map_err(status::invalid)?;
         let inputs = inputs_of(inputs)?;
         let revision = (revision > 0).then_some(revision);
-        let connections = connections(&office.state(), &plan, revision, &inputs)?;
+        let connections = connections(&office.state(), &plan, revision, &inputs).map_err(status::refused)?;
         let without_calendar = (!without_calendar.is_empty()).then_some(without_calendar);
-        let command = Command::StartRun { plan, revision, inputs, connections, without_calendar };
+        let command = Command::StartRun { plan, revision, inputs, connections, without_calendar, object: None };
         if dry_run {
             tried(&office, by, command)?;
             return Ok(Response::new(v1::StartRunResponse::default()));
@@ -220,12 +220,12 @@ pub(super) fn inputs_of(inputs: BTreeMap<String, String>) -> Result<BTreeMap<Str
 
 /// The connections of steps that name them by an expression. What is wrong with the inputs is said by the
 /// command itself.
-fn connections(
+pub(super) fn connections(
     state: &State,
     plan: &PlanName,
     revision: Option<u32>,
     inputs: &BTreeMap<String, serde_json::Value>,
-) -> Result<BTreeMap<StepName, String>, Status> {
+) -> Result<BTreeMap<StepName, String>, Refusal> {
     let history = state.plans.get(plan);
     let chosen = history.and_then(|history| match revision {
         None => history.current().map(|(_, revision)| revision),
@@ -233,7 +233,7 @@ fn connections(
     });
     let Some(chosen) = chosen else { return Ok(BTreeMap::new()) };
     let Ok(inputs) = input::resolve(&chosen.plan.inputs, inputs) else { return Ok(BTreeMap::new()) };
-    evaluate::connections(&chosen.plan, &inputs).map_err(|problem| status::refused(Refusal::Invalid(problem)))
+    evaluate::connections(&chosen.plan, &inputs).map_err(Refusal::Invalid)
 }
 
 fn run_id(text: &str) -> Result<RunId, Status> {

@@ -14,6 +14,7 @@ use mainstay_proto::v1::identities_server::IdentitiesServer;
 use mainstay_proto::v1::leases_server::LeasesServer;
 use mainstay_proto::v1::members_server::MembersServer;
 use mainstay_proto::v1::mesh_server::MeshServer;
+use mainstay_proto::v1::objects_server::ObjectsServer;
 use mainstay_proto::v1::plans_server::PlansServer;
 use mainstay_proto::v1::raft_server::RaftServer;
 use mainstay_proto::v1::roots_server::RootsServer;
@@ -33,6 +34,7 @@ use super::identities::IdentitiesApi;
 use super::leases::LeasesApi;
 use super::members::MembersApi;
 use super::mesh::MeshApi;
+use super::objects::ObjectsApi;
 use super::plans::PlansApi;
 use super::raft::RaftApi;
 use super::roots::RootsApi;
@@ -120,6 +122,7 @@ async fn main_listener(
         )
         .add_service(PlansServer::new(PlansApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
         .add_service(RunsServer::new(RunsApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
+        .add_service(ObjectsServer::new(ObjectsApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
         .add_service(LeasesServer::new(LeasesApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
         .add_service(AgentsServer::new(AgentsApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
         .add_service(ArtifactsServer::new(ArtifactsApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))

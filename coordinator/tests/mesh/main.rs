@@ -3,6 +3,7 @@
 
 mod artifacts;
 mod harness;
+mod objects;
 mod operators;
 mod roots;
 mod rules;

@@ -178,12 +178,13 @@ impl State {
             Command::EndGuard => self.end_guard(when),
             Command::ApplyPlan { plan, bundled } => self.apply_plan(plan, *bundled, &entry.by, when),
             Command::RemovePlan { plan } => self.remove_plan(plan, &entry.by),
-            Command::StartRun { plan, revision, inputs, connections, without_calendar } => {
+            Command::StartRun { plan, revision, inputs, connections, without_calendar, object } => {
                 if let Some(refusal) = self.is_not_for(plan, &entry.by, false).or_else(|| self.lacks_role_to_start(plan, *revision, &entry.by)) {
                     return Reply::Refused(refusal);
                 }
                 let by = entry.by.to_string();
-                let start = start::Start { plan, revision: *revision, inputs, connections, without_calendar: without_calendar.as_ref(), by };
+                let (without_calendar, object) = (without_calendar.as_ref(), object.as_ref());
+                let start = start::Start { plan, revision: *revision, inputs, connections, without_calendar, object, by };
                 self.start_run(&start, when)
             }
             Command::AbortRun { run, reason } => self.abort_run(run, reason, &entry.by, when),

@@ -186,6 +186,7 @@ impl State {
                     inputs: &schedule.inputs,
                     connections: fire.connections,
                     without_calendar: None,
+                    object: None,
                     by: format!("schedule {}", instants_of(&schedule)),
                 },
                 when,

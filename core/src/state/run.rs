@@ -54,6 +54,9 @@ pub struct Run {
     /// Why windows and freezes do not count, where somebody said so.
     #[serde(default)]
     pub without_calendar: Option<String>,
+    /// UID of the object in the plan's cluster that asked for it. Left out where none did, as members of before do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
     /// What people have agreed to, or not.
     #[serde(default)]
     pub approvals: Vec<Given>,

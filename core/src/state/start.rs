@@ -11,7 +11,7 @@ use super::run::{Run, RunPhase, Work, WorkState};
 use super::{State, When};
 use crate::bounds;
 use crate::catalogue::{self, Kind, Scope};
-use crate::id::{ClusterName, ConnectionName, PlanName, RunId, StepName, Target};
+use crate::id::{ClusterName, ConnectionName, NAME_MAX, PlanName, RunId, StepName, Target};
 use crate::plan::{Plan, RunOn, Step, input};
 use crate::reply::{Refusal, Reply};
 use crate::time::Millis;
@@ -31,12 +31,19 @@ pub(super) struct Start<'a> {
     pub inputs: &'a BTreeMap<String, Value>,
     pub connections: &'a BTreeMap<StepName, String>,
     pub without_calendar: Option<&'a String>,
+    pub object: Option<&'a String>,
     pub by: String,
 }
 
 impl State {
     pub(super) fn start_run(&mut self, start: &Start<'_>, when: When) -> Reply {
         let plan = start.plan;
+        // Whoever asks again, also another agent for the same object, is answered with what there is.
+        match start.object.map(|object| self.asked_for_by(object, plan)) {
+            Some(Ok(Some(run))) => return Reply::Started(run),
+            Some(Err(refusal)) => return Reply::Refused(refusal),
+            Some(Ok(None)) | None => {}
+        }
         if self.runs.values().filter(|run| !run.is_ended()).count() >= bounds::RUNS_OPEN {
             return Reply::Refused(Refusal::Bound { what: "open runs".into(), limit: bounds::RUNS_OPEN as u64 });
         }
@@ -94,12 +101,25 @@ impl State {
                 pause: None,
                 resumed_at: None,
                 without_calendar: start.without_calendar.cloned(),
+                object: start.object.cloned(),
                 approvals: Vec::new(),
                 resolved: super::resolution::Resolutions::default(),
                 resolutions_weight: 0,
             },
         );
         Reply::Started(id)
+    }
+
+    /// The run of a plan that an object has asked for already.
+    fn asked_for_by(&self, object: &str, plan: &PlanName) -> Result<Option<RunId>, Refusal> {
+        if plan.origin().is_none() {
+            return Err(Refusal::Invalid(format!("plan {plan} came from no cluster, and no object of one starts it")));
+        }
+        if object.is_empty() || object.len() > NAME_MAX {
+            return Err(Refusal::Invalid(format!("an object's UID has 1 to {NAME_MAX} characters")));
+        }
+        let run = self.runs.values().find(|run| run.id.plan == *plan && run.object.as_deref() == Some(object));
+        Ok(run.map(|run| run.id.clone()))
     }
 
     /// The targets of a step as the mesh is now. A node that joins later is not in this run.

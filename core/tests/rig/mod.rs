@@ -146,7 +146,7 @@ impl Rig {
         let chosen = self.state.plans.get(&plan).and_then(|history| history.current()).map(|(_, revision)| revision.plan.clone());
         let all = chosen.as_ref().and_then(|chosen| plan::input::resolve(&chosen.inputs, &inputs).ok()).unwrap_or_default();
         let connections = chosen.map(|chosen| evaluate::connections(&chosen, &all).unwrap()).unwrap_or_default();
-        self.operator(Command::StartRun { plan, revision: None, inputs, connections, without_calendar: None })
+        self.operator(Command::StartRun { plan, revision: None, inputs, connections, without_calendar: None, object: None })
     }
 
     /// A command of somebody's.

@@ -7,6 +7,7 @@ mod enrolment;
 mod fact;
 mod lease;
 mod mesh;
+mod object;
 mod preview;
 mod report;
 mod run;
@@ -17,6 +18,7 @@ pub use enrolment::{join_grant_to_wire, role_from_wire, token_reviewed_from_wire
 pub use fact::{fact_from_wire, fact_to_wire, known_to_wire, told_from_wire};
 pub use lease::{lease_to_wire, spec_from_wire, spec_to_wire};
 pub use mesh::{audit_to_wire, connections_to_wire, finding_to_wire, missing_connection_to_wire, node_to_wire};
+pub use object::{object_plans, object_refusal};
 pub use preview::{preview_to_wire, remark_to_wire};
 pub use report::{outcome_from_wire, outcome_to_wire, report_from_wire, report_to_wire, verdict_from_wire, verdict_to_wire};
 pub use run::{last_runs, left_to_wire, plan_to_wire, rollouts_to_wire, run_summary, run_to_wire, waits_to_wire};
