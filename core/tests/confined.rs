@@ -7,7 +7,7 @@ use mainstay_core::catalogue::{KINDS, Scope};
 use mainstay_core::id::{Origin, PlanName};
 use mainstay_core::plan::{self, Plan, confined};
 use mainstay_core::state::lease::Holder;
-use mainstay_core::{Command, Identity, Reply, RunId, State, bounds};
+use mainstay_core::{Actor, Command, Identity, Reply, RunId, State, WallTime, bounds, preview};
 
 /// A plan of one step, as an object of namespace `shop` in cluster `prod`.
 fn plan(step: &str) -> Plan {
@@ -242,6 +242,10 @@ fn an_object_that_asks_again_has_the_run_that_it_has() {
 fn it_acts_in_its_own_cluster() {
     let mut rig = mesh();
     rig.by(R1, apply(&plan(GOOD)));
+    let by = Actor::Identity(rig::identity("operator/ana"));
+    let looks = preview::Looks { by: &by, wall: WallTime(0), without_calendar: None };
+    let seen = preview::preview(&rig.state, &plan(GOOD), &Default::default(), looks).unwrap();
+    assert_eq!(seen.steps[0].targets.iter().map(ToString::to_string).collect::<Vec<_>>(), ["cluster:prod"], "an operator sees what it would do");
     let run = rig.start("prod/shop/renew");
     let offered: Vec<String> = rig
         .settle()

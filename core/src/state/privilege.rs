@@ -51,7 +51,11 @@ impl State {
 
     /// Why a plan of this name is not for this caller to apply, to remove or to start. What came from a namespace is
     /// applied by the agent that acts for its cluster, which applies nothing else; operators may start and remove it.
+    /// The mesh itself does so in a copy of the state only, to see what a run would do.
     pub(super) fn is_not_for(&self, plan: &PlanName, by: &Actor, applies: bool) -> Option<Refusal> {
+        if *by == Actor::Mesh {
+            return None;
+        }
         let agent = if let Actor::Identity(identity) = by { identity.agent() } else { None };
         let words = match (plan.origin(), agent) {
             (None, None) => return None,
