@@ -30,6 +30,7 @@ use crate::execute::{Context, OutgoingError};
 use crate::host::Host;
 use crate::http::{Http, ListenError};
 use crate::kube::kept::Kept;
+use crate::kube::mirror;
 use crate::kube::view::{self, ViewMetrics};
 use crate::kube::vouch::Vouch;
 use crate::kube::{Cluster, ClusterError, acting};
@@ -118,9 +119,13 @@ pub async fn run(settings: Settings, host: Host, leave: Leave) -> Result<(), Age
     let (exchange, teller) = Exchange::open();
     let _acting = cluster.clone().map(|cluster| {
         let acts = watch::Sender::new(false);
+        let mirroring = settings.custom_resources.then(|| {
+            let (agent, metrics) = (settings.agent.clone(), watched.view.clone());
+            AbortOnDropHandle::new(tokio::spawn(mirror::keep(cluster.clone(), mesh.clone(), agent, acts.subscribe(), metrics)))
+        });
         let viewing = tokio::spawn(view::keep(cluster, acts.subscribe(), teller, watched.view.clone()));
         let acting = tokio::spawn(acting::keep(mesh.clone(), settings.agent.cluster.clone(), acts));
-        [acting, viewing].map(AbortOnDropHandle::new)
+        (mirroring, [acting, viewing].map(AbortOnDropHandle::new))
     });
     let vouch = cluster.clone().map(|cluster| Arc::new(Vouch::new(cluster, settings.vouch_for.clone())));
     let (host, readings, pods) = (Arc::new(host), Readings::default(), Pods::default());

@@ -137,6 +137,7 @@ impl Machines {
             pod_token: None,
             vouch_for: Vec::new(),
             identity_secret: None,
+            custom_resources: false,
             identity: None,
             host: false,
             execute: Default::default(),

@@ -6,6 +6,7 @@
 //!   kept:   this agent's identity, in a Secret
 //!   view:    what the one that acts knows of the cluster, and tells the mesh of it
 //!   Cluster: lists objects page by page, each in a projection of its own that keeps what is looked at
+//!   mirror:  the custom resources, both ways
 //!   account: whom it is while it changes something, or reads what it may not read itself
 //! ```
 
@@ -13,6 +14,7 @@ pub mod account;
 pub mod acting;
 pub mod ask;
 pub mod kept;
+pub mod mirror;
 pub mod objects;
 pub mod resource;
 pub mod view;

@@ -55,6 +55,9 @@ pub struct Arguments {
     /// Secret in which this cluster agent keeps its identity, where its directory does not outlive its pod
     #[arg(long, value_name = "NAMESPACE/NAME")]
     pub identity_secret: Option<String>,
+    /// Mirror MaintenancePlans and MaintenanceRuns of the cluster
+    #[arg(long)]
+    pub custom_resources: bool,
     /// Certificate that somebody else issues and renews, and what signed it; then nobody enrols
     #[arg(long, value_name = "FILE", requires_all = ["identity_key", "identity_roots"])]
     pub identity_chain: Option<PathBuf>,
@@ -124,6 +127,7 @@ impl Arguments {
             root_sha256: self.root_sha256,
             vouch_for: self.vouch_for,
             identity_secret: self.identity_secret,
+            custom_resources: self.custom_resources.then_some(true),
             identity: IdentityFragment::of(self.identity_chain, self.identity_key, self.identity_roots),
             host: self.host.then_some(true),
             services: None,

@@ -101,9 +101,12 @@ pub(super) fn check(merged: Fragment, earlier: Vec<String>) -> Result<Settings, 
     let identity_secret = merged
         .identity_secret
         .and_then(|text| text.parse::<SecretName>().map_err(|problem| problems.add(format!("identity_secret: {problem}"))).ok());
+    let custom_resources = merged.custom_resources.unwrap_or(false);
     match &speaks_for {
         Some(SpeaksFor::Node(_)) => {
-            for (name, said) in [("vouch_for", !vouch_for.is_empty()), ("identity_secret", identity_secret.is_some())] {
+            for (name, said) in
+                [("vouch_for", !vouch_for.is_empty()), ("identity_secret", identity_secret.is_some()), ("custom_resources", custom_resources)]
+            {
                 if said {
                     problems.add(format!("{name} is for agents that speak for their cluster"));
                 }
@@ -129,6 +132,7 @@ pub(super) fn check(merged: Fragment, earlier: Vec<String>) -> Result<Settings, 
             pod_token,
             vouch_for,
             identity_secret,
+            custom_resources,
             identity: identity.flatten(),
             host: merged.host.unwrap_or(false),
             execute,

@@ -31,6 +31,7 @@ pub struct Fragment {
     pub root_sha256: Option<String>,
     pub vouch_for: Option<Vec<String>>,
     pub identity_secret: Option<String>,
+    pub custom_resources: Option<bool>,
     /// Certificates issued elsewhere; one source says all of it.
     pub identity: Option<IdentityFragment>,
     pub host: Option<bool>,
@@ -112,6 +113,7 @@ impl Fragment {
             root_sha256: self.root_sha256.or(weaker.root_sha256),
             vouch_for: self.vouch_for.or(weaker.vouch_for),
             identity_secret: self.identity_secret.or(weaker.identity_secret),
+            custom_resources: self.custom_resources.or(weaker.custom_resources),
             identity: self.identity.or(weaker.identity),
             host: self.host.or(weaker.host),
             services: self.services.or(weaker.services),

@@ -60,6 +60,8 @@ pub struct Settings {
     pub vouch_for: Vec<String>,
     /// Where this cluster agent keeps its identity beside its directory.
     pub identity_secret: Option<SecretName>,
+    /// Whether this cluster agent mirrors the custom resources. Of all meshes that have agents in a cluster one does.
+    pub custom_resources: bool,
     /// Certificates issued elsewhere, in place of enrolment.
     pub identity: Option<IdentityFiles>,
     /// Whether this agent speaks for the machine it runs on.
@@ -219,15 +221,19 @@ mod tests {
         let root = "a".repeat(64);
         let settings = load(&[&ENOUGH[..], &["--pod-token-file", "/t", "--root-sha256", &root]].concat(), &[]).unwrap();
         assert_eq!(settings.pod_token, Some(PodTokenSource { file: "/t".into(), root_sha256: root.clone() }));
-        let problems = load(&[&ENOUGH[..], &["--pod-token-file", "/t", "--vouch-for", "a/b", "--identity-secret", "a/b"]].concat(), &[]).unwrap_err();
+        let problems =
+            load(&[&ENOUGH[..], &["--pod-token-file", "/t", "--vouch-for", "a/b", "--identity-secret", "a/b", "--custom-resources"]].concat(), &[])
+                .unwrap_err();
         let words = problems.to_string();
         assert!(
             words.contains("root_sha256 is not set") && words.contains("vouch_for is for") && words.contains("identity_secret is for"),
             "{words}"
         );
+        assert!(words.contains("custom_resources is for"), "{words}");
         let replica = ["--dir", "/s", "--coordinators", "a:7400", "--cluster", "c", "--cluster-agent", "r1"];
         let settings = load(&[&replica[..], &["--vouch-for", "a/b,c/d", "--identity-secret", "a/s"]].concat(), &[]).unwrap();
         assert_eq!((settings.vouch_for.len(), settings.identity_secret.unwrap().to_string().as_str()), (2, "a/s"));
+        assert!(!settings.custom_resources && load(&replica, &[("MAINSTAY_CUSTOM_RESOURCES", "true")]).unwrap().custom_resources);
         let words =
             load(&[&replica[..], &["--vouch-for", "a", "--identity-secret", "s", "--pod-token-file", "/t", "--root-sha256", "x"]].concat(), &[]);
         let words = words.unwrap_err().to_string();

@@ -38,11 +38,13 @@ pub fn plans() -> Value {
                 "message": text("What is wrong, and what to do."),
             },
         } },
+        "nextRun": { "type": "string", "format": "date-time", "description": "When its schedules next start one." },
         "lastRun": { "type": "object", "description": "The newest run.", "properties": run_status() },
     });
     let columns = [
         ("Ready", "string", ".status.conditions[?(@.type==\"Ready\")].status", 0),
         ("Revision", "integer", ".status.revision", 0),
+        ("Next Run", "string", ".status.nextRun", 1),
         ("Last Run", "string", ".status.lastRun.state", 0),
         ("Verdict", "string", ".status.lastRun.verdict", 0),
         ("Age", "date", ".metadata.creationTimestamp", 0),
@@ -88,8 +90,10 @@ fn run_status() -> Value {
         "run": text("The run in the mesh: CLUSTER/NAMESPACE/NAME-NUMBER."),
         "state": text("running, paused, undoing, completed, failed or aborted."),
         "verdict": text("The worst of what its checks found: ok, skipped, warning, unknown or critical."),
+        "startedBy": text("Who started it."),
         "startedAt": { "type": "string", "format": "date-time", "description": "When it began." },
         "endedAt": { "type": "string", "format": "date-time", "description": "When it ended." },
+        "waitsFor": text("What it waits for, in a line."),
     })
 }
 

@@ -32,6 +32,11 @@ impl Replica {
     }
 
     pub fn start_with(up: &Up, cluster: &str, id: &str, kubeconfig: &Path, policy: &str) -> Replica {
+        Replica::start_told(up, cluster, id, kubeconfig, policy, &[])
+    }
+
+    /// With further flags.
+    pub fn start_told(up: &Up, cluster: &str, id: &str, kubeconfig: &Path, policy: &str, flags: &[&str]) -> Replica {
         let token = up.cli(&["token", "create", "--cluster-agents", cluster]);
         assert!(token.status.success(), "{}", String::from_utf8_lossy(&token.stderr));
         let dir = up.scratch().join(format!("{cluster}-{id}"));
@@ -54,6 +59,7 @@ impl Replica {
             .arg(&policy_file)
             .arg("--kubeconfig")
             .arg(kubeconfig)
+            .args(flags)
             .stderr(log);
         Replica { process: command.spawn().expect("the agent starts"), again: command }
     }

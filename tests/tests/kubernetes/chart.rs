@@ -19,6 +19,7 @@ const SETS: [(&str, &[&str]); 3] = [
             "mesh.name=prod",
             "mesh.cluster=edge",
             "nodeAgent.kubelet=false",
+            "customResources.enabled=false",
             "mesh.rootSha256=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
         ],
     ),
@@ -26,7 +27,6 @@ const SETS: [(&str, &[&str]); 3] = [
         "all",
         &[
             "mesh.name=prod",
-            "customResources.enabled=true",
             "coordinator.replicas=5",
             "coordinator.advertise=POD.mesh.example:7400",
             "coordinator.joinTokenSecret=join-later",
@@ -114,7 +114,9 @@ fn only_the_node_agents_need_more_than_a_restricted_namespace_gives() {
     let space = Cluster::shared().space("restricted");
     space.kubectl(&["label", "namespace", space.name(), "pod-security.kubernetes.io/warn=restricted"]).expect("a label");
     let judged = |values: &[&str]| {
-        let rendered = helm(&["template", "mainstay", &chart(), "--namespace", space.name()], values);
+        // The custom resources are another test's.
+        let values = [values, &["customResources.enabled=false"]].concat();
+        let rendered = helm(&["template", "mainstay", &chart(), "--namespace", space.name()], &values);
         space.kubectl_with(&["apply", "--dry-run=server", "--warnings-as-errors", "-f", "-"], &String::from_utf8_lossy(&rendered.stdout))
     };
     judged(&["nodeAgent.enabled=false", "networkPolicy.enabled=true", "networkPolicy.from[0].ipBlock.cidr=10.0.0.0/8"]).expect("no warning");
@@ -137,5 +139,6 @@ fn the_chart_asks_for_no_more_than_it_needs() {
         let text = fs::read_to_string(root().join(file)).expect("the rules");
         text.lines().map(str::trim).filter(|line| line.starts_with("- { apiGroups")).map(str::to_owned).collect()
     };
-    assert_eq!(rules("deploy/helm/mainstay/files/cluster-agent-rules.yaml"), rules("deploy/kubernetes/cluster-agent.yaml"));
+    let chart = ["cluster-agent-rules.yaml", "custom-resources-rules.yaml"].map(|file| rules(&format!("deploy/helm/mainstay/files/{file}"))).concat();
+    assert_eq!(chart, rules("deploy/kubernetes/cluster-agent.yaml"));
 }

@@ -59,7 +59,7 @@ fn release(space: &Space<'_>, cluster: &Cluster, chart: &str, words: &[&str]) {
     let mut helm = Command::new(program("helm"));
     helm.args(words).args(["--namespace", space.name()]).arg("--kubeconfig").arg(cluster.kubeconfig());
     if words[0] != "uninstall" {
-        helm.arg(chart).args(["--set", "customResources.enabled=true"]);
+        helm.arg(chart);
         for value in off.iter().chain(&others).chain([&root]) {
             helm.args(["--set", value]);
         }
@@ -79,8 +79,8 @@ fn older(folder: &Path) -> String {
     folder.join("mainstay").display().to_string()
 }
 
-#[test]
-fn the_custom_resources_take_what_is_good_and_outlive_the_release() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_custom_resources_take_what_is_good_outlive_the_release_and_are_acted_on() {
     let cluster = Cluster::shared();
     let space = cluster.space("custom");
     let (chart, folder) = (super::chart::chart(), tempfile::tempdir().expect("a directory"));
@@ -125,6 +125,9 @@ fn the_custom_resources_take_what_is_good_and_outlive_the_release() {
     space.kubectl(&["get", "mplan", "renew"]).expect("the plan is still there");
     release(&space, cluster, &chart, &["install", "resources", "--wait"]);
     assert!(row(&["mplan", "renew"]).contains("completed"), "the plan is still there, and has its columns");
+    // Before an agent acts on all of them.
+    drop(space);
+    super::mirror::goes_both_ways(cluster).await;
 }
 
 #[test]

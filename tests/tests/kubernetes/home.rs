@@ -50,7 +50,7 @@ async fn a_mesh_lives_in_the_cluster_that_it_looks_after() {
     let cluster = Cluster::shared();
     image(cluster);
     let space = cluster.space("home");
-    let home = Home { cluster, space: &space, values: &VALUES };
+    let home = Home { cluster, space: &space, custom_resources: false, values: &VALUES };
     space.kubectl(&["create", "secret", "generic", "beside", "--from-literal=file=known"]).expect("a Secret");
     let notes = home.put("install", "first");
     assert!(notes.contains("OUT OF THE CLUSTER"), "{notes}");

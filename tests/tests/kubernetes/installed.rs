@@ -32,6 +32,8 @@ pub fn image(cluster: &Cluster) {
 pub struct Home<'a> {
     pub cluster: &'a Cluster,
     pub space: &'a Space<'a>,
+    /// Whether it has those of the cluster: one release in it does.
+    pub custom_resources: bool,
     /// Further values, as JSON.
     pub values: &'a [&'a str],
 }
@@ -60,6 +62,9 @@ impl Home<'_> {
         words.push(&chart);
         words.extend(["--wait", "--timeout", "300s", "--set", "coordinator.storage.size=1Gi", "--set", "mesh.name=prod"]);
         words.extend(["--set", &repository, "--set", &tag]);
+        if !self.custom_resources {
+            words.extend(["--set", "customResources.enabled=false"]);
+        }
         for value in self.values {
             words.extend(["--set-json", value]);
         }

@@ -10,6 +10,7 @@ mod faults;
 mod home;
 mod images;
 mod installed;
+mod mirror;
 mod nodes;
 mod reading;
 mod rights;

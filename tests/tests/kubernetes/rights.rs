@@ -85,7 +85,7 @@ fn may_do(space: &Space<'_>, account: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_agent_changes_nothing_itself_and_a_runner_what_it_is_given_in_its_namespace() {
+async fn a_cluster_agent_changes_its_own_resources_only_and_a_runner_what_it_is_given_in_its_namespace() {
     let cluster = Cluster::shared();
     let (space, other) = (cluster.space("runner"), cluster.space("other"));
     cluster.apply(MANIFEST);
@@ -110,6 +110,11 @@ async fn a_cluster_agent_changes_nothing_itself_and_a_runner_what_it_is_given_in
             "cronjobs.batch [] [] [list]",
             "endpointslices.discovery.k8s.io [] [] [list]",
             "tokenreviews.authentication.k8s.io [] [] [create]",
+            "maintenanceplans.mainstay.dev [] [] [get list watch]",
+            "maintenanceruns.mainstay.dev [] [] [get list watch create delete]",
+            "maintenanceplans.mainstay.dev/status [] [] [patch]",
+            "maintenanceruns.mainstay.dev/status [] [] [patch]",
+            "events.events.k8s.io [] [] [create]",
         ]
         .map(str::to_owned),
     );

@@ -50,6 +50,7 @@ pub struct Ask {
     client: Client,
     pace: Pace,
     requests: Counter,
+    page: usize,
 }
 
 /// One page.
@@ -101,12 +102,18 @@ pub struct Status {
 impl Ask {
     #[must_use]
     pub fn new(client: Client, requests: Counter) -> Ask {
-        Ask { client, pace: Pace::default(), requests }
+        Ask { client, pace: Pace::default(), requests, page: PAGE }
+    }
+
+    /// The same with so many objects of one page, where they may be large.
+    #[must_use]
+    pub fn in_pages_of(self, page: usize) -> Ask {
+        Ask { page, ..self }
     }
 
     /// One page of a list, from its beginning where `next` is empty.
     pub async fn page<T: DeserializeOwned>(&self, path: &str, next: &str) -> Result<Page<T>, AskError> {
-        let mut uri = format!("{path}?limit={PAGE}");
+        let mut uri = format!("{path}?limit={}", self.page);
         if !next.is_empty() {
             uri.push_str(&format!("&continue={}", utf8_percent_encode(next, NON_ALPHANUMERIC)));
         }

@@ -6,7 +6,7 @@ use prometheus_client::registry::Registry;
 /// Clones count together.
 #[derive(Debug, Clone, Default)]
 pub struct ViewMetrics {
-    pub(super) requests: Counter,
+    pub(in crate::kube) requests: Counter,
 }
 
 impl ViewMetrics {

@@ -5,12 +5,12 @@
 //! ```
 //! In: that this replica acts. Out: facts of all nodes to the mesh, and through it each node's own pods to its agent. It changes nothing in the cluster, and carries out no step.
 
-mod ask;
-mod follow;
-mod metrics;
+pub(super) mod ask;
+pub(super) mod follow;
+pub(super) mod metrics;
 mod node;
 mod nodes;
-mod pace;
+pub(super) mod pace;
 mod pod;
 mod pods;
 mod quantity;

@@ -60,7 +60,7 @@ fn seeds() -> Vec<u64> {
 async fn the_daily_plan_finds_each_fault_of_a_seed_and_nothing_else() {
     let cluster = Cluster::start(0);
     let space = cluster.space("home");
-    let home = Home { cluster: &cluster, space: &space, values: &[] };
+    let home = Home { cluster: &cluster, space: &space, custom_resources: true, values: &[] };
     let mut is_installed = false;
     for seed in seeds() {
         let mut rng = StdRng::seed_from_u64(seed);
@@ -88,6 +88,19 @@ async fn install(home: &Home<'_>) {
     let login = home.cli(&["login", "--token-file", "/etc/mainstay/operator/token"]);
     login.unwrap_or_else(|error| panic!("{error}\n{}", home.look()));
     home.whole().await;
+    acts_on_custom_resources(home);
+}
+
+/// The chart's agents do, unless they are told otherwise.
+fn acts_on_custom_resources(home: &Home<'_>) {
+    let plan = format!(
+        "apiVersion: mainstay.dev/v1alpha1\nkind: MaintenancePlan\nmetadata: {{name: look}}\n\
+         spec: {{steps: [{{name: look, uses: kube.workloads, with: {{namespaces: [{}]}}}}]}}\n",
+        home.space.name()
+    );
+    home.space.apply(&plan);
+    home.space.wait("mplan/look", "condition=Accepted");
+    home.space.kubectl(&["delete", "mplan", "look"]).expect("it goes");
 }
 
 /// Those of the kinds that come early, or late.
