@@ -93,6 +93,10 @@ pub async fn run(settings: Settings, host: Host, leave: Leave) -> Result<(), Age
     // Held until this function ends, after everything that uses the directory.
     let (_lock, ledger) = open(&settings.dir).await?;
     let (dir, ledger_id) = (settings.dir.clone(), ledger.id().clone());
+    if let Some(homes) = settings.execute.helm.as_ref().map(|helm| helm.dir.clone()) {
+        // What an earlier process of this agent has left there is of no attempt any more.
+        drop(work::blocking(move || files::remove_tree(Point::AgentDirectory, &homes)).await?);
+    }
     let clock: Arc<dyn Clock> = host.clock();
     let watched = watch_over(&settings).await?;
     let identity = Identity::of_agent(&settings.agent);
@@ -228,7 +232,7 @@ fn hello(settings: &Settings, ledger: &Ledger, host: &Host) -> Hello {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         feature_level: FEATURE_LEVEL,
         host: settings.host,
-        kinds: kinds(&settings.policy, &settings.agent),
+        kinds: kinds(&settings.policy, &settings.agent, settings.execute.helm.is_some()),
         boot_id: boot_id.trim().to_owned(),
         connections: settings.connections.told(),
     }

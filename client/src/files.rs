@@ -17,7 +17,7 @@ use rustix::fs::{FlockOperation, flock, statvfs};
 
 use crate::failpoint::{Doing, Point};
 
-pub use change::{Output, create_private_dir, create_public_dir, put_in_place, remove, rename, sync_dir, write_atomic};
+pub use change::{Output, create_private_dir, create_public_dir, put_in_place, remove, remove_tree, rename, sync_dir, write_atomic};
 pub use mark::Mark;
 pub use room::{Room, RoomError, RoomTaken};
 pub use sealed::{read_sealed, sealed, unsealed, write_sealed};

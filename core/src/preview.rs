@@ -1,6 +1,7 @@
 //! What a run of a plan would do: where, in which order, behind which gates, and what is in its way. A pure look
 //! at a copy of the state, in which the run is started and nothing else happens.
 
+mod chart;
 mod in_the_way;
 mod least;
 mod look;

@@ -30,9 +30,9 @@ impl Steps {
 }
 
 /// What the agent says that it can do: kinds that it knows, that are done to what it speaks for, and that its own
-/// policy allows.
+/// policy allows; those of helm, if it has one.
 #[must_use]
-pub fn kinds(policy: &Policy, agent: &AgentId) -> Vec<String> {
+pub fn kinds(policy: &Policy, agent: &AgentId, has_helm: bool) -> Vec<String> {
     let is_its_own = |kind: &&str| match catalogue::kind(kind).map(|kind| kind.scope) {
         Some(Scope::Host) => agent.is_node(),
         Some(Scope::Cluster) => !agent.is_node(),
@@ -40,7 +40,8 @@ pub fn kinds(policy: &Policy, agent: &AgentId) -> Vec<String> {
         Some(Scope::Mesh) | None => false,
     };
     let known = execute::kinds().iter().copied().chain([hold::KIND]).filter(is_its_own);
-    known.filter(|kind| policy.allows_kind(kind).is_ok()).map(str::to_owned).collect()
+    let can = |kind: &&str| has_helm || !catalogue::is_by_helm(kind);
+    known.filter(can).filter(|kind| policy.allows_kind(kind).is_ok()).map(str::to_owned).collect()
 }
 
 impl Executor for Steps {
@@ -77,7 +78,7 @@ mod tests {
     fn an_agent_offers_what_its_policy_allows() {
         let node: AgentId = "prod/n1".parse().unwrap();
         let replica: AgentId = "prod/agent/r1".parse().unwrap();
-        let by = |text: &str, agent: &AgentId| kinds(&Policy::parse(text).unwrap(), agent);
+        let by = |text: &str, agent: &AgentId| kinds(&Policy::parse(text).unwrap(), agent, true);
         let offered = |text: &str| by(text, &node);
         assert!(offered("").contains(&"node.resources".to_owned()));
         assert!(!offered("").contains(&"lease.hold".to_owned()));
@@ -85,6 +86,8 @@ mod tests {
         let everything = "[policy]\nallow = [\"*\"]";
         assert!(by("", &replica).contains(&"kube.workloads".to_owned()) && !offered(everything).contains(&"kube.workloads".to_owned()));
         assert!(!by(everything, &replica).contains(&"node.resources".to_owned()));
+        let without = kinds(&Policy::parse(everything).unwrap(), &replica, false);
+        assert!(by(everything, &replica).contains(&"helm.upgrade".to_owned()) && !without.iter().any(|kind| catalogue::is_by_helm(kind)));
         let all = [offered(everything), by(everything, &replica)].concat();
         let by_agents = catalogue::KINDS.iter().filter(|kind| kind.scope != Scope::Mesh);
         let declared: Vec<&str> = by_agents.map(|kind| kind.name).collect();

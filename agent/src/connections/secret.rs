@@ -92,13 +92,18 @@ impl Secrets {
         if secret.is_empty() {
             return Err(SecretError::Empty(reference.to_string()));
         }
+        self.keep(secret.clone());
+        Ok(Secret(secret))
+    }
+
+    /// Knows of a secret that was read elsewhere, so that it is taken out of what this attempt says.
+    pub fn keep(&self, secret: Zeroizing<String>) {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if !read.contains(&secret) {
-            read.push(secret.clone());
+            read.push(secret);
             // One that holds another is taken out whole.
             read.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         }
-        Ok(Secret(secret))
     }
 
     /// Takes the secrets out of a text.

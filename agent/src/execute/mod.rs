@@ -8,6 +8,7 @@
 mod credential;
 mod dial;
 mod exec;
+pub mod helm;
 mod http;
 mod kube;
 mod logs;
@@ -29,6 +30,7 @@ mod wording;
 use std::sync::Arc;
 
 use mainstay_core::PlanName;
+use mainstay_core::catalogue;
 use mainstay_core::id::ConnectionName;
 use mainstay_core::report::Report;
 use serde_json::{Map, Value};
@@ -37,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 pub use outgoing::{Outgoing, OutgoingError};
 pub use output::{Output, OutputLine, Stream};
 pub use policy::{Denied, Policy, PolicyError};
-pub use settings::{ExecuteSettings, Kubelet};
+pub use settings::{ExecuteSettings, Helm, Kubelet};
 
 use crate::artifacts::Artifacts;
 use crate::connections::{Connection, ConnectionKind, Connections, Memory, Secrets};
@@ -274,6 +276,9 @@ pub fn kinds() -> &'static [&'static str] {
         "kube.apply",
         "kube.delete",
         "kube.exec",
+        "helm.upgrade",
+        "helm.rollback",
+        "helm.uninstall",
         "wait",
         "node.exec",
     ]
@@ -309,12 +314,15 @@ pub async fn execute(kind: &str, with: &Map<String, Value>, context: &Context) -
             "kube.apply" => kube::objects::apply(with, context).await,
             "kube.delete" => kube::objects::delete(with, context).await,
             "kube.exec" => kube::exec::execute(with, context).await,
+            "helm.upgrade" => helm::upgrade::execute(with, context).await,
+            "helm.rollback" => helm::rollback::execute(with, context).await,
+            "helm.uninstall" => helm::uninstall::execute(with, context).await,
             "wait" => wait::execute(with, context).await,
             "node.exec" => exec::execute(with, context).await,
             other => Err(StepError::refused(format!("this agent does not know the step kind `{other}`; it may be older than the mesh"))),
         }
     };
-    let ended = if matches!(kind, "node.exec" | "kube.job" | "kube.cronjob.trigger") {
+    let ended = if matches!(kind, "node.exec" | "kube.job" | "kube.cronjob.trigger") || catalogue::is_by_helm(kind) {
         // It ends its children itself before it ends.
         carried_out.await
     } else {
@@ -334,7 +342,6 @@ pub async fn execute(kind: &str, with: &Map<String, Value>, context: &Context) -
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use mainstay_core::catalogue;
     use serde_json::json;
 
     use super::*;

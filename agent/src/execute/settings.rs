@@ -24,6 +24,22 @@ pub struct ExecuteSettings {
     pub allow_addresses: Vec<String>,
     /// Who knows how full the volumes of this node's pods are.
     pub kubelet: Option<Kubelet>,
+    /// The helm program, of an agent that speaks for a cluster.
+    pub helm: Option<Helm>,
+}
+
+/// helm, and what it gets from this agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Helm {
+    pub program: PathBuf,
+    /// Folder of charts that steps may name by a path below it.
+    pub charts: Option<PathBuf>,
+    /// Credentials of registries, as `helm registry login` or docker write them.
+    pub registry_config: Option<PathBuf>,
+    /// How it reaches the cluster; without one, as the pod that it runs in.
+    pub kubeconfig: Option<PathBuf>,
+    /// Where each attempt has its home: this folder goes with what is in it.
+    pub dir: PathBuf,
 }
 
 /// The kubelet of this node, and with which token it is asked.

@@ -91,6 +91,15 @@ pub struct Arguments {
     /// File with the pod's token that the kubelet is shown, of a ServiceAccount that may get nodes/stats
     #[arg(long, value_name = "FILE")]
     pub kubelet_token_file: Option<PathBuf>,
+    /// The helm program, version 4, for steps helm.…: of an agent that speaks for a cluster
+    #[arg(long, value_name = "FILE")]
+    pub helm: Option<PathBuf>,
+    /// Folder of charts that such steps may name by a path below it
+    #[arg(long, value_name = "DIR")]
+    pub helm_charts: Option<PathBuf>,
+    /// Credentials of chart registries, as `helm registry login` writes them
+    #[arg(long, value_name = "FILE")]
+    pub helm_registry_config: Option<PathBuf>,
     /// Where metrics and health are served: an address such as 127.0.0.1:7412, or none
     #[arg(long, value_name = "ADDRESS")]
     pub http_listen: Option<String>,
@@ -137,6 +146,9 @@ impl Arguments {
             allow_addresses: self.allow_addresses,
             kubelet: self.kubelet,
             kubelet_token_file: self.kubelet_token_file,
+            helm: self.helm,
+            helm_charts: self.helm_charts,
+            helm_registry_config: self.helm_registry_config,
             policy_file: self.policy_file,
             connections: None,
             connections_file: self.connections,

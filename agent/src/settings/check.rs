@@ -1,7 +1,7 @@
 //! From what was said to what holds. Every value is looked at, whatever the others are.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use mainstay_core::id::SpeaksFor;
 
 use super::{FILE_MAX, Fragment, JoinTokenSource, Logging, PodTokenSource, Settings, SettingsError};
 use crate::connections::Connections;
-use crate::execute::{ExecuteSettings, Kubelet, Outgoing, Policy};
+use crate::execute::{ExecuteSettings, Helm, Kubelet, Outgoing, Policy};
 use crate::kube::kept::SecretName;
 
 /// Port of every listener of an agent; loopback unless set.
@@ -89,6 +89,7 @@ pub(super) fn check(merged: Fragment, earlier: Vec<String>) -> Result<Settings, 
         trust: merged.trust.unwrap_or_default(),
         allow_addresses,
         kubelet: kubelet(merged.kubelet, merged.kubelet_token_file, &mut problems),
+        helm: helm((merged.helm, merged.helm_charts, merged.helm_registry_config), merged.kubeconfig.clone(), merged.dir.as_deref(), &mut problems),
     };
     let policy =
         merged.policy_file.as_deref().map(|path| policy(path).map_err(|problem| problems.add(problem))).and_then(Result::ok).unwrap_or_default();
@@ -119,6 +120,9 @@ pub(super) fn check(merged: Fragment, earlier: Vec<String>) -> Result<Settings, 
     }
     if matches!(speaks_for, Some(SpeaksFor::Cluster(_))) && execute.kubelet.is_some() {
         problems.add("kubelet is for the agents of nodes: each asks its own");
+    }
+    if matches!(speaks_for, Some(SpeaksFor::Node(_))) && execute.helm.is_some() {
+        problems.add("helm is for agents that speak for their cluster");
     }
     let identity = merged.identity.map(|identity| identity.checked(|problem| problems.add(problem)));
     match (cluster, speaks_for, merged.dir) {
@@ -179,6 +183,37 @@ fn kubelet(address: Option<String>, token_file: Option<PathBuf>, problems: &mut 
         .map(|address| Kubelet { address, token_file })
         .map_err(|_| problems.add(format!("kubelet: `{address}` is not an address such as 10.0.0.7 or 10.0.0.7:{KUBELET}")))
         .ok()
+}
+
+/// Paths become absolute: helm works elsewhere than this process.
+fn helm(
+    (program, charts, registry_config): (Option<PathBuf>, Option<PathBuf>, Option<PathBuf>),
+    kubeconfig: Option<PathBuf>,
+    dir: Option<&Path>,
+    problems: &mut Problems,
+) -> Option<Helm> {
+    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    let Some(program) = program else {
+        for (name, said) in [("helm_charts", charts.is_some()), ("helm_registry_config", registry_config.is_some())] {
+            if said {
+                problems.add(format!("{name} is set, and helm is not: say where the program is"));
+            }
+        }
+        return None;
+    };
+    let program = absolute(program);
+    for (name, path) in [("helm", Some(&program)), ("helm_charts", charts.as_ref()), ("helm_registry_config", registry_config.as_ref())] {
+        if let Some(missing) = path.filter(|path| !files::exists(path)) {
+            problems.add(format!("{name}: there is no {}", missing.display()));
+        }
+    }
+    Some(Helm {
+        program,
+        charts: charts.map(absolute),
+        registry_config: registry_config.map(absolute),
+        kubeconfig: kubeconfig.map(absolute),
+        dir: absolute(dir?.join("helm")),
+    })
 }
 
 fn addresses(name: &str, addresses: Option<Vec<String>>, problems: &mut Problems) -> Vec<String> {

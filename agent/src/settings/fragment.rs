@@ -42,6 +42,9 @@ pub struct Fragment {
     pub allow_addresses: Option<Vec<String>>,
     pub kubelet: Option<String>,
     pub kubelet_token_file: Option<PathBuf>,
+    pub helm: Option<PathBuf>,
+    pub helm_charts: Option<PathBuf>,
+    pub helm_registry_config: Option<PathBuf>,
     pub policy_file: Option<PathBuf>,
     /// Tables of the settings file itself.
     #[serde(skip)]
@@ -123,6 +126,9 @@ impl Fragment {
             allow_addresses: self.allow_addresses.or(weaker.allow_addresses),
             kubelet: self.kubelet.or(weaker.kubelet),
             kubelet_token_file: self.kubelet_token_file.or(weaker.kubelet_token_file),
+            helm: self.helm.or(weaker.helm),
+            helm_charts: self.helm_charts.or(weaker.helm_charts),
+            helm_registry_config: self.helm_registry_config.or(weaker.helm_registry_config),
             policy_file: self.policy_file.or(weaker.policy_file),
             connections: self.connections.or(weaker.connections),
             connections_file: self.connections_file.or(weaker.connections_file),

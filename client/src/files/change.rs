@@ -194,6 +194,16 @@ pub fn remove(point: Point, path: &Path) -> io::Result<()> {
     sync_dir(point, dir_of(path))
 }
 
+/// Removes a directory with all that another program has put into it. One that is not there is no error. Nobody waits for
+/// that to be on the disk: what comes back after a power cut is removed later.
+pub fn remove_tree(point: Point, path: &Path) -> io::Result<()> {
+    Doing::of(point).reach(Step::Name)?;
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
 /// Gives a file or directory of the same file system another name, in the place of whatever had it, for good.
 pub fn rename(point: Point, from: &Path, to: &Path) -> io::Result<()> {
     let doing = Doing::of(point);

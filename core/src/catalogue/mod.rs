@@ -60,6 +60,10 @@ pub const APPROVAL: &str = "approval";
 pub const LEASE_HOLD: &str = "lease.hold";
 /// The kind that lets time pass, and nothing else.
 pub const WAIT: &str = "wait";
+/// The kinds that the helm program carries out.
+pub const HELM_UPGRADE: &str = "helm.upgrade";
+pub const HELM_ROLLBACK: &str = "helm.rollback";
+pub const HELM_UNINSTALL: &str = "helm.uninstall";
 /// The kinds by which a plan replaces the mesh's root.
 pub const ROOT_ADD: &str = "root.add";
 pub const ROOT_ADOPT: &str = "root.adopt";
@@ -160,14 +164,21 @@ pub struct Kind {
     pub example: &'static str,
 }
 
+/// Whether it is the helm program that carries out a kind: an agent that has none does not offer it.
+#[must_use]
+pub fn is_by_helm(kind: &str) -> bool {
+    [HELM_UPGRADE, HELM_ROLLBACK, HELM_UNINSTALL].contains(&kind)
+}
+
 /// What to write where an agent does not do a kind that is not allowed by itself.
 #[must_use]
 pub fn how_to_allow(kind: &str) -> String {
+    let helm = if is_by_helm(kind) { "; and, in its settings, where helm is:  helm = \"/usr/bin/helm\"" } else { "" };
     let is_exec = self::kind(kind).is_some_and(|kind| kind.effect == Effect::Exec);
     let rule = if is_exec { "; and, for each command,  [[policy.exec]]  command = [\"/path/of/program\", …]" } else { "" };
     format!(
         "allow it in the agent's policy file (of `mainstay up`: agent-policy.toml in its folder), and start the agent anew:  \
-         [policy]  allow = [\"{kind}\"]{rule}"
+         [policy]  allow = [\"{kind}\"]{rule}{helm}"
     )
 }
 
@@ -177,7 +188,8 @@ pub fn why_not(name: &str) -> String {
     if self::kind(name).is_some_and(|kind| kind.effect == Effect::Read) {
         "it is of an older version, or of one that was started without what the kind needs".to_owned()
     } else {
-        format!("its own policy does not allow it, or it is of an older version; {}", how_to_allow(name))
+        let helm = if is_by_helm(name) { "it has no helm, or " } else { "" };
+        format!("{helm}its own policy does not allow it, or it is of an older version; {}", how_to_allow(name))
     }
 }
 
@@ -289,6 +301,13 @@ impl Kind {
             ("needs", if self.needs.is_empty() { "nothing" } else { self.needs }.to_owned()),
             ("timeout", format!("{}, unless the step says otherwise", self.default_timeout)),
         ]
+    }
+
+    /// How a step with these parameters is taken back: a release whose history is not kept cannot be.
+    #[must_use]
+    pub fn undo_of(&self, with: &serde_json::Map<String, serde_json::Value>) -> Undo {
+        let is_purged = self.name == HELM_UNINSTALL && with.get("keepHistory") == Some(&serde_json::Value::Bool(false));
+        if is_purged { Undo::Irreversible } else { self.undo }
     }
 
     /// Whether a step has to say something under `with`.

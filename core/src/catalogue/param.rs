@@ -95,8 +95,12 @@ impl ParamType {
             ParamType::Values => "a map of text to text, numbers, true, false or null".into(),
             ParamType::Block => "a block".into(),
             ParamType::Fields(fields) => {
-                let required: Vec<String> = fields.iter().filter(|field| field.required).map(|field| format!("`{}`", field.name)).collect();
-                format!("a block with {}", required.join(", "))
+                let named = |wanted: &dyn Fn(&&Param) -> bool| {
+                    let names: Vec<String> = fields.iter().filter(wanted).map(|field| format!("`{}`", field.name)).collect();
+                    names.join(", ")
+                };
+                let required = named(&|field| field.required);
+                if required.is_empty() { format!("a block with some of {}", named(&|_| true)) } else { format!("a block with {required}") }
             }
             ParamType::OneOf(words) => format!("one of {}", words.join(", ")),
             ParamType::Url => "an http or https URL without a password in it".into(),

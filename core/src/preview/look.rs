@@ -100,6 +100,7 @@ impl<'a> Look<'a> {
         if omitted.is_none() {
             self.few_slots(step, wanted.len());
             self.own_time(step, &with, step.condition.is_none() || condition == Some(true));
+            self.chart(step, &with);
         }
         StepPreview {
             undo: UndoPreview::of(self.state, self.run, step, &wanted),
@@ -121,7 +122,7 @@ impl<'a> Look<'a> {
     }
 
     fn is_point_of_no_return(&mut self, step: &Step) -> bool {
-        let undoable = catalogue::kind(&step.uses).is_none_or(|kind| match kind.undo {
+        let undoable = catalogue::kind(&step.uses).is_none_or(|kind| match kind.undo_of(&step.with) {
             Undo::Nothing | Undo::Reversible => true,
             Undo::Compensated => step.undo.is_some(),
             Undo::Irreversible => false,

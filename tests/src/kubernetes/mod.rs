@@ -26,6 +26,8 @@ pub use space::Space;
 const REUSED: &str = "MAINSTAY_TEST_CLUSTER";
 /// Names of clusters that suites start. What a person starts is named from `a` on.
 const NAMES: std::ops::RangeInclusive<char> = 'q'..='z';
+/// How often objects are applied again that somebody else has made in between.
+const APPLIED_AGAIN: usize = 3;
 /// Simulated nodes of the cluster that the tests of one executable share.
 pub const SIMULATED: usize = 3;
 
@@ -131,7 +133,15 @@ impl Cluster {
 
     /// Makes these objects, or changes them.
     pub fn apply(&self, objects: &str) {
-        self.kubectl_with(&["apply", "-f", "-"], objects).unwrap_or_else(|error| panic!("{error}\n{objects}"));
+        // Of two tests that make the same object at one time, the second is told that it is there: it looks again.
+        let is_race = |applied: &Result<String, String>| applied.as_ref().is_err_and(|error| error.contains("AlreadyExists"));
+        let mut applied = self.kubectl_with(&["apply", "-f", "-"], objects);
+        for _ in 0..APPLIED_AGAIN {
+            if is_race(&applied) {
+                applied = self.kubectl_with(&["apply", "-f", "-"], objects);
+            }
+        }
+        applied.unwrap_or_else(|error| panic!("{error}\n{objects}"));
     }
 
     /// A namespace of the test's own.

@@ -7,6 +7,7 @@ mod chart;
 mod custom;
 mod enrolment;
 mod faults;
+mod helm;
 mod home;
 mod images;
 mod installed;

@@ -19,20 +19,20 @@ const LEADER_LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A running group. Dropping it kills what is left of it.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(in crate::execute) struct Group {
     leader: Pid,
     open: bool,
 }
 
 impl Group {
     /// The group that a child was started in as its leader.
-    pub(super) fn of(child: &Child) -> io::Result<Group> {
+    pub(in crate::execute) fn of(child: &Child) -> io::Result<Group> {
         let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         id.map(|leader| Group { leader, open: true }).ok_or_else(|| io::Error::other("the command has no process id"))
     }
 
     /// Waits until the leader has ended, without collecting it.
-    pub(super) async fn leader_ended(&self) -> io::Result<()> {
+    pub(in crate::execute) async fn leader_ended(&self) -> io::Result<()> {
         // Listened for before the first look, so that an end in between is not missed.
         let mut ended = signal(SignalKind::child())?;
         while !self.has_leader_ended()? {
@@ -48,7 +48,7 @@ impl Group {
     }
 
     /// Asks every process to end, waits for that as long as `grace`, and then makes them.
-    pub(super) async fn end(&self, grace: Duration) {
+    pub(in crate::execute) async fn end(&self, grace: Duration) {
         if self.lives() {
             self.signal(Signal::TERM);
             let all_ended = async {
@@ -63,7 +63,7 @@ impl Group {
     }
 
     /// The leader is about to be collected: from here on its id is not the group's any more.
-    pub(super) fn close(mut self) {
+    pub(in crate::execute) fn close(mut self) {
         self.open = false;
     }
 

@@ -5,6 +5,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::task::JoinHandle;
 
 use crate::artifacts::OutputLog;
+use crate::connections::Secrets;
 use crate::execute::Context;
 use crate::execute::output::{Output, OutputLine, Stream};
 use crate::redact::{LINE_MAX, Redactor};
@@ -17,10 +18,10 @@ pub(in crate::execute) fn forward(
     context: &Context,
     log: OutputLog,
 ) -> JoinHandle<()> {
-    let (output, host) = (context.output.clone(), context.host.clone());
+    let (output, host, secrets) = (context.output.clone(), context.host.clone(), context.secrets.clone());
     tokio::spawn(async move {
         let mut reader = BufReader::new(pipe);
-        let mut lines = Lines { output, stream, redactor: Redactor::default(), line: Vec::new(), seen: Vec::new() };
+        let mut lines = Lines { output, stream, secrets, redactor: Redactor::default(), line: Vec::new(), seen: Vec::new() };
         loop {
             let length = match reader.fill_buf().await {
                 Ok([]) | Err(_) => break,
@@ -40,6 +41,8 @@ pub(in crate::execute) fn forward(
 struct Lines {
     output: Output,
     stream: Stream,
+    /// What the attempt has read of secrets.
+    secrets: Secrets,
     redactor: Redactor,
     line: Vec<u8>,
     /// Lines that were passed on and are not in the log yet.
@@ -60,7 +63,8 @@ impl Lines {
 
     fn emit(&mut self, at: WallTime) {
         let text = String::from_utf8_lossy(&self.line);
-        if let Some(text) = self.redactor.line(text.trim_end_matches('\r')) {
+        if let Some(mut text) = self.redactor.line(text.trim_end_matches('\r')) {
+            self.secrets.hide(&mut text);
             self.seen.extend_from_slice(text.as_bytes());
             self.seen.push(b'\n');
             self.output.line(OutputLine { stream: self.stream, at, text });
@@ -83,13 +87,15 @@ mod tests {
     #[test]
     fn lines_are_put_together_from_pieces_and_cut() {
         let (output, mut seen) = Output::channel(10);
-        let mut lines = Lines { output, stream: Stream::Stdout, redactor: Redactor::default(), line: Vec::new(), seen: Vec::new() };
-        for piece in [b"one\r\ntw".as_slice(), b"o\n", &vec![b'x'; 3 * LINE_MAX], b"\nlast"] {
+        let secrets = Secrets::default();
+        secrets.keep("of-a-secret".to_owned().into());
+        let mut lines = Lines { output, stream: Stream::Stdout, secrets, redactor: Redactor::default(), line: Vec::new(), seen: Vec::new() };
+        for piece in [b"one\r\ntw".as_slice(), b"o\n", &vec![b'x'; 3 * LINE_MAX], b"\nlast of-a-sec", b"ret"] {
             lines.push(piece, WallTime(0));
         }
         lines.finish(WallTime(0));
         let texts: Vec<String> = std::iter::from_fn(|| seen.try_recv().ok()).map(|line| line.text).collect();
-        assert_eq!((texts.len(), texts[0].as_str(), texts[1].as_str(), texts[3].as_str()), (4, "one", "two", "last"));
+        assert_eq!((texts.len(), texts[0].as_str(), texts[1].as_str(), texts[3].as_str()), (4, "one", "two", "last [redacted]"));
         assert!(texts[2].len() <= LINE_MAX && texts[2].ends_with('…'));
         assert_eq!(String::from_utf8(lines.seen).unwrap(), texts.join("\n") + "\n");
     }

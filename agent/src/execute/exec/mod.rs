@@ -5,7 +5,7 @@
 //! stored as an artifact. The command runs in a process group of its own, with
 //! nothing of the agent's environment but PATH, HOME and LANG, and no process of its group outlives the attempt.
 
-mod group;
+pub(super) mod group;
 pub(super) mod lines;
 
 use std::collections::BTreeMap;

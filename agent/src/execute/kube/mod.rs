@@ -1,6 +1,6 @@
 //! Steps of a cluster agent, in its Kubernetes cluster.
 
-mod acting;
+pub(super) mod acting;
 pub mod certificates;
 pub mod cronjobs;
 pub mod events;
@@ -16,7 +16,7 @@ pub mod services;
 #[cfg(test)]
 mod tests;
 pub mod wait;
-mod work;
+pub(super) mod work;
 pub mod workloads;
 
 use mainstay_core::catalogue::fits;
@@ -24,11 +24,11 @@ use mainstay_core::catalogue::fits;
 use super::{Context, StepError};
 use crate::kube::{Cluster, ClusterError};
 
-fn cluster<'c>(kind: &str, context: &'c Context) -> Result<&'c Cluster, StepError> {
+pub(super) fn cluster<'c>(kind: &str, context: &'c Context) -> Result<&'c Cluster, StepError> {
     context.cluster.as_ref().ok_or_else(|| StepError::refused(format!("{kind}: this agent speaks for a node, and only a cluster agent does it")))
 }
 
-fn failed(kind: &str, error: &ClusterError) -> StepError {
+pub(super) fn failed(kind: &str, error: &ClusterError) -> StepError {
     StepError::failed(format!("{kind}: {error}"))
 }
 

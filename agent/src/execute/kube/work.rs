@@ -76,7 +76,7 @@ impl Work {
 }
 
 /// Ten hexadecimal digits.
-fn digest(text: &str) -> String {
+pub fn digest(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().take(5).map(|byte| format!("{byte:02x}")).collect()
 }
 

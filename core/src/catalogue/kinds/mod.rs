@@ -1,6 +1,7 @@
 //! The declarations, by family.
 
 mod data;
+mod helm;
 mod kube;
 mod mesh;
 mod net;
@@ -48,6 +49,9 @@ pub const KINDS: &[Kind] = &[
     kube::APPLY,
     kube::DELETE,
     kube::EXEC,
+    helm::UPGRADE,
+    helm::ROLLBACK,
+    helm::UNINSTALL,
     mesh::LEASE_HOLD,
     mesh::WAIT,
     mesh::APPROVAL,

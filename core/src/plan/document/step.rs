@@ -113,7 +113,7 @@ pub(super) fn step(c: &mut Checker<'_>, node: &Node, whole: Option<&Strategy>) -
     }
     let waves = own.as_ref().map(|(strategy, _)| strategy).or(whole).is_some_and(|strategy| !strategy.waves.is_empty());
     let gates = gates(c, node.field("gates"), waves);
-    irreversible(c, kind, node, uses);
+    irreversible(c, kind, &with, node, uses);
     let timeout = node.field("timeout").and_then(Node::parsed).unwrap_or(kind.default_timeout);
     let retry = retry(c, node.field("retry"));
     let undo = match node.field("undo") {
@@ -165,10 +165,10 @@ fn check_run_on(c: &mut Checker<'_>, kind: &Kind, says: &Node) {
 }
 
 /// What cannot be taken back has to be accepted by whoever writes the plan.
-fn irreversible(c: &mut Checker<'_>, kind: &Kind, node: &Node, uses: &Node) {
+fn irreversible(c: &mut Checker<'_>, kind: &Kind, with: &serde_json::Map<String, serde_json::Value>, node: &Node, uses: &Node) {
     let accepted = node.field("acceptIrreversible");
     let says = accepted.and_then(Node::boolean) == Some(true);
-    match kind.undo {
+    match kind.undo_of(with) {
         Undo::Irreversible if !says => {
             c.problem(
                 accepted.unwrap_or(uses).at,
@@ -189,7 +189,7 @@ fn irreversible(c: &mut Checker<'_>, kind: &Kind, node: &Node, uses: &Node) {
 
 /// What an agent can take back to the earlier state is taken back by the same kind, which knows what it did.
 fn by_itself(kind: &Kind, with: &serde_json::Map<String, serde_json::Value>, timeout: Millis, retry: Retry) -> Option<UndoStep> {
-    let is_reversible = kind.undo == Undo::Reversible && kind.scope != Scope::Mesh;
+    let is_reversible = kind.undo_of(with) == Undo::Reversible && kind.scope != Scope::Mesh;
     is_reversible.then(|| UndoStep { uses: kind.name.to_owned(), with: with.clone(), timeout, retry })
 }
 
