@@ -26,7 +26,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::artifacts::ArtifactStore;
 use crate::attempts::{AttemptMetrics, AttemptSettings, Attempts, Leave, Steps, kinds};
 use crate::enrolment::{self, Enrolment, EnrolmentError};
-use crate::execute::{Context, OutgoingError};
+use crate::execute::{Context, OutgoingError, review};
 use crate::host::Host;
 use crate::http::{Http, ListenError};
 use crate::kube::kept::Kept;
@@ -152,6 +152,10 @@ pub async fn run(settings: Settings, host: Host, leave: Leave) -> Result<(), Age
     let opened = work::blocking(move || {
         ArtifactStore::open(&dir, depot, ledger_id).map_err(|source| AgentError::StateDir { path: dir.join("spool"), source })
     });
+    let link = match &context.cluster {
+        Some(_) => link.with_rights(Arc::new(review::Reviewer(Arc::new(context.clone())))),
+        None => link,
+    };
     let steps = Arc::new(Steps::new(context, mesh.clone(), Arc::new(opened.await??)));
     let attempts = Attempts::new(attempt_settings, ledger, Arc::new(mesh), steps, handle, watched.attempts.clone(), leave);
     tokio::select! {

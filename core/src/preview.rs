@@ -5,6 +5,7 @@ mod chart;
 mod in_the_way;
 mod least;
 mod look;
+pub mod rights;
 mod turns;
 mod words;
 
@@ -203,6 +204,14 @@ pub fn in_the_way(state: &State, run: &RunId, wall: WallTime) -> Vec<Remark> {
     look.leases(&steps);
     look.turns(&steps);
     sorted(look.remarks)
+}
+
+impl Preview {
+    /// With what somebody else has found out.
+    pub fn remark(&mut self, remarks: impl IntoIterator<Item = Remark>) {
+        self.remarks.extend(remarks);
+        self.remarks = sorted(std::mem::take(&mut self.remarks));
+    }
 }
 
 /// The worst first.

@@ -20,6 +20,7 @@ mod postgres;
 mod prometheus;
 mod redis;
 mod resources;
+pub mod review;
 mod services;
 mod settings;
 mod tls;

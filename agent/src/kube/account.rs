@@ -76,7 +76,7 @@ impl Cluster {
                     "verb": right.verb, "group": right.group, "resource": resource, "subresource": subresource, "namespace": right.namespace,
                 } },
             });
-            let answer = self.create("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &asked).await?;
+            let answer = self.create(super::review::ASKED, &asked).await?;
             if answer.pointer("/status/allowed") != Some(&Value::Bool(true)) {
                 lacking.push(right);
             }

@@ -99,6 +99,9 @@ impl Cluster {
     }
 
     async fn send(&self, method: Method, path: &str, content: &str, body: &impl Serialize) -> Result<Value, ClusterError> {
+        if self.review.is_some() && !path.starts_with(super::review::ASKED) {
+            return Err(ClusterError::Failed { path: path.to_owned(), message: super::review::NOTHING_IS_DONE.to_owned() });
+        }
         let body = serde_json::to_vec(body).map_err(|error| ClusterError::Failed { path: path.to_owned(), message: error.to_string() })?;
         let asked = || async { self.client.request(self.request(method.clone(), path, Some((content, body.clone())))?).await };
         again(asked).await.map_err(|error| self.told(path, error))

@@ -8,6 +8,7 @@
 //!   Cluster: lists objects page by page, each in a projection of its own that keeps what is looked at
 //!   mirror:  the custom resources, both ways
 //!   account: whom it is while it changes something, or reads what it may not read itself
+//!   review:  what a step would lack, for whoever previews it
 //! ```
 
 pub mod account;
@@ -17,6 +18,7 @@ pub mod kept;
 pub mod mirror;
 pub mod objects;
 pub mod resource;
+pub mod review;
 pub mod view;
 pub mod vouch;
 
@@ -30,6 +32,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use account::Account;
+use review::Review;
 
 /// Objects of one page: what an API server answers in one piece without effort.
 const PAGE: usize = 500;
@@ -73,6 +76,8 @@ pub struct Cluster {
     account: Option<Account>,
     /// Mainstay's own namespace.
     home: String,
+    /// Where nothing may be changed: what a step would lack is put here instead.
+    review: Option<Review>,
 }
 
 /// Which objects of a list are wanted.
@@ -128,7 +133,7 @@ impl Cluster {
         config.read_timeout = Some(PATIENCE);
         let client = Client::try_from(config.clone()).map_err(|error| wrong(&error))?;
         let watching = Client::try_from(watching).map_err(|error| wrong(&error))?;
-        Ok(Cluster { client, watching, config, account: None, home })
+        Ok(Cluster { client, watching, config, account: None, home, review: None })
     }
 
     /// Mainstay's own namespace.
@@ -154,6 +159,9 @@ impl Cluster {
     /// # Errors
     /// When it cannot be made.
     pub fn streaming(&self) -> Result<Client, ClusterError> {
+        if self.review.is_some() {
+            return Err(ClusterError::Config(review::NOTHING_IS_DONE.to_owned()));
+        }
         let mut config = self.config.clone();
         config.read_timeout = None;
         config.auth_info.impersonate = self.account.as_ref().map(Account::user);

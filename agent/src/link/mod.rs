@@ -31,6 +31,7 @@ pub use outbox::Outbox;
 use session::{Ended, Session};
 
 use crate::complaint::Complaint;
+use crate::execute::review::Rights;
 use crate::kube::vouch::Reviewer;
 use crate::ledger::{Ledger, LedgerError};
 use crate::observe::pods::Pods;
@@ -81,6 +82,8 @@ pub struct Link<C> {
     up: watch::Sender<bool>,
     /// Of a cluster agent.
     reviewer: Option<Arc<dyn Reviewer>>,
+    /// The same.
+    rights: Option<Arc<dyn Rights>>,
 }
 
 impl<C: Connector> Link<C> {
@@ -98,13 +101,19 @@ impl<C: Connector> Link<C> {
         let (up, up_seen) = watch::channel(false);
         let outbox = Arc::<Outbox>::default();
         let handle = LinkHandle { wanted: wanted_seen, up: up_seen, outbox: Arc::clone(&outbox) };
-        (Link { connector, hello, ledger, clock, metrics, outbox, exchange, pods, wanted, up, reviewer: None }, handle)
+        (Link { connector, hello, ledger, clock, metrics, outbox, exchange, pods, wanted, up, reviewer: None, rights: None }, handle)
     }
 
     /// The same link, which also answers the mesh's questions about tokens.
     #[must_use]
     pub fn with_reviewer(self, reviewer: Arc<dyn Reviewer>) -> Link<C> {
         Link { reviewer: Some(reviewer), ..self }
+    }
+
+    /// The same link, which also answers the mesh's questions about rights.
+    #[must_use]
+    pub fn with_rights(self, rights: Arc<dyn Rights>) -> Link<C> {
+        Link { rights: Some(rights), ..self }
     }
 
     /// Keeps a link up for as long as this process may have one. Dropping it ends the link.
@@ -151,6 +160,7 @@ impl<C: Connector> Link<C> {
             wanted: &self.wanted,
             up: &self.up,
             reviewer: self.reviewer.as_ref(),
+            rights: self.rights.as_ref(),
         }
     }
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use mainstay_client::clock::Clock;
 use mainstay_core::state::agent::Hello;
-use mainstay_proto::convert::{desired_from_wire, hello_to_wire, token_reviewed_to_wire};
+use mainstay_proto::convert::{desired_from_wire, hello_to_wire, rights_reviewed_to_wire, token_reviewed_to_wire};
 use mainstay_proto::v1;
 use mainstay_proto::v1::agent_message::Message as ToMesh;
 use mainstay_proto::v1::mesh_message::Message as FromMesh;
@@ -17,6 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::connector::{Connector, LinkStream};
 use super::{Exchange, LinkMetrics, Outbox, Wanted};
+use crate::execute::review::Rights;
 use crate::kube::vouch::Reviewer;
 use crate::ledger::{Ledger, LedgerError, Version};
 use crate::observe::pods::Pods;
@@ -48,6 +50,7 @@ pub(super) struct Session<'a, C> {
     pub wanted: &'a watch::Sender<Option<Arc<Wanted>>>,
     pub up: &'a watch::Sender<bool>,
     pub reviewer: Option<&'a Arc<dyn Reviewer>>,
+    pub rights: Option<&'a Arc<dyn Rights>>,
 }
 
 /// Why a link ended.
@@ -97,6 +100,7 @@ impl<C: Connector> Session<'_, C> {
                 biased;
                 message = incoming.next() => match self.message(message)? {
                     Some(FromMesh::ReviewToken(question)) => self.review(question, &outgoing, &mut reviews),
+                    Some(FromMesh::ReviewRights(question)) => self.review_rights(question, &outgoing, &mut reviews),
                     message => renewing |= self.take(message).await?,
                 },
                 Some(_) = reviews.join_next() => {}
@@ -161,7 +165,7 @@ impl<C: Connector> Session<'_, C> {
                 Ok(false)
             }
             // A second welcome changes nothing that is in use, and what a later version says goes past this one.
-            Some(FromMesh::Welcome(_) | FromMesh::Superseded(_) | FromMesh::ReviewToken(_)) | None => Ok(false),
+            Some(FromMesh::Welcome(_) | FromMesh::Superseded(_) | FromMesh::ReviewToken(_) | FromMesh::ReviewRights(_)) | None => Ok(false),
         }
     }
 
@@ -179,6 +183,24 @@ impl<C: Connector> Session<'_, C> {
             let answer = answer.unwrap_or_else(|_| Err(format!("the API server has not answered within {REVIEW:?}")));
             // A link that takes nothing in has ended, or is about to: whoever asked then asks again.
             let _ = outgoing.send_timeout(say(ToMesh::TokenReviewed(token_reviewed_to_wire(id, answer))), REVIEW).await;
+        });
+    }
+
+    /// Asks which rights a step would lack, in the same way.
+    fn review_rights(&self, question: v1::ReviewRights, outgoing: &mpsc::Sender<v1::AgentMessage>, reviews: &mut JoinSet<()>) {
+        let v1::ReviewRights { id, kind, with, undoes } = question;
+        let outgoing = outgoing.clone();
+        let with = serde_json::from_str(&with).map_err(|error| format!("its parameters cannot be read: {error}"));
+        let reviewed: BoxFuture<'static, _> = match (self.rights.filter(|_| reviews.len() < REVIEWS), with) {
+            (Some(rights), Ok(with)) => rights.lacking(kind, with, undoes),
+            (Some(_), Err(error)) => Box::pin(std::future::ready(Err(error))),
+            (None, _) if self.rights.is_some() => Box::pin(std::future::ready(Err("its agent has many to answer".to_owned()))),
+            (None, _) => Box::pin(std::future::ready(Err("its agent does not speak for a cluster".to_owned()))),
+        };
+        reviews.spawn(async move {
+            let answer = tokio::time::timeout(REVIEW, reviewed).await;
+            let answer = answer.unwrap_or_else(|_| Err(format!("the API server has not answered within {REVIEW:?}")));
+            let _ = outgoing.send_timeout(say(ToMesh::RightsReviewed(rights_reviewed_to_wire(id, answer))), REVIEW).await;
         });
     }
 

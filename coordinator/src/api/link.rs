@@ -15,7 +15,7 @@ use mainstay_core::decide::LINK_SILENCE;
 use mainstay_core::reconcile::Desired;
 use mainstay_core::state::trust::Shown;
 use mainstay_core::{AgentId, AttemptId, WallTime, bounds};
-use mainstay_proto::convert::{desired_to_wire, token_reviewed_from_wire, told_from_wire};
+use mainstay_proto::convert::{desired_to_wire, rights_reviewed_from_wire, token_reviewed_from_wire, told_from_wire};
 use mainstay_proto::v1;
 use mainstay_proto::v1::agent_message::Message;
 use mainstay_proto::v1::mesh_message::Message as MeshSays;
@@ -73,6 +73,10 @@ impl LinkTask {
             match message.message {
                 Some(Message::Output(output)) => self.pass_on(output),
                 Some(Message::TokenReviewed(reviewed)) => self.reviewed(reviewed),
+                Some(Message::RightsReviewed(reviewed)) => {
+                    let (id, answer) = rights_reviewed_from_wire(reviewed);
+                    self.office.rights_reviews().answered(self.link.agent(), id, answer);
+                }
                 Some(Message::NodeFacts(facts)) => {
                     let sequence = facts.sequence;
                     let refused = self.keep(facts).err().unwrap_or_default();
@@ -210,8 +214,12 @@ impl LinkTask {
             }
             tokio::select! {
                 () = self.link.changed() => {}
-                Question { id, token, audience } = self.link.question() => {
-                    if !self.say(MeshSays::ReviewToken(v1::ReviewToken { id, token, audience })).await {
+                question = self.link.question() => {
+                    let question = match question {
+                        Question::Token { id, token, audience } => MeshSays::ReviewToken(v1::ReviewToken { id, token, audience }),
+                        Question::Rights(question) => MeshSays::ReviewRights(question),
+                    };
+                    if !self.say(question).await {
                         return;
                     }
                 }

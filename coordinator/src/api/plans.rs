@@ -76,12 +76,14 @@ impl v1::plans_server::Plans for PlansApi {
             (0, checked(source).await?)
         };
         // As an apply does: a large plan takes milliseconds, and other calls do not wait for it.
+        let (of, looked_at) = (Arc::clone(&state), plan.clone());
         let looked = work::blocking(move || {
             let without_calendar = (!without_calendar.is_empty()).then_some(without_calendar.as_str());
-            let preview = preview::preview(&state, &plan, &inputs, Looks { by: &Actor::Identity(by), wall, without_calendar })?;
-            Ok(preview_to_wire(&state, &plan, number, &preview, wall))
+            preview::preview(&of, &looked_at, &inputs, Looks { by: &Actor::Identity(by), wall, without_calendar })
         });
-        looked.await.map_err(|error| Status::internal(error.to_string()))?.map(Response::new).map_err(status::refused)
+        let mut preview = looked.await.map_err(|error| Status::internal(error.to_string()))?.map_err(status::refused)?;
+        office.look_at_rights(&mut preview).await;
+        Ok(Response::new(preview_to_wire(&state, &plan, number, &preview, wall)))
     }
 
     async fn suspend(&self, request: Request<v1::SuspendPlanRequest>) -> Result<Response<v1::SuspendPlanResponse>, Status> {

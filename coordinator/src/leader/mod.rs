@@ -19,6 +19,7 @@ mod office;
 mod output;
 mod pulse;
 mod reviews;
+mod rights;
 
 use std::sync::Arc;
 use std::time::Duration;

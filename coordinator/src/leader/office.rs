@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mainstay_client::clock::Clock;
+use mainstay_core::preview::rights::Lacking;
+use mainstay_core::voucher::Reviewed;
 use mainstay_core::{Actor, Command, Entry, MeshTime, Reply, RequestKey, State, Token, Waits, WallTime};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -44,7 +46,8 @@ pub struct Office {
     decided: watch::Sender<Decided>,
     wake: Notify,
     links: Links,
-    reviews: Reviews,
+    reviews: Reviews<Reviewed>,
+    rights_reviews: Reviews<Lacking>,
     outputs: Outputs,
     pulse: Pulse,
     confirmation: Confirmation,
@@ -69,6 +72,7 @@ impl Office {
             wake: Notify::new(),
             links: Links::default(),
             reviews: Reviews::default(),
+            rights_reviews: Reviews::default(),
             outputs: Outputs::default(),
             pulse,
             confirmation: Confirmation::default(),
@@ -117,8 +121,13 @@ impl Office {
     }
 
     #[must_use]
-    pub fn reviews(&self) -> &Reviews {
+    pub fn reviews(&self) -> &Reviews<Reviewed> {
         &self.reviews
+    }
+
+    #[must_use]
+    pub fn rights_reviews(&self) -> &Reviews<Lacking> {
+        &self.rights_reviews
     }
 
     #[must_use]

@@ -1,4 +1,4 @@
-//! Questions to a cluster's agents about pods' tokens, and their answers.
+//! Questions to a cluster's agents about pods' tokens, and their answers; those about rights go the same way.
 //!
 //! ```text
 //!   enrolment ─ ask ─▶ Links ─▶ the agent's link ─▶ agent ─▶ its API server
@@ -16,6 +16,7 @@ use mainstay_core::AgentId;
 use mainstay_core::id::ClusterName;
 use mainstay_core::voucher::Reviewed;
 use mainstay_core::voucher::VOUCHED;
+use mainstay_proto::v1;
 use tokio::sync::oneshot;
 
 use super::Office;
@@ -25,23 +26,25 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// Agents that are asked, one after the other.
 const TRIES: usize = 2;
 
-/// What an agent is asked.
+/// What an agent is asked, each with a random number.
 #[derive(Clone)]
-pub struct Question {
-    pub id: u64,
-    pub token: String,
-    pub audience: String,
+pub enum Question {
+    /// Whose a token is.
+    Token { id: u64, token: String, audience: String },
+    /// Which rights a step would lack.
+    Rights(v1::ReviewRights),
 }
 
 /// Without the token.
 impl fmt::Debug for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Question({:016x})", self.id)
+        let (Question::Token { id, .. } | Question::Rights(v1::ReviewRights { id, .. })) = self;
+        write!(f, "Question({id:016x})")
     }
 }
 
-/// What it says: of the token, or why it does not know.
-pub type Answer = Result<Reviewed, String>;
+/// What it says, or why it does not know.
+pub type Answer<A> = Result<A, String>;
 
 /// Why nobody has said anything of a token. All of it passes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,21 +59,27 @@ pub enum NotReviewed {
     Silent { agent: AgentId },
 }
 
-/// The questions that are open.
-#[derive(Debug, Default)]
-pub struct Reviews {
-    open: Mutex<BTreeMap<u64, Open>>,
+/// The questions of one sort that are open.
+#[derive(Debug)]
+pub struct Reviews<A> {
+    open: Mutex<BTreeMap<u64, Open<A>>>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct Open<A> {
     asked: AgentId,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<Answer<A>>,
 }
 
-impl Reviews {
+impl<A> Default for Reviews<A> {
+    fn default() -> Reviews<A> {
+        Reviews { open: Mutex::default() }
+    }
+}
+
+impl<A> Reviews<A> {
     /// Brings an answer to whoever asked, if it comes from the agent that was asked.
-    pub fn answered(&self, by: &AgentId, id: u64, answer: Answer) {
+    pub fn answered(&self, by: &AgentId, id: u64, answer: Answer<A>) {
         let mut all = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if all.get(&id).is_some_and(|open| open.asked == *by)
             && let Some(open) = all.remove(&id)
@@ -80,7 +89,7 @@ impl Reviews {
         }
     }
 
-    fn open(&self, id: u64, asked: &AgentId) -> oneshot::Receiver<Answer> {
+    pub(super) fn open(&self, id: u64, asked: &AgentId) -> oneshot::Receiver<Answer<A>> {
         let (answer, answered) = oneshot::channel();
         self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Open { asked: asked.clone(), answer });
         answered
@@ -92,12 +101,12 @@ impl Reviews {
 }
 
 /// Takes the question off the list, also when whoever asked is gone.
-struct Asked<'a> {
-    reviews: &'a Reviews,
-    id: u64,
+pub(super) struct Asked<'a, A> {
+    pub reviews: &'a Reviews<A>,
+    pub id: u64,
 }
 
-impl Drop for Asked<'_> {
+impl<A> Drop for Asked<'_, A> {
     fn drop(&mut self) {
         self.reviews.close(self.id);
     }
@@ -125,7 +134,7 @@ impl Office {
         let id = random::number();
         let answered = self.reviews().open(id, agent);
         let _asked = Asked { reviews: self.reviews(), id };
-        if !self.links().ask(agent, Question { id, token: token.to_owned(), audience: audience.to_owned() }) {
+        if !self.links().ask(agent, Question::Token { id, token: token.to_owned(), audience: audience.to_owned() }) {
             return Err(NotReviewed::Failed { agent: agent.clone(), why: "it has many to review, or its link has just ended".to_owned() });
         }
         match tokio::time::timeout(PATIENCE, answered).await {
@@ -154,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_question_is_told_without_its_token() {
-        let question = Question { id: 1, token: "secret".into(), audience: "mainstay/prod".into() };
+        let question = Question::Token { id: 1, token: "secret".into(), audience: "mainstay/prod".into() };
         assert_eq!(format!("{question:?}"), "Question(0000000000000001)");
     }
 }

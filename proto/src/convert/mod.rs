@@ -10,6 +10,7 @@ mod mesh;
 mod object;
 mod preview;
 mod report;
+mod rights;
 mod run;
 
 pub use artifact::{artifact_to_wire, file_from_wire, file_to_wire};
@@ -21,6 +22,7 @@ pub use mesh::{audit_to_wire, connections_to_wire, finding_to_wire, missing_conn
 pub use object::{object_plans, object_refusal};
 pub use preview::{preview_to_wire, remark_to_wire};
 pub use report::{outcome_from_wire, outcome_to_wire, report_from_wire, report_to_wire, verdict_from_wire, verdict_to_wire};
+pub use rights::{rights_reviewed_from_wire, rights_reviewed_to_wire};
 pub use run::{last_runs, left_to_wire, plan_to_wire, rollouts_to_wire, run_summary, run_to_wire, waits_to_wire};
 
 /// A message that cannot be what it claims to be.

@@ -129,6 +129,13 @@ async fn a_release_is_installed_upgraded_brought_back_and_uninstalled_once_and_e
     space.apply("{apiVersion: v1, kind: ServiceAccount, metadata: {name: mainstay-runner}}\n");
     let ended = stage.fails("forbidden", &upgrade(&space, "", ""), "lacks the right to get secrets").await;
     assert!(ended.to_string().contains("patch leases of coordination.k8s.io"), "{ended}");
+    let file = stage.up.scratch().join("previewed.yaml");
+    fs::write(&file, plan("previewed", &upgrade(&space, "", ""))).expect("the plan's file");
+    let preview = stage.up.json(&["plan", "preview", "-f", &file.display().to_string()]).to_string();
+    assert!(
+        preview.contains("create, delete, get, list, update secrets in") && preview.contains("--resource=leases.coordination.k8s.io"),
+        "{preview}"
+    );
     runner(&space, &RIGHTS.replace("watch, create, patch, update, delete", "watch"));
     stage.fails("half", &upgrade(&space, "seconds: 1", ""), &format!("create deployments of apps in {name}")).await;
     assert_eq!((stage.history(&space), text_of(&space)), (vec![], None), "nothing was done");

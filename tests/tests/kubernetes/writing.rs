@@ -1,5 +1,6 @@
 //! What changes something, in a real cluster: as the runner of a namespace, once, whoever dies in between, and back.
 
+use std::process::Command;
 use std::time::Duration;
 
 use mainstay_tests::kubernetes::{Cluster, Space};
@@ -58,6 +59,17 @@ async fn succeeds(up: &Up, run: &str) -> Value {
     ended
 }
 
+/// What a preview of these steps says of rights: severity, message and hint.
+fn rights_of(up: &Up, steps: &str) -> Vec<(String, String, String)> {
+    let file = up.scratch().join("previewed.yaml");
+    std::fs::write(&file, plan("previewed", steps)).expect("the plan's file");
+    let preview = up.json(&["plan", "preview", "-f", &file.display().to_string()]);
+    let text = |remark: &Value, field: &str| remark[field].as_str().unwrap_or_default().to_owned();
+    let all = preview["remarks"].as_array().into_iter().flatten();
+    let told = all.map(|remark| (text(remark, "severity"), text(remark, "message"), text(remark, "hint")));
+    told.filter(|(_, message, _)| message.contains("right")).collect()
+}
+
 /// By which replicas the first step was tried.
 fn tried_by(ended: &Value) -> Vec<&str> {
     let attempts = ended["work"][0]["attempts"].as_array().expect("attempts");
@@ -73,8 +85,36 @@ async fn a_restart_and_a_scaling_are_done_once_and_a_scaling_is_taken_back_unles
     let name = space.name();
     let restart = format!("    - {{name: restart, uses: kube.restart, with: {{namespace: {name}, name: web, within: 90s}}}}\n");
 
-    // What the runner may not do is named, before anything is done.
-    space.apply("{apiVersion: v1, kind: ServiceAccount, metadata: {name: mainstay-runner}}\n");
+    // What the runner may not do is named by a preview, with the commands that give it, and before anything is done.
+    let scale_to =
+        |to: u32| format!("    - {{name: scale, uses: kube.scale, with: {{namespace: {name}, name: web, replicas: {to}, within: 90s}}}}\n");
+    let remarks = rights_of(&up, &[restart.clone(), scale_to(1)].concat());
+    assert_eq!(remarks.len(), 2, "of each step: {remarks:?}");
+    let (severity, message, hint) = &remarks[0];
+    assert_eq!(severity, "problem");
+    let lacks = format!(
+        "ServiceAccount {name}/mainstay-runner of cluster prod, which does not exist, lacks the right to get, patch deployments.apps in {name}; \
+         list poddisruptionbudgets.policy in {name}"
+    );
+    assert_eq!(*message, lacks);
+    // As somebody would who is told so, and to the letter.
+    let programs = cluster.program("kubectl");
+    let given = Command::new("sh")
+        .args(["-euc", hint])
+        .env("PATH", format!("{}:/usr/bin:/bin", programs.parent().expect("its folder").display()))
+        .env("KUBECONFIG", cluster.kubeconfig())
+        .output()
+        .expect("a shell");
+    assert!(given.status.success(), "{hint}\n{}", String::from_utf8_lossy(&given.stderr));
+    let none = || {
+        let remarks = rights_of(&up, &[restart.clone(), scale_to(1)].concat());
+        std::future::ready(if remarks.is_empty() { Ok(()) } else { Err(format!("{remarks:?}")) })
+    };
+    eventually_within(PATIENCE, "nothing is lacking any more", none).await;
+    assert_eq!((revisions(&space, "web"), replicas(&space, "web")), (1, 2), "nothing was done");
+    space.kubectl(&["delete", "role,rolebinding", "--all"]).expect("they go");
+
+    // It is also named where it is to be done.
     let ended = up.ended(&starts(&up, "forbidden", &restart)).await;
     let text = ended.to_string();
     assert_eq!(ended["state"], "failed", "{ended}");
