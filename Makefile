@@ -42,7 +42,7 @@ bench: build ## measures and replaces rows of bench/results.json; ONLY=agent for
 	$(CARGO) run --release --locked -p mainstay-bench -- $(ONLY)
 
 soak: ## the simulated mesh with many more seeds: of whole programs SEEDS, of the core a thousand times as many; FAULTS seeds in a cluster
-	MAINSTAY_SEEDS=$(or $(SEEDS),400) $(CARGO) test --profile whole -p mainstay-whole --test whole nothing_breaks -- --nocapture
+	MAINSTAY_SEEDS=$(or $(SEEDS),400) $(CARGO) test --workspace --test whole nothing_breaks -- --nocapture
 	MAINSTAY_SEEDS=$(or $(SEEDS),400)000 $(CARGO) test --release -p mainstay-core --test simulation -- --nocapture
 	tests/kubernetes/needs && $(CARGO) build --workspace --locked --bins && MAINSTAY_SEEDS=$(or $(FAULTS),20) \
 	  $(CARGO) test --locked -p mainstay-tests --test kubernetes the_daily_plan_finds -- --nocapture

@@ -1,7 +1,7 @@
 //! Whole coordinators and agents, as they ship, on a simulated network, disk and clocks, one process for each seed.
 //!
 //! One seed alone, with all that happens in it:
-//! `MAINSTAY_SEED=7 cargo test --profile whole -p mainstay-whole --test whole one_seed -- --nocapture`
+//! `MAINSTAY_SEED=7 cargo test -p mainstay-whole --test whole one_seed -- --nocapture`
 #![allow(clippy::disallowed_methods, reason = "tests stand outside of the seams")]
 
 mod chance;
@@ -89,7 +89,7 @@ fn nothing_breaks_under_faults_and_everything_ends_in_the_calm() {
     if let Some((seed, text)) = failed.into_iter().next() {
         panic!(
             "{text}\n\nthis seed alone, with all that happens in it:\n\
-             MAINSTAY_SEED={seed} cargo test --profile whole -p mainstay-whole --test whole one_seed -- --nocapture"
+             MAINSTAY_SEED={seed} cargo test -p mainstay-whole --test whole one_seed -- --nocapture"
         );
     }
     let seen = seen.into_inner().expect("nobody broke down with it");
