@@ -501,7 +501,10 @@ impl Stage {
                         Phase::Withdrawn(why) => format!("withdrawn: {why}"),
                     };
                     let cancel = attempt.cancel.map_or_else(String::new, |reason| format!(", to stop ({reason:?})"));
-                    let since = attempt.since.as_ref().map_or_else(String::new, |since| format!("; said since: {}: {}", since.outcome, since.outcome.summary()));
+                    let since = attempt
+                        .since
+                        .as_ref()
+                        .map_or_else(String::new, |since| format!("; said since: {}: {}", since.outcome, since.outcome.summary()));
                     self.say(format!(
                         "    {} {} {} by {} ({}): {end}{cancel}{since}",
                         attempt.id, attempt.direction, attempt.number, attempt.agent, attempt.ledger

@@ -120,7 +120,16 @@ impl<C: Coordination, E: Executor> Attempts<C, E> {
         let LinkHandle { wanted, outbox, .. } = link;
         let slots = Arc::new(Semaphore::new(settings.at_once));
         let shared = Arc::new(Shared { ledger, coordination, executor, outbox, slots, leaving: leave.soon.clone(), settings, metrics });
-        Attempts { shared, wanted, leave, lives: JoinMap::new(), stops: BTreeMap::new(), reports: JoinMap::new(), answered: BTreeMap::new(), told: BTreeSet::new() }
+        Attempts {
+            shared,
+            wanted,
+            leave,
+            lives: JoinMap::new(),
+            stops: BTreeMap::new(),
+            reports: JoinMap::new(),
+            answered: BTreeMap::new(),
+            told: BTreeSet::new(),
+        }
     }
 
     /// Runs until it has left: nothing executes any more, and outcomes have been reported or given time to.

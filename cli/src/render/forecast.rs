@@ -205,9 +205,7 @@ pub fn undo(before: &Run, after: &Run) -> Forecast {
     let mut look = Look::new(before, after, "be taken back, what was done last first");
     let goes_back = |_: &Work, after: &Work| after.undo() == WorkState::Waiting;
     look.say("taken back", |before, after| goes_back(before, after) && before.undo() != WorkState::Unknown);
-    look.say("taken back again, though its undo may have been done", |before, after| {
-        goes_back(before, after) && before.undo() == WorkState::Unknown
-    });
+    look.say("taken back again, though its undo may have been done", |before, after| goes_back(before, after) && before.undo() == WorkState::Unknown);
     look.all_at_once(goes_back);
     look.say("stays as it is", |before, after| {
         before.state() == WorkState::Succeeded && after.undo() == WorkState::Unspecified && changes_something(before)

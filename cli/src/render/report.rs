@@ -154,12 +154,7 @@ fn undo(run: &Run, terminal: Terminal) -> String {
         UndoState::Incomplete if why::left(run).is_empty() || run.work.iter().any(why::can_be_taken_back) => {
             let mark = verdict::verdict(Verdict::Critical);
             let words = "undo is incomplete: something that this run did is still in place";
-            format!(
-                "  {}  {words}\n{}→ mainstay why {}\n\n",
-                terminal.paint(mark.tone, &pad("✖ undo", MARK)),
-                " ".repeat(MARK + 4),
-                run.id
-            )
+            format!("  {}  {words}\n{}→ mainstay why {}\n\n", terminal.paint(mark.tone, &pad("✖ undo", MARK)), " ".repeat(MARK + 4), run.id)
         }
         // What is left has no undo, or was never undone because nobody knows how far it came.
         UndoState::Incomplete | UndoState::Done => {

@@ -34,7 +34,9 @@ impl Consensus {
         self.await_lag(target, CLOSE, deadline).await.map_err(|error| match error {
             ChangeError::NotLeader { leader } => TransferError::NotLeader { leader },
             ChangeError::Stopped(reason) => TransferError::Stopped(reason),
-            ChangeError::NotCaughtUp { lag, waited, .. } => TransferError::NoCandidate(format!("{target} still lacks {lag} entries after {waited:?}")),
+            ChangeError::NotCaughtUp { lag, waited, .. } => {
+                TransferError::NoCandidate(format!("{target} still lacks {lag} entries after {waited:?}"))
+            }
             other => TransferError::NoCandidate(format!("{target}: {other}")),
         })?;
         self.inner.raft.trigger().transfer_leader(node(target)).await.map_err(|fatal| TransferError::Stopped(self.stop_reason(&fatal)))?;

@@ -1,6 +1,7 @@
 #![allow(clippy::expect_used)]
 use mainstay_proto::v1::{
-    Attempt, AttemptState, AwaitedStep, GateNow, LeftToPerson, Outcome, Since, UndoState, Verdict, Wait, WaitKind, WantedApproval, Work, WorkState, outcome,
+    Attempt, AttemptState, AwaitedStep, GateNow, LeftToPerson, Outcome, Since, UndoState, Verdict, Wait, WaitKind, WantedApproval, Work, WorkState,
+    outcome,
 };
 
 use super::*;
