@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mainstay_core::MemberId;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
 
 use super::consensus::Consensus;
 use super::error::{ChangeError, StopReason, TransferError};
@@ -29,9 +29,10 @@ impl Consensus {
     }
 
     pub(super) async fn transfer_within(&self, to: Option<MemberId>, deadline: Duration) -> Result<MemberId, TransferError> {
-        let end = Instant::now() + deadline;
+        // As long for what it lacks as for its election.
+        let half = deadline / 2;
         let target = self.would_lead(to).await?;
-        self.await_lag(target, CLOSE, deadline).await.map_err(|error| match error {
+        self.await_lag(target, CLOSE, half).await.map_err(|error| match error {
             ChangeError::NotLeader { leader } => TransferError::NotLeader { leader },
             ChangeError::Stopped(reason) => TransferError::Stopped(reason),
             ChangeError::NotCaughtUp { lag, waited, .. } => {
@@ -42,13 +43,13 @@ impl Consensus {
         self.inner.raft.trigger().transfer_leader(node(target)).await.map_err(|fatal| TransferError::Stopped(self.stop_reason(&fatal)))?;
         let mut leadership = self.leadership();
         let me = self.inner.member;
-        let passed = timeout_at(end, leadership.wait_for(|now| now.leader.as_ref().is_some_and(|leader| leader.id != me)));
+        let passed = timeout(half, leadership.wait_for(|now| now.leader.as_ref().is_some_and(|leader| leader.id != me)));
         let found = match passed.await {
             Ok(Ok(now)) => now.leader.as_ref().map(|leader| leader.id),
             Ok(Err(_)) => return Err(TransferError::Stopped(self.inner.failure.reason().unwrap_or(StopReason::Asked))),
             Err(_) => None,
         };
-        found.ok_or(TransferError::TimedOut { to: target, waited: deadline })
+        found.ok_or(TransferError::TimedOut { to: target, waited: half })
     }
 
     /// Of the voters that are asked, furthest first, the first that says that it could lead.

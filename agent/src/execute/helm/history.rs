@@ -221,8 +221,8 @@ impl History {
     /// The newest that this work has made by an upgrade.
     pub fn made_by<'h>(&'h self, work: &str) -> Option<(&'h Revision, &'h Marks)> {
         let digest = digest(work);
-        let own = self.0.iter().filter_map(|revision| Some((revision, revision.marks.as_ref()?)));
-        own.filter(|(revision, marks)| marks.work == digest && self.is_its_own(revision, marks)).next_back()
+        let mut own = self.0.iter().filter_map(|revision| Some((revision, revision.marks.as_ref()?)));
+        own.rfind(|(revision, marks)| marks.work == digest && self.is_its_own(revision, marks))
     }
 
     /// Whether a revision has its labels from the attempt that made it, and not from an earlier revision.
@@ -237,8 +237,8 @@ impl History {
     /// The newest that this work has made by a rollback.
     pub fn brought_back_by(&self, work: &str) -> Option<(&Revision, Described)> {
         let digest = digest(work);
-        let own = self.0.iter().filter_map(|revision| Some((revision, revision.described()?)));
-        own.filter(|(_, described)| described.work == digest).next_back()
+        let mut own = self.0.iter().filter_map(|revision| Some((revision, revision.described()?)));
+        own.rfind(|(_, described)| described.work == digest)
     }
 
     /// The newest below a revision that is or was in force.

@@ -137,7 +137,7 @@ async fn without_anybody_to_take_over_leadership_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_is_far_behind_is_not_given_leadership() {
-    let (propose_timeout, change_timeout) = (Duration::from_millis(300), Duration::from_secs(3));
+    let (propose_timeout, change_timeout) = (Duration::from_millis(300), Duration::from_secs(10));
     let mesh = Mesh::of(3, Settings { propose_timeout, change_timeout, ..settings() }).await;
     let leader = mesh.leader().await;
     let tenure = mesh.member(leader).leadership_now().settled();
