@@ -35,6 +35,10 @@ pub trait Coordination: Send + Sync + 'static {
 
 /// Whoever can carry out a step.
 pub trait Executor: Send + Sync + 'static {
+    /// Why it will not be done here, as far as that shows without doing anything. Asked before it begins, so that the mesh
+    /// knows that nothing can have happened.
+    fn refuses(&self, attempt: &DesiredAttempt) -> Option<StepError>;
+
     /// Does it, once. It has ended its children before it ends, also when `cancel` asked for that.
     fn execute(&self, attempt: DesiredAttempt, output: Output, cancel: CancellationToken) -> impl Future<Output = Result<Report, StepError>> + Send;
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!  accepted ──slot──▶ Begin ──granted──▶ begun ──▶ execute ──▶ ended
 //!      │                │refused           each of these words is on disk before the next arrow
-//!      └─ asked to stop: nothing has happened, the ledger keeps "accepted"
+//!      └─ asked to stop: nothing has happened, the ledger keeps "accepted"; refused by this agent: "ended"
 //! ```
 
 use std::sync::Arc;
@@ -86,6 +86,11 @@ impl<C: Coordination, E: Executor> Shared<C, E> {
             slot = Arc::clone(&self.slots).acquire_owned() => slot,
         };
         if from != From::Begun {
+            if let Some(refused) = self.executor.refuses(&attempt) {
+                let outcome = Outcome::Failed { message: refused.message, report: refused.report }.bounded();
+                self.ended_as(&attempt, &outcome).await?;
+                return Ok(Lived::Ended);
+            }
             let granted = tokio::select! {
                 biased;
                 () = self.is_not_to_begin(&stop) => return Ok(Lived::NotBegun),
@@ -101,9 +106,7 @@ impl<C: Coordination, E: Executor> Shared<C, E> {
         let outcome = self.execute(&attempt, &stop).await;
         self.metrics.executing.dec();
         let Some(outcome) = outcome.map(Outcome::bounded) else { return Ok(Lived::LeftBegun) };
-        tracing::info!(attempt = %attempt.id, run = %attempt.run, step = %attempt.step, outcome = %outcome, "{}", outcome.summary());
-        self.metrics.ended(&outcome);
-        if let Err(error) = self.ledger.write(attempt.id, LedgerState::Ended(outcome.clone())).await {
+        if let Err(error) = self.ended_as(&attempt, &outcome).await {
             // What happened is known now and will be unknown to the next process.
             if let Err(unanswered) = self.coordination.end(attempt.id, self.ledger.id(), &outcome).await {
                 tracing::warn!(attempt = %attempt.id, error = %unanswered, "the outcome is neither in the ledger nor with the mesh");
@@ -111,6 +114,13 @@ impl<C: Coordination, E: Executor> Shared<C, E> {
             return Err(error);
         }
         Ok(Lived::Ended)
+    }
+
+    /// Tells of an end, and writes it down.
+    async fn ended_as(&self, attempt: &DesiredAttempt, outcome: &Outcome) -> Result<(), LedgerError> {
+        tracing::info!(attempt = %attempt.id, run = %attempt.run, step = %attempt.step, outcome = %outcome, "{}", outcome.summary());
+        self.metrics.ended(outcome);
+        self.ledger.write(attempt.id, LedgerState::Ended(outcome.clone())).await
     }
 
     async fn is_not_to_begin(&self, stop: &Stop) {

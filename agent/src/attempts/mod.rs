@@ -276,7 +276,10 @@ impl<C: Coordination, E: Executor> Attempts<C, E> {
             Err(error) if error.is_cancelled() => return,
             Err(panicked) => tracing::error!(%attempt, error = %panicked, "reporting failed unexpectedly: a fault of the agent"),
         }
-        self.told.insert(attempt);
+        // One that has been forgotten meanwhile is not asked about any more.
+        if self.shared.ledger.entry(attempt).is_some() {
+            self.told.insert(attempt);
+        }
         self.note_answer(attempt);
     }
 

@@ -45,6 +45,10 @@ pub fn kinds(policy: &Policy, agent: &AgentId, has_helm: bool) -> Vec<String> {
 }
 
 impl Executor for Steps {
+    fn refuses(&self, attempt: &DesiredAttempt) -> Option<StepError> {
+        execute::allowed(&attempt.kind, &attempt.with, &self.context.policy).err()
+    }
+
     async fn execute(&self, attempt: DesiredAttempt, output: Output, cancel: CancellationToken) -> Result<Report, StepError> {
         let connection = match &attempt.target {
             Target::Connection(name) => Some(name.clone()),
@@ -59,8 +63,7 @@ impl Executor for Steps {
             undoes: attempt.direction == Direction::Undo,
         };
         if attempt.kind == hold::KIND {
-            let policy: &Arc<Policy> = &self.context.policy;
-            policy.allows_kind(hold::KIND)?;
+            self.context.policy.allows_kind(hold::KIND)?;
             return hold::execute(&attempt.with, attempt.timeout, &labels, &self.mesh, &cancel).await;
         }
         let files = self.artifacts.of(&attempt, cancel.clone());

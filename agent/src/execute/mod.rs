@@ -285,6 +285,25 @@ pub fn kinds() -> &'static [&'static str] {
     ]
 }
 
+/// Whether a step may be carried out here, as far as its kind, its parameters and the policy tell.
+///
+/// # Errors
+/// Refused, with what to change.
+pub fn allowed(kind: &str, with: &Map<String, Value>, policy: &Policy) -> Result<(), StepError> {
+    policy.allows_kind(kind)?;
+    let judged = match kind {
+        "node.exec" => exec::allowed(with, policy).map(drop),
+        "kube.exec" => kube::exec::allowed(with, policy).map(drop),
+        _ => Ok(()),
+    };
+    judged.map_err(cleaned)
+}
+
+/// Without what it must not show, and within its bound.
+fn cleaned(error: StepError) -> StepError {
+    StepError { message: shortened(&redact::redact_line(&error.message)), ..error }
+}
+
 /// Carries out one attempt. What comes out holds no credential of a known shape and fits the bounds of a
 /// report.
 ///
@@ -336,7 +355,8 @@ pub async fn execute(kind: &str, with: &Map<String, Value>, context: &Context) -
     let clean = |report: Report| redact::redact_report(context.secrets.hide_in(report)).bounded();
     ended.map(clean).map_err(|mut error| {
         context.secrets.hide(&mut error.message);
-        StepError { message: shortened(&redact::redact_line(&error.message)), report: error.report.map(clean), ..error }
+        let report = error.report.take().map(clean);
+        StepError { report, ..cleaned(error) }
     })
 }
 

@@ -5,12 +5,16 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::execute::{Context, Labels, Output, Policy, StepError, execute};
+use crate::execute::{Context, Labels, Output, Policy, StepError, allowed, execute};
 use crate::observe::readings::Readings;
 
 struct RealSteps(Context);
 
 impl Executor for RealSteps {
+    fn refuses(&self, attempt: &DesiredAttempt) -> Option<StepError> {
+        allowed(&attempt.kind, &attempt.with, &self.0.policy).err()
+    }
+
     async fn execute(&self, attempt: DesiredAttempt, output: Output, cancel: CancellationToken) -> Result<Report, StepError> {
         execute(&attempt.kind, &attempt.with, &self.0.for_attempt(Labels::default(), output, cancel)).await
     }

@@ -125,11 +125,12 @@ async fn a_fault_of_an_executor_is_a_failure_where_nothing_can_have_changed_and_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_is_a_failure_with_its_words() {
+async fn what_the_agent_refuses_is_a_failure_with_its_words_and_never_begins() {
     let (dir, world) = (tempfile::tempdir().unwrap(), World::new(Does::Refuse));
     let _process = Process::start(dir.path(), &world).await;
     let id = world.offer(1, "node.exec");
     assert_eq!(world.ended(id).await, Outcome::Failed { message: "not allowed".into(), report: None });
+    assert!(!world.log().iter().any(|line| line.starts_with("begin") || line.starts_with("execute")), "{:?}", world.log());
 }
 
 #[tokio::test(start_paused = true)]

@@ -208,6 +208,10 @@ impl Drop for Executing<'_> {
 }
 
 impl Executor for World {
+    fn refuses(&self, _: &DesiredAttempt) -> Option<StepError> {
+        matches!(self.does, Does::Refuse).then(|| StepError::refused("not allowed"))
+    }
+
     async fn execute(&self, attempt: DesiredAttempt, _: Output, cancel: CancellationToken) -> Result<Report, StepError> {
         self.note(format!("execute {}", attempt.id));
         {

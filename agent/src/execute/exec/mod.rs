@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 
 use self::group::Group;
 use super::output::Stream;
-use super::{Context, StepError, params};
+use super::{Context, Policy, StepError, params};
 use crate::host::Commands;
 
 /// From asking a command to end to making it.
@@ -38,7 +38,7 @@ const LINES_SHOWN: usize = 3;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Params {
+pub(super) struct Params {
     command: Vec<String>,
     #[serde(default)]
     env: BTreeMap<String, String>,
@@ -56,10 +56,19 @@ enum End {
     CalledOff,
 }
 
-pub(super) async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Report, StepError> {
+/// What is to be run, where the policy has it.
+///
+/// # Errors
+/// Refused: parameters that are none, or the policy.
+pub(super) fn allowed(with: &Map<String, Value>, policy: &Policy) -> Result<Params, StepError> {
     let params: Params = params::read("node.exec", with)?;
     check(&params)?;
-    context.policy.allows_command(&params.command, params.env.keys().map(String::as_str))?;
+    policy.allows_command(&params.command, params.env.keys().map(String::as_str))?;
+    Ok(params)
+}
+
+pub(super) async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Report, StepError> {
+    let params = allowed(with, &context.policy)?;
     if context.cancel.is_cancelled() {
         return Err(StepError::cancelled("node.exec was called off before it began"));
     }

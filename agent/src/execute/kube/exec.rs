@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::super::exec::lines;
 use super::super::output::Stream;
-use super::super::{Context, StepError, params};
+use super::super::{Context, Policy, StepError, params};
 use super::acting;
 use crate::kube::account::Right;
 use crate::kube::objects::{Pod as Seen, condition};
@@ -26,7 +26,7 @@ const LINES_SHOWN: usize = 3;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Params {
+pub struct Params {
     namespace: String,
     pod: Option<String>,
     selector: Option<String>,
@@ -35,13 +35,22 @@ struct Params {
     service_account: Option<String>,
 }
 
+/// What is to be run, where the policy has it.
+///
+/// # Errors
+/// Refused: parameters that are none, or the policy.
+pub fn allowed(with: &Map<String, Value>, policy: &Policy) -> Result<Params, StepError> {
+    let params: Params = params::read(KIND, with)?;
+    policy.allows_command(&params.command, [])?;
+    Ok(params)
+}
+
 /// Runs it.
 ///
 /// # Errors
 /// Refused parameters, policy or rights; no pod that is ready; a command that fails.
 pub async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Report, StepError> {
-    let params: Params = params::read(KIND, with)?;
-    context.policy.allows_command(&params.command, [])?;
+    let params = allowed(with, &context.policy)?;
     let own = super::cluster(KIND, context)?;
     let cluster = acting::runner(own, &params.namespace, params.service_account.as_deref());
     let right = |verb, resource| Right { verb, group: "", resource, namespace: &params.namespace };
