@@ -5,13 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::calendar::{self, Cron, FreezeState, WindowState};
 use crate::evaluate;
+use crate::plan::schedule::{Concurrency, Schedule};
 use crate::plan::{Gate, input};
 use crate::seen::{Due, Opening};
 use crate::state::State;
+use crate::state::run::Run;
 use crate::time::{Millis, WallTime};
 
 /// Instants that are counted between two looks; there are never more, unless nobody led for years.
 const INSTANTS: usize = 10_000;
+/// Instants of a schedule between which the shortest time is looked for: those of a day, where it comes every hour.
+const INSTANTS_COMPARED: usize = 24;
 /// How far ahead one looks for an instant at which several windows are open at once. They come again every week.
 pub const AHEAD: Millis = Millis(60 * 86_400_000);
 /// Looks at single gates until then, so that a plan with many does not take long.
@@ -112,6 +116,29 @@ pub fn due(state: &State, now: WallTime) -> Vec<Due> {
         }
     }
     all
+}
+
+/// When a schedule of its plan aborts a run that has not ended, to start another one; nothing where none does.
+#[must_use]
+pub fn replaces(state: &State, run: &Run, now: WallTime) -> Option<WallTime> {
+    let (_, current) = state.plans.get(&run.id.plan)?.current()?;
+    let is_replaced = current.plan.concurrency == Concurrency::Replace && !run.is_ended() && run.abort.is_none();
+    next(state, &run.id.plan, now).filter(|_| is_replaced).map(|(_, at)| at)
+}
+
+/// The shortest time between the next instants of a schedule; nothing where there are not two.
+#[must_use]
+pub fn interval(schedule: &Schedule, now: WallTime) -> Option<Millis> {
+    let cron = Cron::parse(&schedule.cron, &schedule.zone).ok()?;
+    let mut instants = Vec::new();
+    let mut at = now;
+    while instants.len() < INSTANTS_COMPARED
+        && let Some(next) = cron.next_after(at)
+    {
+        instants.push(next);
+        at = next;
+    }
+    instants.windows(2).filter_map(|pair| u64::try_from(pair[1].0 - pair[0].0).ok()).min().map(Millis)
 }
 
 /// When the next instant of a plan's schedules comes, for people: the schedule's place and the instant.

@@ -109,6 +109,11 @@ fn open_until(gate: &Gate, until: Option<WallTime>, wall: WallTime) -> String {
 pub fn ahead(state: &State, wait: &Wait, wall: WallTime, now: MeshTime) -> Vec<GateNow> {
     let Some((run, step)) = state.runs.get(&wait.run).and_then(|run| Some((run, run.plan.step(&wait.step)?))) else { return Vec::new() };
     let is_later = matches!(wait.reason, Reason::NeedsStep { .. });
+    if matches!(wait.reason, Reason::Paused { .. }) && (wait.direction == Direction::Undo || !is_fresh(run, wait)) {
+        // Its gates are behind it, and somebody has to be there all the same.
+        let kind = run.kind_of(&wait.step, wait.direction).and_then(catalogue::kind);
+        return kind.and_then(|kind| nobody(state, kind, &wait.target)).into_iter().collect();
+    }
     if !(is_later || comes_to_gates(&wait.reason)) || wait.direction == Direction::Undo || !is_fresh(run, wait) {
         return Vec::new();
     }
@@ -133,6 +138,15 @@ pub fn ahead(state: &State, wait: &Wait, wall: WallTime, now: MeshTime) -> Vec<G
         .map(|(_, gate)| closing(run, gate, gate_now(state, run, gate, wall, now), wall, wait, now))
         .filter(|gate| gate.state != GateState::Open)
         .collect();
+    if let Some(last) = all.iter_mut().rfind(|gate| gate.state == GateState::Closed && is_calendar(&gate.gate))
+        && matches!(&wait.reason, Reason::Gate { gate, .. } if is_calendar(gate))
+    {
+        // One date for each would leave it to the reader to find the day that suits them all.
+        let calendar: Vec<&Gate> = gates(run, step, &wait.target, rollout.as_ref()).map(|(_, gate)| gate).filter(|gate| gate.is_calendar()).collect();
+        if let Some(opens) = almanac::first_opening(&calendar, wall) {
+            last.evidence += &format!("; they are open together first {}", calendar::local(opens, "UTC"));
+        }
+    }
     if let Some(asks) = approval::of_step(step).filter(|_| !matches!(wait.reason, Reason::Approval { .. })) {
         all.push(gate_now(state, run, &Gate::Approval(asks), wall, now));
     }
@@ -140,6 +154,11 @@ pub fn ahead(state: &State, wait: &Wait, wall: WallTime, now: MeshTime) -> Vec<G
         all.extend(catalogue::kind(&step.uses).and_then(|kind| nobody(state, kind, &wait.target)));
     }
     all
+}
+
+/// Whether a gate is one of the calendar, by its words.
+fn is_calendar(gate: &str) -> bool {
+    ["window ", "freeze "].iter().any(|word| gate.starts_with(word))
 }
 
 /// A window or freeze that is open now, and shut when a soak is over.

@@ -177,6 +177,7 @@ pub fn preview(state: &State, plan: &Plan, given: &BTreeMap<String, Value>, look
     look.people(&approvals, by);
     look.calendar(&steps, &times);
     look.leases(&steps);
+    look.overtaken(plan, &times);
     look.turns(&steps);
     let at_least = times.at_least;
     let remarks = sorted(look.remarks);

@@ -42,7 +42,7 @@ pub fn show(run: &Run, terminal: Terminal, now: WallTime, zone: &TimeZone) -> St
     let mark = verdict::run(run.state());
     let mut parts = vec![
         format!("{} revision {}", run.plan, run.revision),
-        terminal.paint(mark.tone, &mark.text()),
+        [Some(mark), verdict::found(run)].into_iter().flatten().map(|mark| terminal.paint(mark.tone, &mark.text())).collect::<Vec<_>>().join(" · "),
         format!("started {} by {}", time::local(run.started_unix_ms, now, zone), harmless(&run.started_by)),
         format!("{} {}", if run.ended_unix_ms == 0 { "for" } else { "took" }, took(run, now)),
     ];

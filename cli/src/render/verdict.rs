@@ -1,6 +1,6 @@
 //! Symbol, word and tone of a state. The symbol and the word say the same; the tone repeats them.
 
-use mainstay_proto::v1::{LinkState, RunState, Verdict, WorkState};
+use mainstay_proto::v1::{LinkState, Run, RunState, Verdict, WorkState};
 use mainstay_proto::words::Word;
 
 use super::terminal::Tone;
@@ -37,6 +37,12 @@ pub fn verdict(verdict: Verdict) -> Mark {
         Verdict::Unspecified => return Mark::new("·", "none".to_owned(), Tone::Quiet),
     };
     Mark::new(symbol, verdict.word(), tone)
+}
+
+/// Mark of what a run found, where its state does not tell: one can have completed and found something.
+#[must_use]
+pub fn found(run: &Run) -> Option<Mark> {
+    matches!(run.verdict(), Verdict::Critical | Verdict::Unknown | Verdict::Warning).then(|| verdict(run.verdict()))
 }
 
 /// Mark of a run's state.

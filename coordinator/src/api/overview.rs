@@ -130,7 +130,11 @@ fn on_hold(office: &Office) -> Vec<v1::RunOnHold> {
     }
     let ended = aftermath::unsettled(&state).into_iter().map(|(run, left)| v1::RunOnHold {
         run: run.id.to_string(),
-        reason: left.first().map(ToString::to_string).unwrap_or_default(),
+        reason: match left.as_slice() {
+            [] => String::new(),
+            [only] => only.to_string(),
+            [first, others @ ..] => format!("{}, and {} more:  mainstay why {}", first.words(), others.len(), run.id),
+        },
         waited_ms: run.ended.map_or(0, |ended| u64::try_from(wall.0 - ended.0).unwrap_or(0)),
         ended: true,
     });

@@ -10,7 +10,7 @@ use mainstay_core::plan::input;
 use mainstay_core::state::approval::Decided;
 use mainstay_core::state::run::{Run, RunPhase};
 use mainstay_core::{
-    Actor, Command, Entry, Identity, MeshTime, Refusal, Reply, RequestKey, RunId, State, StepName, Waits, WallTime, evaluate, preview,
+    Actor, Command, Entry, Identity, MeshTime, Refusal, Reply, RequestKey, RunId, State, StepName, Waits, WallTime, almanac, evaluate, preview,
 };
 use mainstay_proto::convert::{InvalidMessage, left_to_wire, parsed, remark_to_wire, rollouts_to_wire, run_summary, run_to_wire, waits_to_wire};
 use mainstay_proto::v1;
@@ -145,7 +145,8 @@ impl v1::runs_server::Runs for RunsApi {
         let (run, rollouts) = (run_to_wire(found, &state, now), rollouts_to_wire(found));
         let waits = waits_to_wire(waits.of_run(&id), &state, now, wall, &by);
         let failed = found.phase == RunPhase::Running && found.abort.is_none() && found.has_failed();
-        Ok(Response::new(v1::WhyResponse { run: Some(run), waits, rollouts, failed }))
+        let replaced_unix_ms = almanac::replaces(&state, found, wall).map_or(0, |at| at.0);
+        Ok(Response::new(v1::WhyResponse { run: Some(run), waits, rollouts, failed, replaced_unix_ms }))
     }
 }
 

@@ -16,6 +16,7 @@ use crate::id::{LeaseName, StepName};
 use crate::identity::Identity;
 use crate::outlook;
 use crate::plan::gate::{Approval, Gate};
+use crate::plan::schedule::Concurrency;
 use crate::plan::{Plan, Step};
 use crate::rollout;
 use crate::seen::Opening;
@@ -117,6 +118,21 @@ impl Look<'_> {
             && delay > approval.expires
         {
             self.expires(None, &approval, opens);
+        }
+    }
+
+    /// A schedule that comes again before a run of the plan can have ended.
+    pub(super) fn overtaken(&mut self, plan: &Plan, times: &Times) {
+        let intervals = plan.schedules.iter().filter(|schedule| !schedule.suspended).filter_map(|schedule| almanac::interval(schedule, self.wall));
+        let Some(interval) = intervals.min().filter(|interval| *interval <= times.at_least) else { return };
+        let takes = format!("a run takes at least {}, and the schedule comes again after {interval}", times.at_least);
+        match plan.concurrency {
+            Concurrency::Replace => {
+                let hint = "give it more time between two, or let it forbid: spec.concurrency";
+                self.remark(Severity::Problem, None, format!("{takes}: it aborts the run before, and none would end"), hint);
+            }
+            Concurrency::Forbid => self.remark(Severity::Note, None, format!("{takes}: some of its instants are held back"), ""),
+            Concurrency::Allow => self.remark(Severity::Warning, None, format!("{takes}: runs of it go side by side, ever more of them"), ""),
         }
     }
 

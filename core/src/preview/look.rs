@@ -10,7 +10,7 @@ use crate::aftermath;
 use crate::catalogue::{self, Effect, Kind, Scope, Undo};
 use crate::decide;
 use crate::evaluate::{self, Foreseen};
-use crate::id::{LeaseName, StepName, Target};
+use crate::id::{AgentId, LeaseName, StepName, Target};
 use crate::identity::Identity;
 use crate::outlook::{self, GateNow, GateState};
 use crate::plan::gate::Gate;
@@ -220,7 +220,10 @@ impl<'a> Look<'a> {
         let (able, lacking): (Vec<&Target>, Vec<&Target>) = targets.iter().copied().partition(|target| outlook::is_able(self.state, kind, target));
         let (away, lacking): (Vec<&Target>, Vec<&Target>) = lacking.into_iter().partition(|target| self.away(kind, target).is_some());
         if !away.is_empty() {
-            let who = |target: &Target| if *target == Target::Once { "the agent that could".to_owned() } else { target.to_string() };
+            let who = |target: &Target| match target {
+                Target::Once => self.lost_last(kind).map_or_else(|| "the agent that could".to_owned(), |id| format!("agent {id}")),
+                target => target.to_string(),
+            };
             let since = away.iter().take(NAMED).filter_map(|target| Some(format!("{} is {}", who(target), self.away(kind, target)?)));
             let message = format!("nobody is there to do it: {}{}", since.collect::<Vec<_>>().join(", "), more(away.len()));
             self.unable(step, &away, true);
@@ -263,6 +266,15 @@ impl<'a> Look<'a> {
             Some(since) => Some(format!("lost since {}", crate::calendar::local(since, "UTC"))),
             None => never.then(|| "enrolled and has never connected".to_owned()),
         }
+    }
+
+    /// The agent that could do a kind, and was lost last.
+    fn lost_last(&self, kind: &Kind) -> Option<&'a AgentId> {
+        let lost = |(id, agent): (&'a AgentId, &'a Agent)| match agent.link {
+            Link::Lost { since, .. } if agent.can(kind.name) => Some((since, id)),
+            _ => None,
+        };
+        self.state.agents.iter().filter_map(lost).max().map(|(_, id)| id)
     }
 
     fn what_is_lacking(&self, kind: &Kind, target: &Target) -> String {
@@ -395,7 +407,8 @@ impl<'a> Look<'a> {
     pub fn commands(&mut self, steps: &[StepPreview]) {
         let names: Vec<&str> = steps.iter().filter(|step| step.by_policy).map(|step| step.step.name.as_str()).collect();
         if !names.is_empty() {
-            let message = format!("whether the agents' own policies allow the commands of {}, and of their undo, is not known here", some(&names));
+            let undo = if steps.iter().any(|step| step.by_policy && step.step.undo.is_some()) { ", and of their undo," } else { "" };
+            let message = format!("whether the agents' own policies allow the commands of {}{undo} is not known here", some(&names));
             self.remark(Severity::Note, None, message, "compare with the agents' policy files: docs/plans.md");
         }
     }

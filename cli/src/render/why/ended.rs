@@ -279,7 +279,9 @@ fn may_still_run(work: &Work) -> Option<(Sort, String)> {
     }
     let first = work.attempts.iter().find(|attempt| !attempt.undo && is_unknown(attempt) && !attempt.since.as_ref().is_some_and(is_known))?;
     let message = first.outcome.as_ref().map_or("", |outcome| outcome.message.as_str());
-    Some((Sort::MayRun, format!("try {} by {}: nobody knows whether it has ended ({message})", first.number, first.agent)))
+    // The target says whose it was, where that is a node.
+    let by = if first.agent == work.target { String::new() } else { format!(" by {}", first.agent) };
+    Some((Sort::MayRun, format!("try {}{by}: nobody knows whether it has ended ({message})", first.number)))
 }
 
 fn is_unknown(attempt: &Attempt) -> bool {

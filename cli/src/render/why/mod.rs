@@ -47,6 +47,10 @@ pub fn why(answer: &WhyResponse, terminal: Terminal, now: WallTime, zone: &TimeZ
     let names = Names::of(run.work.iter().map(|work| work.target.as_str()));
     let mut page = Page::new(terminal);
     head(&mut page, run, &answer.rollouts, now, zone);
+    if answer.replaced_unix_ms > 0 {
+        let at = time::local(answer.replaced_unix_ms, now, zone);
+        page.line(0, Tone::Warning, &format!("▲ the schedule of {} starts another run {at}: this one is aborted then, and what it did is taken back", run.plan));
+    }
     page.gap();
     if is_open(run) {
         ended::so_far(&mut page, answer, run, names);
@@ -65,6 +69,7 @@ fn is_open(run: &Run) -> bool {
 /// What it is and how far; who began it and with what.
 fn head(page: &mut Page, run: &Run, rollouts: &[RolloutState], now: WallTime, zone: &TimeZone) {
     let mut parts = vec![(run.id.clone(), Tone::Strong), state(run)];
+    parts.extend(verdict::found(run).map(|mark| (mark.text(), mark.tone)));
     let of_plan = rollouts.iter().filter(|rollout| rollout.step.is_empty());
     let goes_on =
         |rollout: &&RolloutState| !rollout.step.is_empty() && rollout.done + rollout.failed + rollout.given_up + rollout.stopped < rollout.targets;

@@ -80,7 +80,7 @@ fn busy() -> WhyResponse {
         waits.push(wait(WaitKind::NeedsStep, "uncordon", &node(n), "step reboot has not ended"));
     }
     let rollouts = vec![RolloutState { wave: 2, waves: 4, done: 12, failed: 1, targets: 40, ..RolloutState::default() }];
-    WhyResponse { run: Some(reboot()), waits, rollouts, failed: false }
+    WhyResponse { run: Some(reboot()), waits, rollouts, ..WhyResponse::default() }
 }
 
 fn at(answer: &WhyResponse, width: Option<usize>) -> String {
@@ -107,6 +107,30 @@ fn no_line_is_wider_than_the_terminal() {
             assert_eq!(too_wide, Vec::<&str>::new(), "at {columns}");
         }
     }
+}
+
+#[test]
+fn the_head_tells_what_its_state_does_not() {
+    let found = Run { state: RunState::Completed.into(), verdict: Verdict::Unknown.into(), ended_unix_ms: NOW.0, ..reboot() };
+    let text = at(&WhyResponse { run: Some(found), ..WhyResponse::default() }, None);
+    assert!(text.starts_with("reboot-7 · ✔ completed · ? unknown · "), "{text}");
+    let text = at(&WhyResponse { run: Some(reboot()), replaced_unix_ms: NOW.0 + 60_000, ..WhyResponse::default() }, None);
+    assert!(text.contains("▲ the schedule of reboot starts another run ") && text.contains("this one is aborted then"), "{text}");
+}
+
+#[test]
+fn an_approval_that_nobody_may_give_says_first_whom_it_takes() {
+    let approval = WantedApproval { by: "admin".into(), not: "operator/ana".into(), may_not: "you started the run".into(), ..Default::default() };
+    let wait = Wait {
+        approval: Some(approval),
+        stuck: "nobody may: it takes an admin other than operator/ana, and there is none".into(),
+        remedies: vec!["mainstay operator add NAME --role admin".into()],
+        ..wait(WaitKind::Approval, "drain", &node(1), "approval by an admin")
+    };
+    let text = at(&WhyResponse { run: Some(reboot()), waits: vec![wait], ..WhyResponse::default() }, None);
+    let place = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part} is in\n{text}"));
+    assert!(["this does not end by itself", "mainstay operator add", "whoever may then types", "mainstay run approve"].map(place).is_sorted(), "{text}");
+    assert!(!text.contains("somebody else types"), "{text}");
 }
 
 #[test]
@@ -331,7 +355,7 @@ fn an_earlier_try_that_may_still_run_is_told() {
     let work = |state: WorkState| Work { state: state.into(), attempts: vec![first.clone()], ..work.clone() };
     let told = |state, run| at(&WhyResponse { run: Some(Run { work: vec![work(state)], ..run }), ..WhyResponse::default() }, None);
     let aborted = || Run { state: RunState::Aborted.into(), aborted_by: "operator/jo".into(), ended_unix_ms: NOW.0, ..reboot() };
-    let line = "? may run   reboot on node-01\n              try 1 by prod/node-01: nobody knows whether it has ended (agent prod/node-01 did not stop it in time)\n";
+    let line = "? may run   reboot on node-01\n              try 1: nobody knows whether it has ended (agent prod/node-01 did not stop it in time)\n";
     for state in [WorkState::Cancelled, WorkState::Skipped] {
         let text = told(state, aborted());
         assert!(text.contains(line), "{text}");
@@ -529,10 +553,11 @@ fn a_rollout_that_stands_still_needs_a_person() {
 #[test]
 fn what_comes_later_says_behind_what() {
     let asks = GateNow { gate: "approval by an admin".into(), state: "asks".into(), evidence: String::new() };
-    let later = Wait { ahead: vec![asks], ..wait(WaitKind::NeedsStep, "switch", "once", "step drain has not ended") };
+    let capacity = GateNow { gate: "enough capacity".into(), state: "unknown".into(), evidence: "unknown: no source of capacity".into() };
+    let later = Wait { ahead: vec![asks, capacity], ..wait(WaitKind::NeedsStep, "switch", "once", "step drain has not ended") };
     let answer = WhyResponse { run: Some(reboot()), waits: vec![later], ..WhyResponse::default() };
     let text = at(&answer, None);
-    assert!(text.contains("  · later     switch after drain and then behind: approval by an admin\n"), "{text}");
+    assert!(text.contains("  · later     switch after drain and then behind: approval by an admin; enough capacity (nobody knows how it stands)\n"), "{text}");
     assert!(all(&[answer], 0).starts_with("✔ nothing waits for a person"));
 }
 

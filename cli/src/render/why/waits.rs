@@ -1,6 +1,6 @@
 //! For what a run that goes on waits.
 
-use mainstay_proto::v1::{Run, RunState, Wait, WaitKind, WantedApproval, WhyResponse, WorkState};
+use mainstay_proto::v1::{GateNow, Run, RunState, Wait, WaitKind, WantedApproval, WhyResponse, WorkState};
 
 use super::MARK;
 use super::groups::{self, Group, some};
@@ -77,6 +77,11 @@ fn paused(page: &mut Page, run: &Run, waits: &[Wait]) {
 
 /// What stands behind the door: else one would think that it goes on when this one opens.
 fn ahead(page: &mut Page, group: &Group, after: &str) {
+    gates(page, group, after);
+    stuck(page, group);
+}
+
+fn gates(page: &mut Page, group: &Group, after: &str) {
     for gate in &group.ahead {
         let evidence = gate.evidence.strip_prefix("unknown: ").unwrap_or(&gate.evidence);
         let words = match gate.state.as_str() {
@@ -88,6 +93,10 @@ fn ahead(page: &mut Page, group: &Group, after: &str) {
         };
         page.line(2 + MARK, Tone::Warning, &words);
     }
+}
+
+/// That it does not end by itself, and what to do about that.
+fn stuck(page: &mut Page, group: &Group) {
     if !group.stuck.is_empty() {
         page.line(2 + MARK, Tone::Bad, &format!("this does not end by itself: {}", group.stuck));
     }
@@ -112,7 +121,11 @@ fn asked(page: &mut Page, answer: &WhyResponse, run: &Run, group: &Group, approv
         page.line(2 + MARK, Tone::Strong, &approval.message);
     }
     page.line(2 + MARK, Tone::Plain, &who(approval));
-    if !approval.may_not.is_empty() {
+    if !group.stuck.is_empty() {
+        // Whom to ask comes before what they type.
+        stuck(page, group);
+        page.line(2 + MARK, Tone::Quiet, "whoever may then types");
+    } else if !approval.may_not.is_empty() {
         page.line(2 + MARK, Tone::Warning, &format!("not by you: {}; somebody else types", approval.may_not));
     }
     page.command(2 + MARK, &command);
@@ -120,7 +133,7 @@ fn asked(page: &mut Page, answer: &WhyResponse, run: &Run, group: &Group, approv
         page.line(2 + MARK, Tone::Warning, &format!("too early now: {}", approval.too_early));
     }
     then(page, group);
-    ahead(page, group, "after that");
+    gates(page, group, "after that");
 }
 
 /// What an approval is about.
@@ -272,7 +285,12 @@ fn later(page: &mut Page, groups: &[Group], terminal: Terminal) {
     let needs = |group: &Group| {
         let open = group.reason.strip_prefix("step ").unwrap_or(&group.reason);
         let (needed, on) = open.split_once(" has not ended").unwrap_or((open, ""));
-        let gates: Vec<&str> = group.ahead.iter().map(|gate| gate.gate.as_str()).collect();
+        let words = |gate: &&GateNow| match gate.state.as_str() {
+            "asks" => gate.gate.clone(),
+            "unknown" => format!("{} (nobody knows how it stands)", gate.gate),
+            _ => format!("{} ({})", gate.gate, gate.evidence),
+        };
+        let gates: Vec<String> = group.ahead.iter().map(words).collect();
         let behind = if gates.is_empty() { String::new() } else { format!(" and then behind: {}", gates.join("; ")) };
         format!("{} after {needed}{on}{behind}", some(&group.steps))
     };

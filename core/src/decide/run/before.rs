@@ -4,6 +4,7 @@ use super::{Item, RunPass};
 use crate::catalogue::{self, Scope};
 use crate::command::Command;
 use crate::evaluate::{self, Evaluation};
+use crate::outlook;
 use crate::state::resolution::Resolution;
 use crate::state::run::{Direction, WorkState};
 use crate::wait::Reason;
@@ -39,6 +40,12 @@ impl<'s> RunPass<'_, 's, '_> {
         // A target that waits for its lease has its turn: no other one is to stand in the queue beside it.
         if let Some(rollout) = self.rollouts.of_step_mut(self.run, item.step) {
             rollout.begin(item.target);
+        }
+        // While nobody is there to do it, others may have it.
+        let can_be_done = catalogue::kind(&item.step.uses).is_none_or(|kind| outlook::is_able(self.pass.state, kind, item.target));
+        if !can_be_done {
+            self.give_lease_back(item);
+            return true;
         }
         self.has_lease(item)
     }

@@ -1,5 +1,7 @@
 //! The leases that a run holds while its steps go, and those of others that are in its way.
 
+use std::sync::Arc;
+
 use super::{Item, RunPass};
 use crate::calendar;
 use crate::catalogue;
@@ -67,12 +69,25 @@ impl<'s> RunPass<'_, 's, '_> {
     }
 }
 
-/// The lease that keeps a gate closed which wants it, or all that fit the pattern, to be free of others; and whose it is.
+/// Leases that are named besides the first, of those that keep one gate closed.
+const NAMED_BESIDES: usize = 2;
+
+/// The lease that keeps a gate closed which wants it, or all that fit the pattern, to be free of others; and whose it is,
+/// with the other leases that do the same.
 pub(crate) fn in_the_way<'s>(state: &'s State, run: &Run, pattern: &str) -> Option<(&'s LeaseName, String)> {
     let fitting = state.leases.iter().filter(|(name, _)| catalogue::fits(pattern, name.as_str()));
     let is_other = |holder: &Holder| holder.identity != Identity::Run(run.id.clone());
-    let (name, lease) = fitting.into_iter().find(|(_, lease)| lease.held.iter().any(|held| is_other(&held.holder)))?;
-    Some((name, holders(lease)))
+    let mut held = fitting.filter(|(_, lease)| lease.held.iter().any(|held| is_other(&held.holder)));
+    let (name, lease) = held.next()?;
+    let others: Vec<(&LeaseName, &Arc<Lease>)> = held.collect();
+    let mut by = holders(lease);
+    for (other, lease) in others.iter().take(NAMED_BESIDES) {
+        by += &format!("; {other} by {}", holders(lease));
+    }
+    if others.len() > NAMED_BESIDES {
+        by += &format!("; and {} more that fit {pattern}", others.len() - NAMED_BESIDES);
+    }
+    Some((name, by))
 }
 
 /// Whether a run's hold of a lease, or place in its queue, is still wanted. What ended without anybody knowing

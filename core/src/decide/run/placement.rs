@@ -4,6 +4,7 @@ use super::{AGENT_WAIT, Item, OFFERS_PER_AGENT, RunPass, UNDO_WAIT};
 use crate::catalogue::{self, Scope};
 use crate::command::Command;
 use crate::id::{AgentId, ClusterName, Target};
+use crate::plan::OnUnknown;
 use crate::state::agent::{Agent, Link};
 use crate::state::attempt::Phase;
 use crate::state::run::{Direction, Outcome, Work, WorkState};
@@ -121,7 +122,12 @@ impl<'s> RunPass<'_, 's, '_> {
             let reason = format!("nobody was there within {patience}: {reason}");
             self.give_up(item, WorkState::Unreachable { reason });
         } else {
-            self.wait(item, reason, since, Some((since + patience, "then it counts as unreachable")));
+            let then = match item.direction {
+                Direction::Undo => "then it counts as unreachable: it stays in place, and the undo is incomplete",
+                Direction::Do if item.step.on_unknown == OnUnknown::Continue => "then it counts as unreachable, and the run goes on",
+                Direction::Do => "then it counts as unreachable, and what needs it is not done",
+            };
+            self.wait(item, reason, since, Some((since + patience, then)));
         }
     }
 }
