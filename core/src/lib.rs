@@ -23,6 +23,7 @@ pub mod catalogue;
 pub mod certificate;
 pub mod codec;
 pub mod command;
+pub mod condition;
 pub mod decide;
 pub mod evaluate;
 pub mod expr;
