@@ -10,6 +10,7 @@
 pub mod artifacts;
 pub mod attempts;
 mod complaint;
+pub mod conditions;
 pub mod connections;
 pub mod enrolment;
 pub mod execute;

@@ -25,10 +25,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::artifacts::ArtifactStore;
 use crate::attempts::{AttemptMetrics, AttemptSettings, Attempts, Leave, Steps, kinds};
+use crate::conditions;
 use crate::enrolment::{self, Enrolment, EnrolmentError};
 use crate::execute::{Context, OutgoingError, review};
 use crate::host::Host;
 use crate::http::{Http, ListenError};
+use crate::kube::conditions::{self as node_conditions, Conditions, Told};
 use crate::kube::kept::Kept;
 use crate::kube::mirror;
 use crate::kube::view::{self, ViewMetrics};
@@ -121,13 +123,20 @@ pub async fn run(settings: Settings, host: Host, leave: Leave) -> Result<(), Age
 
     let _keeping = kept.map(|kept| AbortOnDropHandle::new(tokio::spawn(kept.keep(mesh.clone()))));
     let (exchange, teller) = Exchange::open();
+    let told = Told::default();
+    let conditions = Conditions {
+        enabled: settings.node_conditions,
+        told: told.clone(),
+        clock: Arc::clone(&clock),
+        manager: node_conditions::manager(&mesh.identity().mesh()),
+    };
     let _acting = cluster.clone().map(|cluster| {
         let acts = watch::Sender::new(false);
         let mirroring = settings.custom_resources.then(|| {
             let (agent, metrics) = (settings.agent.clone(), watched.view.clone());
             AbortOnDropHandle::new(tokio::spawn(mirror::keep(cluster.clone(), mesh.clone(), agent, acts.subscribe(), metrics)))
         });
-        let viewing = tokio::spawn(view::keep(cluster, acts.subscribe(), teller, watched.view.clone()));
+        let viewing = tokio::spawn(view::keep(cluster, acts.subscribe(), teller, conditions, watched.view.clone()));
         let acting = tokio::spawn(acting::keep(mesh.clone(), settings.agent.cluster.clone(), acts));
         (mirroring, [acting, viewing].map(AbortOnDropHandle::new))
     });
@@ -141,7 +150,11 @@ pub async fn run(settings: Settings, host: Host, leave: Leave) -> Result<(), Age
         .with_pods(pods.clone());
     let sampler = Sampler::new(host, &context.settings.services, readings, context.prober.clone());
     let _sampling = AbortOnDropHandle::new(tokio::spawn(sampler.run(CancellationToken::new())));
+    let (says, conditions) = watch::channel(None);
+    let _watching =
+        context.cluster.is_none().then(|| AbortOnDropHandle::new(tokio::spawn(conditions::keep(context.clone(), settings.dir.clone(), says))));
     let (link, handle) = Link::new(mesh.clone(), hello, ledger.clone(), clock, watched.link.clone(), exchange, pods);
+    let link = link.with_told(told).with_conditions(conditions);
     let link = match vouch {
         Some(vouch) => link.with_reviewer(vouch),
         None => link,

@@ -138,6 +138,7 @@ impl Machines {
             vouch_for: Vec::new(),
             identity_secret: None,
             custom_resources: false,
+            node_conditions: true,
             identity: None,
             host: false,
             execute: Default::default(),

@@ -40,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 pub use outgoing::{Outgoing, OutgoingError};
 pub use output::{Output, OutputLine, Stream};
 pub use policy::{Denied, Policy, PolicyError};
+pub use resources::kubelet;
 pub use settings::{ExecuteSettings, Helm, Kubelet};
 
 use crate::artifacts::Artifacts;

@@ -6,6 +6,7 @@
 //!   kept:   this agent's identity, in a Secret
 //!   view:    what the one that acts knows of the cluster, and tells the mesh of it
 //!   Cluster: lists objects page by page, each in a projection of its own that keeps what is looked at
+//!   conditions: what the nodes' agents see, written to the Nodes
 //!   mirror:  the custom resources, both ways
 //!   account: whom it is while it changes something, or reads what it may not read itself
 //!   review:  what a step would lack, for whoever previews it
@@ -14,6 +15,7 @@
 pub mod account;
 pub mod acting;
 pub mod ask;
+pub mod conditions;
 pub mod kept;
 pub mod mirror;
 pub mod objects;

@@ -40,6 +40,8 @@ pub struct Condition {
     pub reason: String,
     pub message: String,
     pub last_transition_time: Option<Timestamp>,
+    /// Of a node's only.
+    pub last_heartbeat_time: Option<Timestamp>,
 }
 
 /// The condition of that type, if it is there.

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use mainstay_client::clock::Clock;
 use mainstay_client::random::Backoff;
+use mainstay_core::condition::Condition;
 use mainstay_core::reconcile::Desired;
 use mainstay_core::state::agent::Hello;
 use tokio::sync::watch;
@@ -32,6 +33,7 @@ use session::{Ended, Session};
 
 use crate::complaint::Complaint;
 use crate::execute::review::Rights;
+use crate::kube::conditions::Told;
 use crate::kube::vouch::Reviewer;
 use crate::ledger::{Ledger, LedgerError};
 use crate::observe::pods::Pods;
@@ -84,6 +86,10 @@ pub struct Link<C> {
     reviewer: Option<Arc<dyn Reviewer>>,
     /// The same.
     rights: Option<Arc<dyn Rights>>,
+    /// The same: what the agents of its nodes say.
+    told: Told,
+    /// Of the agent of a node: what it sees of it, once there is something to say.
+    conditions: watch::Receiver<Option<Arc<[Condition]>>>,
 }
 
 impl<C: Connector> Link<C> {
@@ -101,7 +107,20 @@ impl<C: Connector> Link<C> {
         let (up, up_seen) = watch::channel(false);
         let outbox = Arc::<Outbox>::default();
         let handle = LinkHandle { wanted: wanted_seen, up: up_seen, outbox: Arc::clone(&outbox) };
-        (Link { connector, hello, ledger, clock, metrics, outbox, exchange, pods, wanted, up, reviewer: None, rights: None }, handle)
+        let (reviewer, rights, told, conditions) = (None, None, Told::default(), watch::channel(None).1);
+        (Link { connector, hello, ledger, clock, metrics, outbox, exchange, pods, wanted, up, reviewer, rights, told, conditions }, handle)
+    }
+
+    /// The same link, which also tells the mesh of this node's conditions.
+    #[must_use]
+    pub fn with_conditions(self, conditions: watch::Receiver<Option<Arc<[Condition]>>>) -> Link<C> {
+        Link { conditions, ..self }
+    }
+
+    /// The same link, which also takes what the agents of a cluster's nodes say of them.
+    #[must_use]
+    pub fn with_told(self, told: Told) -> Link<C> {
+        Link { told, ..self }
     }
 
     /// The same link, which also answers the mesh's questions about tokens.
@@ -128,6 +147,7 @@ impl<C: Connector> Link<C> {
             let ended = self.session(number).run().await;
             self.up.send_replace(false);
             self.exchange.linked(0);
+            self.told.unlinked();
             self.metrics.up.set(0);
             let why = match ended {
                 Ended::Superseded { incarnation } => return LinkError::Superseded { incarnation },
@@ -161,6 +181,8 @@ impl<C: Connector> Link<C> {
             up: &self.up,
             reviewer: self.reviewer.as_ref(),
             rights: self.rights.as_ref(),
+            told: &self.told,
+            conditions: &self.conditions,
         }
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use mainstay_client::clock::Clock;
+use mainstay_core::condition::Condition;
 use mainstay_core::state::agent::Hello;
-use mainstay_proto::convert::{desired_from_wire, hello_to_wire, rights_reviewed_to_wire, token_reviewed_to_wire};
+use mainstay_proto::convert::{conditions_to_wire, desired_from_wire, hello_to_wire, rights_reviewed_to_wire, token_reviewed_to_wire};
 use mainstay_proto::v1;
 use mainstay_proto::v1::agent_message::Message as ToMesh;
 use mainstay_proto::v1::mesh_message::Message as FromMesh;
@@ -19,6 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::connector::{Connector, LinkStream};
 use super::{Exchange, LinkMetrics, Outbox, Wanted};
 use crate::execute::review::Rights;
+use crate::kube::conditions::Told;
 use crate::kube::vouch::Reviewer;
 use crate::ledger::{Ledger, LedgerError, Version};
 use crate::observe::pods::Pods;
@@ -51,6 +53,8 @@ pub(super) struct Session<'a, C> {
     pub up: &'a watch::Sender<bool>,
     pub reviewer: Option<&'a Arc<dyn Reviewer>>,
     pub rights: Option<&'a Arc<dyn Rights>>,
+    pub told: &'a Told,
+    pub conditions: &'a watch::Receiver<Option<Arc<[Condition]>>>,
 }
 
 /// Why a link ended.
@@ -95,6 +99,8 @@ impl<C: Connector> Session<'_, C> {
         heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut without_room = 0;
         let mut reviews = JoinSet::new();
+        let mut conditions = self.conditions.clone();
+        let mut untold = conditions.borrow_and_update().is_some();
         loop {
             tokio::select! {
                 biased;
@@ -119,6 +125,14 @@ impl<C: Connector> Session<'_, C> {
                     (None, _) => return Err(lost("the connection was closed")),
                     (Some(room), Some(facts)) => room.send(say(facts)),
                     (Some(_), None) => {}
+                },
+                Ok(()) = conditions.changed(), if !untold => untold = conditions.borrow_and_update().is_some(),
+                room = outgoing.reserve(), if untold => {
+                    let room = room.map_err(|_| lost("the connection was closed"))?;
+                    if let Some(seen) = &*conditions.borrow_and_update() {
+                        room.send(say(ToMesh::NodeConditions(conditions_to_wire("", seen))));
+                    }
+                    untold = false;
                 },
                 room = self.room_for_output(&outgoing) => match (room, self.outbox.take()) {
                     (None, _) => return Err(lost("the connection was closed")),
@@ -156,6 +170,10 @@ impl<C: Connector> Session<'_, C> {
             }
             Some(FromMesh::NodePods(own)) => {
                 self.pods.put(own.pods, self.clock.wall());
+                Ok(false)
+            }
+            Some(FromMesh::ConditionsKnown(known)) => {
+                self.told.put(known);
                 Ok(false)
             }
             Some(taken @ (FromMesh::FactsTaken(_) | FromMesh::PodsWanted(_))) => {

@@ -3,21 +3,23 @@
 use futures::StreamExt;
 use mainstay_client::CallError;
 use mainstay_client::clock::SystemClock;
+use mainstay_core::condition::{Kind, Status};
 use mainstay_core::id::LedgerId;
+use mainstay_proto::convert::conditions_to_wire;
 use mainstay_proto::v1;
 use mainstay_proto::v1::agent_message::Message as ToMesh;
 use mainstay_proto::v1::mesh_message::Message as FromMesh;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
 
 use super::*;
+use crate::kube::conditions::Word;
 
 /// One link, from the mesh's side.
 struct Accepted {
     incoming: ReceiverStream<v1::AgentMessage>,
-    outgoing: mpsc::Sender<Result<v1::MeshMessage, Status>>,
+    outgoing: mpsc::Sender<Result<v1::MeshMessage, tonic::Status>>,
 }
 
 /// A mesh that accepts links, or is away.
@@ -60,6 +62,9 @@ struct Bench {
     metrics: LinkMetrics,
     links: mpsc::Receiver<Accepted>,
     handle: LinkHandle,
+    /// What the agent sees of its node.
+    sees: watch::Sender<Option<Arc<[Condition]>>>,
+    told: Told,
     running: JoinHandle<LinkError>,
 }
 
@@ -81,7 +86,9 @@ impl Bench {
         let metrics = LinkMetrics::default();
         let (link, handle) =
             Link::new(Door { accepted }, hello, ledger, Arc::new(SystemClock), metrics.clone(), super::Exchange::open().0, Default::default());
-        Bench { _dir: dir, metrics, links, handle, running: tokio::spawn(link.run()) }
+        let ((sees, seen), told) = (watch::channel(None), Told::default());
+        let link = link.with_conditions(seen).with_told(told.clone());
+        Bench { _dir: dir, metrics, links, handle, sees, told, running: tokio::spawn(link.run()) }
     }
 
     async fn link(&mut self) -> Accepted {
@@ -152,7 +159,7 @@ async fn a_link_that_ends_is_opened_again_and_down_meanwhile() {
         let mut link = bench.link().await;
         link.welcomes().await;
         bench.handle.up.wait_for(|up| *up).await.unwrap();
-        link.outgoing.send(Err(Status::unavailable("another one leads now"))).await.unwrap();
+        link.outgoing.send(Err(tonic::Status::unavailable("another one leads now"))).await.unwrap();
         bench.handle.up.wait_for(|up| !*up).await.unwrap();
     }
 }
@@ -212,4 +219,56 @@ async fn output_goes_over_the_link_also_what_came_before_it() {
         }
     }
     assert_eq!(lines, ["before", "after"]);
+}
+
+fn conditions(status: Status) -> Arc<[Condition]> {
+    vec![Condition { kind: Kind::Disk, status, reason: "Reason".into(), message: String::new() }].into()
+}
+
+impl Accepted {
+    /// The next word on conditions, between heartbeats.
+    async fn hears_conditions(&mut self) -> String {
+        loop {
+            match self.hears().await {
+                ToMesh::Heartbeat(_) => {}
+                ToMesh::NodeConditions(said) => return said.conditions.iter().map(|condition| condition.status.as_str()).collect(),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_nodes_conditions_are_told_on_each_link_and_when_they_change() {
+    let mut bench = Bench::start();
+    let mut link = bench.link().await;
+    link.welcomes().await;
+    for _ in 0..3 {
+        assert!(matches!(link.hears().await, ToMesh::Heartbeat(_)), "there is nothing to say yet");
+    }
+    bench.sees.send_replace(Some(conditions(Status::True)));
+    assert_eq!(link.hears_conditions().await, "True");
+    bench.sees.send_replace(Some(conditions(Status::False)));
+    assert_eq!(link.hears_conditions().await, "False");
+    for _ in 0..3 {
+        assert!(matches!(link.hears().await, ToMesh::Heartbeat(_)), "once");
+    }
+    drop(link);
+    let mut link = bench.link().await;
+    link.welcomes().await;
+    assert_eq!(link.hears_conditions().await, "False", "another leader knows nothing of it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nodes_say_is_known_for_as_long_as_the_link_that_told_it() {
+    let mut bench = Bench::start();
+    let mut link = bench.link().await;
+    link.welcomes().await;
+    let node = conditions_to_wire("n1", &conditions(Status::True));
+    link.says(FromMesh::ConditionsKnown(v1::ConditionsKnown { begins: true, ends: true, nodes: vec![node], silent: Vec::new() })).await;
+    bench.told.changed().await;
+    assert_eq!(bench.told.of("n1"), Word::Said(conditions(Status::True)));
+    drop(link);
+    bench.link().await.welcomes().await;
+    assert_eq!(bench.told.of("n1"), Word::Unknown);
 }

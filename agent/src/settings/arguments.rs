@@ -58,6 +58,10 @@ pub struct Arguments {
     /// Mirror MaintenancePlans and MaintenanceRuns of the cluster
     #[arg(long)]
     pub custom_resources: bool,
+    /// Write to the cluster's Nodes, as conditions, what their agents see: true unless said otherwise. With false, what was
+    /// written is taken away
+    #[arg(long, value_name = "BOOL")]
+    pub node_conditions: Option<bool>,
     /// Certificate that somebody else issues and renews, and what signed it; then nobody enrols
     #[arg(long, value_name = "FILE", requires_all = ["identity_key", "identity_roots"])]
     pub identity_chain: Option<PathBuf>,
@@ -137,6 +141,7 @@ impl Arguments {
             vouch_for: self.vouch_for,
             identity_secret: self.identity_secret,
             custom_resources: self.custom_resources.then_some(true),
+            node_conditions: self.node_conditions,
             identity: IdentityFragment::of(self.identity_chain, self.identity_key, self.identity_roots),
             host: self.host.then_some(true),
             services: None,

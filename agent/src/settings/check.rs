@@ -105,9 +105,12 @@ pub(super) fn check(merged: Fragment, earlier: Vec<String>) -> Result<Settings, 
     let custom_resources = merged.custom_resources.unwrap_or(false);
     match &speaks_for {
         Some(SpeaksFor::Node(_)) => {
-            for (name, said) in
-                [("vouch_for", !vouch_for.is_empty()), ("identity_secret", identity_secret.is_some()), ("custom_resources", custom_resources)]
-            {
+            for (name, said) in [
+                ("vouch_for", !vouch_for.is_empty()),
+                ("identity_secret", identity_secret.is_some()),
+                ("custom_resources", custom_resources),
+                ("node_conditions", merged.node_conditions.is_some()),
+            ] {
                 if said {
                     problems.add(format!("{name} is for agents that speak for their cluster"));
                 }
@@ -137,6 +140,7 @@ pub(super) fn check(merged: Fragment, earlier: Vec<String>) -> Result<Settings, 
             vouch_for,
             identity_secret,
             custom_resources,
+            node_conditions: merged.node_conditions.unwrap_or(true),
             identity: identity.flatten(),
             host: merged.host.unwrap_or(false),
             execute,

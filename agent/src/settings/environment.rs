@@ -25,6 +25,7 @@ pub(super) fn fragment(variable: &dyn Fn(&str) -> Option<String>, problems: &mut
         vouch_for: list("MAINSTAY_VOUCH_FOR"),
         identity_secret: text("MAINSTAY_IDENTITY_SECRET"),
         custom_resources: parsed(&text, "MAINSTAY_CUSTOM_RESOURCES", "true or false", problems),
+        node_conditions: parsed(&text, "MAINSTAY_NODE_CONDITIONS", "true or false", problems),
         identity: IdentityFragment::of(
             text("MAINSTAY_IDENTITY_CHAIN").map(Into::into),
             text("MAINSTAY_IDENTITY_KEY").map(Into::into),

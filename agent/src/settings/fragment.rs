@@ -32,6 +32,7 @@ pub struct Fragment {
     pub vouch_for: Option<Vec<String>>,
     pub identity_secret: Option<String>,
     pub custom_resources: Option<bool>,
+    pub node_conditions: Option<bool>,
     /// Certificates issued elsewhere; one source says all of it.
     pub identity: Option<IdentityFragment>,
     pub host: Option<bool>,
@@ -117,6 +118,7 @@ impl Fragment {
             vouch_for: self.vouch_for.or(weaker.vouch_for),
             identity_secret: self.identity_secret.or(weaker.identity_secret),
             custom_resources: self.custom_resources.or(weaker.custom_resources),
+            node_conditions: self.node_conditions.or(weaker.node_conditions),
             identity: self.identity.or(weaker.identity),
             host: self.host.or(weaker.host),
             services: self.services.or(weaker.services),

@@ -62,6 +62,8 @@ pub struct Settings {
     pub identity_secret: Option<SecretName>,
     /// Whether this cluster agent mirrors the custom resources. Of all meshes that have agents in a cluster one does.
     pub custom_resources: bool,
+    /// Whether this cluster agent writes to Nodes what their agents see; else it takes away what was written.
+    pub node_conditions: bool,
     /// Certificates issued elsewhere, in place of enrolment.
     pub identity: Option<IdentityFiles>,
     /// Whether this agent speaks for the machine it runs on.
@@ -230,9 +232,13 @@ mod tests {
             "{words}"
         );
         assert!(words.contains("custom_resources is for"), "{words}");
+        let problems = load(&[&ENOUGH[..], &["--node-conditions", "false"]].concat(), &[]).unwrap_err().to_string();
+        assert!(problems.contains("node_conditions is for"), "{problems}");
         let replica = ["--dir", "/s", "--coordinators", "a:7400", "--cluster", "c", "--cluster-agent", "r1"];
         let settings = load(&[&replica[..], &["--vouch-for", "a/b,c/d", "--identity-secret", "a/s"]].concat(), &[]).unwrap();
         assert_eq!((settings.vouch_for.len(), settings.identity_secret.unwrap().to_string().as_str()), (2, "a/s"));
+        assert!(settings.node_conditions && !load(&replica, &[("MAINSTAY_NODE_CONDITIONS", "false")]).unwrap().node_conditions);
+        assert!(load(&[&replica[..], &["--node-conditions", "true"]].concat(), &[("MAINSTAY_NODE_CONDITIONS", "false")]).unwrap().node_conditions);
         assert!(!settings.custom_resources && load(&replica, &[("MAINSTAY_CUSTOM_RESOURCES", "true")]).unwrap().custom_resources);
         let words =
             load(&[&replica[..], &["--vouch-for", "a", "--identity-secret", "s", "--pod-token-file", "/t", "--root-sha256", "x"]].concat(), &[]);

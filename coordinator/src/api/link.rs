@@ -4,7 +4,8 @@
 //!   agent ──▶ listen: heartbeats, facts ─▶ Seen · output ─▶ watchers · what a token is ─▶ enrolment
 //!   agent ◀── tell:   welcome, then what is wanted, whole, now and after each change of it; whose a token is
 //! ```
-//! Whichever half ends first ends the link.
+//! A cluster agent is told besides, in turns of their own, whose pods are wanted ([`LinkTask::want`]) and what the agents of
+//! its nodes say ([`super::conditions`]). Whichever half ends first ends the link.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use mainstay_core::decide::LINK_SILENCE;
 use mainstay_core::reconcile::Desired;
 use mainstay_core::state::trust::Shown;
 use mainstay_core::{AgentId, AttemptId, WallTime, bounds};
-use mainstay_proto::convert::{desired_to_wire, rights_reviewed_from_wire, token_reviewed_from_wire, told_from_wire};
+use mainstay_proto::convert::{conditions_from_wire, desired_to_wire, rights_reviewed_from_wire, token_reviewed_from_wire, told_from_wire};
 use mainstay_proto::v1;
 use mainstay_proto::v1::agent_message::Message;
 use mainstay_proto::v1::mesh_message::Message as MeshSays;
@@ -54,6 +55,7 @@ impl LinkTask {
             () = self.listen(incoming) => {}
             () = self.tell() => {}
             () = self.want() => {}
+            () = self.hand_conditions() => {}
         }
         let (agent, epoch) = (self.link.agent().clone(), self.link.epoch());
         self.office.note(true, |memory, now| memory.unlinked(&agent, epoch, now));
@@ -95,6 +97,7 @@ impl LinkTask {
                         return;
                     }
                 }
+                Some(Message::NodeConditions(said)) => self.office.links().said(&self.link, conditions_from_wire(said.conditions)),
                 // One hello is enough; what this version does not know is no reason to end the link.
                 Some(Message::Hello(_) | Message::Heartbeat(_)) | None => {}
             }
@@ -125,7 +128,7 @@ impl LinkTask {
         Ok(self.office.links().hand(&AgentId::node(cluster, node), pods))
     }
 
-    fn acts(&self) -> Result<(), String> {
+    pub(super) fn acts(&self) -> Result<(), String> {
         let agent = self.link.agent();
         if self.office.state().acting(&agent.cluster).as_ref() == Some(agent) {
             return Ok(());
@@ -245,7 +248,7 @@ impl LinkTask {
         Duration::from_millis(u64::try_from(self.not_after.0.saturating_sub(self.clock.wall().0)).unwrap_or(0))
     }
 
-    async fn say(&self, message: MeshSays) -> bool {
+    pub(super) async fn say(&self, message: MeshSays) -> bool {
         self.outgoing.send_timeout(Ok(v1::MeshMessage { message: Some(message) }), PATIENCE).await.is_ok()
     }
 

@@ -5,6 +5,7 @@ use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use imbl::ordmap::DiffItem;
+use mainstay_core::condition::Condition;
 use mainstay_core::id::{ClusterName, SpeaksFor};
 use mainstay_core::{AgentId, State};
 use mainstay_proto::v1;
@@ -21,6 +22,8 @@ pub struct Links {
     open: Arc<Mutex<BTreeMap<AgentId, Entry>>>,
     /// Grows with each link of a node that is opened.
     nodes_opened: watch::Sender<u64>,
+    /// Grows with each word of an agent on its node's conditions, and with each end of a link of one that said some.
+    conditions_changed: watch::Sender<u64>,
 }
 
 /// What waits for one node to be told of its pods: the newest, and nothing once it was taken.
@@ -37,6 +40,8 @@ struct Entry {
     changed: Arc<Notify>,
     questions: mpsc::Sender<Question>,
     mailbox: Arc<Mailbox>,
+    /// What the agent of a node has said of it on this link.
+    conditions: Option<Arc<[Condition]>>,
     /// Set to the incarnation of the process that took over.
     successor: watch::Sender<Option<String>>,
 }
@@ -52,6 +57,7 @@ pub struct Link {
     mailbox: Arc<Mailbox>,
     successor: watch::Receiver<Option<String>>,
     open: Arc<Mutex<BTreeMap<AgentId, Entry>>>,
+    conditions_changed: watch::Sender<u64>,
 }
 
 /// Why a link gives way.
@@ -78,7 +84,7 @@ impl Links {
         let (changed, mailbox) = (Arc::new(Notify::new()), Arc::<Mailbox>::default());
         let (asks, questions) = mpsc::channel(QUESTIONS);
         let (noted, kept) = (changed.clone(), mailbox.clone());
-        let entry = Entry { epoch, incarnation: incarnation.to_owned(), changed: noted, questions: asks, mailbox: kept, successor };
+        let entry = Entry { epoch, incarnation: incarnation.to_owned(), changed: noted, questions: asks, mailbox: kept, conditions: None, successor };
         open.insert(agent.clone(), entry);
         drop(open);
         if agent.is_node() {
@@ -86,7 +92,8 @@ impl Links {
         }
         let (agent, incarnation) = (agent.clone(), incarnation.to_owned());
         let questions = tokio::sync::Mutex::new(questions);
-        Ok(Link { agent, epoch, incarnation, changed, questions, mailbox, successor: told, open: self.open.clone() })
+        let (open, conditions_changed) = (self.open.clone(), self.conditions_changed.clone());
+        Ok(Link { agent, epoch, incarnation, changed, questions, mailbox, successor: told, open, conditions_changed })
     }
 
     /// The agents that speak for a cluster and have a link here.
@@ -128,6 +135,32 @@ impl Links {
         *entry.mailbox.pods.lock().unwrap_or_else(PoisonError::into_inner) = Some(pods);
         entry.mailbox.filled.notify_one();
         true
+    }
+
+    /// Keeps what the agent of a node says of it, for as long as this link is open.
+    pub fn said(&self, link: &Link, conditions: Vec<Condition>) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(entry) = open.get_mut(&link.agent).filter(|entry| entry.epoch == link.epoch && link.agent.is_node()) else { return };
+        entry.conditions = Some(conditions.into());
+        self.conditions_changed.send_modify(|changed| *changed += 1);
+    }
+
+    /// Changes when there may be something new of the conditions of nodes.
+    #[must_use]
+    pub fn conditions_changed(&self) -> watch::Receiver<u64> {
+        self.conditions_changed.subscribe()
+    }
+
+    /// What the agents of a cluster's nodes say on those of their links that `counts`.
+    #[must_use]
+    pub fn conditions_of(&self, cluster: &ClusterName, counts: impl Fn(&AgentId, u64) -> bool) -> BTreeMap<String, Arc<[Condition]>> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = open.iter().filter(|(agent, entry)| agent.cluster == *cluster && counts(agent, entry.epoch));
+        own.filter_map(|(agent, entry)| match &agent.speaks_for {
+            SpeaksFor::Node(node) => Some((node.to_string(), entry.conditions.clone()?)),
+            SpeaksFor::Cluster(_) => None,
+        })
+        .collect()
     }
 
     /// Wakes the links of agents of which something else is wanted in `after` than in `before`: another attempt,
@@ -215,14 +248,18 @@ impl Successor {
 impl Drop for Link {
     fn drop(&mut self) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.get(&self.agent).is_some_and(|entry| entry.epoch == self.epoch) {
-            open.remove(&self.agent);
+        if open.get(&self.agent).is_some_and(|entry| entry.epoch == self.epoch)
+            && open.remove(&self.agent).is_some_and(|entry| entry.conditions.is_some())
+        {
+            self.conditions_changed.send_modify(|changed| *changed += 1);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use mainstay_core::condition::{Kind, Status};
+
     use super::*;
 
     fn agent() -> AgentId {
@@ -246,5 +283,35 @@ mod tests {
         drop(third);
         assert!(!links.hand(&agent(), pods));
         assert!(links.open(&agent(), 1, "c").is_ok());
+    }
+
+    #[test]
+    fn what_an_agent_says_of_its_node_counts_while_its_link_is_open() {
+        let (links, cluster) = (Links::default(), "local".parse().unwrap());
+        let mut changed = links.conditions_changed();
+        let well = Condition { kind: Kind::Disk, status: Status::False, reason: "DisksWell".into(), message: String::new() };
+        let said = |links: &Links| -> Vec<(String, usize)> {
+            links.conditions_of(&cluster, |_, epoch| epoch != 9).into_iter().map(|(node, conditions)| (node, conditions.len())).collect()
+        };
+        let first = links.open(&agent(), 1, "a").unwrap();
+        let replica = links.open(&"local/agent/r1".parse().unwrap(), 1, "r").unwrap();
+        links.said(&replica, vec![well.clone()]);
+        assert_eq!((said(&links), changed.has_changed().unwrap()), (vec![], false), "an agent of a cluster has no node");
+        links.said(&first, vec![well.clone()]);
+        assert_eq!((said(&links), changed.has_changed().unwrap()), (vec![("a1".to_owned(), 1)], true));
+        changed.mark_unchanged();
+        let second = links.open(&agent(), 2, "a").unwrap();
+        links.said(&first, vec![well.clone()]);
+        assert_eq!(said(&links), vec![], "a newer link begins with nothing, and an older one has nothing to say any more");
+        drop(first);
+        assert!(!changed.has_changed().unwrap());
+        links.said(&second, vec![]);
+        assert_eq!(said(&links), vec![("a1".to_owned(), 0)]);
+        changed.mark_unchanged();
+        drop(second);
+        assert_eq!((said(&links), changed.has_changed().unwrap()), (vec![], true));
+        let ninth = links.open(&agent(), 9, "a").unwrap();
+        links.said(&ninth, vec![well]);
+        assert_eq!(said(&links), vec![], "an agent that the mesh has given up does not count");
     }
 }

@@ -124,6 +124,14 @@ impl Shared {
                 }
             };
             let head: Vec<u8> = read.drain(..end).collect();
+            let text = String::from_utf8_lossy(&head).to_ascii_lowercase();
+            let length = text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok()).unwrap_or(0);
+            while read.len() < length {
+                if from_client.read_buf(&mut read).await? == 0 {
+                    return Ok(());
+                }
+            }
+            let body: Vec<u8> = read.drain(..length).collect();
             let line = String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned();
             self.asked.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), line));
             let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -144,6 +152,7 @@ impl Shared {
             };
             let (mut writer, mut answers) = (writer, answers);
             writer.write_all(&head).await?;
+            writer.write_all(&body).await?;
             // Answers are passed on until the next question, which follows the end of the answer.
             let mut piece = vec![0; 64 << 10];
             loop {

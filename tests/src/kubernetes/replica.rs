@@ -28,7 +28,12 @@ impl Replica {
 
     /// The agent of a node, which looks at this machine.
     pub fn of_node(up: &Up, cluster: &str, node: &str) -> Replica {
-        Replica::spawn(up, "--nodes", cluster, &["--node", node, "--host"])
+        Replica::of_node_told(up, cluster, node, &[])
+    }
+
+    /// With further flags.
+    pub fn of_node_told(up: &Up, cluster: &str, node: &str, flags: &[&str]) -> Replica {
+        Replica::spawn(up, "--nodes", cluster, &[&["--node", node, "--host"], flags].concat())
     }
 
     fn spawn(up: &Up, enrols: &str, cluster: &str, identity: &[&str]) -> Replica {

@@ -20,6 +20,8 @@ const SETS: [(&str, &[&str]); 3] = [
             "mesh.cluster=edge",
             "nodeAgent.kubelet=false",
             "customResources.enabled=false",
+            "nodeConditions.enabled=false",
+            "nodeConditions.rights=false",
             "mesh.rootSha256=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
         ],
     ),
@@ -98,6 +100,7 @@ fn values_that_make_no_sense_are_refused() {
         (&["coordinator.enabled=false"], "/external/coordinators"),
         (&["coordinator.enabled=false"], "/mesh/rootSha256"),
         (&["mesh.name=Prod"], "/mesh/name"),
+        (&["nodeConditions.rights=false"], "nodeConditions.enabled needs nodeConditions.rights"),
         (&["nodeAgent.hostNetwork=true"], "hostNetwork"),
         (&["clusterAgent.secrets={../etc}"], "secrets"),
         (&["coordinator.storage.size=4"], "/coordinator/storage/size"),
@@ -139,6 +142,7 @@ fn the_chart_asks_for_no_more_than_it_needs() {
         let text = fs::read_to_string(root().join(file)).expect("the rules");
         text.lines().map(str::trim).filter(|line| line.starts_with("- { apiGroups")).map(str::to_owned).collect()
     };
-    let chart = ["cluster-agent-rules.yaml", "custom-resources-rules.yaml"].map(|file| rules(&format!("deploy/helm/mainstay/files/{file}"))).concat();
+    let files = ["cluster-agent-rules.yaml", "node-conditions-rules.yaml", "custom-resources-rules.yaml"];
+    let chart = files.map(|file| rules(&format!("deploy/helm/mainstay/files/{file}"))).concat();
     assert_eq!(chart, rules("deploy/kubernetes/cluster-agent.yaml"));
 }

@@ -4,6 +4,7 @@
 
 mod agents;
 mod chart;
+mod conditions;
 mod custom;
 mod enrolment;
 mod faults;

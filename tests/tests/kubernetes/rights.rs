@@ -110,6 +110,7 @@ async fn a_cluster_agent_changes_its_own_resources_only_and_a_runner_what_it_is_
             "cronjobs.batch [] [] [list]",
             "endpointslices.discovery.k8s.io [] [] [list]",
             "tokenreviews.authentication.k8s.io [] [] [create]",
+            "nodes/status [] [] [patch]",
             "maintenanceplans.mainstay.dev [] [] [get list watch]",
             "maintenanceruns.mainstay.dev [] [] [get list watch create delete]",
             "maintenanceplans.mainstay.dev/status [] [] [patch]",

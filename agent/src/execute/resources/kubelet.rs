@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_client::files;
+use mainstay_core::condition::Answer;
 use mainstay_core::report::{Check, Verdict};
 use zeroize::Zeroizing;
 
@@ -51,6 +52,30 @@ pub(super) async fn checks(params: &Params, context: &Context) -> Vec<Check> {
     };
     let summary = summary.and_then(|body| serde_json::from_slice(&body).map_err(|error| Silence::Unknown(format!("/stats/summary: {error}"))));
     judge(params, health.map(drop), summary)
+}
+
+/// Whether the kubelet is well; nothing where the agent was told of none.
+pub async fn health(context: &Context) -> Option<Answer> {
+    answer("/healthz", context).await
+}
+
+/// Whether it gets something from its runtime. The least that it is asked for that it has from there.
+pub async fn runtime(context: &Context) -> Option<Answer> {
+    answer("/stats/summary?only_cpu_and_memory=true", context).await
+}
+
+async fn answer(path: &str, context: &Context) -> Option<Answer> {
+    let caller = Caller::new(context.settings.kubelet.as_ref()?).map_err(Silence::Unknown);
+    let answer = match caller {
+        Ok(caller) => caller.get(path, context).await,
+        Err(silence) => Err(silence),
+    };
+    Some(match answer {
+        Ok(_) => Answer::Well,
+        Err(Silence::Closed(_)) => Answer::Closed,
+        Err(Silence::Fault(_)) => Answer::Fault,
+        Err(Silence::Unknown(_)) => Answer::Silent,
+    })
 }
 
 fn judge(params: &Params, health: Result<(), Silence>, summary: Result<Summary, Silence>) -> Vec<Check> {

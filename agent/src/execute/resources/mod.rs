@@ -6,7 +6,7 @@
 
 mod disks;
 mod kernel;
-mod kubelet;
+pub mod kubelet;
 mod pods;
 mod processor;
 mod volumes;

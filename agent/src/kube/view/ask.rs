@@ -1,10 +1,10 @@
-//! Requests to the API server: a page of a list, and the lines of a watch.
+//! Requests to the API server, each made once: a page of a list, the lines of a watch, a change.
 
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use futures::StreamExt;
-use http::header::{ACCEPT_ENCODING, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyDataStream, BodyExt, Limited};
 use kube::Client;
@@ -13,6 +13,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use prometheus_client::metrics::counter::Counter;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::pace::Pace;
 use crate::kube::causes;
@@ -119,7 +120,7 @@ impl Ask {
         }
         self.pace.wait().await;
         let read = async {
-            let response = self.send(&uri).await?;
+            let response = self.get(&uri).await?;
             let body = Limited::new(response.into_body(), PAGE_BYTES).collect().await;
             body.map_err(|error| AskError::Failed(causes(&*error))).map(http_body_util::Collected::aggregate)
         };
@@ -134,14 +135,36 @@ impl Ask {
             utf8_percent_encode(version, NON_ALPHANUMERIC)
         );
         self.pace.wait().await;
-        let response = within(self.send(&uri)).await?;
+        let response = within(self.get(&uri)).await?;
         Ok(Lines { body: response.into_body().into_data_stream(), read: BytesMut::new(), searched: 0 })
     }
 
-    async fn send(&self, uri: &str) -> Result<Response<Body>, AskError> {
+    /// Changes what is at a path. Whoever calls has waited for its [`Ask::turn`]: it may look once more in between.
+    pub async fn patch(&self, path: &str, content: &'static str, fields: &Value) -> Result<(), AskError> {
+        let mut request =
+            Request::patch(path).body(Body::from(fields.to_string().into_bytes())).map_err(|error| AskError::Failed(error.to_string()))?;
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content));
+        within(self.send(request)).await.map(drop)
+    }
+
+    /// Returns when a request may be made.
+    pub async fn turn(&self) {
+        self.pace.wait().await;
+    }
+
+    /// Nothing is asked for so long.
+    pub async fn hold(&self, pause: Duration) {
+        self.pace.hold(pause).await;
+    }
+
+    async fn get(&self, uri: &str) -> Result<Response<Body>, AskError> {
         let mut request = Request::get(uri).body(Body::empty()).map_err(|error| AskError::Failed(error.to_string()))?;
         // A watch that is compressed piece by piece is not read whole by what unpacks it.
         request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        self.send(request).await
+    }
+
+    async fn send(&self, request: Request<Body>) -> Result<Response<Body>, AskError> {
         self.requests.inc();
         let response = self.client.send(request).await.map_err(|error| AskError::Failed(causes(&error)))?;
         let status = response.status();

@@ -7,10 +7,12 @@ use prometheus_client::registry::Registry;
 #[derive(Debug, Clone, Default)]
 pub struct ViewMetrics {
     pub(in crate::kube) requests: Counter,
+    pub(in crate::kube) writes: Counter,
 }
 
 impl ViewMetrics {
     pub fn register(&self, registry: &mut Registry) {
         registry.register("mainstay_agent_cluster_requests", "Lists and watches that the API server was asked for", self.requests.clone());
+        registry.register("mainstay_agent_condition_writes", "Writes of nodes' conditions that the API server was asked for", self.writes.clone());
     }
 }

@@ -1,11 +1,15 @@
-//! What is kept of a Node: its fact.
+//! What is kept of a Node: its fact, and what Mainstay has written to it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use mainstay_core::condition::write::Present;
+use mainstay_core::condition::{self, Kind};
 use mainstay_core::fact::NodeFact;
+use mainstay_core::time::WallTime;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::quantity;
 use crate::kube::objects::{Condition, condition};
@@ -25,6 +29,30 @@ pub struct Meta {
     pub uid: String,
     pub resource_version: String,
     labels: Labels,
+    managed_fields: Vec<Managed>,
+}
+
+/// Whose fields of the object are.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Managed {
+    manager: String,
+    fields_v1: Fields,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Fields {
+    #[serde(rename = "f:status")]
+    status: StatusFields,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct StatusFields {
+    /// By `k:{"type":"TYPE"}`, and `.` for the list itself.
+    #[serde(rename = "f:conditions")]
+    conditions: BTreeMap<String, IgnoredAny>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -97,6 +125,24 @@ impl Node {
     }
 }
 
+impl Node {
+    /// The conditions of Mainstay's that it has; those are own that this manager has written.
+    #[must_use]
+    pub fn marks(&self, manager: &str) -> Vec<Present> {
+        let at = |time: Option<Timestamp>| WallTime(time.map_or(0, Timestamp::as_millisecond));
+        let present = |condition: &Condition| {
+            let kind = Kind::of(&condition.r#type)?;
+            let key = format!("k:{{\"type\":\"{}\"}}", condition.r#type);
+            let mut managers = self.metadata.managed_fields.iter().filter(|managed| managed.fields_v1.status.conditions.contains_key(&key));
+            let (heartbeat, transition) = (at(condition.last_heartbeat_time), at(condition.last_transition_time));
+            let (status, reason, message) = (condition::Status::of(&condition.status), condition.reason.clone(), condition.message.clone());
+            let own = managers.any(|managed| managed.manager == manager);
+            Some(Present { condition: condition::Condition { kind, status, reason, message }, heartbeat, transition, own })
+        };
+        self.status.conditions.iter().filter_map(present).collect()
+    }
+}
+
 fn said(condition: &Condition) -> String {
     if condition.message.is_empty() { condition.reason.clone() } else { format!("{}: {}", condition.reason, condition.message) }
 }
@@ -144,6 +190,25 @@ mod tests {
             allocatable_pods: 110,
         };
         assert_eq!(lost, expected);
+    }
+
+    #[test]
+    fn what_is_this_meshs_the_api_server_says() {
+        let condition = |kind: &str, status: &str| json!({"type": kind, "status": status, "reason": "R", "message": "m", "lastHeartbeatTime": "1970-01-01T00:00:02Z", "lastTransitionTime": "1970-01-01T00:00:01Z"});
+        let fields = |kind: &str| json!({"f:status": {"f:conditions": {".": {}, format!("k:{{\"type\":\"{kind}\"}}"): {".": {}, "f:reason": {}}}}});
+        let node: Node = serde_json::from_value(json!({
+            "metadata": {"name": "n1", "managedFields": [
+                {"manager": "kubelet", "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": {"f:metadata": {"f:labels": {".": {}}}}},
+                {"manager": "mainstay-conditions-prod", "operation": "Apply", "subresource": "status", "fieldsV1": fields("MainstayDiskTrouble")},
+                {"manager": "mainstay-conditions-other", "operation": "Apply", "subresource": "status", "fieldsV1": fields("MainstayKubeletUnhealthy")},
+            ]},
+            "status": {"conditions": [condition("Ready", "True"), condition("MainstayDiskTrouble", "True"), condition("MainstayKubeletUnhealthy", "odd")]},
+        }))
+        .unwrap();
+        let marks = node.marks("mainstay-conditions-prod");
+        let told: Vec<_> = marks.iter().map(|mark| (mark.condition.kind, mark.condition.status, mark.own)).collect();
+        assert_eq!(told, [(Kind::Disk, condition::Status::True, true), (Kind::Kubelet, condition::Status::Unknown, false)]);
+        assert_eq!((marks[0].heartbeat, marks[0].transition, marks[0].condition.reason.as_str()), (WallTime(2_000), WallTime(1_000), "R"));
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! The nodes of the cluster as they are known, and which of them are to be told.
+//! The nodes of the cluster as they are known, which of them are to be told, and which have other conditions of
+//! Mainstay's than before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use mainstay_core::condition::write::Present;
 use mainstay_core::fact::NodeFact;
 use tokio::sync::Notify;
 
@@ -13,12 +15,15 @@ use super::node::Node;
 #[derive(Debug, Clone, Default)]
 pub struct Nodes {
     inner: Arc<Inner>,
+    /// Which conditions are this mesh's.
+    manager: Arc<str>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     known: Mutex<Known>,
     changed: Notify,
+    marked: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -26,6 +31,8 @@ struct Known {
     all: BTreeMap<Arc<str>, Entry>,
     /// Since they were last taken: there is something new of them, or they are gone.
     changed: BTreeSet<Arc<str>>,
+    /// Since they were last taken: conditions of Mainstay's have changed, or it has come, or is gone.
+    marked: BTreeSet<Arc<str>>,
     /// Number of the list that is read now, or was read last.
     round: u64,
     /// A list has been read to its end.
@@ -35,7 +42,15 @@ struct Known {
 #[derive(Debug)]
 struct Entry {
     fact: NodeFact,
+    present: Vec<Present>,
     round: u64,
+}
+
+/// One node, and what conditions of Mainstay's stand on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marks {
+    pub uid: String,
+    pub present: Vec<Present>,
 }
 
 /// What has changed: facts, and names of those that are gone.
@@ -46,6 +61,12 @@ pub struct Changes {
 }
 
 impl Nodes {
+    /// None yet, of which those conditions are this mesh's that this manager has written.
+    #[must_use]
+    pub fn managed_by(manager: Arc<str>) -> Nodes {
+        Nodes { manager, ..Nodes::default() }
+    }
+
     /// Whether there is all of it, or at least was once.
     #[must_use]
     pub fn is_whole(&self) -> bool {
@@ -85,6 +106,37 @@ impl Nodes {
         changes
     }
 
+    /// Ends when conditions have changed, and nobody has taken that.
+    pub async fn marked(&self) {
+        loop {
+            if !self.known().marked.is_empty() {
+                return;
+            }
+            self.inner.marked.notified().await;
+        }
+    }
+
+    /// The nodes of which that is so.
+    #[must_use]
+    pub fn take_marked(&self) -> BTreeSet<Arc<str>> {
+        std::mem::take(&mut self.known().marked)
+    }
+
+    #[must_use]
+    pub fn marks(&self, name: &str) -> Option<Marks> {
+        self.known().all.get(name).map(|entry| Marks { uid: entry.fact.uid.clone(), present: entry.present.clone() })
+    }
+
+    #[must_use]
+    pub fn names(&self) -> Vec<Arc<str>> {
+        self.known().all.keys().cloned().collect()
+    }
+
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.known().all.len()
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         // Each operation leaves it whole.
         self.inner.known.lock().unwrap_or_else(PoisonError::into_inner)
@@ -99,11 +151,17 @@ impl Sink for Nodes {
     }
 
     fn put(&mut self, node: Node) {
+        let present = node.marks(&self.manager);
         let fact = node.fact();
         let mut known = self.known();
         let (round, name) = (known.round, fact.name.clone());
         let is_new = known.all.get(&name).is_none_or(|entry| entry.fact != fact);
-        known.all.insert(name.clone(), Entry { fact, round });
+        let is_marked = known.all.get(&name).is_none_or(|entry| entry.fact.uid != fact.uid || entry.present != present);
+        known.all.insert(name.clone(), Entry { fact, present, round });
+        if is_marked {
+            known.marked.insert(name.clone());
+            self.inner.marked.notify_one();
+        }
         if is_new {
             known.changed.insert(name);
             drop(known);
@@ -114,25 +172,29 @@ impl Sink for Nodes {
     fn gone(&mut self, node: &Node) {
         let mut known = self.known();
         if let Some((name, _)) = known.all.remove_entry(&node.metadata.name) {
+            known.marked.insert(name.clone());
             known.changed.insert(name);
             drop(known);
             self.inner.changed.notify_one();
+            self.inner.marked.notify_one();
         }
     }
 
     fn ends(&mut self) {
         let mut known = self.known();
-        let Known { all, changed, round, is_whole } = &mut *known;
+        let Known { all, changed, marked, round, is_whole } = &mut *known;
         all.retain(|name, entry| {
             let is_there = entry.round == *round;
             if !is_there {
                 changed.insert(name.clone());
+                marked.insert(name.clone());
             }
             is_there
         });
         *is_whole = true;
         drop(known);
         self.inner.changed.notify_one();
+        self.inner.marked.notify_one();
     }
 
     fn version(node: &Node) -> &str {
