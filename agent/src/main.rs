@@ -6,6 +6,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use mainstay_agent::execute::exec::root;
 use mainstay_agent::execute::helm::program;
 use mainstay_agent::host::Host;
 use mainstay_agent::settings::{Arguments, Settings};
@@ -16,8 +17,10 @@ const BLOCKING_THREADS: usize = 16;
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
-    if words.next().is_some_and(|word| word == program::BECOME) {
-        return complain(&program::become_program(words), 126);
+    match words.next() {
+        Some(word) if word == program::BECOME => return complain(&program::become_program(words), 126),
+        Some(word) if word == root::BECOME => return complain(&root::become_in_root(words), 126),
+        Some(_) | None => {}
     }
     mainstay_client::tls::install_provider();
     let settings = match Settings::load(Arguments::parse(), &|name| std::env::var(name).ok()) {

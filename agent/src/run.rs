@@ -34,7 +34,7 @@ use crate::kube::conditions::{self as node_conditions, Conditions, Told};
 use crate::kube::kept::Kept;
 use crate::kube::mirror;
 use crate::kube::view::{self, ViewMetrics};
-use crate::kube::vouch::Vouch;
+use crate::kube::vouch::{Accounts, Vouch};
 use crate::kube::{Cluster, ClusterError, acting};
 use crate::ledger::{Ledger, LedgerError};
 use crate::link::{Exchange, Link, LinkError, LinkMetrics};
@@ -103,7 +103,7 @@ pub async fn run(settings: Settings, host: Host, leave: Leave) -> Result<(), Age
     let watched = watch_over(&settings).await?;
     let identity = Identity::of_agent(&settings.agent);
     let cluster = match &settings.agent.speaks_for {
-        SpeaksFor::Node(_) => None,
+        SpeaksFor::Node(_) | SpeaksFor::Hands(_) => None,
         SpeaksFor::Cluster(_) => Some(Cluster::of(settings.kubeconfig.as_deref()).await?),
     };
     let kept = cluster.as_ref().zip(settings.identity_secret.clone()).map(|(cluster, secret)| Kept::new(cluster, secret));
@@ -140,7 +140,8 @@ pub async fn run(settings: Settings, host: Host, leave: Leave) -> Result<(), Age
         let acting = tokio::spawn(acting::keep(mesh.clone(), settings.agent.cluster.clone(), acts));
         (mirroring, [acting, viewing].map(AbortOnDropHandle::new))
     });
-    let vouch = cluster.clone().map(|cluster| Arc::new(Vouch::new(cluster, settings.vouch_for.clone())));
+    let accounts = Accounts { nodes: settings.vouch_for.iter().cloned().collect(), hands: settings.vouch_for_hands.iter().cloned().collect() };
+    let vouch = cluster.clone().map(|cluster| Arc::new(Vouch::new(cluster, accounts)));
     let (host, readings, pods) = (Arc::new(host), Readings::default(), Pods::default());
     let hello = hello(&settings, &ledger, &host);
     let context = Context::new(Arc::clone(&host), readings.clone(), Arc::new(settings.execute), Arc::new(settings.policy))?
@@ -148,11 +149,16 @@ pub async fn run(settings: Settings, host: Host, leave: Leave) -> Result<(), Age
         .with_cluster(cluster)
         .with_leaving(leave.soon.clone())
         .with_pods(pods.clone());
-    let sampler = Sampler::new(host, &context.settings.services, readings, context.prober.clone());
-    let _sampling = AbortOnDropHandle::new(tokio::spawn(sampler.run(CancellationToken::new())));
+    // Hands look at nothing.
+    let _sampling = (!settings.agent.is_hands()).then(|| {
+        let sampler = Sampler::new(host, &context.settings.services, readings, context.prober.clone());
+        AbortOnDropHandle::new(tokio::spawn(sampler.run(CancellationToken::new())))
+    });
     let (says, conditions) = watch::channel(None);
-    let _watching =
-        context.cluster.is_none().then(|| AbortOnDropHandle::new(tokio::spawn(conditions::keep(context.clone(), settings.dir.clone(), says))));
+    let _watching = settings
+        .agent
+        .is_node()
+        .then(|| AbortOnDropHandle::new(tokio::spawn(conditions::keep(context.clone(), settings.dir.clone(), says))));
     let (link, handle) = Link::new(mesh.clone(), hello, ledger.clone(), clock, watched.link.clone(), exchange, pods);
     let link = link.with_told(told).with_conditions(conditions);
     let link = match vouch {
@@ -169,7 +175,7 @@ pub async fn run(settings: Settings, host: Host, leave: Leave) -> Result<(), Age
         Some(_) => link.with_rights(Arc::new(review::Reviewer(Arc::new(context.clone())))),
         None => link,
     };
-    let steps = Arc::new(Steps::new(context, mesh.clone(), Arc::new(opened.await??)));
+    let steps = Arc::new(Steps::new(settings.agent, context, mesh.clone(), Arc::new(opened.await??)));
     let attempts = Attempts::new(attempt_settings, ledger, Arc::new(mesh), steps, handle, watched.attempts.clone(), leave);
     tokio::select! {
         biased;

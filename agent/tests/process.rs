@@ -142,3 +142,36 @@ fn a_token_on_the_command_line_is_no_flag() {
     assert_eq!(status.code(), Some(2));
     assert!(said.contains("--join-token"), "{said}");
 }
+
+#[test]
+fn it_becomes_a_program_in_a_root_or_says_why_not() {
+    let dir = tempfile::tempdir().unwrap();
+    for folder in ["bin", "srv"] {
+        std::fs::create_dir(dir.path().join(folder)).unwrap();
+    }
+    std::fs::copy("/bin/busybox", dir.path().join("bin/busybox")).expect("a program without libraries: Debian's busybox-static");
+    let become_it = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay-agent"));
+        let output = command.arg("--become-in-root").arg(dir.path()).args(words).env_clear().output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    if !rustix::process::geteuid().is_root() {
+        let (status, _, said) = become_it(&["/", "/bin/busybox", "true"]);
+        assert!(status == Some(126) && said.contains("it takes the capability SYS_CHROOT"), "{said}");
+        return;
+    }
+    let script = "pwd; echo *; echo new > mark; exit 3";
+    assert_eq!(become_it(&["/srv", "/bin/busybox", "sh", "-c", script]), (Some(3), "/srv\n*".to_owned(), String::new()));
+    assert_eq!(std::fs::read_to_string(dir.path().join("srv/mark")).unwrap(), "new\n");
+    let (status, root, _) = become_it(&["/../..", "/bin/busybox", "sh", "-c", "cd ../..; echo *"]);
+    assert_eq!((status, root.as_str()), (Some(0), "bin srv"), "what is above the root cannot be reached");
+    for (words, said) in [
+        (&["/srv", "/bin/none"][..], "mainstay-agent: /bin/none cannot be started in /srv of the host: No such file or directory"),
+        (&["/none", "/bin/busybox"], "mainstay-agent: the host's folder /none cannot be entered: No such file or directory"),
+        (&["/srv"], "mainstay-agent: a root, a folder and a program are to be named"),
+    ] {
+        let (status, _, error) = become_it(words);
+        assert!(status == Some(126) && error.starts_with(said), "{words:?}: {error}");
+    }
+}

@@ -171,7 +171,8 @@ pub fn authorize(caller: &Caller<'_>, method: Method, subject: Subject<'_>) -> R
         },
         Identity::Run(_) => deny("a run calls nobody".to_owned()),
         Identity::ClusterAgent { cluster, id } => replica(&AgentId::replica(cluster.clone(), id.clone()), method, subject),
-        Identity::Hands(_) | Identity::Worker { .. } => deny(format!("a {} has no work in this version", caller.identity.role())),
+        Identity::Hands { cluster, node } => hands(&AgentId::hands(cluster.clone(), node.clone()), method, subject),
+        Identity::Worker { .. } => deny(format!("a {} has no work in this version", caller.identity.role())),
     }
 }
 
@@ -228,6 +229,17 @@ fn node(own: &AgentId, method: Method, subject: Subject<'_>) -> Result<Permit, D
         (Method::HoldLease, Subject::Lease(name)) if name.owner() == LeaseOwner::Operators => Ok(Permit { by: "a step that holds a lease" }),
         (Method::HoldLease, Subject::Lease(name)) => deny(format!("a node agent does not hold {name}")),
         _ => deny(format!("a node agent does not call {method:?}")),
+    }
+}
+
+/// The hands of a node: they are linked, carry out steps, and hold nothing.
+fn hands(own: &AgentId, method: Method, subject: Subject<'_>) -> Result<Permit, Denial> {
+    match (method, subject) {
+        (Method::LinkAgent | Method::ReportAttempt, Subject::Agent(agent)) if agent == own => Ok(Permit { by: "its own node" }),
+        (Method::LinkAgent | Method::ReportAttempt, _) => Err(Denial { reason: format!("agent {own} reports as itself only") }),
+        (Method::PutArtifact | Method::ReadUndoData, Subject::Agent(agent)) if agent == own => Ok(Permit { by: "its own step" }),
+        (Method::PutArtifact | Method::ReadUndoData, _) => Err(Denial { reason: format!("agent {own} has to do with files of its own steps only") }),
+        _ => Err(Denial { reason: format!("the hands of a node do not call {method:?}") }),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::state::enrolment::{JoinGrant, OperatorRole, TokenId};
 use crate::state::guard::GUARDS;
 use crate::state::lease::{Holder, LeaseSpec};
 use crate::state::member::Member;
-use crate::state::privilege::{CLUSTERS, ORIGINS, VOUCHED};
+use crate::state::privilege::{CLUSTERS, HANDS, ORIGINS, VOUCHED};
 use crate::state::resolution::Resolution;
 use crate::state::rotation::RootChange;
 use crate::state::run::{Direction, Outcome, RunEnd, WorkState};
@@ -410,7 +410,8 @@ impl Command {
             | Command::RetireRoot { .. }
             | Command::GrantIssuer { .. }
             | Command::RecordCertificate { .. } => 2,
-            Command::ConnectAgent { agent, .. } if !agent.is_node() => CLUSTERS,
+            Command::ConnectAgent { agent, .. } if agent.is_replica() => CLUSTERS,
+            Command::ConnectAgent { agent, .. } if agent.is_hands() => HANDS,
             Command::StartRun { object: Some(_), .. } => ORIGINS,
             Command::EndGuard => GUARDS,
             Command::EnrolVouched { .. } => VOUCHED,

@@ -170,8 +170,8 @@ impl FromStr for MemberId {
     }
 }
 
-/// An agent, by what it speaks for within its cluster. That of a node is written `CLUSTER/NODE`, a replica of those
-/// that speak for the cluster itself `CLUSTER/agent/ID`.
+/// An agent, by what it speaks for within its cluster. That of a node is written `CLUSTER/NODE`, its hands
+/// `CLUSTER/hands/NODE`, a replica of those that speak for the cluster itself `CLUSTER/agent/ID`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct AgentId {
@@ -185,10 +185,14 @@ pub enum SpeaksFor {
     Node(NodeName),
     /// Its cluster, as one of several replicas of which one acts.
     Cluster(PrincipalName),
+    /// What is changed on a node whose own agent only looks: a second agent there, which does nothing else.
+    Hands(NodeName),
 }
 
 /// Between a cluster and the id of one of its cluster agents.
 const CLUSTER_AGENT: &str = "agent/";
+/// Between a cluster and the node whose hands an agent is.
+const HANDS: &str = "hands/";
 
 impl AgentId {
     #[must_use]
@@ -202,16 +206,44 @@ impl AgentId {
     }
 
     #[must_use]
+    pub fn hands(cluster: ClusterName, node: NodeName) -> AgentId {
+        AgentId { cluster, speaks_for: SpeaksFor::Hands(node) }
+    }
+
+    /// Whether it is a node's own agent.
+    #[must_use]
     pub fn is_node(&self) -> bool {
         matches!(self.speaks_for, SpeaksFor::Node(_))
     }
 
-    /// Its name within the cluster: `n1`, `agent/r1`.
+    /// Whether it is one of those that speak for their cluster.
+    #[must_use]
+    pub fn is_replica(&self) -> bool {
+        matches!(self.speaks_for, SpeaksFor::Cluster(_))
+    }
+
+    /// Whether it is a node's hands.
+    #[must_use]
+    pub fn is_hands(&self) -> bool {
+        matches!(self.speaks_for, SpeaksFor::Hands(_))
+    }
+
+    /// The node that it is on; nothing where it speaks for its cluster.
+    #[must_use]
+    pub fn on_node(&self) -> Option<&NodeName> {
+        match &self.speaks_for {
+            SpeaksFor::Node(node) | SpeaksFor::Hands(node) => Some(node),
+            SpeaksFor::Cluster(_) => None,
+        }
+    }
+
+    /// Its name within the cluster: `n1`, `hands/n1`, `agent/r1`.
     #[must_use]
     pub fn name(&self) -> String {
         match &self.speaks_for {
             SpeaksFor::Node(node) => node.to_string(),
             SpeaksFor::Cluster(id) => format!("{CLUSTER_AGENT}{id}"),
+            SpeaksFor::Hands(node) => format!("{HANDS}{node}"),
         }
     }
 }
@@ -228,9 +260,10 @@ impl FromStr for AgentId {
         let wrong = || NameError { what: "node", text: shortened(text), rule: "written CLUSTER/NODE" };
         let (cluster, name) = text.split_once('/').ok_or_else(wrong)?;
         let cluster = cluster.parse()?;
-        match name.strip_prefix(CLUSTER_AGENT) {
-            Some(id) => Ok(AgentId::replica(cluster, id.parse()?)),
-            None => Ok(AgentId::node(cluster, name.parse()?)),
+        match (name.strip_prefix(CLUSTER_AGENT), name.strip_prefix(HANDS)) {
+            (Some(id), _) => Ok(AgentId::replica(cluster, id.parse()?)),
+            (None, Some(node)) => Ok(AgentId::hands(cluster, node.parse()?)),
+            (None, None) => Ok(AgentId::node(cluster, name.parse()?)),
         }
     }
 }
@@ -535,7 +568,12 @@ mod tests {
         assert_eq!("cluster:prod".parse::<Target>(), Ok(Target::Cluster("prod".parse().unwrap())));
         assert!("prod/agent/r1".parse::<Target>().is_err(), "a cluster is the target, and not one of its agents");
         let replica: AgentId = "prod/agent/r1".parse().unwrap();
-        assert!(!replica.is_node() && replica.to_string() == "prod/agent/r1" && replica.name() == "agent/r1");
+        assert!(replica.is_replica() && replica.to_string() == "prod/agent/r1" && replica.name() == "agent/r1");
+        let hands: AgentId = "prod/hands/n1".parse().unwrap();
+        assert!(hands.is_hands() && hands.to_string() == "prod/hands/n1" && hands.name() == "hands/n1");
+        assert_eq!(hands.on_node().map(NodeName::as_str), Some("n1"));
+        assert!(!hands.is_node() && !hands.is_replica() && "prod/hands/n1".parse::<Target>().is_err(), "a target is the node itself");
+        assert!("prod/hands/".parse::<AgentId>().is_err() && "prod/hands".parse::<AgentId>().is_ok_and(|agent| agent.is_node()));
         assert!(["prod/agent/", "prod/agent/r1/x", "prod/n1/x"].iter().all(|text| text.parse::<AgentId>().is_err()));
         assert_eq!("connection:orders-db".parse::<Target>().map(|t| t.to_string()), Ok("connection:orders-db".into()));
         assert!("connection:".parse::<Target>().is_err() && "connection:a/b".parse::<Target>().is_err());

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AgentId, ClusterName, MemberId, MeshName, NameError, PrincipalName, RunId, SpeaksFor};
+use crate::id::{AgentId, ClusterName, MemberId, MeshName, NameError, NodeName, PrincipalName, RunId, SpeaksFor};
 
 /// An identity within a mesh. Written as the path of its SPIFFE URI, for example `operator/ana`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -15,8 +15,8 @@ pub enum Identity {
     Coordinator(MemberId),
     /// `cluster/C/node/N`
     Node(AgentId),
-    /// `cluster/C/node/N/hands`: the part of a node agent that carries out privileged work.
-    Hands(AgentId),
+    /// `cluster/C/node/N/hands`: the second agent of a node, which changes it.
+    Hands { cluster: ClusterName, node: NodeName },
     /// `cluster/C/agent/ID`: one replica of a cluster agent.
     ClusterAgent { cluster: ClusterName, id: PrincipalName },
     /// `cluster/C/worker/ATTEMPT`
@@ -52,6 +52,7 @@ impl Identity {
         match &agent.speaks_for {
             SpeaksFor::Node(_) => Identity::Node(agent.clone()),
             SpeaksFor::Cluster(id) => Identity::ClusterAgent { cluster: agent.cluster.clone(), id: id.clone() },
+            SpeaksFor::Hands(node) => Identity::Hands { cluster: agent.cluster.clone(), node: node.clone() },
         }
     }
 
@@ -60,6 +61,7 @@ impl Identity {
     pub fn agent(&self) -> Option<AgentId> {
         match self {
             Identity::Node(agent) => Some(agent.clone()),
+            Identity::Hands { cluster, node } => Some(AgentId::hands(cluster.clone(), node.clone())),
             Identity::ClusterAgent { cluster, id } => Some(AgentId::replica(cluster.clone(), id.clone())),
             _ => None,
         }
@@ -71,7 +73,7 @@ impl Identity {
         match self {
             Identity::Coordinator(_) => "coordinator",
             Identity::Node(_) => "node agent",
-            Identity::Hands(_) => "node agent's hands",
+            Identity::Hands { .. } => "node's hands",
             Identity::ClusterAgent { .. } => "cluster agent",
             Identity::Worker { .. } => "worker",
             Identity::Operator(_) => "operator",
@@ -85,7 +87,7 @@ fn wrong(text: &str) -> NameError {
     NameError {
         what: "identity",
         text: text.chars().take(160).collect(),
-        rule: "spiffe://MESH/ followed by coordinator/ID, cluster/C/node/N, cluster/C/agent/ID, operator/NAME or client/NAME",
+        rule: "spiffe://MESH/ followed by coordinator/ID, cluster/C/node/N, cluster/C/node/N/hands, cluster/C/agent/ID, operator/NAME or client/NAME",
     }
 }
 
@@ -94,7 +96,7 @@ impl fmt::Display for Identity {
         match self {
             Identity::Coordinator(id) => write!(f, "coordinator/{id}"),
             Identity::Node(agent) => write!(f, "cluster/{}/node/{}", agent.cluster, agent.name()),
-            Identity::Hands(agent) => write!(f, "cluster/{}/node/{}/hands", agent.cluster, agent.name()),
+            Identity::Hands { cluster, node } => write!(f, "cluster/{cluster}/node/{node}/hands"),
             Identity::ClusterAgent { cluster, id } => write!(f, "cluster/{cluster}/agent/{id}"),
             Identity::Worker { cluster, attempt } => write!(f, "cluster/{cluster}/worker/{attempt}"),
             Identity::Operator(name) => write!(f, "operator/{name}"),
@@ -112,7 +114,7 @@ impl FromStr for Identity {
         Ok(match parts.as_slice() {
             ["coordinator", id] => Identity::Coordinator(id.parse()?),
             ["cluster", cluster, "node", node] => Identity::Node(AgentId::node(cluster.parse()?, node.parse()?)),
-            ["cluster", cluster, "node", node, "hands"] => Identity::Hands(AgentId::node(cluster.parse()?, node.parse()?)),
+            ["cluster", cluster, "node", node, "hands"] => Identity::Hands { cluster: cluster.parse()?, node: node.parse()? },
             ["cluster", cluster, "agent", id] => Identity::ClusterAgent { cluster: cluster.parse()?, id: id.parse()? },
             ["cluster", cluster, "worker", attempt] => Identity::Worker { cluster: cluster.parse()?, attempt: attempt.parse()? },
             ["operator", name] => Identity::Operator(name.parse()?),

@@ -7,7 +7,7 @@ use crate::almanac;
 use crate::calendar;
 use crate::catalogue::{self, Kind, Scope};
 use crate::decide;
-use crate::id::{StepName, Target};
+use crate::id::{AgentId, StepName, Target};
 use crate::identity::Identity;
 use crate::plan::gate::{Approval, Each, Gate};
 use crate::plan::{Step, Strategy};
@@ -233,8 +233,12 @@ pub(crate) fn is_able(state: &State, kind: &Kind, target: &Target) -> bool {
     let is_up_and_can = |agent: &Agent| agent.is_up() && agent.can(kind.name);
     match target {
         _ if kind.scope == Scope::Mesh => true,
-        Target::Node(id) => agents.get(id).is_some_and(is_up_and_can),
-        Target::Once => agents.values().any(|agent| is_up_and_can(agent) && (kind.scope != Scope::Host || agent.speaks_for_host())),
+        Target::Node(node) => state.who_does(node, kind.name).1.is_some_and(is_up_and_can),
+        Target::Once => {
+            let is_for_it =
+                |id: &AgentId, agent: &Agent| (kind.scope != Scope::Host || agent.speaks_for_host()) && !state.leaves_to_hands(id, kind.name);
+            agents.iter().any(|(id, agent)| is_up_and_can(agent) && is_for_it(id, agent))
+        }
         Target::Cluster(cluster) => state.acting(cluster).and_then(|id| agents.get(&id)).is_some_and(is_up_and_can),
         Target::Connection(name) => {
             agents.values().any(|agent| is_up_and_can(agent) && agent.connection(name).is_some_and(|own| kind.connection.kinds().contains(&own)))
@@ -248,10 +252,15 @@ fn nobody(state: &State, kind: &'static Kind, target: &Target) -> Option<GateNow
         return None;
     }
     let reason = match target {
-        Target::Node(agent) if state.agents.get(agent).is_some_and(Agent::is_up) => {
-            return Some(GateNow { gate: "an agent".into(), state: GateState::Nobody, evidence: format!("agent {agent} does not do {}", kind.name) });
+        Target::Node(node) => {
+            let (agent, known) = state.who_does(node, kind.name);
+            if known.is_some_and(Agent::is_up) {
+                let lacks = state.lacks_hands(agent, kind.name).map_or_else(String::new, |lacks| format!(": {lacks}"));
+                let evidence = format!("agent {agent} does not do {}{lacks}", kind.name);
+                return Some(GateNow { gate: "an agent".into(), state: GateState::Nobody, evidence });
+            }
+            Reason::AgentAway { agent: agent.clone() }
         }
-        Target::Node(agent) => Reason::AgentAway { agent: agent.clone() },
         Target::Once => state.nobody_can(kind.name),
         Target::Cluster(cluster) => state.nobody_acts(cluster, kind.name),
         Target::Connection(name) => Reason::NoConnection { name: name.clone(), kind: kind.connection.kinds().first().copied().unwrap_or_default() },

@@ -5,6 +5,7 @@
 //! plan NAME                  steps of a plan, indented below
 //! spec NAME                  the whole spec of a plan, indented below
 //! connect AGENT LEDGER [KIND,…] [CONNECTION:KIND,…]     lose AGENT     forget AGENT
+//! vouched AGENT REPLICA       that an agent is let in as a pod, by the word of one that speaks for its cluster
 //! operator NAME ROLE         suspend PLAN     unsuspend PLAN
 //! bundled PLAN               one that comes with the program
 //! root NAME                  a root of `fixtures` that the mesh trusts: old, or new; an input `@new` is its certificate
@@ -169,6 +170,21 @@ impl Stage {
             }
             ["forget", agent] => {
                 let reply = self.rig.operator(Command::ForgetAgent { agent: agent.parse().unwrap() });
+                self.answer(&reply);
+            }
+            ["vouched", agent, by] => {
+                let (agent, by): (mainstay_core::AgentId, _) = (agent.parse().unwrap(), by.parse().unwrap());
+                let text = |what: &str| format!("{what}-{}", agent.name().replace('/', "-"));
+                let voucher = mainstay_core::voucher::Voucher {
+                    by,
+                    namespace: "mainstay".into(),
+                    account: "agents".into(),
+                    pod: text("pod"),
+                    pod_uid: text("uid"),
+                    node: agent.on_node().unwrap().to_string(),
+                    node_uid: text("node"),
+                };
+                let reply = self.rig.mesh(Command::EnrolVouched { identity: Identity::of_agent(&agent), voucher });
                 self.answer(&reply);
             }
             ["start", plan, inputs @ ..] => {

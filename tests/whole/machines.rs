@@ -136,6 +136,7 @@ impl Machines {
             join_token: None,
             pod_token: None,
             vouch_for: Vec::new(),
+            vouch_for_hands: Vec::new(),
             identity_secret: None,
             custom_resources: false,
             node_conditions: true,

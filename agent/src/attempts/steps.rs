@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use mainstay_client::Mesh;
 use mainstay_core::catalogue::{self, Scope};
+use mainstay_core::id::SpeaksFor;
 use mainstay_core::reconcile::DesiredAttempt;
 use mainstay_core::report::Report;
 use mainstay_core::state::run::Direction;
@@ -17,6 +18,7 @@ use crate::hold;
 
 /// Kinds of `execute`, and the one that needs the mesh.
 pub struct Steps {
+    agent: AgentId,
     context: Context,
     mesh: Mesh,
     artifacts: Arc<ArtifactStore>,
@@ -24,8 +26,8 @@ pub struct Steps {
 
 impl Steps {
     #[must_use]
-    pub fn new(context: Context, mesh: Mesh, artifacts: Arc<ArtifactStore>) -> Steps {
-        Steps { context, mesh, artifacts }
+    pub fn new(agent: AgentId, context: Context, mesh: Mesh, artifacts: Arc<ArtifactStore>) -> Steps {
+        Steps { agent, context, mesh, artifacts }
     }
 }
 
@@ -33,15 +35,22 @@ impl Steps {
 /// policy allows; those of helm, if it has one.
 #[must_use]
 pub fn kinds(policy: &Policy, agent: &AgentId, has_helm: bool) -> Vec<String> {
-    let is_its_own = |kind: &&str| match catalogue::kind(kind).map(|kind| kind.scope) {
-        Some(Scope::Host) => agent.is_node(),
-        Some(Scope::Cluster) => !agent.is_node(),
-        Some(Scope::View | Scope::Any) => true,
-        Some(Scope::Mesh) | None => false,
-    };
-    let known = execute::kinds().iter().copied().chain([hold::KIND]).filter(is_its_own);
+    let known = execute::kinds().iter().copied().chain([hold::KIND]).filter(|kind| is_its_own(kind, agent));
     let can = |kind: &&str| has_helm || !catalogue::is_by_helm(kind);
     known.filter(can).filter(|kind| policy.allows_kind(kind).is_ok()).map(str::to_owned).collect()
+}
+
+/// Whether a kind is done to what the agent speaks for. Hands do what changes their node, and nothing else, whatever
+/// their policy says and whoever asks.
+fn is_its_own(kind: &str, agent: &AgentId) -> bool {
+    let Some(kind) = catalogue::kind(kind) else { return false };
+    match (&agent.speaks_for, kind.scope) {
+        (SpeaksFor::Hands(_), _) => kind.is_by_hands(),
+        (SpeaksFor::Node(_), Scope::Host) | (SpeaksFor::Cluster(_), Scope::Cluster) => true,
+        (SpeaksFor::Node(_), Scope::Cluster) | (SpeaksFor::Cluster(_), Scope::Host) => false,
+        (_, Scope::View | Scope::Any) => true,
+        (_, Scope::Mesh) => false,
+    }
 }
 
 impl Executor for Steps {
@@ -50,6 +59,9 @@ impl Executor for Steps {
     }
 
     async fn execute(&self, attempt: DesiredAttempt, output: Output, cancel: CancellationToken) -> Result<Report, StepError> {
+        if self.agent.is_hands() && !is_its_own(&attempt.kind, &self.agent) {
+            return Err(StepError::refused(format!("{}: the hands of a node do what changes it, and nothing else", attempt.kind)));
+        }
         let connection = match &attempt.target {
             Target::Connection(name) => Some(name.clone()),
             Target::Node(_) | Target::Cluster(_) | Target::Once => None,
@@ -89,6 +101,8 @@ mod tests {
         let everything = "[policy]\nallow = [\"*\"]";
         assert!(by("", &replica).contains(&"kube.workloads".to_owned()) && !offered(everything).contains(&"kube.workloads".to_owned()));
         assert!(!by(everything, &replica).contains(&"node.resources".to_owned()));
+        let hands: AgentId = "prod/hands/n1".parse().unwrap();
+        assert_eq!((by(everything, &hands), by("", &hands)), (vec!["node.exec".to_owned()], Vec::new()), "they look at nothing");
         let without = kinds(&Policy::parse(everything).unwrap(), &replica, false);
         assert!(by(everything, &replica).contains(&"helm.upgrade".to_owned()) && !without.iter().any(|kind| catalogue::is_by_helm(kind)));
         let all = [offered(everything), by(everything, &replica)].concat();

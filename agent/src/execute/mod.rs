@@ -7,7 +7,7 @@
 
 mod credential;
 mod dial;
-mod exec;
+pub mod exec;
 pub mod helm;
 mod http;
 mod kube;

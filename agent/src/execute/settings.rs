@@ -26,6 +26,8 @@ pub struct ExecuteSettings {
     pub kubelet: Option<Kubelet>,
     /// The helm program, of an agent that speaks for a cluster.
     pub helm: Option<Helm>,
+    /// Where the host's file system is mounted, of hands in a container: commands run in it.
+    pub host_root: Option<PathBuf>,
 }
 
 /// helm, and what it gets from this agent.

@@ -22,8 +22,16 @@ const ACCOUNT: &str = "system:serviceaccount:";
 #[derive(Debug, Clone)]
 pub struct Vouch {
     cluster: Cluster,
-    /// `NAMESPACE/ACCOUNT` of pods that are node agents.
-    accounts: BTreeSet<String>,
+    accounts: Accounts,
+}
+
+/// `NAMESPACE/ACCOUNT` of pods that it vouches for.
+#[derive(Debug, Clone, Default)]
+pub struct Accounts {
+    /// As agents of their nodes.
+    pub nodes: BTreeSet<String>,
+    /// As hands of their nodes.
+    pub hands: BTreeSet<String>,
 }
 
 /// Whoever answers for tokens: the seam between the link and the cluster.
@@ -56,8 +64,8 @@ struct User {
 
 impl Vouch {
     #[must_use]
-    pub fn new(cluster: Cluster, accounts: impl IntoIterator<Item = String>) -> Vouch {
-        Vouch { cluster, accounts: accounts.into_iter().collect() }
+    pub fn new(cluster: Cluster, accounts: Accounts) -> Vouch {
+        Vouch { cluster, accounts }
     }
 
     async fn ask(&self, token: &str, audience: &str) -> Result<Reviewed, ClusterError> {
@@ -85,7 +93,7 @@ impl Reviewer for Vouch {
 }
 
 /// A server that knows no audiences would take a token of any: what it names has to be what was asked for.
-fn read(status: Status, audience: &str, accounts: &BTreeSet<String>) -> Reviewed {
+fn read(status: Status, audience: &str, accounts: &Accounts) -> Reviewed {
     let authenticated = status.authenticated && status.audiences.iter().any(|named| named == audience);
     if !authenticated {
         let why_not = if status.authenticated { "it is for another audience".to_owned() } else { status.error };
@@ -97,10 +105,12 @@ fn read(status: Status, audience: &str, accounts: &BTreeSet<String>) -> Reviewed
     };
     let account = status.user.username.strip_prefix(ACCOUNT).and_then(|rest| rest.split_once(':'));
     let (namespace, account) = account.unwrap_or(("", status.user.username.as_str()));
+    let own = format!("{namespace}/{account}");
     Reviewed {
         authenticated,
         why_not: String::new(),
-        vouched: accounts.contains(&format!("{namespace}/{account}")),
+        vouched: accounts.nodes.contains(&own),
+        vouched_as_hands: accounts.hands.contains(&own),
         namespace: namespace.to_owned(),
         account: account.to_owned(),
         pod: extra("pod-name"),
@@ -117,7 +127,8 @@ mod tests {
 
     fn status(text: &str) -> Reviewed {
         let review: Review = serde_json::from_str(text).unwrap();
-        read(review.status, "mainstay/prod", &BTreeSet::from(["mainstay/node-agent".to_owned()]))
+        let only = |account: &str| BTreeSet::from([account.to_owned()]);
+        read(review.status, "mainstay/prod", &Accounts { nodes: only("mainstay/node-agent"), hands: only("mainstay/hands") })
     }
 
     #[test]
@@ -136,12 +147,15 @@ mod tests {
             node: "n1".into(),
             node_uid: "u".into(),
             vouched: true,
+            vouched_as_hands: false,
         };
         assert_eq!(status(said), expected);
+        let hands = status(&said.replace(":node-agent", ":hands"));
+        assert_eq!(hands, Reviewed { account: "hands".into(), vouched: false, vouched_as_hands: true, ..expected.clone() });
         assert!(!status(&said.replace(":mainstay:", ":other:")).vouched);
         assert!(!status(&said.replace("\"audiences\":[\"mainstay/prod\"],", "")).authenticated, "a server that knows no audiences");
         let person = status(&said.replace("system:serviceaccount:mainstay:node-agent", "ana"));
-        assert!(person.authenticated && !person.vouched && person.namespace.is_empty());
+        assert!(person.authenticated && !person.vouched && !person.vouched_as_hands && person.namespace.is_empty());
     }
 
     #[test]

@@ -27,6 +27,9 @@ pub struct Arguments {
     /// Speak for the Kubernetes cluster itself, as the replica of this name; in place of a node
     #[arg(long, value_name = "ID", conflicts_with = "node")]
     pub cluster_agent: Option<String>,
+    /// Be the hands of that node, which do what changes it, beside an agent of it that looks
+    #[arg(long, conflicts_with = "cluster_agent")]
+    pub hands: bool,
     /// How a cluster agent reaches its cluster, where it does not run in it
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
@@ -52,6 +55,9 @@ pub struct Arguments {
     /// ServiceAccounts of node agents' pods for which this cluster agent vouches
     #[arg(long, value_name = "NAMESPACE/NAME", value_delimiter = ',')]
     pub vouch_for: Option<Vec<String>>,
+    /// ServiceAccounts of pods for which it vouches as hands of their nodes
+    #[arg(long, value_name = "NAMESPACE/NAME", value_delimiter = ',')]
+    pub vouch_for_hands: Option<Vec<String>>,
     /// Secret in which this cluster agent keeps its identity, where its directory does not outlive its pod
     #[arg(long, value_name = "NAMESPACE/NAME")]
     pub identity_secret: Option<String>,
@@ -74,6 +80,9 @@ pub struct Arguments {
     /// Speak for the machine that this agent runs on
     #[arg(long)]
     pub host: bool,
+    /// Where the host's file system is mounted, for hands that run in a container: commands run in it
+    #[arg(long, value_name = "DIR")]
+    pub host_root: Option<PathBuf>,
     /// What the mesh may do here, TOML; without it, only what looks
     #[arg(long, value_name = "FILE")]
     pub policy_file: Option<PathBuf>,
@@ -130,6 +139,7 @@ impl Arguments {
             cluster: self.cluster,
             node: self.node,
             cluster_agent: self.cluster_agent,
+            hands: self.hands.then_some(true),
             kubeconfig: self.kubeconfig,
             dir: self.dir,
             coordinators: self.coordinators,
@@ -139,11 +149,13 @@ impl Arguments {
             pod_token_file: self.pod_token_file,
             root_sha256: self.root_sha256,
             vouch_for: self.vouch_for,
+            vouch_for_hands: self.vouch_for_hands,
             identity_secret: self.identity_secret,
             custom_resources: self.custom_resources.then_some(true),
             node_conditions: self.node_conditions,
             identity: IdentityFragment::of(self.identity_chain, self.identity_key, self.identity_roots),
             host: self.host.then_some(true),
+            host_root: self.host_root,
             services: None,
             logs: self.logs,
             certificates: self.certificates,

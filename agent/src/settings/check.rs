@@ -48,21 +48,48 @@ fn missing(name: &str) -> String {
     format!("{name} is not set: give --{}, MAINSTAY_{} or `{name}` in the settings file", name.replace('_', "-"), name.to_uppercase())
 }
 
-fn speaks_for(node: Option<String>, replica: Option<String>, problems: &mut Problems) -> Option<SpeaksFor> {
+fn speaks_for(node: Option<String>, replica: Option<String>, hands: bool, problems: &mut Problems) -> Option<SpeaksFor> {
     match (node, replica) {
         (Some(_), Some(_)) => {
             problems.add("node and cluster_agent are both set: an agent speaks for a node or for its cluster");
             None
         }
+        (None, Some(_)) if hands => {
+            problems.add("hands and cluster_agent are both set: hands are of a node, which `node` names");
+            None
+        }
         (None, Some(id)) => problems.required("cluster_agent", Some(id)).map(SpeaksFor::Cluster),
-        (node, None) => problems.required("node", node).map(SpeaksFor::Node),
+        (node, None) => problems.required("node", node).map(if hands { SpeaksFor::Hands } else { SpeaksFor::Node }),
     }
+}
+
+/// The accounts for whose pods a cluster agent vouches: as agents of their nodes, and as hands. No account is for both.
+fn vouching(nodes: Option<Vec<String>>, hands: Option<Vec<String>>, problems: &mut Problems) -> (Vec<String>, Vec<String>) {
+    let (nodes, hands) = (nodes.unwrap_or_default(), hands.unwrap_or_default());
+    for (name, accounts) in [("vouch_for", &nodes), ("vouch_for_hands", &hands)] {
+        for account in accounts.iter().filter(|account| account.parse::<SecretName>().is_err()) {
+            problems.add(format!("{name}: `{account}` is not NAMESPACE/NAME of a ServiceAccount"));
+        }
+    }
+    for account in hands.iter().filter(|account| nodes.contains(account)) {
+        problems.add(format!("vouch_for_hands: `{account}` is in vouch_for too: whoever could be either could be hands"));
+    }
+    (nodes, hands)
+}
+
+/// Where the host's file system is: absolute, for it is named to another process.
+fn host_root(path: Option<PathBuf>, problems: &mut Problems) -> Option<PathBuf> {
+    let path = std::path::absolute(path.as_ref()?).ok().or(path)?;
+    if !files::exists(&path) {
+        problems.add(format!("host_root: there is no folder {}", path.display()));
+    }
+    Some(path)
 }
 
 pub(super) fn check(merged: Fragment, earlier: Vec<String>) -> Result<Settings, SettingsError> {
     let mut problems = Problems(earlier);
     let cluster = problems.required("cluster", merged.cluster);
-    let speaks_for = speaks_for(merged.node, merged.cluster_agent, &mut problems);
+    let speaks_for = speaks_for(merged.node, merged.cluster_agent, merged.hands.unwrap_or(false), &mut problems);
     let coordinators = addresses("coordinators", merged.coordinators, &mut problems);
     if coordinators.is_empty() {
         problems.add(missing("coordinators"));
@@ -89,27 +116,27 @@ pub(super) fn check(merged: Fragment, earlier: Vec<String>) -> Result<Settings, 
         trust: merged.trust.unwrap_or_default(),
         allow_addresses,
         kubelet: kubelet(merged.kubelet, merged.kubelet_token_file, &mut problems),
+        host_root: host_root(merged.host_root, &mut problems),
         helm: helm((merged.helm, merged.helm_charts, merged.helm_registry_config), merged.kubeconfig.clone(), merged.dir.as_deref(), &mut problems),
     };
     let policy =
         merged.policy_file.as_deref().map(|path| policy(path).map_err(|problem| problems.add(problem))).and_then(Result::ok).unwrap_or_default();
     let connections = connections(merged.connections, merged.connections_file, &mut problems);
     let pod_token = pod_token(merged.pod_token_file, merged.root_sha256, &mut problems);
-    let vouch_for = merged.vouch_for.unwrap_or_default();
-    for account in vouch_for.iter().filter(|account| account.parse::<SecretName>().is_err()) {
-        problems.add(format!("vouch_for: `{account}` is not NAMESPACE/NAME of a ServiceAccount"));
-    }
+    let (vouch_for, vouch_for_hands) = vouching(merged.vouch_for, merged.vouch_for_hands, &mut problems);
     let identity_secret = merged
         .identity_secret
         .and_then(|text| text.parse::<SecretName>().map_err(|problem| problems.add(format!("identity_secret: {problem}"))).ok());
     let custom_resources = merged.custom_resources.unwrap_or(false);
     match &speaks_for {
-        Some(SpeaksFor::Node(_)) => {
+        Some(SpeaksFor::Node(_) | SpeaksFor::Hands(_)) => {
             for (name, said) in [
                 ("vouch_for", !vouch_for.is_empty()),
+                ("vouch_for_hands", !vouch_for_hands.is_empty()),
                 ("identity_secret", identity_secret.is_some()),
                 ("custom_resources", custom_resources),
                 ("node_conditions", merged.node_conditions.is_some()),
+                ("helm", execute.helm.is_some()),
             ] {
                 if said {
                     problems.add(format!("{name} is for agents that speak for their cluster"));
@@ -124,8 +151,17 @@ pub(super) fn check(merged: Fragment, earlier: Vec<String>) -> Result<Settings, 
     if matches!(speaks_for, Some(SpeaksFor::Cluster(_))) && execute.kubelet.is_some() {
         problems.add("kubelet is for the agents of nodes: each asks its own");
     }
-    if matches!(speaks_for, Some(SpeaksFor::Node(_))) && execute.helm.is_some() {
-        problems.add("helm is for agents that speak for their cluster");
+    let is_hands = matches!(speaks_for, Some(SpeaksFor::Hands(_)));
+    if execute.host_root.is_some() && !is_hands {
+        problems.add("host_root is for hands, which do what changes the host");
+    }
+    if is_hands {
+        let has_connections = !connections.told().is_empty();
+        for (name, said) in [("host", merged.host == Some(true)), ("kubelet", execute.kubelet.is_some()), ("connections", has_connections)] {
+            if said {
+                problems.add(format!("{name} is for the agent of the node that looks: its hands do nothing but change it"));
+            }
+        }
     }
     let identity = merged.identity.map(|identity| identity.checked(|problem| problems.add(problem)));
     match (cluster, speaks_for, merged.dir) {
@@ -138,6 +174,7 @@ pub(super) fn check(merged: Fragment, earlier: Vec<String>) -> Result<Settings, 
             join_token: merged.join_token.map(JoinTokenSource::Text).or(merged.join_token_file.map(JoinTokenSource::File)),
             pod_token,
             vouch_for,
+            vouch_for_hands,
             identity_secret,
             custom_resources,
             node_conditions: merged.node_conditions.unwrap_or(true),

@@ -56,8 +56,10 @@ pub struct Settings {
     pub join_token: Option<JoinTokenSource>,
     /// In place of a join token, for the agent of a node that runs as a pod.
     pub pod_token: Option<PodTokenSource>,
-    /// `NAMESPACE/NAME` of the ServiceAccounts for whose pods this cluster agent vouches.
+    /// `NAMESPACE/NAME` of the ServiceAccounts for whose pods this cluster agent vouches, as agents of their nodes.
     pub vouch_for: Vec<String>,
+    /// The same, as hands of their nodes.
+    pub vouch_for_hands: Vec<String>,
     /// Where this cluster agent keeps its identity beside its directory.
     pub identity_secret: Option<SecretName>,
     /// Whether this cluster agent mirrors the custom resources. Of all meshes that have agents in a cluster one does.
@@ -246,6 +248,27 @@ mod tests {
         for wrong in ["vouch_for: `a`", "identity_secret: `s`", "root_sha256: `x`", "pod_token_file is for"] {
             assert!(words.contains(wrong), "{wrong}: {words}");
         }
+    }
+
+    #[test]
+    fn hands_are_of_a_node_and_look_at_nothing() {
+        let hands = [&ENOUGH[..], &["--hands"]].concat();
+        let settings = load(&[&hands[..], &["--host-root", "/"]].concat(), &[]).unwrap();
+        assert_eq!((settings.agent.to_string().as_str(), settings.execute.host_root.as_deref()), ("local/hands/n1", Some(Path::new("/"))));
+        assert!(load(&ENOUGH, &[("MAINSTAY_HANDS", "true")]).unwrap().agent.is_hands() && load(&ENOUGH, &[]).unwrap().agent.is_node());
+        let refused = |flags: &[&str], variables: &[(&str, &str)]| load(flags, variables).unwrap_err().to_string();
+        let words = refused(&[&hands[..], &["--host", "--kubelet", "::1", "--kubelet-token-file", "/t", "--vouch-for", "a/b"]].concat(), &[]);
+        for wrong in ["host is for the agent of the node that looks", "kubelet is for the agent of the node that looks", "vouch_for is for"] {
+            assert!(words.contains(wrong), "{wrong}: {words}");
+        }
+        assert!(refused(&[&ENOUGH[..], &["--host-root", "/"]].concat(), &[]).contains("host_root is for hands"));
+        assert!(refused(&[&hands[..], &["--host-root", "/no/such"]].concat(), &[]).contains("host_root: there is no folder /no/such"));
+        let replica = ["--dir", "/s", "--coordinators", "a:7400", "--cluster", "c", "--cluster-agent", "r1"];
+        assert!(refused(&replica, &[("MAINSTAY_HANDS", "true")]).contains("hands and cluster_agent are both set"));
+        let both = load(&[&replica[..], &["--vouch-for", "a/b", "--vouch-for-hands", "a/c"]].concat(), &[]).unwrap();
+        assert_eq!((both.vouch_for.len(), both.vouch_for_hands), (1, vec!["a/c".to_owned()]));
+        let words = refused(&[&replica[..], &["--vouch-for", "a/b", "--vouch-for-hands", "a/b,x"]].concat(), &[]);
+        assert!(words.contains("vouch_for_hands: `a/b` is in vouch_for too") && words.contains("vouch_for_hands: `x` is not"), "{words}");
     }
 
     #[test]

@@ -144,6 +144,7 @@ fn show(name: &str, details: &NodeDetails, terminal: Terminal, now: WallTime) ->
 
 fn speaks_for(node: &Node) -> &'static str {
     match (node.cluster_agent, node.acts, node.host) {
+        _ if node.hands => "its machine, as hands",
         (true, true, _) => "its cluster, acts",
         (true, false, _) => "its cluster",
         (false, _, true) => "its machine",

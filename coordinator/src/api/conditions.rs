@@ -24,7 +24,7 @@ type All = BTreeMap<String, Arc<[Condition]>>;
 impl LinkTask {
     /// Ends when the agent does not listen.
     pub(super) async fn hand_conditions(&self) {
-        if self.link.agent().is_node() {
+        if !self.link.agent().is_replica() {
             return std::future::pending().await;
         }
         let mut changed = self.office.links().conditions_changed();

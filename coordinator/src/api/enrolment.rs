@@ -60,11 +60,11 @@ impl EnrolmentApi {
         status::done(reply).map(drop)
     }
 
-    /// A certificate for the agent of a node, for which an agent of its cluster vouches. To repeat it is harmless: who
+    /// A certificate for the agent of a node, or for its hands, for which an agent of its cluster vouches. To repeat it is harmless: who
     /// is who it was before may have another certificate.
     async fn vouched(&self, office: &Office, identity: Identity, token: &str, csr_pem: &str) -> Result<v1::Certificate, Status> {
         let mesh = self.front.home.mesh();
-        let Identity::Node(agent) = &identity else {
+        let Some(agent) = identity.agent().filter(|agent| agent.on_node().is_some()) else {
             return Err(Status::permission_denied(voucher::NotVouched::NotANode(identity).to_string()));
         };
         if office.state().feature_level < VOUCHED {

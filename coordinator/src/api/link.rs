@@ -167,7 +167,7 @@ impl LinkTask {
 
     /// Tells a cluster agent whose pods are wanted, from its first word on. Ends when it does not listen.
     async fn want(&self) {
-        if self.link.agent().is_node() {
+        if !self.link.agent().is_replica() {
             return std::future::pending().await;
         }
         let mut opened = self.office.links().nodes_opened();

@@ -100,7 +100,7 @@ impl Links {
     #[must_use]
     pub fn of_cluster(&self, cluster: &ClusterName) -> Vec<AgentId> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.keys().filter(|agent| !agent.is_node() && agent.cluster == *cluster).cloned().collect()
+        open.keys().filter(|agent| agent.is_replica() && agent.cluster == *cluster).cloned().collect()
     }
 
     /// Has an agent asked something. Says whether there was a link, and room.
@@ -123,7 +123,8 @@ impl Links {
         let own = open.iter().filter(|(agent, _)| agent.cluster == *cluster);
         own.filter_map(|(agent, entry)| match &agent.speaks_for {
             SpeaksFor::Node(node) => Some((node.to_string(), entry.epoch)),
-            SpeaksFor::Cluster(_) => None,
+            // What is observed is told to who observes.
+            SpeaksFor::Hands(_) | SpeaksFor::Cluster(_) => None,
         })
         .collect()
     }
@@ -158,7 +159,7 @@ impl Links {
         let own = open.iter().filter(|(agent, entry)| agent.cluster == *cluster && counts(agent, entry.epoch));
         own.filter_map(|(agent, entry)| match &agent.speaks_for {
             SpeaksFor::Node(node) => Some((node.to_string(), entry.conditions.clone()?)),
-            SpeaksFor::Cluster(_) => None,
+            SpeaksFor::Hands(_) | SpeaksFor::Cluster(_) => None,
         })
         .collect()
     }

@@ -162,7 +162,7 @@ impl Memory {
         // A cluster that has no agent any more is none that is known.
         let told: Vec<_> = self.seen.clusters.keys().cloned().collect();
         for cluster in told {
-            if !state.agents.keys().any(|agent| !agent.is_node() && agent.cluster == cluster) {
+            if !state.agents.keys().any(|agent| agent.is_replica() && agent.cluster == cluster) {
                 self.seen.clusters.remove(&cluster);
             }
         }

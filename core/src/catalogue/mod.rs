@@ -303,6 +303,16 @@ impl Kind {
         ]
     }
 
+    /// Whether it changes the node that it is done to, and so is for the hands of a node that has some: it runs what
+    /// Mainstay cannot look into, or it writes to the host itself.
+    #[must_use]
+    pub fn is_by_hands(&self) -> bool {
+        match (self.effect, self.scope) {
+            (Effect::Exec, Scope::Host | Scope::View | Scope::Any) | (Effect::Write, Scope::Host) => true,
+            (Effect::Exec | Effect::Write, _) | (Effect::Read, _) => false,
+        }
+    }
+
     /// How a step with these parameters is taken back: a release whose history is not kept cannot be.
     #[must_use]
     pub fn undo_of(&self, with: &serde_json::Map<String, serde_json::Value>) -> Undo {
@@ -418,6 +428,12 @@ mod tests {
         ] {
             assert_eq!(fits(pattern, name), fit, "{pattern} {name}");
         }
+    }
+
+    #[test]
+    fn what_changes_a_node_is_for_its_hands() {
+        let by_hands: Vec<&str> = KINDS.iter().filter(|kind| kind.is_by_hands()).map(|kind| kind.name).collect();
+        assert_eq!(by_hands, ["node.exec"]);
     }
 
     #[test]

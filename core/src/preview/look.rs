@@ -201,7 +201,7 @@ impl<'a> Look<'a> {
         if !plan.steps.iter().any(|step| is_about_machine(&step)) {
             return;
         }
-        let beside = self.state.agents.iter().filter(|(_, agent)| agent.hello.is_some() && !agent.speaks_for_host());
+        let beside = self.state.agents.iter().filter(|(id, agent)| id.is_node() && agent.hello.is_some() && !agent.speaks_for_host());
         let beside: Vec<String> = beside.map(|(id, _)| id.to_string()).collect();
         if !beside.is_empty() {
             let names = some(&beside.iter().map(String::as_str).collect::<Vec<_>>());
@@ -222,7 +222,8 @@ impl<'a> Look<'a> {
         if !away.is_empty() {
             let who = |target: &Target| match target {
                 Target::Once => self.lost_last(kind).map_or_else(|| "the agent that could".to_owned(), |id| format!("agent {id}")),
-                target => target.to_string(),
+                Target::Node(node) => self.state.who_does(node, kind.name).0.to_string(),
+                Target::Cluster(_) | Target::Connection(_) => target.to_string(),
             };
             let since = away.iter().take(NAMED).filter_map(|target| Some(format!("{} is {}", who(target), self.away(kind, target)?)));
             let message = format!("nobody is there to do it: {}{}", since.collect::<Vec<_>>().join(", "), more(away.len()));
@@ -253,15 +254,15 @@ impl<'a> Look<'a> {
             _ => None,
         };
         let since = match target {
-            Target::Node(id) => self.state.agents.get(id).and_then(lost),
+            Target::Node(node) => self.state.who_does(node, kind.name).1.and_then(lost),
             Target::Once => self.state.agents.values().filter_map(lost).max(),
             Target::Cluster(cluster) => {
-                let replicas = self.state.agents.iter().filter(|(id, _)| !id.is_node() && id.cluster == *cluster);
+                let replicas = self.state.agents.iter().filter(|(id, _)| id.is_replica() && id.cluster == *cluster);
                 replicas.filter_map(|(_, agent)| lost(agent)).max()
             }
             Target::Connection(name) => self.state.agents.values().filter(|agent| agent.connection(name).is_some()).filter_map(lost).max(),
         };
-        let never = matches!(target, Target::Node(id) if self.state.agents.get(id).is_some_and(|agent| agent.link == Link::Never));
+        let never = matches!(target, Target::Node(node) if self.state.who_does(node, kind.name).1.is_some_and(|agent| agent.link == Link::Never));
         match since {
             Some(since) => Some(format!("lost since {}", crate::calendar::local(since, "UTC"))),
             None => never.then(|| "enrolled and has never connected".to_owned()),
@@ -291,6 +292,7 @@ impl<'a> Look<'a> {
                 format!("{there}; add to an agent's connections.toml, and start the agent anew:  [connections.{name}]  kind = \"{kinds}\"  url = …")
             }
             _ if kind.effect == Effect::Read => "see `mainstay node list`".to_owned(),
+            Target::Node(node) => self.state.lacks_hands(node, kind.name).unwrap_or_else(|| catalogue::how_to_allow(kind.name)),
             _ => catalogue::how_to_allow(kind.name),
         }
     }
@@ -299,7 +301,7 @@ impl<'a> Look<'a> {
     fn undo_is_allowed(&mut self, step: &Step, targets: &[&Target]) {
         let Some((undo, undo_kind)) = step.undo.as_ref().and_then(|undo| Some((undo, catalogue::kind(&undo.uses)?))) else { return };
         let refuses = |target: &&&Target| match target {
-            Target::Node(id) => self.state.agents.get(id).is_some_and(|agent| agent.is_up() && !agent.can(&undo.uses)),
+            Target::Node(node) => self.state.who_does(node, &undo.uses).1.is_some_and(|agent| agent.is_up() && !agent.can(&undo.uses)),
             Target::Cluster(_) => !outlook::is_able(self.state, undo_kind, target),
             Target::Once | Target::Connection(_) => !self.state.agents.values().any(|agent| agent.is_up() && agent.can(&undo.uses)),
         };

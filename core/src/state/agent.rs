@@ -96,7 +96,7 @@ impl State {
     #[must_use]
     pub fn acting(&self, cluster: &ClusterName) -> Option<AgentId> {
         let lease = self.leases.get(&LeaseName::acting(cluster))?;
-        lease.held.iter().find_map(|held| held.holder.identity.agent().filter(|agent| !agent.is_node() && agent.cluster == *cluster))
+        lease.held.iter().find_map(|held| held.holder.identity.agent().filter(|agent| agent.is_replica() && agent.cluster == *cluster))
     }
 
     /// Why nothing of a kind can be done in a cluster now.
@@ -105,7 +105,7 @@ impl State {
         match acting {
             Some(agent) => Reason::ActingCannot { agent, kind: kind.to_owned() },
             None => {
-                let own = || self.agents.iter().filter(|(id, _)| !id.is_node() && id.cluster == *cluster);
+                let own = || self.agents.iter().filter(|(id, _)| id.is_replica() && id.cluster == *cluster);
                 let up = own().filter(|(_, agent)| agent.is_up()).count();
                 Reason::NobodyActs { cluster: cluster.clone(), known: own().count(), up }
             }

@@ -186,10 +186,11 @@ impl State {
     /// The voucher was judged before; what the state alone knows is judged here.
     pub(super) fn enrol_vouched(&mut self, identity: &Identity, voucher: &Voucher, when: When) -> Reply {
         let by = &voucher.by;
-        let Identity::Node(agent) = identity else {
+        let agent = identity.agent().filter(|agent| !agent.is_replica());
+        let Some((agent, node)) = agent.as_ref().and_then(|agent| Some((agent, agent.on_node()?))) else {
             return Reply::Refused(Refusal::Invalid(format!("{identity} is not the identity of a node's agent")));
         };
-        if by.is_node() || by.cluster != agent.cluster || voucher.node != agent.name() {
+        if !by.is_replica() || by.cluster != agent.cluster || voucher.node != node.as_str() {
             return Reply::Refused(Refusal::Invalid(format!("{by} does not vouch for {identity}")));
         }
         if !self.agents.contains_key(by) || self.revoked.contains_key(&Identity::of_agent(by)) {
@@ -208,8 +209,8 @@ impl State {
         if let Some(revocation) = self.revoked.get(identity) {
             return Some(Refusal::Conflict(format!("{identity} is revoked ({})", revocation.reason)));
         }
-        let Identity::Node(agent) = identity else { return None };
-        let is_one_too_many = !self.agents.contains_key(agent) && self.agents.len() >= bounds::AGENTS;
+        let agent = identity.agent().filter(|agent| !agent.is_replica())?;
+        let is_one_too_many = !self.agents.contains_key(&agent) && self.agents.len() >= bounds::AGENTS;
         is_one_too_many.then(|| Refusal::Bound { what: "agents".into(), limit: bounds::AGENTS as u64 })
     }
 
@@ -365,7 +366,7 @@ mod tests {
         };
         assert!(refused(&mut state, enrol("cluster/c/node/n1", &voucher)).contains("vouches for nobody"), "who vouches is an agent of the mesh");
         state.register_agent(&voucher.by, When { at: MeshTime(1), wall: WallTime(1) });
-        for other in ["cluster/d/node/n1", "cluster/c/node/n2", "cluster/c/agent/r2", "operator/eve", "cluster/c/node/n1/hands"] {
+        for other in ["cluster/d/node/n1", "cluster/c/node/n2", "cluster/c/agent/r2", "operator/eve", "cluster/c/node/n2/hands"] {
             refused(&mut state, enrol(other, &voucher));
         }
         let by_a_node = Voucher { by: "c/n2".parse().unwrap(), ..voucher.clone() };
@@ -376,6 +377,12 @@ mod tests {
         let kept = Vouched { by: voucher.by.clone(), node_uid: "u".into() };
         assert_eq!(state.identities.get(&node), Some(&Known { enrolled: Some(WallTime(1_000)), vouched: Some(kept), shown: None }));
         assert!(state.agents.contains_key(&"c/n1".parse::<AgentId>().unwrap()));
+
+        // Beside it another agent, of whose account the voucher speaks then.
+        let of_hands = Voucher { account: "hands".into(), pod: "hands-x".into(), ..voucher.clone() };
+        assert_eq!(apply(&mut state, enrol("cluster/c/node/n1/hands", &of_hands)), Reply::Done);
+        let hands: AgentId = "c/hands/n1".parse().unwrap();
+        assert!(state.agents.contains_key(&hands) && state.identities.contains_key(&Identity::of_agent(&hands)));
 
         apply(&mut state, Command::Revoke { identity: node, reason: "stolen".into() });
         assert!(refused(&mut state, enrol("cluster/c/node/n1", &voucher)).contains("is revoked (stolen)"));

@@ -12,6 +12,7 @@ mod control;
 pub mod enrolment;
 pub mod finding;
 pub mod guard;
+mod hands;
 pub mod lease;
 pub mod member;
 pub mod outcome;

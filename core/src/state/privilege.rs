@@ -23,6 +23,8 @@ pub const CLUSTER_KINDS: u32 = 5;
 const FIRST_CLUSTER_KIND: &str = "kube.workloads";
 /// From this level on all members know agents that are let in because a cluster agent vouches for them.
 pub const VOUCHED: u32 = 5;
+/// From this level on all members know hands of nodes, and can read their names.
+pub const HANDS: u32 = 5;
 /// From this level on all members know plans that came from a cluster, and can read their names.
 pub const ORIGINS: u32 = 5;
 
@@ -70,7 +72,7 @@ impl State {
             (Some(origin), Some(agent)) if agent.cluster.as_str() != origin.cluster => {
                 format!("agent {agent} speaks for another cluster than {}", origin.cluster)
             }
-            (Some(origin), Some(agent)) if agent.is_node() => format!("{agent} is no agent of cluster {}", origin.cluster),
+            (Some(origin), Some(agent)) if !agent.is_replica() => format!("{agent} is no agent of cluster {}", origin.cluster),
             (Some(origin), Some(agent)) if self.acting(&agent.cluster).as_ref() != Some(&agent) => {
                 format!("agent {agent} does not act for its cluster: it does not hold the lease agent/{}", origin.cluster)
             }

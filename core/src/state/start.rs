@@ -136,7 +136,7 @@ impl State {
             RunOn::Once => std::iter::once((Target::Once, Work::new(WorkState::Waiting))).collect(),
             RunOn::Cluster => {
                 let is_meant = |cluster: &ClusterName| plan.origin().is_none_or(|origin| origin.cluster == cluster.as_str());
-                let agents = self.agents.iter().filter(|(id, agent)| !id.is_node() && agent.hello.is_some() && is_meant(&id.cluster));
+                let agents = self.agents.iter().filter(|(id, agent)| id.is_replica() && agent.hello.is_some() && is_meant(&id.cluster));
                 agents.map(|(id, _)| (Target::Cluster(id.cluster.clone()), Work::new(WorkState::Waiting))).collect()
             }
             RunOn::Node => self

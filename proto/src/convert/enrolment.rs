@@ -36,17 +36,28 @@ pub fn role_from_wire(text: &str) -> Result<OperatorRole, InvalidMessage> {
 pub fn token_reviewed_to_wire(id: u64, answer: Result<Reviewed, String>) -> v1::TokenReviewed {
     match answer {
         Err(failed) => v1::TokenReviewed { id, failed, ..v1::TokenReviewed::default() },
-        Ok(Reviewed { authenticated, why_not, namespace, account, pod, pod_uid, node, node_uid, vouched }) => {
-            v1::TokenReviewed { id, failed: String::new(), authenticated, why_not, namespace, account, pod, pod_uid, node, node_uid, vouched }
-        }
+        Ok(Reviewed { authenticated, why_not, namespace, account, pod, pod_uid, node, node_uid, vouched, vouched_as_hands }) => v1::TokenReviewed {
+            id,
+            failed: String::new(),
+            authenticated,
+            why_not,
+            namespace,
+            account,
+            pod,
+            pod_uid,
+            node,
+            node_uid,
+            vouched,
+            vouched_as_hands,
+        },
     }
 }
 
 /// Of which question it is the answer, and the answer. Nothing in it is believed yet.
 pub fn token_reviewed_from_wire(said: v1::TokenReviewed) -> (u64, Result<Reviewed, String>) {
-    let v1::TokenReviewed { id, failed, authenticated, why_not, namespace, account, pod, pod_uid, node, node_uid, vouched } = said;
+    let v1::TokenReviewed { id, failed, authenticated, why_not, namespace, account, pod, pod_uid, node, node_uid, vouched, vouched_as_hands } = said;
     if !failed.is_empty() {
         return (id, Err(failed.chars().take(FAILED_MAX).collect()));
     }
-    (id, Ok(Reviewed { authenticated, why_not, namespace, account, pod, pod_uid, node, node_uid, vouched }))
+    (id, Ok(Reviewed { authenticated, why_not, namespace, account, pod, pod_uid, node, node_uid, vouched, vouched_as_hands }))
 }

@@ -28,7 +28,8 @@ pub fn node_to_wire(id: &AgentId, agent: &Agent, state: &State) -> v1::Node {
         version: hello.map(|hello| hello.version.clone()).unwrap_or_default(),
         host: agent.speaks_for_host(),
         kinds: hello.map(|hello| hello.kinds.clone()).unwrap_or_default(),
-        cluster_agent: !id.is_node(),
+        cluster_agent: id.is_replica(),
+        hands: id.is_hands(),
         acts: state.acting(&id.cluster).as_ref() == Some(id),
         steps_open: state.open_attempts.get(id).map_or(0, |open| u32::try_from(open.len()).unwrap_or(u32::MAX)),
     }

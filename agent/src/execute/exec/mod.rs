@@ -4,9 +4,11 @@
 //! line also goes to whoever watches, as it comes; and when it printed more than a report holds, all of it is
 //! stored as an artifact. The command runs in a process group of its own, with
 //! nothing of the agent's environment but PATH, HOME and LANG, and no process of its group outlives the attempt.
+//! Where the host's file system is not the agent's own, it runs in that.
 
 pub(super) mod group;
 pub(super) mod lines;
+pub mod root;
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -138,11 +140,22 @@ fn check(params: &Params) -> Result<(), StepError> {
 }
 
 fn command(params: &Params, context: &Context) -> Command {
-    let mut command = Command::new(&params.command[0]);
-    command.args(&params.command[1..]).current_dir(&params.working_directory).env_clear();
-    // Whatever a variable is called: with a secret in it, it is not handed on.
-    let inherited = INHERITED.iter().filter(|name| !context.connections.secret_variables().any(|secret| secret == **name));
-    command.envs(inherited.filter_map(|name| Some((name, std::env::var_os(name)?)))).envs(&params.env);
+    let mut command = match &context.settings.host_root {
+        Some(root) => {
+            let mut command = root::command(root, &params.working_directory, &params.command);
+            command.env_clear().envs(root::ENVIRONMENT);
+            command
+        }
+        None => {
+            let mut command = Command::new(&params.command[0]);
+            command.args(&params.command[1..]).current_dir(&params.working_directory).env_clear();
+            // Whatever a variable is called: with a secret in it, it is not handed on.
+            let inherited = INHERITED.iter().filter(|name| !context.connections.secret_variables().any(|secret| secret == **name));
+            command.envs(inherited.filter_map(|name| Some((name, std::env::var_os(name)?))));
+            command
+        }
+    };
+    command.envs(&params.env);
     let labels = &context.labels;
     command.envs([("MAINSTAY_ATTEMPT", &labels.attempt), ("MAINSTAY_RUN", &labels.run), ("MAINSTAY_STEP", &labels.step)]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
@@ -255,6 +268,22 @@ mod tests {
         assert!(names.iter().all(|name| allowed.contains(name)), "{names:?}");
         assert!(texts.iter().any(|(_, text)| text == "MAINSTAY_ATTEMPT=a-1"));
         assert!(!report.output_tail.contains("hunter2"));
+    }
+
+    #[test]
+    fn where_the_host_is_mounted_a_command_runs_in_it_with_nothing_of_the_containers() {
+        let (context, _lines) = context();
+        let settings = crate::execute::ExecuteSettings { host_root: Some("/host".into()), ..Default::default() };
+        let context = Context { settings: Arc::new(settings), ..context };
+        let with = json!({"command": ["/bin/ls", "-l"], "workingDirectory": "/srv", "env": {"APP_X": "1"}});
+        let params: Params = params::read("node.exec", with.as_object().unwrap()).unwrap();
+        let command = super::command(&params, &context);
+        let command = command.as_std();
+        assert_eq!(command.get_program(), "/proc/self/exe");
+        assert_eq!(command.get_args().collect::<Vec<_>>(), [root::BECOME, "/host", "/srv", "/bin/ls", "-l"]);
+        let variable = |name: &str| command.get_envs().find(|(known, _)| *known == name).and_then(|(_, value)| value?.to_str());
+        assert_eq!(variable("PATH"), Some("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"));
+        assert_eq!((variable("HOME"), variable("APP_X"), variable("MAINSTAY_STEP")), (Some("/root"), Some("1"), Some("s")));
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! Which agent a work item goes to.
 
 use super::{AGENT_WAIT, Item, OFFERS_PER_AGENT, RunPass, UNDO_WAIT};
-use crate::catalogue::{self, Scope};
+use crate::catalogue::{self, Kind, Scope};
 use crate::command::Command;
 use crate::id::{AgentId, ClusterName, Target};
 use crate::plan::OnUnknown;
@@ -18,7 +18,7 @@ impl<'s> RunPass<'_, 's, '_> {
             return self.place_in_cluster(item, cluster, &uses);
         }
         let agent = match (item.target, item.direction) {
-            (Target::Node(id), _) => Some(id),
+            (Target::Node(node), _) => Some(self.pass.state.who_does(node, &uses).0),
             (_, Direction::Do) => None,
             (_, Direction::Undo) => self.who_did(item.work),
         };
@@ -27,7 +27,7 @@ impl<'s> RunPass<'_, 's, '_> {
             Some(id) => match agents.get_key_value(id) {
                 Some((id, agent)) if agent.is_up() && agent.can(&uses) => self.offer(item, id, agent),
                 Some((_, agent)) if agent.is_up() => {
-                    let reason = format!("agent {id} does not do {uses}: {}", catalogue::why_not(&uses));
+                    let reason = format!("agent {id} does not do {uses}: {}", self.pass.state.why_not(id, &uses));
                     self.give_up(item, WorkState::Unreachable { reason });
                 }
                 agent => self.nobody(item, Reason::AgentAway { agent: id.clone() }, agent.and_then(|(_, agent)| lost_at(agent))),
@@ -56,7 +56,7 @@ impl<'s> RunPass<'_, 's, '_> {
         match acting {
             Some((id, agent)) if agent.is_up() && agent.can(uses) => self.offer(item, id, agent),
             _ => {
-                let of_cluster = state.agents.iter().filter(|(id, _)| !id.is_node() && id.cluster == *cluster);
+                let of_cluster = state.agents.iter().filter(|(id, _)| id.is_replica() && id.cluster == *cluster);
                 let away = of_cluster.filter_map(|(_, agent)| lost_at(agent)).max();
                 self.nobody(item, state.nobody_acts(cluster, uses), away);
             }
@@ -77,12 +77,15 @@ impl<'s> RunPass<'_, 's, '_> {
     fn anybody(&self, uses: &str, target: &Target, attempts: u32) -> Option<(&'s AgentId, &'s Agent)> {
         let kind = catalogue::kind(uses);
         let host_only = kind.is_some_and(|kind| kind.scope == Scope::Host);
+        let by_hands = kind.is_some_and(Kind::is_by_hands);
         let has_way = |agent: &Agent| match target {
             Target::Connection(name) => agent.connection(name).is_some_and(|own| kind.is_some_and(|kind| kind.connection.kinds().contains(&own))),
             Target::Once | Target::Node(_) | Target::Cluster(_) => true,
         };
         let is_able = |agent: &Agent| agent.is_up() && agent.can(uses) && (!host_only || agent.speaks_for_host()) && has_way(agent);
-        let mut able: Vec<(&AgentId, &Agent)> = self.pass.state.agents.iter().filter(|(_, agent)| is_able(agent)).collect();
+        let state = self.pass.state;
+        let is_for_it = |id: &AgentId| !by_hands || !state.leaves_to_hands(id, uses);
+        let mut able: Vec<(&AgentId, &Agent)> = state.agents.iter().filter(|(id, agent)| is_able(agent) && is_for_it(id)).collect();
         able.sort_by_key(|(_, agent)| !agent.speaks_for_host());
         let first = attempts as usize % able.len().max(1);
         able.rotate_left(first);
