@@ -126,6 +126,12 @@ pub fn replaces(state: &State, run: &Run, now: WallTime) -> Option<WallTime> {
     next(state, &run.id.plan, now).filter(|_| is_replaced).map(|(_, at)| at)
 }
 
+/// The next instant of one schedule.
+#[must_use]
+pub fn next_of(schedule: &Schedule, now: WallTime) -> Option<WallTime> {
+    Cron::parse(&schedule.cron, &schedule.zone).ok()?.next_after(now)
+}
+
 /// The shortest time between the next instants of a schedule; nothing where there are not two.
 #[must_use]
 pub fn interval(schedule: &Schedule, now: WallTime) -> Option<Millis> {
@@ -147,6 +153,6 @@ pub fn next(state: &State, plan: &crate::id::PlanName, now: WallTime) -> Option<
     let history = state.plans.get(plan).filter(|history| history.suspended.is_none())?;
     let (_, current) = history.current()?;
     let schedules = current.plan.schedules.iter().enumerate().filter(|(_, schedule)| !schedule.suspended);
-    let instants = schedules.filter_map(|(index, schedule)| Some((index, Cron::parse(&schedule.cron, &schedule.zone).ok()?.next_after(now)?)));
+    let instants = schedules.filter_map(|(index, schedule)| Some((index, next_of(schedule, now)?)));
     instants.min_by_key(|(_, at)| *at)
 }

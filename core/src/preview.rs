@@ -293,8 +293,11 @@ fn start(
     looks: Looks<'_>,
 ) -> Result<(RunId, MeshTime), Refusal> {
     let (by, wall, at) = (looks.by, looks.wall, copy.mesh_time);
+    // A run of a bundled plan leaves out what the mesh has not got.
+    let current = copy.plans.get(&plan.name).and_then(|history| history.current());
+    let bundled = current.is_some_and(|(_, current)| current.bundled && current.plan.digest == plan.digest);
     let mut apply = |by: Actor, command: Command| copy.apply(&Entry { at, wall, by, key: None, command }).into_result();
-    let revision = match apply(Actor::Mesh, Command::ApplyPlan { plan: Box::new(plan.clone()), bundled: false })? {
+    let revision = match apply(Actor::Mesh, Command::ApplyPlan { plan: Box::new(plan.clone()), bundled })? {
         Reply::Applied { revision, .. } => revision,
         other => return Err(Refusal::Conflict(format!("{other:?}"))),
     };

@@ -5,6 +5,7 @@
 use crate::aftermath::{self, StillHeld};
 use crate::almanac;
 use crate::calendar;
+use crate::catalogue;
 use crate::decide;
 use crate::id::{LeaseName, PlanName, PrincipalName, RunId, Target};
 use crate::identity::Identity;
@@ -44,7 +45,14 @@ pub fn stuck(state: &State, wait: &Wait, wall: WallTime, now: MeshTime) -> Optio
                 remedies: vec![format!("start the {agent} of {names} again; see:  mainstay node list"), end(&wait.run)],
             })
         }
-        Reason::LeaseHeld { name, .. } | Reason::LeaseWanted { name, .. } => held_for_good(state, run, wait, name),
+        Reason::LeaseHeld { name, .. } => held_for_good(state, run, wait, name).or_else(|| {
+            // Of several that a gate wants free, another one may be such.
+            let gates = outlook::gates_before(run, wait)?;
+            let patterns = gates.into_iter().filter_map(|gate| if let Gate::Lease { name } = gate { Some(name) } else { None });
+            let fitting = patterns.flat_map(|pattern| state.leases.keys().filter(move |other| catalogue::fits(pattern, other.as_str())));
+            fitting.into_iter().find_map(|other| held_for_good(state, run, wait, other))
+        }),
+        Reason::LeaseWanted { name, .. } => held_for_good(state, run, wait, name),
         Reason::Approval { by, not: Some(not), .. } if let Some(stuck) = nobody_else(state, wait, *by, not) => Some(stuck),
         _ => outlook::gates_before(run, wait).and_then(|gates| of_gates(state, run, &gates, wall, now)),
     }
@@ -136,7 +144,7 @@ pub(crate) fn never_open(gates: &[&Gate], wall: WallTime) -> Option<String> {
 }
 
 /// Why a plan that a gate asks for will not be found well, unless somebody starts a run of it.
-fn never_healthy(state: &State, run: &Run, plan: &PlanName, wall: WallTime) -> Option<String> {
+pub(crate) fn never_healthy(state: &State, run: &Run, plan: &PlanName, wall: WallTime) -> Option<String> {
     let Some(history) = state.plans.get(plan) else { return Some(format!("there is no plan {plan}")) };
     if state.runs.values().any(|other| other.id.plan == *plan && other.id != run.id && !other.is_ended()) {
         return None;

@@ -141,7 +141,7 @@ impl<'a> Look<'a> {
         self.those(wanted).for_each(|work| *targets.entry(&work.step).or_default() += 1);
         if let Some((step, count)) = targets.into_iter().max_by_key(|(_, count)| *count).filter(|(_, count)| *count > 1) {
             self.forecast
-                .would(format!("each step is taken back on all of its targets at once, {step} on {count}: maxUnavailable does not count for that"));
+                .would(format!("each step is taken back on all of its targets at once, {step} on {count}, as far as a lease of the step lets them: maxUnavailable does not count for that"));
         }
     }
 }
@@ -163,6 +163,7 @@ pub fn abort(before: &Run, after: &Run) -> Forecast {
         return look.forecast;
     }
     look.say("told to stop", |before, _| before.state() == WorkState::Active);
+    look.say("may stay in part, and is not taken back", |before, _| before.state() == WorkState::Active && changes_something(before));
     look.say("not begun any more", |before, after| waits(before) && !waits(after));
     let goes_back = |before: &Work, _: &Work| before.state() == WorkState::Succeeded && before.has_undo;
     look.say("taken back", goes_back);

@@ -9,6 +9,7 @@ use super::least::Times;
 use super::look::{Look, some};
 use super::{Ask, Severity, StepPreview};
 use crate::almanac;
+use crate::calendar;
 use crate::catalogue;
 use crate::command::Actor;
 use crate::evaluate;
@@ -121,8 +122,22 @@ impl Look<'_> {
         }
     }
 
+    /// A schedule that aborts whatever run of the plan has not ended.
+    fn replaced(&mut self, plan: &Plan, times: &Times) {
+        let next = plan.schedules.iter().filter(|schedule| !schedule.suspended).filter_map(|schedule| almanac::next_of(schedule, self.wall)).min();
+        let Some(next) = next.filter(|_| plan.concurrency == Concurrency::Replace) else { return };
+        let at = calendar::local(next, "UTC");
+        if almanac::after(self.wall, times.at_least) >= next {
+            let message = format!("it would be aborted: its schedule starts another run {at}, and this one takes at least {}", times.at_least);
+            self.remark(Severity::Warning, None, message, "");
+        } else {
+            self.remark(Severity::Note, None, format!("its schedule starts another run {at}, and aborts what has not ended by then"), "");
+        }
+    }
+
     /// A schedule that comes again before a run of the plan can have ended.
     pub(super) fn overtaken(&mut self, plan: &Plan, times: &Times) {
+        self.replaced(plan, times);
         let intervals = plan.schedules.iter().filter(|schedule| !schedule.suspended).filter_map(|schedule| almanac::interval(schedule, self.wall));
         let Some(interval) = intervals.min().filter(|interval| *interval <= times.at_least) else { return };
         let takes = format!("a run takes at least {}, and the schedule comes again after {interval}", times.at_least);

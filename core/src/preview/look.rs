@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::turns::Unable;
 use super::{Remark, Severity, StepPreview, UndoPreview, waves, words};
-use crate::aftermath;
+use crate::aftermath::{self, StillHeld};
 use crate::catalogue::{self, Effect, Kind, Scope, Undo};
 use crate::decide;
 use crate::evaluate::{self, Foreseen};
@@ -21,6 +21,7 @@ use crate::state::State;
 use crate::state::agent::{Agent, Link};
 use crate::state::lease::Lease;
 use crate::state::run::{Direction, Run, Work, WorkState};
+use crate::stuck;
 use crate::time::{MeshTime, WallTime};
 
 /// Targets on which a condition is looked at; a run may have more.
@@ -370,11 +371,20 @@ impl<'a> Look<'a> {
                 self.remark(Severity::Warning, step, format!("it would wait: {now}"), hint);
             }
             (GateState::Closed, Gate::Lease { name }) => {
-                if let Some((name, lease)) =
-                    decide::lease_in_the_way(self.state, self.run, name).and_then(|(name, _)| self.state.leases.get_key_value(name))
-                {
-                    self.lease_is_held(step, name, lease, format!("it would wait: {now}"), String::new());
+                let fitting = self.state.leases.iter().filter(|(other, _)| catalogue::fits(name, other.as_str()));
+                let dead: Vec<StillHeld> = fitting.filter_map(|(name, lease)| aftermath::held_in(self.state, name, lease).next()).collect();
+                if dead.is_empty() {
+                    self.remark(Severity::Warning, step, format!("it would wait: {now}"), "");
                 }
+                for held in dead.iter().take(NAMED) {
+                    let hint = format!("when somebody has looked there that it has ended:  {}", held.release());
+                    self.remark(Severity::Problem, step, format!("it would wait for ever: {held}"), hint);
+                }
+            }
+            (GateState::Closed | GateState::Unknown, Gate::Health { plan, .. })
+                if let Some(why) = stuck::never_healthy(self.state, self.run, plan, self.wall) =>
+            {
+                self.remark(Severity::Problem, step, format!("it would wait for ever: {now}: {why}"), format!("mainstay run start {plan}"));
             }
             (GateState::Closed | GateState::Unknown, _) => self.remark(Severity::Warning, step, format!("it would wait: {now}"), ""),
             (GateState::Open | GateState::Closes | GateState::Asks | GateState::Nobody, _) => {}
@@ -383,17 +393,20 @@ impl<'a> Look<'a> {
     }
 
     pub fn plan(&mut self, plan: &Plan) -> Vec<GateNow> {
-        let open = self.state.runs.values().find(|run| run.id.plan == plan.name && run.id != self.run.id && !run.is_ended());
-        if let Some(open) = open {
+        let open = self.state.runs.values().filter(|run| run.id.plan == plan.name && run.id != self.run.id && !run.is_ended());
+        let open: Vec<String> = open.map(|run| run.id.to_string()).collect();
+        if let Some(first) = open.first() {
+            let (have, it) = if open.len() == 1 { ("has", "it") } else { ("have", "them") };
             let rolls = plan.strategy.is_some() || plan.steps.iter().any(|step| step.strategy.is_some());
             let each = if rolls { "; what may be unavailable is counted in each run by itself" } else { "" };
             let schedule = match plan.concurrency {
-                _ if !plan.schedules.iter().any(|schedule| !schedule.suspended) => "",
-                Concurrency::Allow => "",
-                Concurrency::Forbid => "; until it has, its schedule is held back",
-                Concurrency::Replace => "; its schedule will abort it, and take back what it did, whoever started it",
+                _ if !plan.schedules.iter().any(|schedule| !schedule.suspended) => String::new(),
+                Concurrency::Allow => String::new(),
+                Concurrency::Forbid => format!("; until {it} {have}, its schedule is held back"),
+                Concurrency::Replace => format!("; its schedule will abort {it}, whoever started {it}: what has come to its end is taken back"),
             };
-            self.remark(Severity::Note, None, format!("run {} of it has not ended{each}{schedule}", open.id), format!("mainstay why {}", open.id));
+            let names = some(&open.iter().map(String::as_str).collect::<Vec<_>>());
+            self.remark(Severity::Note, None, format!("run {names} of it {have} not ended{each}{schedule}"), format!("mainstay why {first}"));
         }
         if plan.strategy.is_some() && !plan.steps.iter().any(|step| step.run_on == RunOn::Node) {
             self.remark(Severity::Note, None, "its strategy is about steps that are done to nodes, and it has none", "");

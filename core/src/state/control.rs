@@ -98,7 +98,15 @@ impl State {
         }
         let back: Vec<(StepName, Target)> = run.to_take_back().map(|(step, target)| (step.clone(), target.clone())).collect();
         if back.is_empty() {
-            return Reply::Refused(Refusal::Conflict(format!("run {id} has done nothing that has an undo")));
+            let left = "what failed, was cut off or is not known is not taken back: mainstay why tells where to look";
+            let why = if run.works().any(|(_, _, work)| work.undo.is_some()) {
+                format!("has taken back what it did where there is an undo; {left}")
+            } else if run.leaves_half_done() {
+                format!("has brought nothing to its end that has an undo; {left}")
+            } else {
+                "has done nothing that has an undo".to_owned()
+            };
+            return Reply::Refused(Refusal::Conflict(format!("run {id} {why}")));
         }
         for (step, target) in back {
             if let Some(work) = run.work_mut(&step, &target) {

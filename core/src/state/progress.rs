@@ -85,7 +85,8 @@ impl State {
     }
 
     pub(super) fn end_run(&mut self, id: &RunId, end: &RunEnd, when: When) -> Reply {
-        let Some(run) = self.runs.get_mut(id).filter(|run| run.conclusion().as_ref() == Some(end)) else {
+        let level = self.feature_level;
+        let Some(run) = self.runs.get_mut(id).filter(|run| run.conclusion(level).as_ref() == Some(end)) else {
             return Reply::Stale(format!("run {id} does not end like that now"));
         };
         run.phase = RunPhase::Ended(*end);

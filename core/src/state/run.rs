@@ -129,6 +129,8 @@ pub enum Direction {
 
 /// Feature level from which a budget excuses only targets that failed themselves, also in what a retry does again.
 const EXCUSES_THEMSELVES: u32 = 3;
+/// From this level on an undo that failed does not keep the other targets of its step from being taken back.
+const SIBLINGS_GO_ON: u32 = 5;
 
 /// Why what waited in an aborted run is skipped.
 pub(super) const ABORTED: &str = "the run was aborted";
@@ -425,9 +427,9 @@ impl Run {
         self.works().all(|(_, _, work)| work.forward.is_over())
     }
 
-    /// How the run ends, if it ends now.
+    /// How the run ends, if it ends now, in a mesh of this feature level.
     #[must_use]
-    pub fn conclusion(&self) -> Option<RunEnd> {
+    pub fn conclusion(&self, level: u32) -> Option<RunEnd> {
         let undo = match &self.phase {
             RunPhase::Ended(_) => return None,
             RunPhase::Running if !self.forward_is_over() || self.is_to_undo() => return None,
@@ -438,7 +440,8 @@ impl Run {
                 let stuck = states.iter().any(|state| state.is_over() && !matches!(state, WorkState::Succeeded { .. }));
                 let active = states.iter().any(|state| matches!(state, WorkState::Active { .. }));
                 let waiting = states.iter().any(|state| state.is_waiting());
-                if active || (waiting && !stuck) {
+                let goes_on = if level >= SIBLINGS_GO_ON { self.undo_goes_on() } else { waiting && !stuck };
+                if active || goes_on {
                     return None;
                 }
                 if stuck || self.leaves_half_done() { UndoEnd::Incomplete } else { UndoEnd::Done }
@@ -454,8 +457,37 @@ impl Run {
         Some(RunEnd { outcome, undo, verdict: self.verdict() })
     }
 
+    /// Whether something that waits to be taken back can be. What is still in place holds back what was done before it by
+    /// other steps; the other targets of its own step it does not.
+    fn undo_goes_on(&self) -> bool {
+        let mut undos: Vec<(u64, &StepName, &WorkState)> =
+            self.works().filter_map(|(step, _, work)| Some((work.order, step, work.undo.as_ref()?))).collect();
+        undos.sort_unstable_by_key(|(order, ..)| std::cmp::Reverse(*order));
+        let mut in_place: BTreeSet<&StepName> = BTreeSet::new();
+        for (_, step, undo) in undos {
+            let is_held_back = in_place.iter().any(|other| *other != step);
+            if undo.is_waiting() && !is_held_back {
+                return true;
+            }
+            if undo.is_waiting() || (undo.is_over() && !matches!(undo, WorkState::Succeeded { .. })) {
+                in_place.insert(step);
+            }
+        }
+        false
+    }
+
+    /// Whether the run would have failed if nobody came to do this, or to tell how it ended.
+    #[must_use]
+    pub(crate) fn would_fail(&self, step: &StepName, target: &Target) -> bool {
+        let mut copy = self.clone();
+        if let Some(work) = copy.work_mut(step, target) {
+            work.set(Direction::Do, WorkState::Unreachable { reason: String::new() });
+        }
+        copy.has_failed()
+    }
+
     /// Whether part of a step that has an undo may be in place: nobody can say how to take back a part.
-    fn leaves_half_done(&self) -> bool {
+    pub(super) fn leaves_half_done(&self) -> bool {
         self.steps().any(|(step, _, work)| work.half_done && step.undo.is_some())
     }
 

@@ -135,14 +135,21 @@ pub(super) fn undo_in_words(step: &Step) -> String {
     }
 }
 
+/// Open runs of a plan that are named with its schedule.
+const OPEN_NAMED: usize = 3;
+
 /// Schedules of a plan, with their next instants and what they have done.
 pub(super) fn schedules_to_wire(state: &State, plan: &Plan, wall: WallTime) -> Vec<v1::PlanSchedule> {
     let history = state.plans.get(&plan.name);
-    let open = state.runs.values().find(|run| run.id.plan == plan.name && !run.is_ended());
-    let condition = match (open, plan.concurrency) {
-        (None, _) | (_, Concurrency::Allow) => String::new(),
-        (Some(run), Concurrency::Forbid) => format!("if {} has ended", run.id),
-        (Some(run), Concurrency::Replace) => format!("replaces {}", run.id),
+    let of_plan = state.runs.values().filter(|run| run.id.plan == plan.name && !run.is_ended());
+    // One that is being aborted is on its way already.
+    let open: Vec<String> =
+        of_plan.filter(|run| plan.concurrency != Concurrency::Replace || run.abort.is_none()).take(OPEN_NAMED).map(|run| run.id.to_string()).collect();
+    let condition = match plan.concurrency {
+        Concurrency::Allow => String::new(),
+        _ if open.is_empty() => String::new(),
+        Concurrency::Forbid => format!("if {} {} ended", open.join(", "), if open.len() == 1 { "has" } else { "have" }),
+        Concurrency::Replace => format!("replaces {}", open.join(", ")),
     };
     let suspended = history.is_some_and(|history| history.suspended.is_some());
     let wire = |schedule: &mainstay_core::plan::Schedule| {

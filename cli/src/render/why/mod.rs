@@ -49,7 +49,7 @@ pub fn why(answer: &WhyResponse, terminal: Terminal, now: WallTime, zone: &TimeZ
     head(&mut page, run, &answer.rollouts, now, zone);
     if answer.replaced_unix_ms > 0 {
         let at = time::local(answer.replaced_unix_ms, now, zone);
-        page.line(0, Tone::Warning, &format!("▲ the schedule of {} starts another run {at}: this one is aborted then, and what it did is taken back", run.plan));
+        page.line(0, Tone::Warning, &format!("▲ the schedule of {} starts another run {at}: this one is aborted then: what had come to its end is taken back where it has an undo, and what is under way is cut off", run.plan));
     }
     page.gap();
     if is_open(run) {

@@ -98,7 +98,9 @@ fn gates(page: &mut Page, group: &Group, after: &str) {
 /// That it does not end by itself, and what to do about that.
 fn stuck(page: &mut Page, group: &Group) {
     if !group.stuck.is_empty() {
-        page.line(2 + MARK, Tone::Bad, &format!("this does not end by itself: {}", group.stuck));
+        // What has an end of its own ends with that.
+        let by_itself = if group.remaining_ms > 0 { "" } else { "this does not end by itself: " };
+        page.line(2 + MARK, Tone::Bad, &format!("{by_itself}{}", group.stuck));
     }
     for remedy in group.remedies {
         match remedy.split_once(":  ") {

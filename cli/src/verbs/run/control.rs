@@ -38,10 +38,15 @@ pub async fn abort(run: &str, reason: &str, dry_run: bool, mesh: &Mesh, screen: 
     match (before, &answer.would_be) {
         (Some(before), Some(after)) => told(&forecast::abort(&before, after), screen),
         _ => {
-            let is_back = |work: &Work| work.has_undo && matches!(work.state(), WorkState::Succeeded | WorkState::Active);
+            let is_back = |work: &Work| work.has_undo && work.state() == WorkState::Succeeded;
+            let is_cut_off = |work: &Work| work.state() == WorkState::Active;
             // The abort is taken, whether the mesh says more or not.
             let then = match mesh.get_run(GetRunRequest { run: run.to_owned() }).await {
+                Ok(after) if after.work.iter().any(is_back) && after.work.iter().any(is_cut_off) => {
+                    "what had come to its end and has an undo is taken back; what is under way is stopped, and stays as far as it came"
+                }
                 Ok(after) if after.work.iter().any(is_back) => "what was done and has an undo is taken back",
+                Ok(after) if after.work.iter().any(is_cut_off) => "what is under way is stopped, and stays as far as it came",
                 Ok(after) if after.work.iter().all(|work| work.attempts.is_empty()) => "it has done nothing yet",
                 Ok(_) => "nothing of what it did has an undo: what is done stays",
                 Err(_) => "what was done is taken back where it has an undo",

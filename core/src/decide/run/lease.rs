@@ -120,11 +120,18 @@ fn holder(run: &Run, step: &StepName, target: &Target) -> Holder {
     }
 }
 
-/// `client/ci since Mon 23 Nov 20:00 UTC (1 slot, claim)`
+/// `client/ci since Mon 23 Nov 20:00 UTC (1 slot, claim)`, `run/deploy-4 since Mon 23 Nov 20:00 UTC (1 slot)`
 pub(crate) fn holders(lease: &Lease) -> String {
     let names: Vec<String> = lease.held.iter().take(3).map(|held| held.holder.identity.to_string()).collect();
     let more = lease.held.len().saturating_sub(names.len());
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
     let since = lease.held.iter().map(|held| held.since).min().map(|since| format!(" since {}", calendar::local(since, "UTC")));
-    format!("{}{more}{} ({})", names.join(", "), since.unwrap_or_default(), lease.spec)
+    // A run holds it until it gives it back: no time ends that.
+    let by_runs = lease.held.iter().all(|held| matches!(held.holder.identity, Identity::Run(_)));
+    let spec = match (by_runs, lease.spec.slots) {
+        (true, 1) => "1 slot".to_owned(),
+        (true, slots) => format!("{slots} slots"),
+        (false, _) => lease.spec.to_string(),
+    };
+    format!("{}{more}{} ({spec})", names.join(", "), since.unwrap_or_default())
 }

@@ -23,7 +23,7 @@ use super::Pass;
 use crate::catalogue;
 use crate::command::{CancelReason, Command};
 use crate::id::{AgentId, AttemptId, StepName, Target};
-use crate::plan::{OnUnknown, Step};
+use crate::plan::Step;
 use crate::rollout;
 use crate::state::agent::Agent;
 use crate::state::attempt::{Attempt, Phase};
@@ -49,7 +49,7 @@ impl Pass<'_> {
             }
             if run.is_to_undo() {
                 self.begin_undo(run);
-            } else if let Some(end) = run.conclusion() {
+            } else if let Some(end) = run.conclusion(state.feature_level) {
                 self.command(Command::EndRun { run: run.id.clone(), end });
             } else {
                 let rollouts = Rollouts::of(state, run);
@@ -82,6 +82,14 @@ struct RunPass<'p, 's, 'd> {
     looked: Looked<'s>,
     /// Steps whose expressions this pass has asked for.
     evaluated: BTreeSet<&'s StepName>,
+}
+
+/// What becomes of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    GoesOn,
+    Fails,
+    FailsAndUndoes,
 }
 
 /// One work item of the run.
@@ -231,6 +239,7 @@ impl<'s> RunPass<'_, 's, '_> {
         let (reason, then) = match (&attempt.phase, attempt.cancel) {
             (Phase::Offered { .. }, Some(CancelReason::TimedOut)) => (Reason::Stopping { agent, attempt: id }, "then it counts as failed"),
             (Phase::Offered { .. }, Some(CancelReason::Aborted)) => (Reason::Stopping { agent, attempt: id }, "then it is taken back"),
+            (Phase::Begun { .. }, Some(_)) if !is_up => (Reason::NotHeardOf { agent, attempt: id }, "then its outcome counts as unknown"),
             (_, Some(_)) => (Reason::Stopping { agent, attempt: id }, "then its outcome counts as unknown"),
             (Phase::Offered { .. }, None) => (Reason::Offered { agent, attempt: id }, "then it is called off"),
             (Phase::Begun { at, .. }, None) if is_up && let Some(end) = self.own_end(item, *at) => {
@@ -255,10 +264,24 @@ impl<'s> RunPass<'_, 's, '_> {
             "then it is tried again"
         } else if item.direction == Direction::Undo {
             "then nobody knows whether its undo came off"
-        } else if item.step.on_unknown == OnUnknown::Continue {
-            "then its outcome counts as unknown, and the run goes on"
         } else {
-            "then its outcome counts as unknown, and what needs it is not done"
+            match self.fate(item) {
+                Fate::GoesOn if self.run.pause.is_some() => "then its outcome counts as unknown",
+                Fate::GoesOn => "then its outcome counts as unknown, and the run goes on",
+                Fate::Fails => "then its outcome counts as unknown, and the run fails",
+                Fate::FailsAndUndoes => "then its outcome counts as unknown: the run fails, and what was done is taken back",
+            }
+        }
+    }
+
+    /// What becomes of the run if nobody ever knows how this went.
+    fn fate(&self, item: Item<'s>) -> Fate {
+        if !self.run.would_fail(&item.step.name, item.target) {
+            Fate::GoesOn
+        } else if self.run.to_take_back().next().is_some() {
+            Fate::FailsAndUndoes
+        } else {
+            Fate::Fails
         }
     }
 

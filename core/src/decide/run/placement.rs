@@ -1,10 +1,9 @@
 //! Which agent a work item goes to.
 
-use super::{AGENT_WAIT, Item, OFFERS_PER_AGENT, RunPass, UNDO_WAIT};
+use super::{AGENT_WAIT, Fate, Item, OFFERS_PER_AGENT, RunPass, UNDO_WAIT};
 use crate::catalogue::{self, Kind, Scope};
 use crate::command::Command;
 use crate::id::{AgentId, ClusterName, Target};
-use crate::plan::OnUnknown;
 use crate::state::agent::{Agent, Link};
 use crate::state::attempt::Phase;
 use crate::state::run::{Direction, Outcome, Work, WorkState};
@@ -125,10 +124,11 @@ impl<'s> RunPass<'_, 's, '_> {
             let reason = format!("nobody was there within {patience}: {reason}");
             self.give_up(item, WorkState::Unreachable { reason });
         } else {
-            let then = match item.direction {
-                Direction::Undo => "then it counts as unreachable: it stays in place, and the undo is incomplete",
-                Direction::Do if item.step.on_unknown == OnUnknown::Continue => "then it counts as unreachable, and the run goes on",
-                Direction::Do => "then it counts as unreachable, and what needs it is not done",
+            let then = match (item.direction, self.fate(item)) {
+                (Direction::Undo, _) => "then it counts as unreachable: it stays in place, and the undo is incomplete",
+                (_, Fate::GoesOn) => "then it counts as unreachable, and the run goes on",
+                (_, Fate::Fails) => "then it counts as unreachable, and the run fails",
+                (_, Fate::FailsAndUndoes) => "then it counts as unreachable: the run fails, and what was done is taken back",
             };
             self.wait(item, reason, since, Some((since + patience, then)));
         }
