@@ -163,7 +163,7 @@ pub fn abort(before: &Run, after: &Run) -> Forecast {
         return look.forecast;
     }
     look.say("told to stop", |before, _| before.state() == WorkState::Active);
-    look.say("may stay in part, and is not taken back", |before, _| before.state() == WorkState::Active && changes_something(before));
+    look.say("may stay in part", |before, _| before.state() == WorkState::Active && changes_something(before));
     look.say("not begun any more", |before, after| waits(before) && !waits(after));
     let goes_back = |before: &Work, _: &Work| before.state() == WorkState::Succeeded && before.has_undo;
     look.say("taken back", goes_back);
@@ -273,7 +273,8 @@ mod tests {
         after.work[3].state = WorkState::Skipped.into();
         assert_eq!(
             abort(&before, &after).text(),
-            "run deploy-4 would be aborted; nothing was changed\n  told to stop        1 step: three on a1\n  not begun any more  1 step: four on a1\n  \
+            "run deploy-4 would be aborted; nothing was changed\n  told to stop        1 step: three on a1\n  \
+             may stay in part    1 step: three on a1\n  not begun any more  1 step: four on a1\n  \
              taken back          1 step: one on a1\n  stays as it is      1 step: two on a1\n"
         );
     }
@@ -285,7 +286,7 @@ mod tests {
         assert!(!abort(&one, &one).text().contains("at once"));
         let two = run(vec![on("prod/a1"), on("prod/a2"), work("smoke", WorkState::Succeeded, true)]);
         assert!(
-            abort(&two, &two).text().contains("all of its targets at once, drain on 2: maxUnavailable does not count"),
+            abort(&two, &two).text().contains("all of its targets at once, drain on 2, as far as a lease of the step lets them: maxUnavailable does not count"),
             "{}",
             abort(&two, &two).text()
         );

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use mainstay_tests::kubernetes::{Cluster, program};
 
 /// Name of a set, and its values.
-const SETS: [(&str, &[&str]); 3] = [
+const SETS: [(&str, &[&str]); 4] = [
     ("usual", &[]),
     (
         "agents",
@@ -23,6 +23,20 @@ const SETS: [(&str, &[&str]); 3] = [
             "nodeConditions.enabled=false",
             "nodeConditions.rights=false",
             "mesh.rootSha256=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        ],
+    ),
+    (
+        "hands",
+        &[
+            "mesh.name=prod",
+            "hands.enabled=true",
+            "hands.policy=[policy]",
+            "hands.capabilities={DAC_OVERRIDE,SYS_BOOT}",
+            "hands.dir=/srv/hands",
+            "hands.nodeSelector.pool=workers",
+            "hands.podLabels.team=ops",
+            "networkPolicy.enabled=true",
+            "serviceMonitor.enabled=true",
         ],
     ),
     (
@@ -102,6 +116,10 @@ fn values_that_make_no_sense_are_refused() {
         (&["mesh.name=Prod"], "/mesh/name"),
         (&["nodeConditions.rights=false"], "nodeConditions.enabled needs nodeConditions.rights"),
         (&["nodeAgent.hostNetwork=true"], "hostNetwork"),
+        (&["hands.hostPID=true"], "hostPID"),
+        (&["hands.enabled=true", "nodeAgent.enabled=false"], "/nodeAgent/enabled"),
+        (&["hands.enabled=true", "clusterAgent.enabled=false"], "/clusterAgent/enabled"),
+        (&["hands.capabilities={CAP_KILL}"], "/hands/capabilities"),
         (&["clusterAgent.secrets={../etc}"], "secrets"),
         (&["coordinator.storage.size=4"], "/coordinator/storage/size"),
     ] {
@@ -126,17 +144,25 @@ fn only_the_node_agents_need_more_than_a_restricted_namespace_gives() {
     let warned = judged(&[]).expect_err("they read the node's files");
     let (container, wrong) = ("container \"agent\" must not include \"DAC_READ_SEARCH\"", ["hostNetwork", "privileged", "hostPID"]);
     assert!(warned.contains(container) && !wrong.iter().any(|word| warned.contains(word)), "{warned}");
+    let warned = judged(&["hands.enabled=true"]).expect_err("they change the node");
+    let hands = "container \"agent\" must not include \"DAC_OVERRIDE\", \"KILL\", \"SYS_CHROOT\"";
+    assert!(warned.contains(hands) && !wrong.iter().any(|word| warned.contains(word)), "{warned}");
 }
 
 /// No pod of the usual installation is privileged or shares a namespace with its node, nothing binds cluster-admin, and
 /// what a cluster agent may is the same with and without the chart.
 #[test]
 fn the_chart_asks_for_no_more_than_it_needs() {
-    let everything = helm(&["template", "mainstay", &chart(), "--namespace", "ops"], SETS[2].1);
-    let rendered = String::from_utf8_lossy(&everything.stdout).into_owned();
-    for word in ["privileged: true", "hostNetwork", "hostPID", "hostIPC", "cluster-admin", "runAsNonRoot: false"] {
-        assert!(!rendered.contains(word), "{word}");
-    }
+    let render = |values: &[&str]| {
+        let rendered = String::from_utf8_lossy(&helm(&["template", "mainstay", &chart(), "--namespace", "ops"], values).stdout).into_owned();
+        for word in ["privileged: true", "hostNetwork", "hostPID", "hostIPC", "cluster-admin", "runAsNonRoot: false"] {
+            assert!(!rendered.contains(word), "{word}");
+        }
+        rendered
+    };
+    let (rendered, with_hands) = (render(SETS[3].1), render(&["hands.enabled=true"]));
+    assert_eq!(with_hands.matches("path: /,").count(), 1, "the node's root folder is the hands' alone");
+    assert!(!rendered.contains("-hands"), "there are no hands unless they are asked for");
     assert_eq!(rendered.matches("hostPath:").count(), 3, "a folder of its own, and the node's logs and control groups to read");
     let rules = |file: &str| -> Vec<String> {
         let text = fs::read_to_string(root().join(file)).expect("the rules");

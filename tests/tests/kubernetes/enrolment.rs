@@ -2,21 +2,29 @@
 //! cluster's agents come back by themselves after all of them were gone.
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mainstay_client::Bundle;
 use mainstay_client::enrol::{EnrolError, PodToken, enrol_as_pod};
 use mainstay_client::identity::root_sha256;
 use mainstay_tests::eventually;
 use mainstay_tests::kubernetes::{Cluster, Space};
 use mainstay_tests::up::{Options, Up, binaries};
+use serde_json::Value;
 
 use crate::agents::{MANIFEST, kubeconfig};
 
 /// What the agents of cluster `vouched` may do; the Secret is one replica's.
 const OBJECTS: &str = r#"
 {apiVersion: v1, kind: ServiceAccount, metadata: {name: other}}
+---
+{apiVersion: v1, kind: ServiceAccount, metadata: {name: hands}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: hands}, spec: {nodeName: n2, serviceAccountName: hands, terminationGracePeriodSeconds: 0, containers: [{name: main, image: "mainstay.test/busybox:1"}]}}
 ---
 {apiVersion: v1, kind: Secret, metadata: {name: r1}}
 ---
@@ -60,6 +68,27 @@ fn token(space: &Space<'_>, account: &str, audience: &str, pod: Option<&str>) ->
     let bound = pod.map_or_else(Vec::new, |pod| vec!["--bound-object-kind", "Pod", "--bound-object-name", pod]);
     let made = space.kubectl(&[&["create", "token", account, "--audience", audience][..], &bound].concat());
     made.expect("a token").trim().to_owned()
+}
+
+/// The same token when its time is over: with other times, and signed with the cluster's own key.
+fn expired(cluster: &Cluster, token: &str) -> String {
+    let [head, claims, _]: [&str; 3] = token.split('.').collect::<Vec<_>>().try_into().expect("a token has three parts");
+    let mut claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).expect("its claims")).expect("its claims");
+    for name in ["iat", "nbf", "exp"] {
+        claims[name] = Value::from(claims[name].as_i64().expect("a time") - 86_400);
+    }
+    let signed = format!("{head}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let mut openssl = Command::new("openssl")
+        .args(["dgst", "-sha256", "-sign"])
+        .arg(cluster.state().join("pki/accounts.key"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("openssl runs");
+    openssl.stdin.take().expect("its input").write_all(signed.as_bytes()).expect("it reads");
+    let made = openssl.wait_with_output().expect("its end");
+    assert!(made.status.success());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(made.stdout))
 }
 
 struct Door {
@@ -107,12 +136,21 @@ async fn a_nodes_agent_is_let_in_by_its_pods_own_token_and_by_nothing_else() {
     fs::write(&join_file, &join.stdout).expect("the join token's file");
     let kubeconfig = kubeconfig(cluster, &up, "mainstay", "mainstay-cluster-agent");
     let path = |path: &PathBuf| path.display().to_string();
-    let (account, secret) = (format!("{}/default", space.name()), format!("{}/r1", space.name()));
-    let replica = ["--cluster-agent", "r1", "--kubeconfig", &path(&kubeconfig), "--vouch-for", &account, "--identity-secret", &secret];
+    let named = |name: &str| format!("{}/{name}", space.name());
+    let (account, of_hands, secret) = (named("default"), named("hands"), named("r1"));
+    let replica = ["--cluster-agent", "r1", "--kubeconfig", &path(&kubeconfig), "--identity-secret", &secret];
+    let replica = [&replica[..], &["--vouch-for", &account, "--vouch-for-hands", &of_hands]].concat();
     let first = Agent::start(&up, &dir, &[&replica[..], &["--join-token-file", &path(&join_file)]].concat());
     linked(&up, "agent/r1").await;
 
+    space.wait("pod/hands", "condition=Ready");
+    let hands = token(&space, "hands", mesh, Some("hands"));
     for (identity, token, words) in [
+        ("cluster/vouched/node/n2/hands", good.clone(), "for which agent vouched/agent/r1 does not vouch as hands of a node"),
+        ("cluster/vouched/node/n2", hands.clone(), "for which agent vouched/agent/r1 does not vouch: the chart's node agents"),
+        ("cluster/vouched/node/n1/hands", hands.clone(), "on node n2, and node n1 was asked for"),
+        ("cluster/vouched/node/n2/hands", token(&space, "hands", mesh, None), "is not bound to a pod and its node"),
+        ("cluster/vouched/node/n2/hands", token(&space, "hands", "another", Some("hands")), "has to be a projected token of a pod that is there"),
         ("cluster/vouched/node/n1", good.clone(), "on node n2, and node n1 was asked for"),
         ("cluster/vouched/agent/r2", good.clone(), "not the identity of a node's agent"),
         ("operator/local", good.clone(), "not the identity of a node's agent"),
@@ -121,6 +159,7 @@ async fn a_nodes_agent_is_let_in_by_its_pods_own_token_and_by_nothing_else() {
         ("cluster/vouched/node/n2", token(&space, "default", mesh, None), "is not bound to a pod and its node"),
         ("cluster/vouched/node/n2", token(&space, "other", mesh, None), "for which agent vouched/agent/r1 does not vouch"),
         ("cluster/vouched/node/n2", format!("{good}x"), "does not take this token"),
+        ("cluster/vouched/node/n2", expired(cluster, &good), "does not take this token"),
         ("cluster/vouched/node/n2", "garbage".to_owned(), "does not take this token"),
     ] {
         let refused = door.knock(identity, &token).await.expect_err(words);
@@ -139,6 +178,12 @@ async fn a_nodes_agent_is_let_in_by_its_pods_own_token_and_by_nothing_else() {
     let audit = up.json(&["audit"]).to_string();
     let voucher = format!("enrol cluster/vouched/node/n2, vouched for by vouched/agent/r1 for pod {}/holder (", space.name());
     assert!(audit.contains(&voucher), "{audit}");
+
+    // Its hands, with a directory of their own.
+    let (token_file, words) = (up.scratch().join("hands-token"), ["--node", "n2", "--hands", "--root-sha256", &door.root_sha256]);
+    fs::write(&token_file, &hands).expect("the pod's token");
+    let _hands = Agent::start(&up, &up.scratch().join("n2-hands"), &[&words[..], &["--pod-token-file", &path(&token_file)]].concat());
+    linked(&up, "hands/n2").await;
 
     // No disk, no token any more: what the Secret has is enough.
     let kept = || {

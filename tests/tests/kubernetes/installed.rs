@@ -76,7 +76,7 @@ impl Home<'_> {
 
     /// For a message of failure.
     pub fn look(&self) -> String {
-        let logs = ["coordinator", "cluster-agent", "node-agent", "installer"].map(|component| {
+        let logs = ["coordinator", "cluster-agent", "node-agent", "hands", "installer"].map(|component| {
             let selector = format!("app.kubernetes.io/component={component}");
             self.space.kubectl(&["logs", "--prefix", "--tail=12", "-l", &selector]).unwrap_or_else(|error| error)
         });

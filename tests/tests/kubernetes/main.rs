@@ -8,6 +8,7 @@ mod conditions;
 mod custom;
 mod enrolment;
 mod faults;
+mod hands;
 mod helm;
 mod home;
 mod images;

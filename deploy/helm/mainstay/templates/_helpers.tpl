@@ -62,7 +62,7 @@ priorityClassName: {{ . }}
 {{- end }}
 {{- if $own.affinity }}
 affinity: {{- toYaml $own.affinity | nindent 2 }}
-{{- else if ne $name "node-agent" }}
+{{- else if not (has $name (list "node-agent" "hands")) }}
 affinity:
   podAntiAffinity:
     preferredDuringSchedulingIgnoredDuringExecution:
