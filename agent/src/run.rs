@@ -155,10 +155,8 @@ pub async fn run(settings: Settings, host: Host, leave: Leave) -> Result<(), Age
         AbortOnDropHandle::new(tokio::spawn(sampler.run(CancellationToken::new())))
     });
     let (says, conditions) = watch::channel(None);
-    let _watching = settings
-        .agent
-        .is_node()
-        .then(|| AbortOnDropHandle::new(tokio::spawn(conditions::keep(context.clone(), settings.dir.clone(), says))));
+    let _watching =
+        settings.agent.is_node().then(|| AbortOnDropHandle::new(tokio::spawn(conditions::keep(context.clone(), settings.dir.clone(), says))));
     let (link, handle) = Link::new(mesh.clone(), hello, ledger.clone(), clock, watched.link.clone(), exchange, pods);
     let link = link.with_told(told).with_conditions(conditions);
     let link = match vouch {

@@ -286,7 +286,9 @@ mod tests {
         assert!(!abort(&one, &one).text().contains("at once"));
         let two = run(vec![on("prod/a1"), on("prod/a2"), work("smoke", WorkState::Succeeded, true)]);
         assert!(
-            abort(&two, &two).text().contains("all of its targets at once, drain on 2, as far as a lease of the step lets them: maxUnavailable does not count"),
+            abort(&two, &two)
+                .text()
+                .contains("all of its targets at once, drain on 2, as far as a lease of the step lets them: maxUnavailable does not count"),
             "{}",
             abort(&two, &two).text()
         );

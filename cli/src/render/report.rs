@@ -163,7 +163,10 @@ fn undo(run: &Run, terminal: Terminal) -> String {
                 return format!("  {}  everything that this run did has been undone\n\n", pad("↺ undone", MARK));
             }
             let mark = verdict::verdict(Verdict::Warning);
-            let words = format!("what had come to its end was taken back where it has an undo; still in place, whole or in part: {}", harmless(&left.join(", ")));
+            let words = format!(
+                "what had come to its end was taken back where it has an undo; still in place, whole or in part: {}",
+                harmless(&left.join(", "))
+            );
             let more = format!("{}→ mainstay why {}", " ".repeat(MARK + 4), run.id);
             format!("  {}  {words}\n{more}\n\n", terminal.paint(mark.tone, &pad("▲ undone", MARK)))
         }

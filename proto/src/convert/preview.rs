@@ -143,8 +143,11 @@ pub(super) fn schedules_to_wire(state: &State, plan: &Plan, wall: WallTime) -> V
     let history = state.plans.get(&plan.name);
     let of_plan = state.runs.values().filter(|run| run.id.plan == plan.name && !run.is_ended());
     // One that is being aborted is on its way already.
-    let open: Vec<String> =
-        of_plan.filter(|run| plan.concurrency != Concurrency::Replace || run.abort.is_none()).take(OPEN_NAMED).map(|run| run.id.to_string()).collect();
+    let open: Vec<String> = of_plan
+        .filter(|run| plan.concurrency != Concurrency::Replace || run.abort.is_none())
+        .take(OPEN_NAMED)
+        .map(|run| run.id.to_string())
+        .collect();
     let condition = match plan.concurrency {
         Concurrency::Allow => String::new(),
         _ if open.is_empty() => String::new(),

@@ -129,7 +129,10 @@ fn an_approval_that_nobody_may_give_says_first_whom_it_takes() {
     };
     let text = at(&WhyResponse { run: Some(reboot()), waits: vec![wait], ..WhyResponse::default() }, None);
     let place = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part} is in\n{text}"));
-    assert!(["this does not end by itself", "mainstay operator add", "whoever may then types", "mainstay run approve"].map(place).is_sorted(), "{text}");
+    assert!(
+        ["this does not end by itself", "mainstay operator add", "whoever may then types", "mainstay run approve"].map(place).is_sorted(),
+        "{text}"
+    );
     assert!(!text.contains("somebody else types"), "{text}");
 }
 
@@ -557,7 +560,10 @@ fn what_comes_later_says_behind_what() {
     let later = Wait { ahead: vec![asks, capacity], ..wait(WaitKind::NeedsStep, "switch", "once", "step drain has not ended") };
     let answer = WhyResponse { run: Some(reboot()), waits: vec![later], ..WhyResponse::default() };
     let text = at(&answer, None);
-    assert!(text.contains("  · later     switch after drain and then behind: approval by an admin; enough capacity (nobody knows how it stands)\n"), "{text}");
+    assert!(
+        text.contains("  · later     switch after drain and then behind: approval by an admin; enough capacity (nobody knows how it stands)\n"),
+        "{text}"
+    );
     assert!(all(&[answer], 0).starts_with("✔ nothing waits for a person"));
 }
 
