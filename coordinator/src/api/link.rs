@@ -51,11 +51,15 @@ pub struct LinkTask {
 
 impl LinkTask {
     pub async fn run(self, incoming: Streaming<v1::AgentMessage>) {
-        tokio::select! {
-            () = self.listen(incoming) => {}
-            () = self.tell() => {}
-            () = self.want() => {}
-            () = self.hand_conditions() => {}
+        // The first word, whoever of those below has something to say.
+        let welcome = v1::Welcome { epoch: self.link.epoch(), heartbeat_ms: LINK_SILENCE.0 / 3 };
+        if self.say(MeshSays::Welcome(welcome)).await {
+            tokio::select! {
+                () = self.listen(incoming) => {}
+                () = self.tell() => {}
+                () = self.want() => {}
+                () = self.hand_conditions() => {}
+            }
         }
         let (agent, epoch) = (self.link.agent().clone(), self.link.epoch());
         self.office.note(true, |memory, now| memory.unlinked(&agent, epoch, now));
@@ -192,10 +196,6 @@ impl LinkTask {
     }
 
     async fn tell(&self) {
-        let welcome = v1::Welcome { epoch: self.link.epoch(), heartbeat_ms: LINK_SILENCE.0 / 3 };
-        if !self.say(MeshSays::Welcome(welcome)).await {
-            return;
-        }
         let certificate_ends = tokio::time::sleep(self.certificate_left());
         tokio::pin!(certificate_ends);
         let mut told: Option<Desired> = None;
