@@ -41,11 +41,12 @@ audit: ## known vulnerabilities of dependencies; needs the network
 bench: build ## measures and replaces rows of bench/results.json; ONLY=agent for one area, ONLY=lease.held for a part
 	$(CARGO) run --release --locked -p mainstay-bench -- $(ONLY)
 
-soak: ## the simulated mesh with many more seeds: of whole programs SEEDS, of the core a thousand times as many; FAULTS seeds in a cluster
+soak: ## the simulated mesh with many more seeds: of whole programs SEEDS, of the core a thousand times as many; FAULTS seeds in a cluster, no API server for OUTAGE seconds, and every phase of a transition
 	MAINSTAY_SEEDS=$(or $(SEEDS),400) $(CARGO) test --workspace --test whole nothing_breaks -- --nocapture
 	MAINSTAY_SEEDS=$(or $(SEEDS),400)000 $(CARGO) test --release -p mainstay-core --test simulation -- --nocapture
-	tests/kubernetes/needs && $(CARGO) build --workspace --locked --bins && MAINSTAY_SEEDS=$(or $(FAULTS),20) \
-	  $(CARGO) test --locked -p mainstay-tests --test kubernetes the_daily_plan_finds -- --nocapture
+	tests/kubernetes/needs && $(CARGO) build --workspace --locked --bins --tests && MAINSTAY_SEEDS=$(or $(FAULTS),20) \
+	  MAINSTAY_OUTAGE=$(or $(OUTAGE),60) $(CARGO) test --workspace --locked --test kubernetes -- --nocapture \
+	  the_daily_plan_finds the_mesh_knows_each_node && MAINSTAY_PHASES=all $(CARGO) test --workspace --locked --test kubernetes -- --nocapture phases::
 
 mutants: ## known bugs put into copies of the tree, each to be found by the simulation
 	@tests/mutants

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "mainstay/v1/report.proto",
     "mainstay/v1/fact.proto",
     "mainstay/v1/lease.proto",
@@ -15,10 +15,11 @@ const FILES: [&str; 10] = [
     "mainstay/v1/root.proto",
     "mainstay/v1/artifact.proto",
     "mainstay/v1/object.proto",
+    "mainstay/v1/backup.proto",
 ];
 
 /// Fields that hold an enum, and the function that writes its word.
-const ENUMS: [(&str, &str); 18] = [
+const ENUMS: [(&str, &str); 19] = [
     ("Check.verdict", "verdict"),
     ("Run.verdict", "verdict"),
     ("Work.verdict", "verdict"),
@@ -37,6 +38,7 @@ const ENUMS: [(&str, &str); 18] = [
     ("Wait.kind", "wait_kind"),
     ("ArtifactFile.kind", "artifact_kind"),
     ("Artifact.kind", "artifact_kind"),
+    ("Backup.read", "verdict"),
 ];
 
 /// Fields that hold JSON as text, and maps of such: in the JSON form they are the values themselves.
@@ -50,7 +52,7 @@ const JSON: [(&str, &str); 6] = [
 ];
 
 /// Fields of which a message has one.
-const ONEOFS: [&str; 10] = [
+const ONEOFS: [&str; 11] = [
     "RunEvent.event",
     "AgentMessage.message",
     "MeshMessage.message",
@@ -61,6 +63,7 @@ const ONEOFS: [&str; 10] = [
     "StoreCopyRequest.part",
     "StoreCopyResponse.answer",
     "ObjectsEvent.event",
+    "NoteBackupsRequest.note",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

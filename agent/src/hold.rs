@@ -1,4 +1,4 @@
-//! `lease.hold`: holds a lease for a while, as this agent.
+//! `lease.hold`: holds a lease for a while, as this agent; and what other steps do under a lease of their own.
 //!
 //! In: the lease's name and for how long. Out: the token of the grant. The lease's attributes say which
 //! attempt holds it. When the lease is lost before its time, the step has failed: whoever counted on it must
@@ -11,7 +11,7 @@ use mainstay_client::Mesh;
 use mainstay_client::lease::{Held, HoldError, HoldOptions};
 use mainstay_core::id::LeaseName;
 use mainstay_core::report::Report;
-use mainstay_core::state::lease::{ATTEMPT, LeaseKind, LeaseSpec};
+use mainstay_core::state::lease::{ATTEMPT, LeaseKind, LeaseSpec, NODE, SOURCE_NODE};
 use mainstay_core::time::Millis;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -98,8 +98,48 @@ pub async fn execute(
     }
 }
 
+/// Does something under a lease, with the token of the grant. When the lease is lost on the way, what is done is called
+/// off: its token counts no more. `timeout` bounds the wait for the lease.
+///
+/// # Errors
+/// What it was done under was not had or was lost, or it failed itself.
+pub async fn under<W: Future<Output = Result<Report, StepError>>>(
+    name: &LeaseName,
+    timeout: Millis,
+    labels: &Labels,
+    mesh: &Mesh,
+    cancel: &CancellationToken,
+    work: impl FnOnce(String, CancellationToken) -> W,
+) -> Result<Report, StepError> {
+    let options = HoldOptions { spec: None, wait: timeout.as_duration(), attributes: attributes(labels), takes_over: false };
+    let held = tokio::select! {
+        biased;
+        () = cancel.cancelled() => return Err(StepError::cancelled(format!("it was called off before it had the lease {name}"))),
+        held = mesh.hold_lease(name.as_str(), options) => held.map_err(|error| not_had(name, &error))?,
+    };
+    let stop = cancel.child_token();
+    let working = work(held.token().to_owned(), stop.clone());
+    tokio::pin!(working);
+    let ended = tokio::select! {
+        biased;
+        ended = &mut working => ended,
+        () = held.lost() => {
+            stop.cancel();
+            working.await.map_err(|error| StepError {
+                message: format!("lease {name} was lost before it was done: this agent was not heard of for its TTL, or an operator freed it; {}", error.message),
+                ..StepError::failed("")
+            })
+        }
+    };
+    give_back(held).await;
+    ended
+}
+
 fn attributes(labels: &Labels) -> BTreeMap<String, String> {
-    [(ATTEMPT, &labels.attempt), ("run", &labels.run), ("step", &labels.step)].map(|(key, value)| (key.to_owned(), value.clone())).into()
+    let known = [(ATTEMPT, &labels.attempt), ("run", &labels.run), ("step", &labels.step)].map(|(key, value)| (key.to_owned(), value.clone()));
+    // Who takes the node out of use looks for what goes on there.
+    let nodes = [(NODE, &labels.machine), (SOURCE_NODE, &labels.source_node)];
+    known.into_iter().chain(nodes.into_iter().filter_map(|(key, node)| Some((key.to_owned(), node.as_ref()?.to_string())))).collect()
 }
 
 fn not_had(name: &LeaseName, error: &HoldError) -> StepError {
@@ -137,6 +177,16 @@ mod tests {
         );
         let plain = params(&json!({"name": "demo", "for": "5s"})).unwrap();
         assert_eq!((plain.wait, plain.spec()), (None, None));
+    }
+
+    #[test]
+    fn a_holder_says_on_which_node_it_is_and_which_it_reads_from() {
+        let labels =
+            Labels { attempt: "1.2".into(), machine: Some("n1".parse().unwrap()), source_node: Some("n2".parse().unwrap()), ..Labels::default() };
+        let said = attributes(&labels);
+        let of = |name: &str| said.get(name).map(String::as_str);
+        assert_eq!((of(ATTEMPT), of(NODE), of(SOURCE_NODE)), (Some("1.2"), Some("n1"), Some("n2")));
+        assert_eq!(attributes(&Labels::default()).get(SOURCE_NODE), None);
     }
 
     #[test]

@@ -18,6 +18,8 @@ use mainstay_core::WallTime;
 
 /// Most that [`Host::text`] reads of one file; files of /proc and settings are far below.
 const TEXT_MAX: u64 = 4 << 20;
+/// Tries to resolve a path while somebody renames folders of it.
+const RESOLVED_TRIES: usize = 8;
 /// Most paths that one glob may yield.
 const GLOB_MAX: usize = 4_096;
 
@@ -150,6 +152,42 @@ impl Host {
         self.resolve(path).exists()
     }
 
+    /// Whether the machine has a file, with symbolic links followed as the machine itself follows them: one to an absolute
+    /// path leads from its root, and not from this process's.
+    ///
+    /// # Errors
+    /// When it cannot be told: a folder that may not be searched, links in a circle, a root that is not there.
+    pub fn has(&self, path: impl AsRef<Path>) -> io::Result<bool> {
+        use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
+        use rustix::io::Errno;
+
+        let path = path.as_ref();
+        let root = open(&self.root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        for _ in 0..RESOLVED_TRIES {
+            match openat2(&root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT) {
+                Ok(_) => return Ok(true),
+                Err(Errno::NOENT | Errno::NOTDIR) => return Ok(false),
+                // A folder on the way was renamed meanwhile.
+                Err(Errno::AGAIN) => {}
+                // An old kernel, or a sandbox that does not know the call.
+                Err(Errno::NOSYS | Errno::PERM) => return self.has_by_name(path),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Errno::AGAIN.into())
+    }
+
+    /// The same where the kernel cannot be asked. Of links to absolute paths it knows one, which most machines have: that
+    /// from /var/run to /run.
+    fn has_by_name(&self, path: &Path) -> io::Result<bool> {
+        let below_run = path.strip_prefix("/var/run").ok().filter(|_| self.resolve("/var/run").is_symlink());
+        let path = below_run.map_or_else(|| path.to_owned(), |rest| Path::new("/run").join(rest));
+        match self.resolve(path).try_exists() {
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
+            told => told,
+        }
+    }
+
     /// Names in a folder, unordered.
     pub fn names(&self, folder: impl AsRef<Path>) -> io::Result<Vec<String>> {
         std::fs::read_dir(self.resolve(folder))?.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned())).collect()
@@ -200,6 +238,34 @@ mod tests {
         let host = Host::below("/host");
         assert_eq!(host.resolve("/etc/fstab"), Path::new("/host/etc/fstab"));
         assert_eq!(host.resolve("/../../etc/./shadow"), Path::new("/host/etc/shadow"));
+    }
+
+    #[test]
+    fn links_lead_from_the_hosts_root() {
+        use std::os::unix::fs::symlink;
+
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        for folder in ["var", "run", "usr/bin"] {
+            std::fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        // As Debian has it.
+        symlink("/run", root.join("var/run")).unwrap();
+        symlink("usr/bin", root.join("bin")).unwrap();
+        symlink("/proc/version", root.join("elsewhere")).unwrap();
+        symlink("/circle", root.join("circle")).unwrap();
+        std::fs::write(root.join("usr/bin/apt-get"), "").unwrap();
+        let host = Host::below(root);
+        let has = |path: &str| (host.has(path).unwrap(), host.has_by_name(Path::new(path)).unwrap());
+        assert_eq!(has("/var/run/reboot-required"), (false, false));
+        std::fs::write(root.join("run/reboot-required"), "").unwrap();
+        assert_eq!(has("/var/run/reboot-required"), (true, true));
+        assert_eq!((has("/bin/apt-get"), has("/usr/bin/dnf")), ((true, true), (false, false)));
+        assert_eq!(has("/usr/bin/apt-get/of"), (false, false), "no folder");
+        assert!(!host.has("/elsewhere").unwrap(), "this process has it, and the machine has not");
+        assert!(host.has("/../../run/reboot-required").unwrap(), "nothing leads out of the root");
+        assert!(host.has("/circle").is_err());
+        assert!(Host::below(root.join("nowhere")).has("/run").is_err(), "a machine that is not there is no machine without the file");
     }
 
     #[test]

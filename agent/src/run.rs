@@ -136,8 +136,8 @@ pub async fn run(settings: Settings, host: Host, leave: Leave) -> Result<(), Age
             let (agent, metrics) = (settings.agent.clone(), watched.view.clone());
             AbortOnDropHandle::new(tokio::spawn(mirror::keep(cluster.clone(), mesh.clone(), agent, acts.subscribe(), metrics)))
         });
-        let viewing = tokio::spawn(view::keep(cluster, acts.subscribe(), teller, conditions, watched.view.clone()));
-        let acting = tokio::spawn(acting::keep(mesh.clone(), settings.agent.cluster.clone(), acts));
+        let viewing = tokio::spawn(view::keep(cluster.clone(), acts.subscribe(), teller, conditions, watched.view.clone()));
+        let acting = tokio::spawn(acting::keep(mesh.clone(), cluster, settings.agent.clone(), acts));
         (mirroring, [acting, viewing].map(AbortOnDropHandle::new))
     });
     let accounts = Accounts { nodes: settings.vouch_for.iter().cloned().collect(), hands: settings.vouch_for_hands.iter().cloned().collect() };
@@ -169,9 +169,11 @@ pub async fn run(settings: Settings, host: Host, leave: Leave) -> Result<(), Age
     let opened = work::blocking(move || {
         ArtifactStore::open(&dir, depot, ledger_id).map_err(|source| AgentError::StateDir { path: dir.join("spool"), source })
     });
-    let link = match &context.cluster {
-        Some(_) => link.with_rights(Arc::new(review::Reviewer(Arc::new(context.clone())))),
-        None => link,
+    // Hands are asked nothing.
+    let link = if settings.agent.is_hands() {
+        link
+    } else {
+        link.with_rights(Arc::new(review::Reviewer { context: Arc::new(context.clone()), cluster: settings.agent.cluster.clone() }))
     };
     let steps = Arc::new(Steps::new(settings.agent, context, mesh.clone(), Arc::new(opened.await??)));
     let attempts = Attempts::new(attempt_settings, ledger, Arc::new(mesh), steps, handle, watched.attempts.clone(), leave);

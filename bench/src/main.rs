@@ -10,6 +10,7 @@ mod kube;
 mod leader_loss;
 mod lease;
 mod results;
+mod transition;
 mod up_ready;
 
 use std::process::ExitCode;
@@ -34,6 +35,9 @@ async fn main() -> ExitCode {
     }
     if wanted("kube") {
         rows.extend(kube::measure().await);
+    }
+    if wanted("transition") {
+        rows.extend(transition::measure().await);
     }
     match results::replace(&rows) {
         Ok(path) => {

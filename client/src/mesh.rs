@@ -87,6 +87,8 @@ struct Manner {
 const LOOK: Manner = Manner { change: false, waits: Duration::ZERO, streams: false };
 const CHANGE: Manner = Manner { change: true, ..LOOK };
 const WATCH: Manner = Manner { streams: true, ..LOOK };
+/// A preview asks agents what a step would lack, which may have to ask an API server that is away.
+const PREVIEW: Manner = Manner { waits: Duration::from_secs(5), ..LOOK };
 
 macro_rules! calls {
     ($($(#[$doc:meta])* $name:ident($client:ident :: $type:ident . $method:ident): $request:ident => $response:ident, $manner:expr;)*) => {
@@ -137,7 +139,7 @@ calls! {
     /// One plan.
     get_plan(plans_client::PlansClient.get): GetPlanRequest => Plan, LOOK;
     /// What a run of a plan would do.
-    preview_plan(plans_client::PlansClient.preview): PreviewPlanRequest => Preview, LOOK;
+    preview_plan(plans_client::PlansClient.preview): PreviewPlanRequest => Preview, PREVIEW;
     /// Keeps a plan's schedules from starting runs.
     suspend_plan(plans_client::PlansClient.suspend): SuspendPlanRequest => SuspendPlanResponse, CHANGE;
     /// Lets a plan's schedules start runs again.
@@ -174,6 +176,14 @@ calls! {
     list_artifacts(artifacts_client::ArtifactsClient.list): ListArtifactsRequest => ListArtifactsResponse, LOOK;
     /// Drops an artifact.
     forget_artifact(artifacts_client::ArtifactsClient.forget): ForgetArtifactRequest => ForgetArtifactResponse, CHANGE;
+    /// The catalogue of backups.
+    list_backups(backups_client::BackupsClient.list): ListBackupsRequest => ListBackupsResponse, LOOK;
+    /// Keeps retention from removing a backup, or lets it again.
+    hold_backup(backups_client::BackupsClient.hold): HoldBackupRequest => HoldBackupResponse, CHANGE;
+    /// What the catalogue has of the target of an attempt of the caller's own.
+    recall_backups(backups_client::BackupsClient.recall): RecallBackupsRequest => RecallBackupsResponse, LOOK;
+    /// What an attempt of the caller's own has done to backups, or seen of them.
+    note_backups(backups_client::BackupsClient.note): NoteBackupsRequest => NoteBackupsResponse, LOOK;
     /// Keeps a lease for another TTL; [`Mesh::hold_lease`] does it by itself.
     renew_lease(leases_client::LeasesClient.renew): RenewRequest => RenewResponse, LOOK;
     /// Keeps many leases by one call; [`Mesh::hold_lease`] does it by itself.

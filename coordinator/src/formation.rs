@@ -30,8 +30,9 @@ use crate::store::{Consensus, FormError, Peer, StopReason};
 
 /// How long another member may take to say how it is.
 const ANSWER: Duration = Duration::from_secs(1);
-/// Between two rounds of asking.
-const ASK_EVERY: Duration = Duration::from_millis(100);
+/// Between two rounds of asking: the first ones follow closely, since members are started together; each looks up names,
+/// and whoever waits for a machine waits for long.
+const ASK_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// For one try to join; a try that waits for a vote is answered in time and repeated.
 const JOIN: Duration = Duration::from_secs(12);
 /// How long to wait for word of a leader before one is looked for.
@@ -119,6 +120,7 @@ impl Formation {
 
     async fn form_if_told(&self) {
         let forms = self.form.iter().map(|(id, _)| *id).min() == Some(self.member.id);
+        let mut pauses = Backoff::new(ASK_EVERY.0, ASK_EVERY.1);
         while self.is_first() && !self.consensus.is_formed() {
             match self.others().await {
                 Others::Formed => return,
@@ -132,7 +134,7 @@ impl Formation {
                 }
                 Others::Empty | Others::Silent => {}
             }
-            tokio::time::sleep(random::jitter(ASK_EVERY, 0.5)).await;
+            tokio::time::sleep(pauses.pause()).await;
         }
     }
 

@@ -10,7 +10,7 @@ use crate::state::enrolment::OperatorRole;
 /// Everything that can be asked of a coordinator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Method {
-    /// Status, nodes, members, plans, runs, findings, leases, why.
+    /// Status, nodes, members, plans, runs, findings, leases, backups, why.
     Look,
     ReadAudit,
     /// All of the state, as the mesh's own snapshot.
@@ -49,10 +49,12 @@ pub enum Method {
     ForgetArtifact,
     /// Plans and runs of the objects in the caller's own cluster.
     MirrorObjects,
+    /// Keep retention from removing a backup, or let it again.
+    HoldBackup,
 }
 
 impl Method {
-    pub const ALL: [Method; 29] = [
+    pub const ALL: [Method; 30] = [
         Method::Look,
         Method::ReadAudit,
         Method::ReadSnapshot,
@@ -82,6 +84,7 @@ impl Method {
         Method::ReadUndoData,
         Method::ForgetArtifact,
         Method::MirrorObjects,
+        Method::HoldBackup,
     ];
 }
 
@@ -187,7 +190,8 @@ fn operator(role: OperatorRole, method: Method, subject: Subject<'_>) -> Result<
         | Method::ApproveRun
         | Method::HoldLease
         | Method::FreeClaim
-        | Method::ForgetArtifact => OperatorRole::Operator,
+        | Method::ForgetArtifact
+        | Method::HoldBackup => OperatorRole::Operator,
         Method::ReadSnapshot
         | Method::ForgetNode
         | Method::CreateJoinToken
@@ -227,9 +231,15 @@ fn node(own: &AgentId, method: Method, subject: Subject<'_>) -> Result<Permit, D
             "the undo data was made by the agent of {agent}, which alone can read it: bring that agent back, or take the step back by hand"
         )),
         (Method::HoldLease, Subject::Lease(name)) if name.owner() == LeaseOwner::Operators => Ok(Permit { by: "a step that holds a lease" }),
+        (Method::HoldLease, Subject::Lease(name)) if is_backup_of(own, name) => Ok(Permit { by: "a backup that its cluster makes" }),
         (Method::HoldLease, Subject::Lease(name)) => deny(format!("a node agent does not hold {name}")),
         _ => deny(format!("a node agent does not call {method:?}")),
     }
+}
+
+/// Whether it is the lease of a backup that an agent may make: one of its own cluster.
+fn is_backup_of(own: &AgentId, name: &LeaseName) -> bool {
+    name.as_str().starts_with(&LeaseName::backups(&own.cluster))
 }
 
 /// The hands of a node: they are linked, carry out steps, and hold nothing.
@@ -247,6 +257,7 @@ fn hands(own: &AgentId, method: Method, subject: Subject<'_>) -> Result<Permit, 
 fn replica(own: &AgentId, method: Method, subject: Subject<'_>) -> Result<Permit, Denial> {
     match (method, subject) {
         (Method::HoldLease, Subject::Lease(name)) if *name == LeaseName::acting(&own.cluster) => Ok(Permit { by: "acting for its cluster" }),
+        (Method::HoldLease, Subject::Lease(name)) if is_backup_of(own, name) => Ok(Permit { by: "a backup that its cluster makes" }),
         (Method::LinkAgent | Method::ReportAttempt, Subject::Agent(agent)) if agent == own => Ok(Permit { by: "its own cluster" }),
         // Which cluster that is its certificate says, and which replica acts the state.
         (Method::MirrorObjects, _) => Ok(Permit { by: "the objects of its own cluster" }),
@@ -268,8 +279,8 @@ mod tests {
     fn every_cell_of_the_table() {
         let own: AgentId = "prod/n1".parse().unwrap();
         let other: AgentId = "prod/n2".parse().unwrap();
-        let leases: Vec<LeaseName> =
-            ["deploy/shop", "node/prod/n1", "client/ci/a", "client/other/a", "agent/prod", "agent/test"].map(|name| name.parse().unwrap()).to_vec();
+        let leases = ["deploy/shop", "node/prod/n1", "client/ci/a", "client/other/a", "agent/prod", "agent/test", "backup/prod/db", "backup/test/db"];
+        let leases: Vec<LeaseName> = leases.map(|name| name.parse().unwrap()).to_vec();
         let callers: Vec<(&str, Identity, Option<OperatorRole>)> = vec![
             ("viewer", "operator/v".parse().unwrap(), Some(OperatorRole::Viewer)),
             ("operator", "operator/o".parse().unwrap(), Some(OperatorRole::Operator)),

@@ -107,6 +107,8 @@ pub const REVOKED: usize = 10_000;
 pub const APPROVALS: usize = 256;
 /// Attempts of one step on one target.
 pub const ATTEMPTS: u32 = 10;
+/// How often a step of a cluster is begun where its agents are lost one after the other, also without a `retry`.
+pub const TAKEN_UP: u32 = 3;
 /// One artifact or full output: what a coordinator's disk takes in a few seconds.
 pub const ARTIFACT_BYTES: u64 = 64 << 20;
 /// Undo data of one attempt: it passes through the agent's memory to be encrypted.
@@ -121,5 +123,16 @@ pub const ARTIFACTS: u64 = 20_000;
 pub const ARTIFACTS_BYTES: u64 = 2 << 30;
 /// Copies that a member says in one command to have or not to have.
 pub const ARTIFACT_NOTES: usize = 512;
+/// Targets of which the catalogue knows backups.
+pub const BACKUP_TARGETS: usize = 1_024;
+/// Backups of one target that the catalogue knows, the newest; the store has them all. With the targets it is 20 MiB, and some
+/// 40 MiB where as many are held as can be, for the longest of reasons.
+pub const TARGET_BACKUPS: usize = 64;
+/// Backups of one target that are held at one time.
+pub const BACKUPS_HELD: usize = 32;
+/// A target of which nobody has said anything for so long gives way to a new one, when there are too many.
+pub const BACKUP_TARGET_IDLE: Millis = Millis(90 * 86_400_000);
+/// For how long a backup that is missing is named.
+pub const BACKUP_MISSED: Millis = Millis(7 * 86_400_000);
 /// Every this many entries the leader logs a digest of its state, as long as the state is small.
 pub const DIGEST_EVERY: u64 = 1_000;

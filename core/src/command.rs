@@ -10,11 +10,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{ArtifactFile, ArtifactName, FileDigest};
+use crate::backup::{BackupId, BackupNote, BackupTarget};
 use crate::id::{AgentId, AttemptId, LeaseName, LedgerId, MemberId, MeshName, PlanName, RunId, StepName, Target, Token};
 use crate::identity::Identity;
 use crate::plan::Plan;
 use crate::state::agent::Hello;
 use crate::state::approval::Decided;
+use crate::state::backup::CATALOGUES;
 use crate::state::enrolment::{JoinGrant, OperatorRole, TokenId};
 use crate::state::guard::GUARDS;
 use crate::state::lease::{Holder, LeaseSpec};
@@ -360,6 +362,19 @@ pub enum Command {
         present: Vec<FileDigest>,
         absent: Vec<FileDigest>,
     },
+
+    /// What the attempt of a step has done to the backups of a target, or seen of them.
+    NoteBackups {
+        attempt: AttemptId,
+        ledger: LedgerId,
+        target: BackupTarget,
+        note: BackupNote,
+    },
+    /// Retention does not remove the backup, for this reason; without one it may again.
+    HoldBackup {
+        backup: BackupId,
+        reason: Option<String>,
+    },
 }
 
 /// What a schedule's instant leads to.
@@ -415,6 +430,7 @@ impl Command {
             Command::StartRun { object: Some(_), .. } => ORIGINS,
             Command::EndGuard => GUARDS,
             Command::EnrolVouched { .. } => VOUCHED,
+            Command::NoteBackups { .. } | Command::HoldBackup { .. } => CATALOGUES,
             _ => 1,
         })
     }
@@ -476,6 +492,7 @@ impl Command {
                 | Command::RecordCertificate { .. }
                 | Command::RecordArtifact { .. }
                 | Command::NoteArtifactCopies { .. }
+                | Command::NoteBackups { .. }
         )
     }
 }
@@ -554,6 +571,9 @@ impl fmt::Display for Command {
             Command::NoteArtifactCopies { member, present, absent } => {
                 write!(f, "member {member} has {} artifacts more and {} less", present.len(), absent.len())
             }
+            Command::NoteBackups { attempt, target, note, .. } => write!(f, "note of backups of {target}, by attempt {attempt}: {note}"),
+            Command::HoldBackup { backup, reason: Some(reason) } => write!(f, "hold backup {backup}: {reason}"),
+            Command::HoldBackup { backup, reason: None } => write!(f, "hold backup {backup} no longer"),
         }
     }
 }

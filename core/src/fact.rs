@@ -4,13 +4,16 @@
 //! state: whoever leads keeps it in memory, and a new leader is told anew. What one agent may make a leader keep is
 //! bounded in number and in size.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use imbl::OrdMap;
 
 use crate::bounds;
-use crate::id::AgentId;
+use crate::id::{AgentId, ClusterName, Target};
+use crate::state::State;
 use crate::time::{MeshTime, Millis};
+use crate::wait;
 
 /// One node, as its API server has it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -80,6 +83,61 @@ fn cut(text: &mut String) {
         end -= 1;
     }
     text.truncate(end);
+}
+
+/// What is known of all clusters now: nothing of those of which nobody has told lately.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    pub clusters: &'a OrdMap<ClusterName, ClusterFacts>,
+    pub now: MeshTime,
+}
+
+impl<'a> Known<'a> {
+    /// Of one cluster; nothing where what was told of it is older than [`STALE`].
+    #[must_use]
+    pub fn of(&self, cluster: &ClusterName) -> Option<&'a ClusterFacts> {
+        self.clusters.get(cluster).filter(|facts| facts.age(self.now).is_some_and(|age| age <= STALE))
+    }
+
+    /// A node that an agent is on; nothing also where its cluster has no such node.
+    #[must_use]
+    pub fn node(&self, target: &Target) -> Option<&'a NodeFact> {
+        let Target::Node(agent) = target else { return None };
+        self.of(&agent.cluster)?.nodes().get(agent.on_node()?.as_str()).map(|node| &**node)
+    }
+
+    /// Whether a node is not ready or cordoned.
+    #[must_use]
+    pub fn is_out_of_use(&self, target: &Target) -> bool {
+        self.node(target).is_some_and(|node| !node.ready || node.cordoned)
+    }
+
+    /// The zone of a node; empty where it has none.
+    #[must_use]
+    pub fn zone(&self, target: &Target) -> &'a str {
+        self.node(target).map_or("", |node| &*node.zone)
+    }
+
+    /// Those of the targets of which it is not known how they are: nodes of a cluster that some agent speaks for, and of
+    /// which none has told lately. Machines without a cluster are none of them, since nobody ever tells of those.
+    #[must_use]
+    pub fn not_known<'t>(&self, state: &State, targets: impl IntoIterator<Item = &'t Target>) -> Vec<&'t Target> {
+        let silent: BTreeSet<&ClusterName> = state.known_clusters().filter(|cluster| self.of(cluster).is_none()).collect();
+        let is_of_one = |target: &&Target| matches!(target, Target::Node(agent) if silent.contains(&agent.cluster));
+        if silent.is_empty() { Vec::new() } else { targets.into_iter().filter(is_of_one).collect() }
+    }
+
+    /// Of which clusters those nodes are, and whether anybody has ever told of them.
+    #[must_use]
+    pub fn silent(&self, nodes: &[&Target]) -> Vec<(ClusterName, wait::LastTold)> {
+        let clusters: BTreeSet<&ClusterName> =
+            nodes.iter().filter_map(|target| if let Target::Node(agent) = target { Some(&agent.cluster) } else { None }).collect();
+        let told = |cluster: &ClusterName| match self.clusters.get(cluster).and_then(|facts| facts.as_of) {
+            Some(_) => wait::LastTold::LongAgo,
+            None => wait::LastTold::Never,
+        };
+        clusters.into_iter().map(|cluster| (cluster.clone(), told(cluster))).collect()
+    }
 }
 
 /// One message.
@@ -275,6 +333,21 @@ mod tests {
         assert_eq!((names(&facts), facts.by.clone(), facts.as_of), (vec!["a"], agent("r1"), Some(MeshTime(1_000))));
         assert_eq!(facts.take(&agent("r2"), 7, Told { sequence: 2, ends: true, ..Told::default() }, ROOM, MeshTime(3_000)), Ok(()));
         assert_eq!((names(&facts), facts.by.clone(), facts.as_of), (vec!["b"], agent("r2"), Some(MeshTime(3_000))));
+    }
+
+    #[test]
+    fn what_is_too_old_is_not_known() {
+        let nodes = vec![node("a"), NodeFact { ready: true, zone: "z1".into(), ..node("b") }, NodeFact { ready: true, cordoned: true, ..node("c") }];
+        let clusters = OrdMap::unit("prod".parse().unwrap(), told([Told { nodes, ..all(1, &[]) }]));
+        let at = |now: MeshTime| Known { clusters: &clusters, now };
+        let out = |known: Known<'_>| ["a", "b", "c", "d"].map(|name| known.is_out_of_use(&format!("prod/{name}").parse().unwrap()));
+        let last = MeshTime(1_000) + STALE;
+        assert_eq!(out(at(last)), [true, false, true, false]);
+        assert_eq!((at(last).zone(&"prod/b".parse().unwrap()), at(last).zone(&"other/b".parse().unwrap())), ("z1", ""));
+        assert_eq!(out(at(last + Millis(1))), [false; 4]);
+        let silent = |name: &str| at(last + Millis(1)).silent(&[&format!("{name}/a").parse().unwrap()]);
+        assert_eq!(silent("prod"), [("prod".parse().unwrap(), wait::LastTold::LongAgo)]);
+        assert_eq!(silent("other"), [("other".parse().unwrap(), wait::LastTold::Never)]);
     }
 
     #[test]

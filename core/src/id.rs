@@ -500,6 +500,24 @@ impl LeaseName {
         LeaseName(format!("agent/{cluster}").into())
     }
 
+    /// The claim of whoever takes a node out of use.
+    #[must_use]
+    pub fn node(cluster: &ClusterName, node: &NodeName) -> LeaseName {
+        LeaseName(format!("node/{cluster}/{node}").into())
+    }
+
+    /// What the leases of a cluster's backups begin with.
+    #[must_use]
+    pub fn backups(cluster: &ClusterName) -> String {
+        format!("backup/{cluster}/")
+    }
+
+    /// The lease of whoever writes to what a connection's backups are in.
+    #[must_use]
+    pub fn backup(cluster: &ClusterName, connection: &ConnectionName) -> LeaseName {
+        LeaseName(format!("{}{connection}", LeaseName::backups(cluster)).into())
+    }
+
     #[must_use]
     pub fn owner(&self) -> LeaseOwner<'_> {
         let (first, rest) = self.0.split_once('/').unwrap_or((&self.0, ""));

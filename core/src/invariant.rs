@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::artifact::ArtifactKind;
+use crate::bounds;
 use crate::id::{StepName, Target};
 use crate::rollout::is_in_plans_rollout;
 use crate::state::State;
@@ -32,12 +33,13 @@ pub const INVARIANTS: &[Invariant] = &[
     Invariant { name: "needs", says: "nothing was offered before what it needs went well", broken: needs },
     Invariant { name: "undo-order", says: "nothing is undone before what was done after it", broken: undo_order },
     Invariant { name: "ended", says: "a run that has ended has no open attempt", broken: ended },
-    Invariant { name: "weight", says: "the weight is what plans, runs, reports, artifacts, holders and waiters weigh", broken: weight },
+    Invariant { name: "weight", says: "the weight is what plans, runs, reports, artifacts, backups, holders and waiters weigh", broken: weight },
     Invariant {
         name: "artifacts",
         says: "every artifact is of an attempt of its run that has begun, undo data is encrypted, and the sums are those of the records",
         broken: artifacts,
     },
+    Invariant { name: "backups", says: "the catalogue of backups keeps to its bounds", broken: backups },
     Invariant { name: "audit", says: "the audit chain is whole", broken: audit },
 ];
 
@@ -152,7 +154,8 @@ fn weight(state: &State) -> Option<String> {
     let runs: u64 = state.runs.values().map(Run::weight).sum();
     let reports: u64 = state.attempts.values().map(Attempt::weight).sum();
     let leases: u64 = state.leases.values().map(|lease| lease.weight()).sum();
-    let sum = plans + runs + reports + leases + state.artifacts.weight();
+    let backups: u64 = state.backups.values().map(|known| known.weight()).sum();
+    let sum = plans + runs + reports + leases + state.artifacts.weight() + backups;
     (state.weight != sum).then(|| format!("{} counted, {sum} found", state.weight))
 }
 
@@ -182,6 +185,17 @@ fn artifacts(state: &State) -> Option<String> {
     let count = artifacts.all().count() as u64;
     (artifacts.bytes != bytes || artifacts.count != count)
         .then(|| format!("{} of {} bytes counted, {count} of {bytes} found", artifacts.count, artifacts.bytes))
+}
+
+fn backups(state: &State) -> Option<String> {
+    if state.backups.len() > bounds::BACKUP_TARGETS {
+        return Some(format!("{} targets", state.backups.len()));
+    }
+    state.backups.iter().find_map(|(target, known)| {
+        let held = known.backups.values().filter(|backup| backup.hold.is_some()).count();
+        let is_over = known.backups.len() > bounds::TARGET_BACKUPS || held > bounds::BACKUPS_HELD;
+        is_over.then(|| format!("{target} has {} backups, {held} of them held", known.backups.len()))
+    })
 }
 
 fn audit(state: &State) -> Option<String> {

@@ -7,6 +7,7 @@ use crate::almanac;
 use crate::calendar;
 use crate::catalogue::{self, Kind, Scope};
 use crate::decide;
+use crate::freshness::{self, Standing};
 use crate::id::{AgentId, StepName, Target};
 use crate::identity::Identity;
 use crate::plan::gate::{Approval, Each, Gate};
@@ -76,7 +77,11 @@ pub fn gate_now(state: &State, run: &Run, gate: &Gate, wall: WallTime, now: Mesh
             Opening::Closed { evidence, .. } => (GateState::Closed, evidence),
         },
         Gate::Approval(_) => (GateState::Asks, String::new()),
-        Gate::Declared(declared) => (GateState::Unknown, declared.unknown()),
+        Gate::Declared(declared) => match freshness::standing(state, declared, wall) {
+            Standing::Open(is) => (GateState::Open, is),
+            Standing::Closed(evidence) => (GateState::Closed, evidence),
+            Standing::Unknown(why) => (GateState::Unknown, format!("unknown: {why}")),
+        },
         Gate::Lease { name } => match decide::lease_in_the_way(state, run, name) {
             None => (GateState::Open, "free now".to_owned()),
             Some((name, by)) => (GateState::Closed, format!("{name} is held by {by}")),
@@ -210,6 +215,7 @@ fn comes_to_gates(reason: &Reason) -> bool {
             | Reason::LeaseHeld { .. }
             | Reason::Approval { .. }
             | Reason::Unavailable { .. }
+            | Reason::NodesNotKnown { .. }
     )
 }
 
@@ -233,13 +239,14 @@ pub(crate) fn is_able(state: &State, kind: &Kind, target: &Target) -> bool {
     let is_up_and_can = |agent: &Agent| agent.is_up() && agent.can(kind.name);
     match target {
         _ if kind.scope == Scope::Mesh => true,
+        _ if let Some(cluster) = kind.acted_in(target) => state.acting(cluster).and_then(|id| agents.get(&id)).is_some_and(is_up_and_can),
         Target::Node(node) => state.who_does(node, kind.name).1.is_some_and(is_up_and_can),
         Target::Once => {
             let is_for_it =
                 |id: &AgentId, agent: &Agent| (kind.scope != Scope::Host || agent.speaks_for_host()) && !state.leaves_to_hands(id, kind.name);
             agents.iter().any(|(id, agent)| is_up_and_can(agent) && is_for_it(id, agent))
         }
-        Target::Cluster(cluster) => state.acting(cluster).and_then(|id| agents.get(&id)).is_some_and(is_up_and_can),
+        Target::Cluster(_) => false,
         Target::Connection(name) => {
             agents.values().any(|agent| is_up_and_can(agent) && agent.connection(name).is_some_and(|own| kind.connection.kinds().contains(&own)))
         }
@@ -252,6 +259,7 @@ fn nobody(state: &State, kind: &'static Kind, target: &Target) -> Option<GateNow
         return None;
     }
     let reason = match target {
+        _ if let Some(cluster) = kind.acted_in(target) => state.nobody_acts(cluster, kind.name),
         Target::Node(node) => {
             let (agent, known) = state.who_does(node, kind.name);
             if known.is_some_and(Agent::is_up) {
@@ -261,8 +269,7 @@ fn nobody(state: &State, kind: &'static Kind, target: &Target) -> Option<GateNow
             }
             Reason::AgentAway { agent: agent.clone() }
         }
-        Target::Once => state.nobody_can(kind.name),
-        Target::Cluster(cluster) => state.nobody_acts(cluster, kind.name),
+        Target::Once | Target::Cluster(_) => state.nobody_can(kind.name),
         Target::Connection(name) => Reason::NoConnection { name: name.clone(), kind: kind.connection.kinds().first().copied().unwrap_or_default() },
     };
     Some(GateNow { gate: "an agent".into(), state: GateState::Nobody, evidence: reason.to_string() })
@@ -273,7 +280,7 @@ fn nobody(state: &State, kind: &'static Kind, target: &Target) -> Option<GateNow
 fn gates<'r>(run: &'r Run, step: &'r Step, target: &Target, rollout: Option<&Rollout<'r>>) -> impl Iterator<Item = (Option<&'r StepName>, &'r Gate)> {
     let progress = rollout.and_then(|rollout| rollout.targets.get(rollout.place(target)?)).map(|(_, progress)| *progress);
     let is_first = !rollout::is_in_plans_rollout(run, step) || progress == Some(Progress::Untouched);
-    let of_plan = run.plan.gates.iter().filter(move |_| is_first).map(|gate| (None, gate));
+    let of_plan = run.plan.gates_of(step).filter(move |_| is_first).map(|gate| (None, gate));
     of_plan.chain(step.gates.iter().map(|gate| (Some(&step.name), gate)))
 }
 

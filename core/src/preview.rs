@@ -5,6 +5,7 @@ mod chart;
 mod in_the_way;
 mod least;
 mod look;
+mod nodes;
 pub mod rights;
 mod turns;
 mod words;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value};
 
 use crate::command::{Actor, Command, Entry};
 use crate::evaluate;
+use crate::fact::Known;
 use crate::id::{RunId, StepName, Target};
 use crate::identity::Identity;
 use crate::outlook::{self, GateNow};
@@ -144,6 +146,8 @@ pub struct Looks<'a> {
     pub wall: WallTime,
     /// Why windows and freezes would not count; nothing where they would.
     pub without_calendar: Option<&'a str>,
+    /// What is known of the clusters' nodes.
+    pub known: Known<'a>,
 }
 
 /// Looks.
@@ -151,7 +155,7 @@ pub struct Looks<'a> {
 /// # Errors
 /// Why a run cannot start at all: an input is missing, a bound is reached.
 pub fn preview(state: &State, plan: &Plan, given: &BTreeMap<String, Value>, looks: Looks<'_>) -> Result<Preview, Refusal> {
-    let Looks { by, wall, without_calendar } = looks;
+    let Looks { by, wall, without_calendar, known } = looks;
     let inputs = input::resolve(&plan.inputs, given).map_err(|problem| Refusal::Invalid(format!("plan {}: {problem}", plan.name)))?;
     let connections = evaluate::connections(plan, &inputs).map_err(Refusal::Invalid)?;
     let mut copy = state.clone();
@@ -179,6 +183,7 @@ pub fn preview(state: &State, plan: &Plan, given: &BTreeMap<String, Value>, look
     look.leases(&steps);
     look.overtaken(plan, &times);
     look.turns(&steps);
+    look.nodes(&steps, known);
     let at_least = times.at_least;
     let remarks = sorted(look.remarks);
     Ok(Preview {

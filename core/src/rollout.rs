@@ -62,7 +62,8 @@ impl<'a> Rollout<'a> {
         let progress = |target: &Target| progress(run, steps.clone(), target);
         let mut targets: Vec<(&Target, Progress)> = names.into_iter().map(|target| (target, progress(target))).collect();
         match strategy.order {
-            Order::Name => {}
+            // Which zone is under way only the leader knows, by what it has been told of the nodes.
+            Order::Name | Order::Zones => {}
             Order::Reverse => targets.reverse(),
             Order::Spread => targets.sort_by_cached_key(|(target, _)| <[u8; 32]>::from(Sha256::digest(format!("{} {target}", run.id)))),
         }
@@ -104,7 +105,7 @@ impl<'a> Rollout<'a> {
     }
 
     /// The steps that it is about.
-    fn steps<'r>(&self, run: &'r Run) -> impl Iterator<Item = &'r Step> {
+    pub(crate) fn steps<'r>(&self, run: &'r Run) -> impl Iterator<Item = &'r Step> {
         run.plan.steps.iter().filter(|step| self.step.map_or_else(|| is_in_plans_rollout(run, step), |own| *own == step.name))
     }
 
@@ -196,6 +197,14 @@ impl Progress {
 #[must_use]
 pub fn is_in_plans_rollout(run: &Run, step: &Step) -> bool {
     run.plan.strategy.is_some() && step.run_on == RunOn::Node && step.strategy.is_none()
+}
+
+/// Whether all that a step needs on the same node has come to its end there: nodes go at their own pace, and what is
+/// read of a step before that is not what it came to.
+#[must_use]
+pub fn has_what_it_needs_here(run: &Run, step: &Step, target: &Target) -> bool {
+    let needed = step.needs.iter().filter_map(|need| run.plan.step(need)).filter(|needed| is_in_plans_rollout(run, needed));
+    !is_in_plans_rollout(run, step) || needed.filter_map(|needed| run.work(&needed.name, target)).all(|work| work.forward.is_over())
 }
 
 /// Whether a work item has been begun since the run began, or was begun anew.

@@ -29,7 +29,7 @@ pub struct Seen {
     pub links: OrdMap<AgentId, SeenLink>,
     /// What cluster agents have told of their nodes.
     pub clusters: OrdMap<ClusterName, ClusterFacts>,
-    /// The leader's wall clock: certificates end by it.
+    /// The leader's wall clock: certificates end by it, and backups age.
     pub wall: WallTime,
     /// Last renewal of each grant: no two have one token, whichever leases they are of.
     pub renewals: OrdMap<Token, MeshTime>,

@@ -7,7 +7,8 @@ use crate::almanac;
 use crate::calendar;
 use crate::catalogue;
 use crate::decide;
-use crate::id::{LeaseName, PlanName, PrincipalName, RunId, Target};
+use crate::freshness;
+use crate::id::{LeaseName, PlanName, PrincipalName, RunId, StepName, Target};
 use crate::identity::Identity;
 use crate::outlook;
 use crate::plan::Gate;
@@ -54,7 +55,7 @@ pub fn stuck(state: &State, wait: &Wait, wall: WallTime, now: MeshTime) -> Optio
         }),
         Reason::LeaseWanted { name, .. } => held_for_good(state, run, wait, name),
         Reason::Approval { by, not: Some(not), .. } if let Some(stuck) = nobody_else(state, wait, *by, not) => Some(stuck),
-        _ => outlook::gates_before(run, wait).and_then(|gates| of_gates(state, run, &gates, wall, now)),
+        _ => outlook::gates_before(run, wait).and_then(|gates| of_gates(state, run, &wait.step, &gates, wall, now)),
     }
 }
 
@@ -106,13 +107,22 @@ fn is_given_up_on(state: &State, run: &Run, wait: &Wait, failed: usize, most: us
 }
 
 /// Of gates that all have to be open before a step begins.
-fn of_gates(state: &State, run: &Run, gates: &[&Gate], wall: WallTime, now: MeshTime) -> Option<Stuck> {
+fn of_gates(state: &State, run: &Run, step: &StepName, gates: &[&Gate], wall: WallTime, now: MeshTime) -> Option<Stuck> {
     let calendar: Vec<&Gate> = gates.iter().copied().filter(|gate| gate.is_calendar() && run.without_calendar.is_none()).collect();
     if let Some(why) = never_open(&calendar, wall) {
         let instead = format!("then start one for which they do not count:  mainstay run start {} --override \"…\"", run.id.plan);
         return Some(Stuck { why, remedies: vec![end(&run.id), instead] });
     }
     gates.iter().find_map(|gate| match gate {
+        Gate::Declared(declared) if let Some((plan, connection)) = freshness::opens(declared) => {
+            freshness::shut(state, declared, wall)?;
+            let gated = (!run.plan.gates.contains(gate)).then_some(step);
+            if freshness::opens_by_itself(state, declared, (run, gated), wall) {
+                return None;
+            }
+            let why = format!("nothing starts what opens the gate: {gate}");
+            Some(Stuck { why, remedies: vec![format!("mainstay run start {plan} --set connection={connection}"), end(&run.id)] })
+        }
         Gate::Declared(_) => {
             let take_out = "take the gate out of the plan, and end this run".to_owned();
             Some(Stuck { why: format!("nothing in this version opens the gate: {gate}"), remedies: vec![take_out, end(&run.id)] })

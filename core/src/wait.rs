@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::catalogue::{self, Effect, Scope};
+use crate::fact;
 use crate::id::{AgentId, AttemptId, ClusterName, ConnectionName, LeaseName, RunId, StepName, Target};
 use crate::state::enrolment::OperatorRole;
 use crate::state::run::Direction;
@@ -68,8 +69,15 @@ pub enum Reason {
     Wave { wave: usize, of: usize },
     /// The wave before has ended, and is watched for a while.
     Soak { wave: usize, of: usize },
-    /// As many targets as may be are unavailable.
-    Unavailable { going: Arc<Taken>, failed: Arc<Taken>, away: Arc<Taken>, most: usize },
+    /// As many targets as may be are unavailable: `out` are nodes that are not ready or cordoned, by no work of this run.
+    Unavailable { going: Arc<Taken>, failed: Arc<Taken>, away: Arc<Taken>, out: Arc<Taken>, most: usize },
+    /// Of so many targets nobody knows whether they are out of use: the agents of these clusters have not told of their
+    /// nodes lately. With all of them out, more than may be would be.
+    NodesNotKnown { clusters: Vec<(ClusterName, LastTold)>, nodes: Arc<Taken> },
+    /// The nodes of one zone go before those of the next.
+    Zone { under_way: String, own: String },
+    /// The agent that acts for the node's cluster is there: the other nodes go first.
+    ActsFromHere { agent: AgentId },
     /// A gate is closed, or nobody knows.
     Gate { gate: String, evidence: String },
     /// Somebody else has the lease.
@@ -155,6 +163,24 @@ impl<'t> FromIterator<&'t Target> for Taken {
     }
 }
 
+/// Whether an agent has ever told of its cluster's nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastTold {
+    Never,
+    /// Longer ago than it counts.
+    LongAgo,
+}
+
+/// Who has not told of the nodes of their clusters.
+pub(crate) fn told_words(clusters: &[(ClusterName, LastTold)]) -> String {
+    let told = |(cluster, told): &(ClusterName, LastTold)| match told {
+        LastTold::Never => format!("no agent of cluster {cluster} has told of its nodes yet"),
+        LastTold::LongAgo => format!("no agent of cluster {cluster} has told of its nodes for {}", fact::STALE),
+    };
+    let more = if clusters.len() > NAMED { ", and of others" } else { "" };
+    clusters.iter().take(NAMED).map(told).collect::<Vec<_>>().join(", ") + more
+}
+
 impl Reason {
     /// Agents that are named, of those that are away.
     pub(crate) const NAMED: usize = 3;
@@ -169,7 +195,7 @@ impl fmt::Display for Reason {
             Reason::NobodyCan { kind, away } if away.is_empty() => {
                 write!(f, "no connected agent can do {kind}")?;
                 let known = catalogue::kind(kind);
-                if known.is_some_and(|kind| kind.scope == Scope::Cluster) {
+                if known.is_some_and(|kind| matches!(kind.scope, Scope::Cluster | Scope::Node)) {
                     f.write_str(": the mesh knows no cluster agent: start one (docs/clusters.md):  mainstay token create --cluster-agents CLUSTER")
                 } else if known.is_none_or(|kind| kind.effect == Effect::Read) {
                     Ok(())
@@ -221,10 +247,20 @@ impl fmt::Display for Reason {
             Reason::Evaluating => f.write_str("its expressions are being evaluated"),
             Reason::Wave { wave, of } => write!(f, "wave {wave} of {of} has not ended"),
             Reason::Soak { wave, of } => write!(f, "wave {wave} of {of} has ended and soaks"),
-            Reason::Unavailable { going, failed, away, most } => {
-                let parts = [going.words("begun and not ended"), failed.words("failed"), away.words("not connected")];
+            Reason::Unavailable { going, failed, away, out, most } => {
+                let out = out.words("not ready or cordoned");
+                let parts = [going.words("begun and not ended"), failed.words("failed"), away.words("not connected"), out];
                 write!(f, "at most {most} unavailable at once: {}", parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
             }
+            Reason::NodesNotKnown { clusters, nodes } => {
+                let (they, words) = (if nodes.count == 1 { "it is" } else { "they are" }, told_words(clusters));
+                write!(f, "nothing is known of {} (whether {they} in use, and in which zone): {words}", nodes.names())
+            }
+            Reason::Zone { under_way, own } => {
+                let zone = |zone: &str| if zone.is_empty() { "nodes without a zone".to_owned() } else { format!("zone {zone}") };
+                write!(f, "one zone after the other: {} before {}", zone(under_way), zone(own))
+            }
+            Reason::ActsFromHere { agent } => write!(f, "agent {agent}, which acts for its cluster, is on this node: the other nodes go first"),
             Reason::Gate { gate, evidence } => write!(f, "gate: {gate}: {evidence}"),
             Reason::LeaseHeld { name, by } => write!(f, "lease {name} is held by {by}"),
             Reason::LeaseWanted { agent, name, by } => write!(f, "agent {agent} waits for lease {name}, held by {by}"),
@@ -270,6 +306,7 @@ impl Reason {
             }
             (Reason::NeedsStep { step, .. }, Reason::NeedsStep { step: before, .. }) => step == before,
             (Reason::Wave { wave, .. }, Reason::Wave { wave: before, .. }) => wave == before,
+            (Reason::Zone { under_way, .. }, Reason::Zone { under_way: before, .. }) => under_way == before,
             _ => std::mem::discriminant(self) == std::mem::discriminant(before),
         }
     }
@@ -284,6 +321,9 @@ impl Reason {
                 | Reason::NeedsStep { .. }
                 | Reason::Wave { .. }
                 | Reason::Unavailable { .. }
+                | Reason::NodesNotKnown { .. }
+                | Reason::Zone { .. }
+                | Reason::ActsFromHere { .. }
                 | Reason::AgentBusy { .. }
         )
     }
@@ -310,7 +350,7 @@ impl Waits {
     pub fn in_a_line(&self, run: &RunId) -> Option<Line> {
         let rank = |wait: &&Wait| match wait.reason {
             Reason::Approval { .. } => 0,
-            Reason::NeedsStep { .. } | Reason::UndoOf { .. } | Reason::Wave { .. } => 2,
+            Reason::NeedsStep { .. } | Reason::UndoOf { .. } | Reason::Wave { .. } | Reason::Zone { .. } => 2,
             _ => 1,
         };
         let (first, count) = (self.of_run(run).min_by_key(rank)?, self.of_run(run).count());

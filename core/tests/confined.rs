@@ -3,7 +3,7 @@
 
 mod rig;
 
-use mainstay_core::catalogue::{KINDS, Scope};
+use mainstay_core::catalogue::{KINDS, Kind, Scope};
 use mainstay_core::id::{Origin, PlanName};
 use mainstay_core::plan::{self, Plan, confined};
 use mainstay_core::state::lease::Holder;
@@ -50,6 +50,8 @@ fn it_does_something_to_its_own_namespace() {
         "uses: kube.wait, with: {kind: Pod, namespace: shop, name: web, until: object != null}",
         "uses: kube.restart, with: {namespace: shop, name: \"${{ inputs.x }}\"}",
         "uses: kube.scale, with: {namespace: shop, name: web, replicas: 1}, lease: prod/shop/web",
+        "uses: kube.switch, with: {namespace: shop, names: [web], to: web-green}",
+        "uses: kube.watch, with: {namespace: shop, gates: [{object: {kind: Pod, name: x, that: object != null}}, {logErrors: {selector: a=b}}]}",
         "uses: kube.delete, with: {kind: ConfigMap, namespace: shop, name: x}",
         "uses: kube.apply, with: {object: {apiVersion: v1, kind: ConfigMap, metadata: {name: x, namespace: shop}}}",
         "uses: kube.exec, acceptIrreversible: false, with: {namespace: shop, pod: x, command: [/bin/true]}, undo: {uses: kube.restart, with: {namespace: shop, name: x}}",
@@ -74,6 +76,16 @@ fn it_does_nothing_to_anything_else() {
         ("uses: kube.certificates, with: {names: [x]}", "with.namespaces", "has to be `[shop]`"),
         ("uses: kube.restart, with: {namespace: other, name: web}", "spec.steps[0].with.namespace", "acts in that namespace of cluster prod only"),
         ("uses: kube.scale, with: {namespace: Shop, name: web, replicas: 1}", "with.namespace", "has to be `shop`"),
+        (
+            "uses: kube.watch, with: {namespace: shop, gates: [{logErrors: {selector: a=b}}, {http: {url: \"http://10.0.0.1/\"}}]}",
+            "spec.steps[0].with.gates[1]",
+            "has to be `object` or `logErrors`",
+        ),
+        (
+            "uses: kube.watch, with: {namespace: shop, gates: [{prometheus: {connection: p, query: up, above: {critical: 1}}}]}",
+            "with.gates[0]",
+            "has to be `object` or `logErrors`",
+        ),
         ("uses: kube.cronjob.trigger, with: {namespace: other, name: x}", "with.namespace", "has to be `shop`"),
         ("uses: kube.job, with: {namespace: other, name: x, spec: {}}", "with.namespace", "has to be `shop`"),
         ("uses: kube.wait, with: {kind: Node, name: n1, until: object != null}", "with.namespace", "has to be `shop`"),
@@ -134,7 +146,10 @@ fn every_kind_is_judged() {
             taken.push(kind.name);
         }
     }
-    let of_a_cluster = |name: &&&str| name.starts_with("kube.") || name.starts_with("helm.");
+    // What is about nodes is about no namespace.
+    let is_of_nodes = |kind: &&Kind| kind.scope == Scope::Node || kind.name == "kube.drainable";
+    let of_nodes: Vec<&str> = KINDS.iter().filter(is_of_nodes).map(|kind| kind.name).collect();
+    let of_a_cluster = |name: &&&str| (name.starts_with("kube.") || name.starts_with("helm.")) && !of_nodes.contains(*name);
     assert_eq!(taken.iter().filter(|name| !of_a_cluster(name)).collect::<Vec<_>>(), [&"approval"], "{taken:?}");
     assert_eq!(refused.iter().filter(of_a_cluster).count(), 0, "{refused:?}");
     assert_eq!(confined::kinds().map(|kind| kind.name).collect::<Vec<_>>(), taken);
@@ -244,7 +259,12 @@ fn it_acts_in_its_own_cluster() {
     let mut rig = mesh();
     rig.by(R1, apply(&plan(GOOD)));
     let by = Actor::Identity(rig::identity("operator/ana"));
-    let looks = preview::Looks { by: &by, wall: WallTime(0), without_calendar: None };
+    let looks = preview::Looks {
+        by: &by,
+        wall: WallTime(0),
+        without_calendar: None,
+        known: mainstay_core::fact::Known { clusters: &Default::default(), now: mainstay_core::MeshTime(0) },
+    };
     let seen = preview::preview(&rig.state, &plan(GOOD), &Default::default(), looks).unwrap();
     assert_eq!(seen.steps[0].targets.iter().map(ToString::to_string).collect::<Vec<_>>(), ["cluster:prod"], "an operator sees what it would do");
     let run = rig.start("prod/shop/renew");

@@ -63,6 +63,17 @@ fn page(kind: &Kind) -> String {
             text += &format!("\nOf each entry of `{}`, besides what is said above for all:\n\n{}", param.name, params_table(&own));
         }
     }
+    for param in kind.params {
+        if let ParamType::List(&ParamType::Choice(choices, others)) = param.ty {
+            text += &format!("\nOf each entry of `{}`, of which the first {} are one or the other:\n\n", param.name, choices.len());
+            text += &params_table(&[choices, others].concat());
+            for choice in choices {
+                if let ParamType::Fields(fields) = choice.ty {
+                    text += &format!("\nOf `{}` in `{}`:\n\n{}", choice.name, param.name, params_table(fields));
+                }
+            }
+        }
+    }
     if !kind.outputs.is_empty() {
         text += "\n| output | type | meaning |\n| --- | --- | --- |\n";
         kind.outputs.iter().for_each(|(name, ty, doc)| text += &format!("| `{name}` | {ty} | {} |\n", cell(doc)));

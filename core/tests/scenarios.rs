@@ -18,16 +18,21 @@
 //! play ROUNDS [STEP@TARGET=OUTCOME[*TIMES]…]     agents carry out all that they have, and a line tells of each round
 //! retry-preview RUN [unknown]      what would be in the way of a retry; changes nothing
 //! hold LEASE STEP@TARGET     the agent of a step that holds a lease asks for it
-//! acquire LEASE CLIENT/PROCESS [claim]   release LEASE CLIENT/PROCESS   renew LEASE TOKEN   ask LEASE CLIENT/PROCESS
+//! told REPLICA NODE[@ZONE][:not-ready|:cordoned]…     what a cluster's agent has told of all of its nodes
+//! acquire LEASE CLIENT/PROCESS [claim|ATTRIBUTE=TEXT]   release LEASE CLIENT/PROCESS   renew LEASE TOKEN   ask LEASE CLIENT/PROCESS
 //! check every N              entries, instead of each: for a large scenario
 //! advance DURATION           the linked agents are heard of meanwhile
 //! leader                     another member leads, which has seen nothing
 //! decide                     decides and applies until nothing more is decided
-//! show run RUN | summary RUN | aftermath | waits | waiting (by reason) | leases | findings | plan PLAN
+//! note made|confirmed|removed NAME STEP@TARGET TARGET | note found STEP@TARGET TARGET removals=N [NAME[:unconfirmed|:damaged|:missing]]…
+//! note drilled|not-drilled STEP@TARGET TARGET     what an attempt tells of the backups of a target
+//! keep NAME REASON… | let-go NAME     that retention is not to remove a backup, or may again
+//! show run RUN | summary RUN | aftermath | waits | waiting (by reason) | leases | findings | plan PLAN | backups
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::disallowed_methods)] // The scenarios are files; the core itself sees none.
 
+mod backups;
 mod kept;
 mod rig;
 
@@ -35,6 +40,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use mainstay_core::catalogue::fits;
+use mainstay_core::fact::{ClusterFacts, Known, NodeFact, Told};
 use mainstay_core::id::StepName;
 use mainstay_core::preview::Looks;
 use mainstay_core::report::{Check, Report, Verdict};
@@ -254,6 +260,20 @@ impl Stage {
                 let reply = self.rig.define(name, LeaseSpec { kind: LeaseKind::Claim, ..LeaseSpec::default() }, &process(who));
                 self.answer(&reply);
             }
+            ["acquire", name, who, attribute] => {
+                let (key, text) = attribute.split_once('=').unwrap();
+                let who = Holder { attributes: [(key.to_owned(), text.to_owned())].into(), ..process(who) };
+                let reply = self.rig.acquire(name, &who, true);
+                self.answer(&reply);
+            }
+            ["told", replica, nodes @ ..] => {
+                let by: mainstay_core::AgentId = replica.parse().unwrap();
+                let epoch = self.rig.seen.links[&by].epoch;
+                let mut known = ClusterFacts::nobody_told(&by);
+                let told = Told { sequence: 1, begins: true, ends: true, nodes: nodes.iter().map(|node| fact_of(node)).collect(), ..Told::default() };
+                known.take(&by, epoch, told, 100, self.rig.now).unwrap();
+                self.rig.seen.clusters.insert(by.cluster.clone(), known);
+            }
             ["release", name, who] => {
                 let reply = self.rig.mesh(Command::ReleaseLease { name: lease(name), holder: process(who), token: None });
                 self.answer(&reply);
@@ -306,6 +326,21 @@ impl Stage {
             }
             ["show", "leases"] => self.show_leases(),
             ["show", "findings"] => self.show_findings(),
+            ["show", "backups"] => backups::show(&self.rig.state).iter().for_each(|line| self.say(line)),
+            ["note", what, rest @ ..] => {
+                let (note, attempt, target) = backups::note(what, rest);
+                let attempt = self.attempt(attempt);
+                let reply = self.rig.mesh(Command::NoteBackups { attempt: attempt.id, ledger: attempt.ledger, target, note });
+                self.answer(&reply);
+            }
+            ["keep", backup, reason @ ..] => {
+                let reply = self.rig.operator(Command::HoldBackup { backup: backup.parse().unwrap(), reason: Some(reason.join(" ")) });
+                self.answer(&reply);
+            }
+            ["let-go", backup] => {
+                let reply = self.rig.operator(Command::HoldBackup { backup: backup.parse().unwrap(), reason: None });
+                self.answer(&reply);
+            }
             _ => panic!("what is `{line}`?"),
         }
     }
@@ -367,7 +402,8 @@ impl Stage {
         let before = self.rig.state.clone();
         let by = Actor::Identity(rig::identity("operator/ana"));
         let wall = self.rig.entry(Actor::Mesh, None, Command::RaiseFeatureLevel { level: 1 }).wall;
-        let looks = Looks { by: &by, wall, without_calendar: None };
+        let known = Known { clusters: &self.rig.seen.clusters, now: self.rig.now };
+        let looks = Looks { by: &by, wall, without_calendar: None, known };
         let looked = preview::preview(&self.rig.state, &plan, &inputs.iter().map(|input| value(input)).collect(), looks);
         assert_eq!(before, self.rig.state, "a preview changes nothing");
         let looked = match looked {
@@ -613,6 +649,12 @@ fn process(text: &str) -> Holder {
         Ok(identity) => Holder { identity, ..holder("x", process) },
         Err(_) => holder(client, process),
     }
+}
+
+fn fact_of(text: &str) -> NodeFact {
+    let (node, state) = text.split_once(':').unwrap_or((text, "ready"));
+    let (name, zone) = node.split_once('@').unwrap_or((node, ""));
+    NodeFact { name: name.into(), zone: zone.into(), ready: state != "not-ready", cordoned: state == "cordoned", ..NodeFact::default() }
 }
 
 fn outcome_of(word: &str, rest: &[&str]) -> Outcome {

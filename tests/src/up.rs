@@ -313,12 +313,17 @@ impl Up {
 
     /// A gRPC client as the operator that `up` made.
     pub fn client(&self) -> Mesh {
+        self.client_of(&self.dir().join("operator"))
+    }
+
+    /// The same as whose identity is in that directory.
+    pub fn client_of(&self, dir: &Path) -> Mesh {
         mainstay_client::tls::install_provider();
-        let bundle = Bundle::load(&self.dir().join("operator")).expect("the operator's identity");
+        let bundle = Bundle::load(dir).expect("the identity");
         let status = self.json(&["status"]);
         let endpoints =
             status["members"].as_array().into_iter().flatten().filter_map(|member| member["address"].as_str()).map(str::to_owned).collect();
-        Mesh::new(endpoints, ClientIdentity::new(bundle).expect("the operator's certificate"))
+        Mesh::new(endpoints, ClientIdentity::new(bundle).expect("its certificate"))
     }
 }
 

@@ -55,7 +55,8 @@ fn every_verb_in_the_documents_exists() {
                 .take(2)
                 .collect();
             let Some(first) = verbs.first() else { continue };
-            let nested = ["node", "member", "run", "finding", "lease", "plan", "token", "operator", "mesh", "context", "connection"].contains(first);
+            let nested =
+                ["backup", "node", "member", "run", "finding", "lease", "plan", "token", "operator", "mesh", "context", "connection"].contains(first);
             let words: Vec<&str> = if nested { verbs.clone() } else { vec![*first] };
             let output = mainstay(&[words.as_slice(), &["--help"]].concat());
             assert!(output.status.success(), "{}: `mainstay {command}`: {}", document.display(), String::from_utf8_lossy(&output.stderr));
@@ -65,17 +66,29 @@ fn every_verb_in_the_documents_exists() {
     assert!(tried > 5, "the README shows verbs");
 }
 
+/// What links to a heading call it.
+fn anchor(heading: &str) -> String {
+    let heading = heading.trim_start_matches('#').trim().to_lowercase();
+    heading.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c)).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
 #[test]
 fn every_link_in_the_documents_leads_somewhere() {
+    let mut tried = 0;
     for document in documents() {
         let text = fs::read_to_string(&document).expect("a document");
-        for target in
-            text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).filter(|target| !target.contains("://") && !target.starts_with('#'))
-        {
-            let path = document.parent().expect("its folder").join(target);
-            assert!(path.exists(), "{} links to {target}, which is not there", document.display());
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).filter(|link| !link.contains("://")) {
+            let (file, place) = link.split_once('#').map_or((link, None), |(file, place)| (file, Some(place)));
+            let path = if file.is_empty() { document.clone() } else { document.parent().expect("its folder").join(file) };
+            assert!(path.exists(), "{} links to {link}, which is not there", document.display());
+            let Some(place) = place else { continue };
+            let there = fs::read_to_string(&path).expect("a document");
+            let found = there.lines().any(|line| line.starts_with('#') && anchor(line) == place);
+            assert!(found, "{} links to {link}, and no heading of {} is called so", document.display(), path.display());
+            tried += 1;
         }
     }
+    assert!(tried > 5, "documents link to headings: {tried}");
 }
 
 /// Words of the system itself, which no program of the mesh has in its text.

@@ -13,13 +13,15 @@ fn root() -> PathBuf {
 }
 
 /// What each crate may depend on within the workspace, outside of its tests.
-const ALLOWED: [(&str, &[&str]); 9] = [
+const ALLOWED: [(&str, &[&str]); 10] = [
     ("mainstay-core", &[]),
     ("mainstay-proto", &["mainstay-core"]),
     ("mainstay-client", &["mainstay-core", "mainstay-proto"]),
+    // What restores a backup needs nothing that may be lost with the mesh.
+    ("mainstay-backup", &[]),
     ("mainstay-coordinator", &["mainstay-core", "mainstay-proto", "mainstay-client"]),
-    ("mainstay-agent", &["mainstay-core", "mainstay-proto", "mainstay-client"]),
-    ("mainstay", &["mainstay-core", "mainstay-proto", "mainstay-client"]),
+    ("mainstay-agent", &["mainstay-core", "mainstay-proto", "mainstay-client", "mainstay-backup"]),
+    ("mainstay", &["mainstay-core", "mainstay-proto", "mainstay-client", "mainstay-backup"]),
     ("mainstay-tests", &["mainstay-core", "mainstay-proto", "mainstay-client"]),
     // Its tests see everything.
     ("mainstay-whole", &[]),
@@ -61,6 +63,40 @@ fn the_core_is_pure() {
     let own = dependencies(&packages()["mainstay-core"]);
     let wrong: Vec<&String> = own.iter().filter(|dependency| NOT_IN_CORE.contains(&dependency.as_str())).collect();
     assert!(wrong.is_empty(), "mainstay-core may not depend on {wrong:?}");
+}
+
+/// What a backup is stays apart from what it is kept of and by: neither the mesh's protocol, nor its log, nor a cluster.
+#[test]
+fn backups_know_no_mesh() {
+    let own = dependencies(&packages()["mainstay-backup"]);
+    let wrong: Vec<&String> =
+        own.iter().filter(|dependency| ["tonic", "prost", "kube", "k8s-openapi", "redb", "openraft"].contains(&dependency.as_str())).collect();
+    assert!(wrong.is_empty(), "mainstay-backup may not depend on {wrong:?}");
+}
+
+/// A store is written through its own library, which syncs and renames; nothing else of a backup touches a disk but what is
+/// restored.
+#[test]
+fn backups_write_to_a_disk_in_few_places() {
+    let may: [(&str, &[&str]); 4] = [
+        ("backup/src/store.rs", &["fs::create_dir"]),
+        ("backup/src/place/files.rs", &["fs::create_dir"]),
+        ("backup/src/place/redis.rs", &["OpenOptions::new", "fs::rename(", "sync_all("]),
+        // What is thrown away afterwards.
+        ("backup/src/drill/scratch.rs", &["DirBuilder", "fs::remove_"]),
+    ];
+    let reads = ["backup/src/source/files.rs"];
+    let mut files = Vec::new();
+    sources(&root().join("backup/src"), &mut files);
+    for file in files {
+        let name = file.strip_prefix(root()).expect("a file of the workspace").display().to_string();
+        let code = without_tests(&file);
+        let allowed = may.iter().find(|(allowed, _)| *allowed == name).map_or(&[][..], |(_, words)| words);
+        let wrong = WRITES
+            .iter()
+            .find(|word| code.contains(**word) && !allowed.contains(word) && !(reads.contains(&name.as_str()) && **word == "OpenOptions::new"));
+        assert_eq!(wrong, None, "{name} writes");
+    }
 }
 
 /// Without `std` the calendar's library has neither a clock nor files, and takes its zones from the program.

@@ -134,6 +134,12 @@ impl ArtifactStore {
         Ok(ArtifactStore { depot, ledger, spool: Arc::new(Spool::open(&dir.join("spool"))?), key: UndoKey::at(dir.join("undo.key")) })
     }
 
+    /// Of the agent whose attempts they are.
+    #[must_use]
+    pub fn ledger(&self) -> &LedgerId {
+        &self.ledger
+    }
+
     /// Files of an attempt, until `cancel`.
     #[must_use]
     pub fn of(self: &Arc<Self>, attempt: &DesiredAttempt, cancel: CancellationToken) -> Artifacts {

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::coordination::Executor;
 use crate::artifacts::ArtifactStore;
+use crate::execute::backup::Catalogue;
 use crate::execute::{self, Context, Labels, Output, Policy, StepError};
 use crate::hold;
 
@@ -46,8 +47,8 @@ fn is_its_own(kind: &str, agent: &AgentId) -> bool {
     let Some(kind) = catalogue::kind(kind) else { return false };
     match (&agent.speaks_for, kind.scope) {
         (SpeaksFor::Hands(_), _) => kind.is_by_hands(),
-        (SpeaksFor::Node(_), Scope::Host) | (SpeaksFor::Cluster(_), Scope::Cluster) => true,
-        (SpeaksFor::Node(_), Scope::Cluster) | (SpeaksFor::Cluster(_), Scope::Host) => false,
+        (SpeaksFor::Node(_), Scope::Host) | (SpeaksFor::Cluster(_), Scope::Cluster | Scope::Node) => true,
+        (SpeaksFor::Node(_), Scope::Cluster | Scope::Node) | (SpeaksFor::Cluster(_), Scope::Host) => false,
         (_, Scope::View | Scope::Any) => true,
         (_, Scope::Mesh) => false,
     }
@@ -66,21 +67,42 @@ impl Executor for Steps {
             Target::Connection(name) => Some(name.clone()),
             Target::Node(_) | Target::Cluster(_) | Target::Once => None,
         };
+        let node = if let Target::Node(node) = &attempt.target { node.on_node().cloned() } else { None };
+        let source_node = connection.as_ref().and_then(|name| self.context.connections.get(name)?.source_node.clone());
+        let replica = if let SpeaksFor::Cluster(id) = &self.agent.speaks_for { Some(id.to_string()) } else { None };
         let labels = Labels {
+            mesh: self.mesh.identity().mesh().to_string(),
             attempt: attempt.id.to_string(),
             run: attempt.run.to_string(),
             step: attempt.step.to_string(),
             plan: Some(attempt.run.plan.clone()),
             connection,
+            node,
+            replica,
             undoes: attempt.direction == Direction::Undo,
+            cluster: Some(self.agent.cluster.clone()),
+            machine: if let SpeaksFor::Node(node) = &self.agent.speaks_for { Some(node.clone()) } else { None },
+            token: None,
+            source_node,
         };
         if attempt.kind == hold::KIND {
             self.context.policy.allows_kind(hold::KIND)?;
             return hold::execute(&attempt.with, attempt.timeout, &labels, &self.mesh, &cancel).await;
         }
         let files = self.artifacts.of(&attempt, cancel.clone());
-        let context = self.context.for_attempt(labels, output, cancel).with_artifacts(files);
-        execute::execute(&attempt.kind, &attempt.with, &context).await
+        let (kind, with) = (&attempt.kind, &attempt.with);
+        let catalogue = Catalogue::of(Arc::new(self.mesh.clone()), attempt.id, self.artifacts.ledger().clone());
+        let Some(lease) = execute::backup::lease(kind, with, &labels) else {
+            let context = self.context.for_attempt(labels, output, cancel).with_artifacts(files).with_catalogue(catalogue);
+            return execute::execute(kind, with, &context).await;
+        };
+        self.context.policy.allows_kind(kind)?;
+        let work = |token, stop| async {
+            let fenced = Labels { token: Some(token), ..labels.clone() };
+            let context = self.context.for_attempt(fenced, output, stop).with_artifacts(files).with_catalogue(catalogue);
+            execute::execute(kind, with, &context).await
+        };
+        hold::under(&lease, attempt.timeout, &labels, &self.mesh, &cancel, work).await
     }
 }
 
@@ -102,7 +124,11 @@ mod tests {
         assert!(by("", &replica).contains(&"kube.workloads".to_owned()) && !offered(everything).contains(&"kube.workloads".to_owned()));
         assert!(!by(everything, &replica).contains(&"node.resources".to_owned()));
         let hands: AgentId = "prod/hands/n1".parse().unwrap();
-        assert_eq!((by(everything, &hands), by("", &hands)), (vec!["node.exec".to_owned()], Vec::new()), "they look at nothing");
+        assert_eq!(
+            (by(everything, &hands), by("", &hands)),
+            (["node.exec", "node.reboot", "node.packages"].map(str::to_owned).to_vec(), Vec::new()),
+            "they look at nothing"
+        );
         let without = kinds(&Policy::parse(everything).unwrap(), &replica, false);
         assert!(by(everything, &replica).contains(&"helm.upgrade".to_owned()) && !without.iter().any(|kind| catalogue::is_by_helm(kind)));
         let all = [offered(everything), by(everything, &replica)].concat();

@@ -15,7 +15,7 @@ const POSTGRES_SOCKET: &str = ".s.PGSQL.";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     pub place: Place,
-    /// Database of PostgreSQL, number of a Redis database, path before that of an API; may be empty.
+    /// Database of PostgreSQL, number of a Redis database, path before that of an API, prefix within a bucket; may be empty.
     pub path: String,
 }
 
@@ -25,6 +25,10 @@ pub enum Place {
     Tcp { host: String, port: u16 },
     /// The file of a socket of this machine.
     Socket(PathBuf),
+    /// A directory of this machine.
+    Dir(PathBuf),
+    /// A bucket of S3 or of what speaks like it.
+    Bucket(String),
 }
 
 /// All that a URL says.
@@ -41,7 +45,8 @@ impl Address {
     #[must_use]
     pub fn is_local(&self) -> bool {
         match &self.place {
-            Place::Socket(_) => true,
+            Place::Socket(_) | Place::Dir(_) => true,
+            Place::Bucket(_) => false,
             Place::Tcp { host, .. } => host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()),
         }
     }
@@ -52,7 +57,8 @@ impl Address {
         match &self.place {
             Place::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
             Place::Tcp { host, port } => format!("{host}:{port}"),
-            Place::Socket(path) => path.display().to_string(),
+            Place::Socket(path) | Place::Dir(path) => path.display().to_string(),
+            Place::Bucket(name) => format!("s3://{name}"),
         }
     }
 }
@@ -63,8 +69,11 @@ pub(super) fn example(kind: ConnectionKind) -> &'static str {
         ConnectionKind::Postgres => "postgres://USER@HOST:5432/DATABASE, or postgres:///DATABASE?host=/run/postgresql with  username",
         ConnectionKind::Redis => "rediss://HOST:6379/0, redis://… without TLS, or unix:///run/redis/redis.sock",
         ConnectionKind::Prometheus => "https://HOST:9090",
+        ConnectionKind::Alertmanager => "https://HOST:9093",
         ConnectionKind::Http => "https://HOST/health",
         ConnectionKind::Tls => "tls://HOST:443",
+        ConnectionKind::Files => "file:///etc/nginx",
+        ConnectionKind::Store => "s3://BUCKET/PREFIX, or file:///var/backups",
     }
 }
 
@@ -99,12 +108,32 @@ pub(super) fn parse(kind: ConnectionKind, text: &str) -> Result<Parsed, String> 
         }
     }
     let path = if url.scheme() == "unix" { String::new() } else { path(kind, &url, decoded)? };
-    let place = match (socket, url.host_str().map(|host| host.trim_matches(['[', ']'])).filter(|host| !host.is_empty())) {
-        (Some(socket), _) => Place::Socket(socket_file(kind, PathBuf::from(socket))),
-        (None, Some(host)) => Place::Tcp { host: host.to_owned(), port: url.port().or(port).ok_or_else(|| wrong("has no port"))? },
-        (None, None) => return Err(wrong("has no host")),
+    let host = url.host_str().map(|host| host.trim_matches(['[', ']'])).filter(|host| !host.is_empty());
+    let place = match url.scheme() {
+        "file" => return dir(&url, decoded).map_err(|why| wrong(&why)),
+        "s3" => {
+            let bucket = host.ok_or_else(|| wrong("names no bucket"))?.to_owned();
+            return Ok(Parsed { address: Address { place: Place::Bucket(bucket), path }, user, encrypted });
+        }
+        _ => match (socket, host) {
+            (Some(socket), _) => Place::Socket(socket_file(kind, PathBuf::from(socket))),
+            (None, Some(host)) => Place::Tcp { host: host.to_owned(), port: url.port().or(port).ok_or_else(|| wrong("has no port"))? },
+            (None, None) => return Err(wrong("has no host")),
+        },
     };
     Ok(Parsed { address: Address { place, path }, user, encrypted })
+}
+
+/// A directory of this machine.
+fn dir(url: &Url, decoded: impl Fn(&str) -> Result<String, String>) -> Result<Parsed, String> {
+    if url.host_str().is_some_and(|host| !host.is_empty()) {
+        return Err("names a host, and a directory of this machine has three slashes before it".to_owned());
+    }
+    let path = PathBuf::from(decoded(url.path())?);
+    if path.file_name().is_none() {
+        return Err("names no directory below the root".to_owned());
+    }
+    Ok(Parsed { address: Address { place: Place::Dir(path), path: String::new() }, user: None, encrypted: None })
 }
 
 /// PostgreSQL is told by the folder of its socket; the file's name has the port.
@@ -120,9 +149,10 @@ fn scheme(kind: ConnectionKind, scheme: &str) -> Option<(Option<u16>, Option<boo
         (ConnectionKind::Redis, "redis") => Some((Some(6379), Some(false))),
         (ConnectionKind::Redis, "rediss") => Some((Some(6379), Some(true))),
         (ConnectionKind::Redis, "unix") => Some((None, Some(false))),
-        (ConnectionKind::Prometheus | ConnectionKind::Http, "http") => Some((Some(80), Some(false))),
-        (ConnectionKind::Prometheus | ConnectionKind::Http, "https") => Some((Some(443), Some(true))),
+        (kind, "http") if kind.is_http() => Some((Some(80), Some(false))),
+        (kind, "https") if kind.is_http() => Some((Some(443), Some(true))),
         (ConnectionKind::Tls, "tls") => Some((None, Some(true))),
+        (ConnectionKind::Files | ConnectionKind::Store, "file") | (ConnectionKind::Store, "s3") => Some((None, None)),
         _ => None,
     }
 }
@@ -139,8 +169,10 @@ fn path(kind: ConnectionKind, url: &Url, decoded: impl Fn(&str) -> Result<String
             let is_number = number.is_empty() || number.parse::<u16>().is_ok();
             if is_number { Ok(number.to_owned()) } else { Err(format!("has the database `{number}`, which is not a number")) }
         }
-        ConnectionKind::Prometheus => Ok(path.trim_end_matches('/').to_owned()),
+        ConnectionKind::Prometheus | ConnectionKind::Alertmanager => Ok(path.trim_end_matches('/').to_owned()),
         ConnectionKind::Http => Ok(url.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"))),
+        ConnectionKind::Files => Ok(String::new()),
+        ConnectionKind::Store => decoded(path.trim_matches('/')),
         ConnectionKind::Tls if path.is_empty() || path == "/" => Ok(String::new()),
         ConnectionKind::Tls => Err("has a path, and TLS has none".to_owned()),
     }
@@ -158,7 +190,7 @@ mod tests {
 
     #[test]
     fn each_kind_has_its_own_urls() {
-        use ConnectionKind::{Http, Postgres, Prometheus, Redis, Tls};
+        use ConnectionKind::{Files, Http, Postgres, Prometheus, Redis, Store, Tls};
         for (kind, text, parsed) in [
             (Postgres, "postgres://app@db.example/orders", tcp("db.example", 5432, "orders", Some("app"), None)),
             (Postgres, "postgresql://a%40b@[::1]:5433/", tcp("::1", 5433, "", Some("a@b"), None)),
@@ -174,6 +206,10 @@ mod tests {
         let expected = Address { place: Place::Socket("/run/postgresql/.s.PGSQL.5432".into()), path: "orders".into() };
         assert_eq!(socket(Postgres, "postgres:///orders?host=/run/postgresql"), expected);
         assert_eq!(socket(Postgres, "postgres:///orders?host=/tmp/.s.PGSQL.5433").place, Place::Socket("/tmp/.s.PGSQL.5433".into()));
+        let bucket = Address { place: Place::Bucket("backups".into()), path: "prod/a".into() };
+        assert_eq!((socket(Store, "s3://backups/prod/a/"), bucket.is_local()), (bucket, false));
+        assert_eq!(socket(Store, "file:///var/back%20ups"), Address { place: Place::Dir("/var/back ups".into()), path: String::new() });
+        assert_eq!(socket(Files, "file:///etc/nginx/").place, Place::Dir("/etc/nginx/".into()));
         assert_eq!(socket(Redis, "unix:///run/redis.sock").place, Place::Socket("/run/redis.sock".into()));
         assert!(expected.is_local() && !tcp("10.0.0.1", 1, "", None, None).address.is_local());
         assert_eq!(tcp("::1", 5433, "", None, None).address.place_in_words(), "[::1]:5433");
@@ -181,7 +217,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_and_a_password_is_not() {
-        use ConnectionKind::{Http, Postgres, Redis, Tls};
+        use ConnectionKind::{Files, Http, Postgres, Redis, Store, Tls};
         for (kind, text, part) in [
             (Postgres, "db.example", "is not a URL"),
             (Postgres, "mysql://a@db/x", "begins with `mysql`"),
@@ -192,6 +228,10 @@ mod tests {
             (Http, "https://h/#x", "#fragment"),
             (Tls, "tls://h", "has no port"),
             (Tls, "tls://h:443/x", "has a path"),
+            (Files, "file://etc/nginx", "three slashes"),
+            (Files, "file:///", "below the root"),
+            (Files, "s3://backups", "begins with `s3`"),
+            (Store, "s3:///prod", "names no bucket"),
         ] {
             let error = super::parse(kind, text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use mainstay_core::PlanName;
 use mainstay_core::catalogue;
-use mainstay_core::id::ConnectionName;
+use mainstay_core::id::{ConnectionName, NodeName};
 
-use super::{Address, SecretRef};
+use super::{Address, SecretRef, StoreSettings};
 
 /// A way to one outside system.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +26,10 @@ pub struct Connection {
     pub replicas: Option<u32>,
     /// Patterns of the plans that may use it; all plans when `None`.
     pub plans: Option<Vec<String>>,
+    /// The node of its cluster that it is on, where somebody says so.
+    pub source_node: Option<NodeName>,
+    /// What a store says besides; nothing for other kinds.
+    pub store: Option<Box<StoreSettings>>,
     /// File and line, for a person who is to change it.
     pub declared_at: String,
 }
@@ -36,8 +40,13 @@ pub enum ConnectionKind {
     Postgres,
     Redis,
     Prometheus,
+    Alertmanager,
     Http,
     Tls,
+    /// A directory of this machine.
+    Files,
+    /// Where backups are.
+    Store,
 }
 
 /// How the way is protected.
@@ -73,8 +82,22 @@ pub struct NotAllowed {
 }
 
 impl ConnectionKind {
-    pub const ALL: [ConnectionKind; 5] =
-        [ConnectionKind::Postgres, ConnectionKind::Redis, ConnectionKind::Prometheus, ConnectionKind::Http, ConnectionKind::Tls];
+    pub const ALL: [ConnectionKind; 8] = [
+        ConnectionKind::Postgres,
+        ConnectionKind::Redis,
+        ConnectionKind::Prometheus,
+        ConnectionKind::Alertmanager,
+        ConnectionKind::Http,
+        ConnectionKind::Tls,
+        ConnectionKind::Files,
+        ConnectionKind::Store,
+    ];
+
+    /// Whether it is asked over HTTP.
+    #[must_use]
+    pub fn is_http(self) -> bool {
+        matches!(self, ConnectionKind::Prometheus | ConnectionKind::Alertmanager | ConnectionKind::Http)
+    }
 
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -82,8 +105,11 @@ impl ConnectionKind {
             ConnectionKind::Postgres => "postgres",
             ConnectionKind::Redis => "redis",
             ConnectionKind::Prometheus => "prometheus",
+            ConnectionKind::Alertmanager => "alertmanager",
             ConnectionKind::Http => "http",
             ConnectionKind::Tls => "tls",
+            ConnectionKind::Files => "files",
+            ConnectionKind::Store => "store",
         }
     }
 }
@@ -95,6 +121,11 @@ impl fmt::Display for ConnectionKind {
 }
 
 impl Connection {
+    /// Where all of its secrets are.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretRef> {
+        self.secret.iter().chain(self.store.iter().filter_map(|store| store.identity.as_ref()))
+    }
+
     /// Whether a step of this plan may use it.
     ///
     /// # Errors

@@ -4,16 +4,17 @@ use std::path::{Path, PathBuf};
 
 use mainstay_core::PlanName;
 use mainstay_core::catalogue;
-use mainstay_core::id::ConnectionName;
+use mainstay_core::id::{ConnectionName, NodeName};
 use toml::de::DeTable;
 
 use super::address::{self, Parsed};
 use super::table::{Source, Table};
-use super::{Address, Connection, ConnectionKind, SecretRef, Tls, TlsMode};
+use super::{Address, Connection, ConnectionKind, SecretRef, Tls, TlsMode, store};
 
 /// The table of connections.
 const SECTION: &str = "connections";
-const KEYS: [&str; 12] = ["kind", "url", "username", "password", "token", "tls", "ca", "serverName", "cert", "key", "allow", "replicas"];
+const KEYS: [&str; 13] =
+    ["kind", "url", "username", "password", "token", "tls", "ca", "serverName", "cert", "key", "allow", "replicas", "sourceNode"];
 const SECRET_KEYS: [&str; 3] = ["file", "env", "secret"];
 /// Standbys of one server; more are not watched one by one.
 const REPLICAS_MAX: u32 = 1_000;
@@ -62,15 +63,15 @@ pub(super) fn strangers(path: &Path, text: &str) -> Vec<String> {
 }
 
 /// One table, before it is looked at.
-struct Declared<'a> {
+pub(super) struct Declared<'a> {
     name: Option<ConnectionName>,
     at: String,
     folder: &'a Path,
-    table: Table<'a>,
+    pub table: Table<'a>,
 }
 
 impl Declared<'_> {
-    fn problem(&self, key: &str, what: &str) -> String {
+    pub fn problem(&self, key: &str, what: &str) -> String {
         self.table.problem(key, &self.at, what)
     }
 
@@ -78,11 +79,34 @@ impl Declared<'_> {
     fn path(&self, text: &str) -> PathBuf {
         self.folder.join(text)
     }
+
+    /// Where a secret is, as this key says it; nothing where it says nothing.
+    pub fn reference(&self, key: &str, problems: &mut Vec<String>) -> Option<SecretRef> {
+        if !self.table.has(key) {
+            return None;
+        }
+        let dotted = format!("{}.{key}", self.table.name);
+        let table = self.table.table(key, &dotted, FORMS, problems)?;
+        table.unknown(&SECRET_KEYS, problems);
+        if table.has("secret") {
+            problems.push(table.problem("secret", &self.at, "needs a cluster agent: this one has no access to Kubernetes; use  file  or  env"));
+            return None;
+        }
+        let file = table.text("file", "the path of a file", problems).map(|path| SecretRef::File(self.path(&path)));
+        let env = table.text("env", "the name of a variable", problems).map(SecretRef::Env);
+        match (file, env) {
+            (Some(_), Some(_)) => problems.push(self.problem(key, "has a file and a variable: keep one")),
+            (Some(one), None) | (None, Some(one)) => return Some(one),
+            (None, None) if !table.has("file") && !table.has("env") => problems.push(self.problem(key, &format!("should be {FORMS}"))),
+            (None, None) => {}
+        }
+        None
+    }
 }
 
 fn declare(own: Declared<'_>, problems: &mut Vec<String>) -> Option<Connection> {
     let before = problems.len();
-    own.table.unknown(&KEYS, problems);
+    own.table.unknown(&[&KEYS[..], &store::KEYS].concat(), problems);
     let kind = kind(&own, problems);
     let parsed = kind.and_then(|kind| url(&own, kind, problems));
     let username = own.table.text("username", "text", problems);
@@ -96,6 +120,7 @@ fn declare(own: Declared<'_>, problems: &mut Vec<String>) -> Option<Connection> 
     let (secret, bearer) = secret(&own, kind, problems);
     let replicas = own.table.number("replicas", REPLICAS_MAX, problems);
     let plans = plans(&own, problems);
+    let source_node = source_node(&own, problems);
     let (kind, Parsed { address, encrypted, .. }) = (kind?, parsed?);
     if kind == ConnectionKind::Postgres && user.is_none() {
         problems.push(own.problem("url", &format!("names no user: {}", address::example(kind))));
@@ -103,7 +128,10 @@ fn declare(own: Declared<'_>, problems: &mut Vec<String>) -> Option<Connection> 
     if replicas.is_some() && !matches!(kind, ConnectionKind::Postgres | ConnectionKind::Redis) {
         problems.push(own.problem("replicas", &format!("is for postgres and redis, and this is {kind}")));
     }
-    if kind == ConnectionKind::Prometheus || kind == ConnectionKind::Http {
+    if source_node.is_some() && !matches!(kind, ConnectionKind::Postgres | ConnectionKind::Redis) {
+        problems.push(own.problem("sourceNode", &format!("is for postgres and redis, which are backed up from there, and this is {kind}")));
+    }
+    if kind.is_http() {
         if user.is_some() && secret.is_none() {
             problems.push(own.problem("password", "is missing: there is a user"));
         }
@@ -112,9 +140,17 @@ fn declare(own: Declared<'_>, problems: &mut Vec<String>) -> Option<Connection> 
         }
     }
     let tls = tls(&own, kind, &address, encrypted, secret.is_some(), problems);
+    let store = if kind == ConnectionKind::Store {
+        let settings = store::read(&own, problems);
+        store::together(&own, &address, tls.as_ref().map(|tls| tls.mode), (user.is_some(), secret.is_some()), problems);
+        Some(Box::new(settings))
+    } else {
+        store::strangers(&own, kind, problems);
+        None
+    };
     let name = own.name?;
     (problems.len() == before).then_some(())?;
-    Some(Connection { name, kind, address, user, secret, bearer, tls: tls?, replicas, plans, declared_at: own.at })
+    Some(Connection { name, kind, address, user, secret, bearer, tls: tls?, replicas, plans, source_node, store, declared_at: own.at })
 }
 
 fn kind(own: &Declared<'_>, problems: &mut Vec<String>) -> Option<ConnectionKind> {
@@ -152,28 +188,19 @@ fn secret(own: &Declared<'_>, kind: Option<ConnectionKind>, problems: &mut Vec<S
     if !has_password && !bearer {
         return (None, false);
     }
-    if bearer && kind.is_some_and(|kind| !matches!(kind, ConnectionKind::Prometheus | ConnectionKind::Http)) {
-        problems.push(own.problem("token", "is for prometheus and http: write  password"));
+    if bearer && kind.is_some_and(|kind| !kind.is_http()) {
+        problems.push(own.problem("token", "is for prometheus, alertmanager and http: write  password"));
     }
-    if kind == Some(ConnectionKind::Tls) {
-        problems.push(own.problem(key, "is of no use: for TLS nothing is sent"));
+    if let Some(kind @ (ConnectionKind::Tls | ConnectionKind::Files)) = kind {
+        problems.push(own.problem(key, &format!("is of no use: to {kind} nothing is sent")));
     }
-    let dotted = format!("{}.{key}", own.table.name);
-    let Some(table) = own.table.table(key, &dotted, FORMS, problems) else { return (None, bearer) };
-    table.unknown(&SECRET_KEYS, problems);
-    if table.has("secret") {
-        problems.push(table.problem("secret", &own.at, "needs a cluster agent: this one has no access to Kubernetes; use  file  or  env"));
-        return (None, bearer);
-    }
-    let file = table.text("file", "the path of a file", problems).map(|path| SecretRef::File(own.path(&path)));
-    let env = table.text("env", "the name of a variable", problems).map(SecretRef::Env);
-    match (file, env) {
-        (Some(_), Some(_)) => problems.push(own.problem(key, "has a file and a variable: keep one")),
-        (Some(one), None) | (None, Some(one)) => return (Some(one), bearer),
-        (None, None) if !table.has("file") && !table.has("env") => problems.push(own.problem(key, &format!("should be {FORMS}"))),
-        (None, None) => {}
-    }
-    (None, bearer)
+    (own.reference(key, problems), bearer)
+}
+
+/// The node that a server is on, for whoever takes that node out of use.
+fn source_node(own: &Declared<'_>, problems: &mut Vec<String>) -> Option<NodeName> {
+    let name = own.table.text("sourceNode", "the name of a node", problems)?;
+    name.parse().map_err(|error| problems.push(own.problem("sourceNode", &format!("names no node: {error}")))).ok()
 }
 
 fn plans(own: &Declared<'_>, problems: &mut Vec<String>) -> Option<Vec<String>> {

@@ -7,7 +7,7 @@
 //!
 //! ```toml
 //! [connections.orders-db]
-//! kind = "postgres"                              # postgres, redis, prometheus, http, tls
+//! kind = "postgres"                              # postgres, redis, prometheus, alertmanager, http, tls, files, store
 //! url = "postgres://app@db.example/orders"       # never with a password in it
 //! password = { file = "secrets/orders-db" }      # or { env = "ORDERS_DB_PASSWORD" }
 //! ca = "ca.pem"                                  # files are relative to this one
@@ -19,6 +19,7 @@ mod connection;
 mod declare;
 mod memory;
 mod secret;
+mod store;
 mod table;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ pub use address::{Address, Place};
 pub use connection::{Connection, ConnectionKind, NotAllowed, Tls, TlsMode};
 pub use memory::Memory;
 pub use secret::{Secret, SecretError, SecretRef, Secrets};
+pub use store::StoreSettings;
 
 /// Connections of one agent; the mesh takes no more of them in.
 const CONNECTIONS_MAX: usize = 256;
@@ -91,6 +93,11 @@ impl Connections {
         self.by_name.get(name)
     }
 
+    /// All of a kind, by name.
+    pub fn of_kind(&self, kind: ConnectionKind) -> impl Iterator<Item = &Connection> {
+        self.by_name.values().filter(move |connection| connection.kind == kind)
+    }
+
     /// What the mesh is told of them.
     #[must_use]
     pub fn told(&self) -> Vec<agent::Connection> {
@@ -100,9 +107,9 @@ impl Connections {
 
     /// Variables of the environment that hold a secret. No child of the agent is to have them.
     pub fn secret_variables(&self) -> impl Iterator<Item = &str> {
-        self.by_name.values().filter_map(|connection| match &connection.secret {
-            Some(SecretRef::Env(name)) => Some(name.as_str()),
-            _ => None,
+        self.by_name.values().flat_map(Connection::secrets).filter_map(|secret| match secret {
+            SecretRef::Env(name) => Some(name.as_str()),
+            SecretRef::File(_) => None,
         })
     }
 }

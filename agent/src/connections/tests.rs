@@ -52,6 +52,17 @@ token = { file = "/run/token" }
 }
 
 #[test]
+fn a_server_may_say_on_which_node_it_is() {
+    let node = one("kind = \"redis\"\nurl = \"redis://127.0.0.1\"\nsourceNode = \"n2\"").source_node;
+    assert_eq!(node.map(|node| node.to_string()).as_deref(), Some("n2"));
+    let problem = |text: &str| parse(&format!("[connections.x]\n{text}")).1.join("\n");
+    let wrong = problem("kind = \"redis\"\nurl = \"redis://127.0.0.1\"\nsourceNode = \"N 2\"");
+    assert!(wrong.contains("sourceNode") && wrong.contains("names no node"), "{wrong}");
+    let wrong = problem("kind = \"files\"\nurl = \"file:///etc\"\nsourceNode = \"n2\"");
+    assert!(wrong.contains("is for postgres and redis") && wrong.contains("this is files"), "{wrong}");
+}
+
+#[test]
 fn encryption_is_on_wherever_nobody_says_otherwise() {
     let mode = |text: &str| one(text).tls.mode;
     let postgres = |host: &str, more: &str| mode(&format!("kind = \"postgres\"\nurl = \"postgres://a@{host}/d\"\n{more}"));
@@ -112,7 +123,7 @@ serverName = "no name"
     assert!(connections.told().is_empty(), "nothing of it is used");
     let all = problems.join("\n");
     for part in [
-        "connections.toml line 2: connections.a: `kind` should be one of postgres, redis, prometheus, http, tls; did you mean `postgres`?",
+        "connections.toml line 2: connections.a: `kind` should be one of postgres, redis, prometheus, alertmanager, http, tls, files, store; did you mean `postgres`?",
         "line 6: connections.b: there is no key `urll`; did you mean `url`?",
         "line 4: connections.b: `url` is missing",
         "line 7: `C` is not a connection name",
@@ -123,7 +134,7 @@ serverName = "no name"
         "line 18: connections.e.password: `secret` needs a cluster agent",
         "line 19: connections.e: `tls` should be \"verify\", \"require\" or \"off\"",
         "line 23: connections.f: `cert` is of no use: the URL does not ask for TLS",
-        "line 24: connections.f: `token` is for prometheus and http",
+        "line 24: connections.f: `token` is for prometheus, alertmanager and http",
         "line 25: connections.f: `replicas` should be a whole number from 0 to 1000",
         "line 26: connections.g: `password` is missing: there is a user",
         "line 30: connections.g: `replicas` is for postgres and redis",
@@ -135,6 +146,40 @@ serverName = "no name"
         assert!(all.contains(part), "{part}\nis missing in:\n{all}");
     }
     assert!(!all.contains("hunter2"), "{all}");
+}
+
+#[test]
+fn a_store_says_who_opens_what_is_in_it_and_what_signs() {
+    let (keys, _) = mainstay_backup::keys::Identities::generate();
+    let public = keys.public().remove(0);
+    let bucket = one(&format!(
+        "kind = \"store\"\nurl = \"s3://backups/prod\"\nendpoint = \"https://s3.internal\"\nusername = \"id\"\npassword = {{ env = \"S3\" }}\n\
+         breakGlass = [\"{public}\"]\nsign = {{ file = \"sign.der\" }}\nidentity = {{ env = \"DRILL\" }}"
+    ));
+    let store = bucket.store.as_deref().unwrap();
+    assert_eq!((&bucket.address.place, bucket.address.path.as_str()), (&Place::Bucket("backups".to_owned()), "prod"));
+    assert_eq!((store.break_glass.as_slice(), store.sign.as_deref()), (&[public][..], Some(Path::new("/etc/mainstay/sign.der"))));
+    assert_eq!(bucket.secrets().collect::<Vec<_>>(), [&SecretRef::Env("S3".to_owned()), &SecretRef::Env("DRILL".to_owned())]);
+    let directory = one("kind = \"store\"\nurl = \"file:///var/backups\"");
+    assert_eq!((directory.address.place, directory.store.as_deref()), (Place::Dir("/var/backups".into()), Some(&StoreSettings::default())));
+    for (text, part) in [
+        ("kind = \"store\"\nurl = \"s3://b\"\nusername = \"id\"", "`password` is missing"),
+        ("kind = \"store\"\nurl = \"s3://b\"\npassword = { env = \"P\" }", "`username` is missing"),
+        ("kind = \"store\"\nurl = \"file:///b\"\nendpoint = \"https://x\"", "is for a bucket"),
+        ("kind = \"store\"\nurl = \"s3://b\"\nusername = \"i\"\npassword = { env = \"P\" }\nendpoint = \"http://x\"", "does not ask for TLS"),
+        ("kind = \"store\"\nurl = \"s3://b\"\nusername = \"i\"\npassword = { env = \"P\" }\nendpoint = \"https://a:b@x\"", "holds credentials"),
+        (
+            "kind = \"store\"\nurl = \"file:///b\"\ndrill = [\"AGE-SECRET-KEY-1hunter2\"]",
+            "line 4: connections.x: `drill` should be a list of public keys",
+        ),
+        ("kind = \"store\"\nurl = \"file:///b\"\nsigners = [\"rsa\"]", "`signers` `rsa` is not a public key"),
+        ("kind = \"store\"\nurl = \"file:///b\"\nsign = { env = \"S\" }", "is the file of a key"),
+        ("kind = \"redis\"\nurl = \"redis://127.0.0.1\"\ndrill = [\"x\"]", "is for store, and this is redis"),
+        ("kind = \"files\"\nurl = \"file:///b\"\npassword = { env = \"P\" }", "to files nothing is sent"),
+    ] {
+        let (_, problems) = parse(&format!("[connections.x]\n{text}\n"));
+        assert!(problems.iter().any(|problem| problem.contains(part)) && !problems.concat().contains("hunter2"), "{part}: {problems:?}");
+    }
 }
 
 #[test]

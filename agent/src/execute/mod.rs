@@ -5,6 +5,9 @@
 //! is cancelled. It keeps no ledger, knows no deadline (whoever calls it cancels), and does not decide what a
 //! verdict means for the run: a check that is critical is a successful look at something bad.
 
+mod alertmanager;
+mod api;
+pub mod backup;
 mod credential;
 mod dial;
 pub mod exec;
@@ -14,10 +17,12 @@ mod kube;
 mod logs;
 mod outgoing;
 mod output;
+mod packages;
 mod params;
 mod policy;
 mod postgres;
 mod prometheus;
+mod reboot;
 mod redis;
 mod resources;
 pub mod review;
@@ -26,13 +31,14 @@ mod settings;
 mod tls;
 mod trust;
 mod wait;
+mod watch;
 mod wording;
 
 use std::sync::Arc;
 
 use mainstay_core::PlanName;
 use mainstay_core::catalogue;
-use mainstay_core::id::ConnectionName;
+use mainstay_core::id::{ClusterName, ConnectionName, NodeName};
 use mainstay_core::report::Report;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
@@ -55,6 +61,7 @@ use crate::redact;
 /// What an attempt is of; handed to children and put into messages.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Labels {
+    pub mesh: String,
     pub attempt: String,
     pub run: String,
     pub step: String,
@@ -62,8 +69,20 @@ pub struct Labels {
     pub plan: Option<PlanName>,
     /// The connection that it is done to, where its target is one.
     pub connection: Option<ConnectionName>,
+    /// The node that it is done to, where its target is one.
+    pub node: Option<NodeName>,
+    /// Which of its cluster's agents carries it out: in a cluster, the pod of that name.
+    pub replica: Option<String>,
     /// Whether it takes its step back.
     pub undoes: bool,
+    /// Of the agent.
+    pub cluster: Option<ClusterName>,
+    /// The machine that a node agent is on.
+    pub machine: Option<NodeName>,
+    /// Of the lease under which a backup is written.
+    pub token: Option<String>,
+    /// The node that a backup reads from, where its connection says so.
+    pub source_node: Option<NodeName>,
 }
 
 /// What every executor has at hand. Cheap to clone.
@@ -87,6 +106,8 @@ pub struct Context {
     pub output: Output,
     /// Where files of the attempt go.
     pub artifacts: Artifacts,
+    /// What the mesh knows of backups.
+    pub catalogue: backup::Catalogue,
     pub labels: Labels,
     pub cancel: CancellationToken,
     /// Cancelled when this agent leaves: what goes on elsewhere is taken up by the next process.
@@ -167,6 +188,7 @@ impl Context {
             secrets,
             output,
             artifacts,
+            catalogue: backup::Catalogue::default(),
             labels,
             cancel,
             leaving: CancellationToken::new(),
@@ -241,6 +263,12 @@ impl Context {
     pub fn with_artifacts(self, artifacts: Artifacts) -> Context {
         Context { artifacts, ..self }
     }
+
+    /// The same context, with the way to what the mesh knows of backups.
+    #[must_use]
+    pub fn with_catalogue(self, catalogue: backup::Catalogue) -> Context {
+        Context { catalogue, ..self }
+    }
 }
 
 /// Longest message of an error: it goes into the replicated state with the attempt.
@@ -263,26 +291,43 @@ pub fn kinds() -> &'static [&'static str] {
         "http.check",
         "tls.check",
         "prometheus.query",
+        "alertmanager.silence",
+        "alertmanager.expire",
         "postgres.check",
         "redis.check",
+        catalogue::BACKUP_RUN,
+        catalogue::BACKUP_CHECK,
+        catalogue::BACKUP_PRUNE,
+        catalogue::RECOVERY_DRILL,
         "kube.workloads",
         "kube.services",
         "kube.cronjobs",
         "kube.events",
         "kube.certificates",
         "kube.wait",
+        "kube.watch",
+        "kube.live",
         "kube.restart",
+        "kube.rollout",
         "kube.scale",
+        "kube.switch",
         "kube.cronjob.trigger",
         "kube.job",
         "kube.apply",
         "kube.delete",
         "kube.exec",
+        "kube.cordon",
+        "kube.drain",
+        "kube.uncordon",
+        "kube.drainable",
+        "kube.node.ready",
         "helm.upgrade",
         "helm.rollback",
         "helm.uninstall",
         "wait",
         "node.exec",
+        "node.reboot",
+        catalogue::PACKAGES,
     ]
 }
 
@@ -294,6 +339,8 @@ pub fn allowed(kind: &str, with: &Map<String, Value>, policy: &Policy) -> Result
     policy.allows_kind(kind)?;
     let judged = match kind {
         "node.exec" => exec::allowed(with, policy).map(drop),
+        "node.reboot" => reboot::allowed(with, policy).map(drop),
+        catalogue::PACKAGES => packages::allowed(with),
         "kube.exec" => kube::exec::allowed(with, policy).map(drop),
         _ => Ok(()),
     };
@@ -320,31 +367,52 @@ pub async fn execute(kind: &str, with: &Map<String, Value>, context: &Context) -
             "http.check" => http::execute(with, context).await,
             "tls.check" => tls::execute(with, context).await,
             "prometheus.query" => prometheus::execute(with, context).await,
+            "alertmanager.silence" => alertmanager::silence(with, context).await,
+            "alertmanager.expire" => alertmanager::expire(with, context).await,
             "postgres.check" => postgres::execute(with, context).await,
             "redis.check" => redis::execute(with, context).await,
+            catalogue::BACKUP_RUN => backup::run::execute(with, context).await,
+            catalogue::BACKUP_CHECK => backup::check::execute(with, context).await,
+            catalogue::BACKUP_PRUNE => backup::prune::execute(with, context).await,
+            catalogue::RECOVERY_DRILL => backup::drill::execute(with, context).await,
             "kube.workloads" => kube::workloads::execute(with, context).await,
             "kube.services" => kube::services::execute(with, context).await,
             "kube.cronjobs" => kube::cronjobs::execute(with, context).await,
             "kube.events" => kube::events::execute(with, context).await,
             "kube.certificates" => kube::certificates::execute(with, context).await,
             "kube.wait" => kube::wait::execute(with, context).await,
+            "kube.watch" => kube::watch::execute(with, context).await,
+            "kube.live" => kube::live::execute(with, context).await,
             "kube.restart" => kube::restart::execute(with, context).await,
+            "kube.rollout" => kube::rolling::execute(with, context).await,
             "kube.scale" => kube::scale::execute(with, context).await,
+            "kube.switch" => kube::switch::execute(with, context).await,
             "kube.cronjob.trigger" => kube::jobs::trigger(with, context).await,
             "kube.job" => kube::jobs::execute(with, context).await,
             "kube.apply" => kube::objects::apply(with, context).await,
             "kube.delete" => kube::objects::delete(with, context).await,
             "kube.exec" => kube::exec::execute(with, context).await,
+            "kube.cordon" => kube::nodes::cordon::execute(with, context).await,
+            "kube.drain" => kube::nodes::drain::execute(with, context).await,
+            "kube.uncordon" => kube::nodes::cordon::uncordon(with, context).await,
+            "kube.drainable" => kube::nodes::drainable::execute(with, context).await,
+            "kube.node.ready" => kube::nodes::ready::execute(with, context).await,
             "helm.upgrade" => helm::upgrade::execute(with, context).await,
             "helm.rollback" => helm::rollback::execute(with, context).await,
             "helm.uninstall" => helm::uninstall::execute(with, context).await,
             "wait" => wait::execute(with, context).await,
             "node.exec" => exec::execute(with, context).await,
+            "node.reboot" => reboot::execute(with, context).await,
+            catalogue::PACKAGES => packages::execute(with, context).await,
             other => Err(StepError::refused(format!("this agent does not know the step kind `{other}`; it may be older than the mesh"))),
         }
     };
-    let ended = if matches!(kind, "node.exec" | "kube.job" | "kube.cronjob.trigger") || catalogue::is_by_helm(kind) {
-        // It ends its children itself before it ends.
+    let ended = if matches!(kind, "node.exec" | "node.reboot" | "kube.job" | "kube.cronjob.trigger" | "kube.rollout" | "kube.switch")
+        || catalogue::is_by_helm(kind)
+        || catalogue::is_fenced_backup(kind)
+        || matches!(kind, catalogue::RECOVERY_DRILL | catalogue::PACKAGES)
+    {
+        // It ends its children, or puts back what it has begun, before it ends.
         carried_out.await
     } else {
         tokio::select! {

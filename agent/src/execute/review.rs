@@ -1,15 +1,17 @@
 //! Which rights a step would lack: its kind is carried out as far as its own review of them, over a cluster in which
-//! nothing can be changed.
+//! nothing can be changed. And what stands in the way of a backup: it is carried out as a dry run.
 
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use mainstay_core::catalogue::{self, Effect, Scope};
-use mainstay_core::preview::rights::Lacking;
+use mainstay_core::id::ClusterName;
+use mainstay_core::preview::rights::{Lacking, NOTICED_MAX, Noticed};
+use mainstay_core::report::{Check, Verdict};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, Labels, Output, execute};
+use super::{Context, Labels, Output, backup, execute};
 use crate::artifacts::Artifacts;
 
 /// An attempt of no mesh: what is looked at has no number.
@@ -22,17 +24,51 @@ pub trait Rights: Send + Sync + 'static {
 }
 
 /// Asks this agent's own executors.
-pub struct Reviewer(pub Arc<Context>);
+pub struct Reviewer {
+    pub context: Arc<Context>,
+    /// The agent's own.
+    pub cluster: ClusterName,
+}
 
 impl Rights for Reviewer {
     fn lacking(&self, kind: String, with: Map<String, Value>, undoes: bool) -> BoxFuture<'static, Result<Lacking, String>> {
-        let context = Arc::clone(&self.0);
-        Box::pin(async move { lacking(&kind, &with, undoes, &context).await })
+        let (context, cluster) = (Arc::clone(&self.context), self.cluster.clone());
+        Box::pin(async move {
+            if catalogue::is_fenced_backup(&kind) {
+                return Ok(in_the_way(&kind, with, cluster, &context).await);
+            }
+            lacking(&kind, &with, undoes, &context).await
+        })
     }
 }
 
+/// What a dry run says: that it could be done, or why not.
+async fn in_the_way(kind: &str, mut with: Map<String, Value>, cluster: ClusterName, context: &Context) -> Lacking {
+    with.insert(backup::DRY_RUN.to_owned(), Value::Bool(true));
+    let connection = with.get(catalogue::CONNECTION_PARAM).and_then(Value::as_str).and_then(|name| name.parse().ok());
+    let labels = Labels {
+        attempt: NO_ATTEMPT.to_owned(),
+        run: "preview".to_owned(),
+        step: "preview".to_owned(),
+        connection,
+        cluster: Some(cluster),
+        ..Labels::default()
+    };
+    let looked = context.for_attempt(labels, Output::unwatched(), CancellationToken::new());
+    let told = |check: &Check| Noticed {
+        is_warning: !matches!(check.verdict, Verdict::Ok | Verdict::Skipped),
+        // Of which target it is, whoever asks has said.
+        message: if check.id == backup::PRUNED { format!("{}: {}", check.subject, check.message) } else { check.message.clone() },
+    };
+    let noticed = match execute(kind, &with, &looked).await {
+        Ok(report) => report.checks.iter().take(NOTICED_MAX).map(told).collect(),
+        Err(error) => vec![Noticed { is_warning: true, message: error.message }],
+    };
+    Lacking { noticed, ..Lacking::default() }
+}
+
 async fn lacking(kind: &str, with: &Map<String, Value>, undoes: bool, context: &Context) -> Result<Lacking, String> {
-    let changes = catalogue::kind(kind).is_some_and(|kind| kind.scope == Scope::Cluster && kind.effect != Effect::Read);
+    let changes = catalogue::kind(kind).is_some_and(|kind| matches!(kind.scope, Scope::Cluster | Scope::Node) && kind.effect != Effect::Read);
     let own = context.cluster.as_ref().filter(|_| changes).ok_or_else(|| format!("this agent does not ask for the rights of {kind}"))?;
     let (cluster, review) = own.only_looked_at();
     let directions: &[bool] = if undoes { &[false, true] } else { &[false] };

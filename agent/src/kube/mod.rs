@@ -25,6 +25,7 @@ pub mod view;
 pub mod vouch;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -32,6 +33,7 @@ use kube::{Client, Config};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
 
 use account::Account;
 use review::Review;
@@ -59,6 +61,9 @@ pub enum ClusterError {
     /// It is there already, or not what it was when it was read.
     #[error("{path}: {message}")]
     Conflict { path: String, message: String },
+    /// What it was asked to do makes no sense to it: it says so again when it is asked again.
+    #[error("{path}: {message}")]
+    Invalid { path: String, message: String },
     #[error("{path}: {message}")]
     Failed { path: String, message: String },
     #[error("{path}: more than {OBJECTS_MAX} objects: name fewer namespaces or a selector")]
@@ -80,6 +85,8 @@ pub struct Cluster {
     home: String,
     /// Where nothing may be changed: what a step would lack is put here instead.
     review: Option<Review>,
+    /// Held by whoever decides which node goes out of use next: what it has seen of the others holds until it has written.
+    pub(crate) one_node: Arc<Mutex<()>>,
 }
 
 /// Which objects of a list are wanted.
@@ -135,7 +142,7 @@ impl Cluster {
         config.read_timeout = Some(PATIENCE);
         let client = Client::try_from(config.clone()).map_err(|error| wrong(&error))?;
         let watching = Client::try_from(watching).map_err(|error| wrong(&error))?;
-        Ok(Cluster { client, watching, config, account: None, home, review: None })
+        Ok(Cluster { client, watching, config, account: None, home, review: None, one_node: Arc::default() })
     }
 
     /// Mainstay's own namespace.
@@ -217,6 +224,7 @@ impl Cluster {
                 (401 | 403, Some(account)) => ClusterError::ForbiddenTo { path, message: status.message, account: account.clone() },
                 (404, _) => ClusterError::Missing { path, message: status.message },
                 (409, _) => ClusterError::Conflict { path, message: status.message },
+                (code @ (400 | 422), _) => ClusterError::Invalid { path, message: format!("{} ({code})", without_object(&status.message)) },
                 (code, _) => ClusterError::Failed { path, message: format!("{} ({code})", status.message) },
             },
             other => ClusterError::Failed { path, message: causes(&other) },
@@ -231,6 +239,15 @@ fn page_of(path: &str, selected: Selected<'_>, next: &str) -> String {
         uri.push_str(&format!("&{name}={}", escaped(value)));
     }
     uri
+}
+
+/// Why an object is refused, without the object: it hides the reason, and may hold what nobody else should see.
+fn without_object(message: &str) -> String {
+    const BEGINS: &str = "Invalid value: \"{";
+    const ENDS: &str = "}\": ";
+    let Some(begin) = message.find(BEGINS) else { return message.to_owned() };
+    let reason = message[begin..].rfind(ENDS).map_or("its reason is not told", |end| &message[begin + end + ENDS.len()..]);
+    format!("{}{reason}", &message[..begin])
 }
 
 /// Text as a part of a path or of a query.
@@ -250,4 +267,19 @@ pub(crate) fn causes(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_object;
+
+    #[test]
+    fn an_object_that_is_refused_is_not_told() {
+        let whole = r#" "" is invalid: patch: Invalid value: "{\"env\":[{\"name\":\"KEY\",\"value\":\"secret\"}]}": quantities must match"#;
+        assert_eq!(without_object(whole), r#" "" is invalid: patch: quantities must match"#);
+        let cut = r#"patch: Invalid value: "{\"env\":[{\"value\":\"secret"#;
+        assert_eq!(without_object(cut), "patch: its reason is not told");
+        let short = r#"Deployment.apps "web" is invalid: spec.replicas: Invalid value: -1: must be greater"#;
+        assert_eq!(without_object(short), short);
+    }
 }

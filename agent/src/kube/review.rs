@@ -1,11 +1,12 @@
 //! What a step would lack, found out by its own review of its rights and without doing anything.
 //!
 //! Each kind that changes something asks for its rights first, in one place ([`Review::put`] is called from there). Over a
-//! cluster that is only looked at, it is stopped there; and whatever it would do all the same, such a cluster refuses.
+//! cluster that is only looked at, it is stopped there; and whatever it would do all the same, such a cluster refuses. What a
+//! change would come to it may ask there too.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mainstay_core::preview::rights::{Lacking, Right};
+use mainstay_core::preview::rights::{Lacking, Noticed, Right};
 use serde::Deserialize;
 
 use super::account::{Account, Right as Asked};
@@ -44,6 +45,14 @@ impl Review {
             if !found.rights.contains(&right) {
                 found.rights.push(right);
             }
+        }
+    }
+
+    /// What was noticed besides, after a review.
+    pub fn notice(&self, noticed: Noticed) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = found.as_mut().filter(|found| !found.noticed.contains(&noticed)) {
+            found.noticed.push(noticed);
         }
     }
 

@@ -2,6 +2,7 @@
 //! for their meaning by the mesh.
 
 pub mod artifact;
+pub mod backup;
 pub mod bundle;
 pub mod connection;
 pub mod context;
@@ -107,6 +108,9 @@ pub enum Verb {
     /// Plans: preview, apply, compare and read them
     #[command(subcommand)]
     Plan(plan::Plan),
+    /// Backups: what the mesh knows of them; and in a store, without a mesh, make, read, check, restore them
+    #[command(subcommand)]
+    Backup(backup::Backup),
     /// Outside systems that agents have a way to
     #[command(subcommand)]
     Connection(connection::Connection),

@@ -51,6 +51,11 @@ fn wrong_words_are_bad_usage() {
         "mainstay plan diff",
         "mainstay plan show daily --revisions --revision 2",
         "mainstay plan suspend daily",
+        "mainstay backup run a/b --store s --files /etc",
+        "mainstay backup run a/b --store s --drill k",
+        "mainstay backup run a/b --store s --drill k --files /etc --redis redis://r",
+        "mainstay backup restore a/b --store s --to d",
+        "mainstay backup restore a/b --store s --to d --identity k --at noon",
         "mainstay nonsense",
     ] {
         let error = parsed(line).unwrap_err();

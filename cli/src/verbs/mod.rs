@@ -2,6 +2,7 @@
 
 pub mod artifact;
 pub mod audit;
+pub mod backup;
 pub mod bundle;
 pub mod connection;
 pub mod context;

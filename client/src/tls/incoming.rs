@@ -10,10 +10,9 @@ use std::time::Duration;
 use futures::Stream;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::Connected;
 
@@ -75,45 +74,63 @@ pub fn enrol_incoming(listener: Listener, identity: ClientIdentity, limits: Limi
     accept(listener, identity, None, limits)
 }
 
+/// The listener belongs to the stream, and to no task of its own: whoever drops the stream can listen there again at
+/// once.
 fn accept(
     listener: Listener,
     identity: ClientIdentity,
     connections: Option<Connections>,
     limits: Limits,
-) -> ReceiverStream<io::Result<TlsConnection>> {
-    let (accepted, stream) = mpsc::channel(64);
-    tokio::spawn(async move {
-        let room = Arc::new(Semaphore::new(limits.handshakes_at_once));
-        loop {
-            let Ok(permit) = room.clone().acquire_owned().await else { return };
-            let connection = tokio::select! {
-                () = accepted.closed() => return,
-                connection = listener.accept() => connection,
-            };
-            let (socket, remote) = match connection {
-                Ok(connection) => connection,
-                Err(error) => {
-                    // Out of descriptors, most likely: those that are open will end.
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
+) -> impl Stream<Item = io::Result<TlsConnection>> + Send + Unpin {
+    Box::pin(futures::stream::unfold((listener, JoinSet::new()), move |(listener, mut handshakes)| {
+        let (identity, connections) = (identity.clone(), connections.clone());
+        async move {
+            loop {
+                let accepted = tokio::select! {
+                    Some(done) = handshakes.join_next() => match done {
+                        Ok(Some(connection)) => return Some((Ok(connection), (listener, handshakes))),
+                        // Refused, which was logged where it was; a panic has been reported by its own means.
+                        Ok(None) | Err(_) => continue,
+                    },
+                    accepted = listener.accept(), if handshakes.len() < limits.handshakes_at_once => accepted,
+                };
+                match accepted {
+                    Ok((socket, remote)) => {
+                        handshakes.spawn(within(socket, remote, connections.clone(), identity.clone(), limits));
+                    }
+                    Err(error) => {
+                        // Out of descriptors, most likely: those that are open will end.
+                        tracing::warn!(%error, "cannot accept a connection");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
                 }
-            };
-            // Taken anew for each connection, so that a renewed certificate is used at once.
-            let roots = identity.roots();
-            let config = if connections.is_some() { identity.server_config() } else { identity.enrolment_config() };
-            let (accepted, connections, identity) = (accepted.clone(), connections.clone(), identity.clone());
-            tokio::spawn(async move {
-                let _permit = permit;
-                match tokio::time::timeout(limits.handshake, handshake(socket, remote, (config, roots), connections, &identity, limits)).await {
-                    Ok(Ok(connection)) => drop(accepted.send(Ok(connection)).await),
-                    Ok(Err(error)) => tracing::info!(%remote, %error, "connection refused"),
-                    Err(_) => tracing::info!(%remote, "no handshake within {:?}", limits.handshake),
-                }
-            });
+            }
         }
-    });
-    ReceiverStream::new(stream)
+    }))
+}
+
+/// A handshake in the time that it may take; nothing when it came to nothing.
+async fn within(
+    socket: Socket,
+    remote: SocketAddr,
+    connections: Option<Connections>,
+    identity: ClientIdentity,
+    limits: Limits,
+) -> Option<TlsConnection> {
+    // Taken anew for each connection, so that a renewed certificate is used at once.
+    let roots = identity.roots();
+    let config = if connections.is_some() { identity.server_config() } else { identity.enrolment_config() };
+    match tokio::time::timeout(limits.handshake, handshake(socket, remote, (config, roots), connections, &identity, limits)).await {
+        Ok(Ok(connection)) => Some(connection),
+        Ok(Err(error)) => {
+            tracing::info!(%remote, %error, "connection refused");
+            None
+        }
+        Err(_) => {
+            tracing::info!(%remote, "no handshake within {:?}", limits.handshake);
+            None
+        }
+    }
 }
 
 async fn handshake(

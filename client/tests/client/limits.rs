@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use mainstay_client::tls::Limits;
+use futures::{FutureExt as _, StreamExt as _};
+use mainstay_client::tls::{self, Connections, Limits};
 use mainstay_client::{CallError, Mesh};
 use mainstay_proto::v1;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::stand::{Authority, Member, Register, ask, identity, within};
 
@@ -39,6 +40,18 @@ async fn callers_beyond_the_handshakes_at_once_wait_and_are_served() {
     let member = member(&authority, limits).await;
     let _silent = (TcpStream::connect(&member.address).await.unwrap(), TcpStream::connect(&member.address).await.unwrap());
     within("an answer after the silent ones were dropped", ask(&member.mesh(authority.client("operator/ana")))).await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_ends_can_listen_there_again_at_once() {
+    let authority = Authority::new("local");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut incoming = tls::incoming(Box::new(listener), authority.coordinator(), Connections::default(), Limits::default());
+    let _caller = TcpStream::connect(address).await.unwrap();
+    assert!(incoming.next().now_or_never().is_none(), "a caller that says nothing is no connection");
+    drop(incoming);
+    TcpListener::bind(address).await.unwrap();
 }
 
 #[tokio::test]

@@ -147,8 +147,11 @@ impl LinkTask {
         if facts.begins {
             self.begins.notify_one();
         }
-        let now = self.office.now();
-        self.office.tell(|memory| memory.told(agent, self.link.epoch(), told_from_wire(facts), now)).map_err(|why| why.to_string())
+        // A rollout may wait for what is told here.
+        let wakes = facts.ends || !facts.nodes.is_empty() || !facts.gone.is_empty();
+        let mut taken = Ok(());
+        self.office.note(wakes, |memory, now| taken = memory.told(agent, self.link.epoch(), told_from_wire(facts), now));
+        taken.map_err(|why| why.to_string())
     }
 
     /// Hands output to those who watch the run, if the attempt is this agent's.

@@ -7,6 +7,7 @@
 mod admission;
 mod agents;
 mod artifacts;
+mod backups;
 mod conditions;
 mod copies;
 mod credentials;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use mainstay_client::work;
 use mainstay_core::authz::{Method, Subject};
+use mainstay_core::fact::Known;
 use mainstay_core::id::PlanName;
 use mainstay_core::plan::PlanError;
 use mainstay_core::preview::Looks;
@@ -77,9 +78,15 @@ impl v1::plans_server::Plans for PlansApi {
         };
         // As an apply does: a large plan takes milliseconds, and other calls do not wait for it.
         let (of, looked_at) = (Arc::clone(&state), plan.clone());
+        let (clusters, now) = (office.tell(|memory| memory.clusters()), office.now());
         let looked = work::blocking(move || {
             let without_calendar = (!without_calendar.is_empty()).then_some(without_calendar.as_str());
-            preview::preview(&of, &looked_at, &inputs, Looks { by: &Actor::Identity(by), wall, without_calendar })
+            preview::preview(
+                &of,
+                &looked_at,
+                &inputs,
+                Looks { by: &Actor::Identity(by), wall, without_calendar, known: Known { clusters: &clusters, now } },
+            )
         });
         let mut preview = looked.await.map_err(|error| Status::internal(error.to_string()))?.map_err(status::refused)?;
         office.look_at_rights(&mut preview).await;

@@ -8,6 +8,7 @@ use mainstay_client::network::Listener;
 use mainstay_client::tls::{self, Connections, Limits};
 use mainstay_proto::v1::agents_server::AgentsServer;
 use mainstay_proto::v1::artifacts_server::ArtifactsServer;
+use mainstay_proto::v1::backups_server::BackupsServer;
 use mainstay_proto::v1::copies_server::CopiesServer;
 use mainstay_proto::v1::enrolment_server::EnrolmentServer;
 use mainstay_proto::v1::identities_server::IdentitiesServer;
@@ -27,6 +28,7 @@ use tonic_health::server::HealthReporter;
 use super::admission::Admission;
 use super::agents::AgentsApi;
 use super::artifacts::ArtifactsApi;
+use super::backups::BackupsApi;
 use super::copies::CopiesApi;
 use super::enrolment::EnrolmentApi;
 use super::front::Front;
@@ -42,7 +44,7 @@ use super::runs::RunsApi;
 use crate::peers;
 
 /// Largest request, and largest answer.
-const MESSAGE_MAX: usize = 4 << 20;
+pub(super) const MESSAGE_MAX: usize = 4 << 20;
 /// Largest request for enrolment, which anybody can make.
 const ENROL_MESSAGE_MAX: usize = 64 << 10;
 /// Calls of one connection that are carried out at one time.
@@ -126,6 +128,7 @@ async fn main_listener(
         .add_service(LeasesServer::new(LeasesApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
         .add_service(AgentsServer::new(AgentsApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
         .add_service(ArtifactsServer::new(ArtifactsApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
+        .add_service(BackupsServer::new(BackupsApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
         .add_service(CopiesServer::new(CopiesApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX))
         .add_service(
             IdentitiesServer::new(IdentitiesApi(front.clone())).max_decoding_message_size(MESSAGE_MAX).max_encoding_message_size(MESSAGE_MAX),

@@ -1,4 +1,5 @@
-//! Which rights a step would lack in a cluster: asked of the agent that acts for it, for previews.
+//! Which rights a step would lack in a cluster, and what stands in the way of a backup: asked of the agent that acts for it,
+//! or that has the connection, for previews.
 //!
 //! Nobody waits long for an answer, and without one a preview says that it was not looked at.
 
@@ -7,8 +8,9 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, stream};
 use mainstay_client::random;
+use mainstay_core::catalogue;
 use mainstay_core::preview::Preview;
-use mainstay_core::preview::rights::{self, Lacking, Question as Asks};
+use mainstay_core::preview::rights::{self, Lacking, Question as Asks, Whom};
 use mainstay_proto::v1;
 
 use super::reviews::Asked;
@@ -18,7 +20,7 @@ use super::{Office, Question};
 const KNOWN: u32 = 5;
 /// For one answer: a second less than whoever looks at a preview waits for all of them.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// For all of them.
+/// For all of them: a client waits for so much longer for a preview than for other answers.
 const ALL: Duration = Duration::from_secs(5);
 /// Questions that are open at one time for one preview.
 const AT_ONCE: usize = 8;
@@ -48,7 +50,16 @@ impl Office {
 
     async fn rights(&self, question: &Asks) -> Result<Lacking, String> {
         let state = self.state();
-        let agent = state.acting(&question.cluster).ok_or("none of its agents acts for it now")?;
+        let mut with = question.with.clone();
+        let agent = match &question.whom {
+            Whom::Cluster(cluster) => state.acting(cluster).ok_or("none of its agents acts for it now")?,
+            Whom::Connection(name) => {
+                // What was a pattern so far.
+                with.insert(catalogue::CONNECTION_PARAM.to_owned(), name.as_str().into());
+                let kind = catalogue::kind(&question.kind).ok_or("its kind is not known")?;
+                state.reaches(name, kind).ok_or("no agent that has it is there")?
+            }
+        };
         let level = state.agents.get(&agent).and_then(|agent| agent.hello.as_ref()).map_or(0, |hello| hello.feature_level);
         if level < KNOWN {
             return Err(format!("its agent {agent} is of an older version"));
@@ -56,7 +67,7 @@ impl Office {
         let id = random::number();
         let answered = self.rights_reviews().open(id, &agent);
         let _asked = Asked { reviews: self.rights_reviews(), id };
-        let with = serde_json::Value::Object(question.with.clone()).to_string();
+        let with = serde_json::Value::Object(with).to_string();
         if !self.links().ask(&agent, Question::Rights(v1::ReviewRights { id, kind: question.kind.clone(), with, undoes: question.undoes })) {
             return Err(format!("its agent {agent} is not connected, or has many to answer"));
         }

@@ -156,7 +156,15 @@ impl Mesh {
     pub async fn start(&mut self, index: usize) {
         let (ask, asked) = oneshot::channel();
         let settings = self.members[index].settings.clone();
-        let task = tokio::spawn(run(settings, Arc::new(SystemClock), async move { drop(asked.await) }));
+        let task = tokio::spawn(async move {
+            let name = settings.name.clone();
+            let outcome = run(settings, Arc::new(SystemClock), async move { drop(asked.await) }).await;
+            // Whoever sees that it is gone wants to know why; a test that passes shows nothing of this.
+            if let Err(error) = &outcome {
+                eprintln!("{name} ended: {error}");
+            }
+            outcome
+        });
         self.members[index].running = Some((ask, task));
     }
 
@@ -213,9 +221,10 @@ impl Mesh {
         self.as_identity(&format!("client/{name}"))
     }
 
-    /// Waits until all members are known, and the bundled plans.
+    /// Waits until all members are known, and all bundled plans, which come in one by one.
     pub async fn ready(&self, admin: &mainstay_client::Mesh) {
         let count = self.members.len();
+        let bundled = mainstay_coordinator::plans::bundled().unwrap().len();
         eventually("all members", async || {
             for member in &self.members {
                 let ended = member.running.as_ref().is_some_and(|(_, task)| task.is_finished());
@@ -224,7 +233,7 @@ impl Mesh {
             let status = admin.get_status(v1::GetStatusRequest {}).await.ok()?;
             let plans = admin.list_plans(v1::ListPlansRequest {}).await.ok()?.plans;
             let known = status.members.iter().filter(|member| !member.version.is_empty()).count();
-            (known == count && !status.mesh.is_empty() && plans.iter().any(|plan| plan.bundled)).then_some(())
+            (known == count && !status.mesh.is_empty() && plans.iter().filter(|plan| plan.bundled).count() == bundled).then_some(())
         })
         .await;
     }

@@ -12,6 +12,7 @@ pub use together::Together;
 
 use std::collections::BTreeMap;
 
+use crate::id::{ClusterName, Target};
 use crate::state::enrolment::OperatorRole;
 use crate::time::Millis;
 
@@ -50,6 +51,8 @@ pub enum Scope {
     Any,
     /// Each cluster, by the one of its cluster agents that acts.
     Cluster,
+    /// Each node of a cluster, as the cluster knows it: by the one of its cluster agents that acts.
+    Node,
     /// Nowhere: the mesh carries it out itself, and no agent sees it.
     Mesh,
 }
@@ -60,6 +63,24 @@ pub const APPROVAL: &str = "approval";
 pub const LEASE_HOLD: &str = "lease.hold";
 /// The kind that lets time pass, and nothing else.
 pub const WAIT: &str = "wait";
+/// The kinds that make and end silences of Alertmanager.
+pub const ALERTMANAGER_SILENCE: &str = "alertmanager.silence";
+pub const ALERTMANAGER_EXPIRE: &str = "alertmanager.expire";
+/// The kinds that are about backups.
+pub const BACKUP_RUN: &str = "backup.run";
+pub const BACKUP_CHECK: &str = "backup.check";
+pub const BACKUP_PRUNE: &str = "backup.prune";
+pub const RECOVERY_DRILL: &str = "recovery.drill";
+/// The kind that reboots a node.
+pub const REBOOT: &str = "node.reboot";
+/// The kind that installs and upgrades packages of a node.
+pub const PACKAGES: &str = "node.packages";
+/// The kind that watches what a step before it has done.
+pub const WATCH: &str = "kube.watch";
+/// The kinds that take a node out of use, and put it back.
+pub const CORDON: &str = "kube.cordon";
+pub const DRAIN: &str = "kube.drain";
+pub const UNCORDON: &str = "kube.uncordon";
 /// The kinds that the helm program carries out.
 pub const HELM_UPGRADE: &str = "helm.upgrade";
 pub const HELM_ROLLBACK: &str = "helm.rollback";
@@ -170,6 +191,18 @@ pub fn is_by_helm(kind: &str) -> bool {
     [HELM_UPGRADE, HELM_ROLLBACK, HELM_UNINSTALL].contains(&kind)
 }
 
+/// Whether a kind writes to what a target's backups are in, and so is done under the target's lease.
+#[must_use]
+pub fn is_fenced_backup(kind: &str) -> bool {
+    [BACKUP_RUN, BACKUP_PRUNE].contains(&kind)
+}
+
+/// Whether a kind has to do with what a target's backups are in, and tells the mesh's catalogue of them.
+#[must_use]
+pub fn is_about_backups(kind: &str) -> bool {
+    [BACKUP_RUN, BACKUP_CHECK, BACKUP_PRUNE, RECOVERY_DRILL].contains(&kind)
+}
+
 /// What to write where an agent does not do a kind that is not allowed by itself.
 #[must_use]
 pub fn how_to_allow(kind: &str) -> String {
@@ -256,6 +289,7 @@ impl Scope {
             Scope::View => "view",
             Scope::Any => "any",
             Scope::Cluster => "cluster",
+            Scope::Node => "node",
             Scope::Mesh => "mesh",
         }
     }
@@ -268,6 +302,7 @@ impl Scope {
             Scope::View => "done once by any agent, or on each node with `runOn: node`",
             Scope::Any => "done once by any agent, or to each node with `runOn: node`",
             Scope::Cluster => "done in each cluster, by the one of its cluster agents that acts",
+            Scope::Node => "done to each node of a cluster, by the one of the cluster's agents that acts",
             Scope::Mesh => "done by the mesh itself, once; no agent sees it",
         }
     }
@@ -303,6 +338,22 @@ impl Kind {
         ]
     }
 
+    /// The cluster whose agent that acts does it to a target; nothing where somebody else does.
+    #[must_use]
+    pub fn acted_in<'t>(&self, target: &'t Target) -> Option<&'t ClusterName> {
+        match target {
+            Target::Cluster(cluster) => Some(cluster),
+            Target::Node(node) => (self.scope == Scope::Node).then_some(&node.cluster),
+            Target::Once | Target::Connection(_) => None,
+        }
+    }
+
+    /// Whether it takes a node out of use.
+    #[must_use]
+    pub fn takes_out(&self) -> bool {
+        [CORDON, DRAIN, REBOOT].contains(&self.name)
+    }
+
     /// Whether it changes the node that it is done to, and so is for the hands of a node that has some: it runs what
     /// Mainstay cannot look into, or it writes to the host itself.
     #[must_use]
@@ -313,11 +364,14 @@ impl Kind {
         }
     }
 
-    /// How a step with these parameters is taken back: a release whose history is not kept cannot be.
+    /// How a step with these parameters is taken back: a release whose history is not kept cannot be, and neither can the
+    /// end of a pod that nothing makes again, or of what was in it. An expression may come to that.
     #[must_use]
     pub fn undo_of(&self, with: &serde_json::Map<String, serde_json::Value>) -> Undo {
         let is_purged = self.name == HELM_UNINSTALL && with.get("keepHistory") == Some(&serde_json::Value::Bool(false));
-        if is_purged { Undo::Irreversible } else { self.undo }
+        let may_evict = |param: &str| with.get(param).is_some_and(|value| value != "refuse");
+        let is_lost = self.name == DRAIN && ["barePods", "emptyDir"].into_iter().any(may_evict);
+        if is_purged || is_lost { Undo::Irreversible } else { self.undo }
     }
 
     /// Whether a step has to say something under `with`.
@@ -433,7 +487,7 @@ mod tests {
     #[test]
     fn what_changes_a_node_is_for_its_hands() {
         let by_hands: Vec<&str> = KINDS.iter().filter(|kind| kind.is_by_hands()).map(|kind| kind.name).collect();
-        assert_eq!(by_hands, ["node.exec"]);
+        assert_eq!(by_hands, ["node.exec", "node.reboot", "node.packages"]);
     }
 
     #[test]

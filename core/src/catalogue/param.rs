@@ -54,6 +54,10 @@ pub enum ParamType {
     Block,
     /// A block with parameters of its own.
     Fields(&'static [Param]),
+    /// A block with exactly one of the first, and with any of the second.
+    Choice(&'static [Param], &'static [Param]),
+    /// Nothing so far: why.
+    NotYet(&'static str),
     OneOf(&'static [&'static str]),
     /// An absolute `http` or `https` URL without a password in it.
     Url,
@@ -88,7 +92,7 @@ impl ParamType {
                 ParamType::Text => "a list of text".into(),
                 ParamType::Url => "a list of URLs".into(),
                 ParamType::Endpoint => "a list of host:port".into(),
-                ParamType::Fields(_) => format!("a list, each item {}", of.describe()),
+                ParamType::Fields(_) | ParamType::Choice(..) => format!("a list, each item {}", of.describe()),
                 other => format!("a list, each {}", other.describe()),
             },
             ParamType::Map => "a map of text to text".into(),
@@ -102,6 +106,11 @@ impl ParamType {
                 let required = named(&|field| field.required);
                 if required.is_empty() { format!("a block with some of {}", named(&|_| true)) } else { format!("a block with {required}") }
             }
+            ParamType::Choice(choices, _) => {
+                let names: Vec<String> = choices.iter().map(|choice| format!("`{}`", choice.name)).collect();
+                format!("a block with one of {}", names.join(", "))
+            }
+            ParamType::NotYet(why) => format!("left out: {why}"),
             ParamType::OneOf(words) => format!("one of {}", words.join(", ")),
             ParamType::Url => "an http or https URL without a password in it".into(),
             ParamType::Endpoint => "host:port".into(),
@@ -123,6 +132,7 @@ impl ParamType {
             vec![(path.to_owned(), format!("`{path}` is {shown}, and should be {}", self.describe()))]
         };
         match (self, value) {
+            (ParamType::NotYet(why), _) => vec![(path.to_owned(), format!("`{path}` cannot be used yet: {why}"))],
             // What can come of it is looked at where expressions are checked.
             (_, Value::String(text)) if stage == Stage::Written && has_template(text) => Vec::new(),
             (ParamType::List(of), Value::Array(items)) => {
@@ -139,6 +149,7 @@ impl ParamType {
                 fields.iter().flat_map(|(name, value)| ParamType::Text.check(&format!("{path}.{name}"), value, stage)).collect()
             }
             (ParamType::Fields(params), Value::Object(fields)) => check_fields(path, params, fields, stage),
+            (ParamType::Choice(choices, others), Value::Object(fields)) => check_choice(path, choices, others, fields, stage),
             (ParamType::RootCertificate, Value::String(text)) if text.len() <= bounds::ROOT_BYTES => {
                 let problem = RootCertificate::read(text).err().map(|error| (path.to_owned(), format!("`{path}`: {error}")));
                 problem.into_iter().collect()
@@ -170,6 +181,8 @@ impl ParamType {
                 | ParamType::Values
                 | ParamType::Block
                 | ParamType::Fields(_)
+                | ParamType::Choice(..)
+                | ParamType::NotYet(_)
         )
     }
 
@@ -244,6 +257,24 @@ fn check_fields(path: &str, params: &[Param], fields: &Map<String, Value>, stage
     problems
 }
 
+/// The same of a block with exactly one of the choices.
+fn check_choice(path: &str, choices: &[Param], others: &[Param], fields: &Map<String, Value>, stage: Stage) -> Vec<(String, String)> {
+    let all: Vec<Param> = choices.iter().chain(others).copied().collect();
+    let mut problems = check_fields(path, &all, fields, stage);
+    let given: Vec<&str> = choices.iter().map(|choice| choice.name).filter(|name| fields.contains_key(*name)).collect();
+    match given.as_slice() {
+        [_] => {}
+        [] => {
+            let names: Vec<String> = choices.iter().map(|choice| format!("`{}`", choice.name)).collect();
+            problems.push((path.to_owned(), format!("`{path}` needs one of {}", names.join(", "))));
+        }
+        [first, second, ..] => {
+            problems.push((format!("{path}.{second}"), format!("`{path}` has `{first}` already: give `{second}` an item of its own")))
+        }
+    }
+    problems
+}
+
 fn is_status(status: i64) -> bool {
     (100..=599).contains(&status)
 }
@@ -311,6 +342,23 @@ mod tests {
                 assert!(!ty.check("x", value, Stage::Filled).is_empty(), "{ty:?} refuses {value}");
             }
         }
+    }
+
+    #[test]
+    fn a_choice_is_one_and_what_is_not_there_yet_says_why() {
+        const CHOICES: &[Param] = &[
+            Param { name: "a", ty: ParamType::Text, required: false, default: "", doc: "" },
+            Param { name: "b", ty: ParamType::NotYet("there are none"), required: false, default: "", doc: "" },
+        ];
+        const OTHERS: &[Param] = &[Param { name: "every", ty: ParamType::Duration, required: false, default: "", doc: "" }];
+        let problems = |value: Value| {
+            let all = ParamType::Choice(CHOICES, OTHERS).check("gate", &value, Stage::Written);
+            all.into_iter().map(|(_, problem)| problem).collect::<Vec<_>>()
+        };
+        assert_eq!(problems(json!({"a": "x", "every": "1s"})), Vec::<String>::new());
+        assert_eq!(problems(json!({"every": "1s"})), ["`gate` needs one of `a`, `b`"]);
+        assert_eq!(problems(json!({"b": "${{ inputs.x }}"})), ["`gate.b` cannot be used yet: there are none"]);
+        assert!(problems(json!({"a": "x", "b": 1})).contains(&"`gate` has `a` already: give `b` an item of its own".to_owned()));
     }
 
     #[test]

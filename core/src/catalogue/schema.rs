@@ -88,6 +88,12 @@ impl ParamType {
             ParamType::Values => json!({ "type": "object", "additionalProperties": { "type": ["string", "number", "boolean", "null"] } }),
             ParamType::Block => json!({ "type": "object" }),
             ParamType::Fields(params) => block(params),
+            ParamType::Choice(choices, others) => {
+                let mut schema = block(&[*choices, *others].concat());
+                schema["oneOf"] = choices.iter().map(|choice| json!({ "required": [choice.name] })).collect();
+                schema
+            }
+            ParamType::NotYet(_) => json!({}),
             ParamType::OneOf(words) => json!({ "type": "string", "enum": words }),
             ParamType::Url => text("^https?://[^\\s/?#@]+([/?#]\\S*)?$"),
             ParamType::Endpoint => text("^[^\\s/@]+:[0-9]{1,5}$"),

@@ -8,7 +8,7 @@ mod lease;
 mod run;
 mod schedule;
 
-pub(crate) use run::{AGENT_WAIT, HELD_FOR_STEP, HELD_FOR_TARGET, healthy, lease_holders, lease_in_the_way};
+pub(crate) use run::{AGENT_WAIT, HELD_FOR_STEP, HELD_FOR_TARGET, backup_there, claimed_by_another, healthy, lease_holders, lease_in_the_way};
 
 use crate::command::Command;
 use crate::evaluate::Evaluation;

@@ -16,6 +16,7 @@ use crate::command::Command;
 use crate::expr::{Expression, template};
 use crate::id::{RunId, StepName, Target};
 use crate::plan::{Plan, Step, UndoStep};
+use crate::rollout;
 use crate::state::State;
 use crate::state::resolution::Resolution;
 use crate::state::run::{Direction, Run};
@@ -70,7 +71,9 @@ pub fn evaluate(state: &State, evaluation: &Evaluation) -> Option<Command> {
     let open: Vec<&Target> = work
         .iter()
         .filter(|(target, work)| {
-            work.state(evaluation.direction).is_waiting() && run.resolved.get(&step.name, Some(target), evaluation.direction).is_none()
+            work.state(evaluation.direction).is_waiting()
+                && run.resolved.get(&step.name, Some(target), evaluation.direction).is_none()
+                && (evaluation.direction == Direction::Undo || rollout::has_what_it_needs_here(run, step, target))
         })
         .map(|(target, _)| target)
         .collect();

@@ -82,6 +82,14 @@ pub fn of_object(plan: Plan, origin: Origin<'_>) -> Result<Plan, NameError> {
     Ok(Plan { name: PlanName::of_object(origin, plan.name.as_str())?, ..plan })
 }
 
+/// The first gate while something goes that looks elsewhere than into the step's own namespace, or may.
+fn gate_beyond(with: &Map<String, Value>) -> Option<String> {
+    let gates = with.get("gates")?;
+    let Value::Array(gates) = gates else { return Some(String::new()) };
+    let is_own = |gate: &Value| gate.as_object().is_some_and(|gate| !gate.contains_key("http") && !gate.contains_key("prometheus"));
+    gates.iter().position(|gate| !is_own(gate)).map(|at| format!("[{at}]"))
+}
+
 /// Everything by which a plan would reach beyond where it came from; of a plan that came from nowhere, nothing.
 #[must_use]
 pub fn breaches(plan: &Plan) -> Vec<Breach> {
@@ -101,6 +109,12 @@ pub fn breaches(plan: &Plan) -> Vec<Breach> {
                 Some(Some(means)) => {
                     if let Some((field, message)) = means.breach(with, origin.namespace) {
                         breach(format!("{at}.with.{field}"), format!("{message}: {here}"));
+                    }
+                    if let Some(gate) = gate_beyond(with) {
+                        breach(
+                            format!("{at}.with.gates{gate}"),
+                            format!("has to be `object` or `logErrors`, written out: {here}, and asks nobody else over the network"),
+                        );
                     }
                 }
                 Some(None) => breach(

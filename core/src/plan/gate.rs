@@ -1,7 +1,8 @@
 //! Gates: what must hold before a step begins on a target.
 //!
 //! Window and freeze are judged by the leader, with its wall clock ([`crate::seen::Seen::calendar`]); lease,
-//! approval and health by the state alone. What has no source yet is unknown, and unknown holds the step.
+//! approval and health by the state alone; fresh backups and drills by the catalogue of backups and that clock
+//! ([`crate::freshness`]). What has no source yet is unknown, and unknown holds the step.
 
 use std::fmt;
 
@@ -25,7 +26,7 @@ pub enum Gate {
     Approval(Approval),
     /// The newest run of a plan found nothing bad, not longer ago than `max_age`.
     Health { plan: PlanName, max_age: Millis },
-    /// Declared, and without a source in this version.
+    /// What something else in the mesh knows of, or nothing yet.
     Declared(Declared),
 }
 
@@ -75,7 +76,7 @@ pub enum Each {
     Wave,
 }
 
-/// A gate whose source comes with a later version.
+/// A gate whose source is another part of the mesh, or comes with a later version.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Declared {
@@ -113,19 +114,6 @@ impl Gate {
     }
 }
 
-impl Declared {
-    /// Why nobody knows.
-    #[must_use]
-    pub fn unknown(&self) -> String {
-        match self {
-            Declared::Capacity => "unknown: no source of capacity in this version".to_owned(),
-            Declared::BackupFresh { target, .. } => format!("unknown: no backup catalogue that could say when {target} was backed up"),
-            Declared::DrillFresh { target, .. } => format!("unknown: no drill of {target} is recorded, and nothing records drills in this version"),
-            Declared::ErrorBudget { service, .. } => format!("unknown: no objective of service {service} is measured in this version"),
-        }
-    }
-}
-
 /// The gate in a phrase, for `plan preview` and `why`.
 impl fmt::Display for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -147,12 +135,10 @@ impl fmt::Display for Gate {
                 if approval.each == Each::Wave { f.write_str(", for each wave") } else { Ok(()) }
             }
             Gate::Health { plan, max_age } => write!(f, "plan {plan} found nothing bad within the last {max_age}"),
-            Gate::Declared(declared) => f.write_str(match declared {
-                Declared::Capacity => "enough capacity",
-                Declared::BackupFresh { .. } => "a fresh backup",
-                Declared::DrillFresh { .. } => "a fresh drill",
-                Declared::ErrorBudget { .. } => "error budget left",
-            }),
+            Gate::Declared(Declared::Capacity) => f.write_str("enough capacity"),
+            Gate::Declared(Declared::BackupFresh { target, max_age }) => write!(f, "a good backup of {target} from the last {max_age}"),
+            Gate::Declared(Declared::DrillFresh { target, max_age }) => write!(f, "a good drill of {target} within the last {max_age}"),
+            Gate::Declared(Declared::ErrorBudget { .. }) => f.write_str("error budget left"),
         }
     }
 }

@@ -106,6 +106,14 @@ impl Step {
         let by_itself = |kind: &Kind| kind.scope == Scope::Mesh && kind.undo == Undo::Reversible;
         self.undo.is_some() || catalogue::kind(&self.uses).is_some_and(by_itself)
     }
+
+    /// Whether what takes it back looks itself how much of it was done, so that a part is taken back as well as the whole.
+    #[must_use]
+    pub fn takes_back_a_part(&self) -> bool {
+        let is_reversible = |kind: &Kind| kind.undo == Undo::Reversible;
+        let is_its_own = |undo: &UndoStep| undo.uses == self.uses;
+        catalogue::kind(&self.uses).is_some_and(is_reversible) && self.undo.as_ref().is_some_and(is_its_own)
+    }
 }
 
 /// A lease that a run holds while a step goes.
@@ -177,6 +185,13 @@ pub enum OnUnknown {
 }
 
 impl Plan {
+    /// The plan's own gates that are asked of a step. What was done within a window is watched after its end too: left to
+    /// itself until the next one, nobody would lead back what fails.
+    pub fn gates_of(&self, step: &Step) -> impl Iterator<Item = &Gate> {
+        let watches = step.uses == catalogue::WATCH;
+        self.gates.iter().filter(move |gate| !(watches && matches!(gate, Gate::Window(_) | Gate::Freeze(_))))
+    }
+
     #[must_use]
     pub fn step(&self, name: &StepName) -> Option<&Step> {
         self.steps.iter().find(|step| step.name == *name)

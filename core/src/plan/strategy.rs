@@ -18,7 +18,7 @@ pub struct Strategy {
     pub max_unavailable: Amount,
     /// How many targets are done by the end of each wave, all waves before it included; the last wave is the rest.
     pub waves: Vec<Amount>,
-    /// How long nothing is begun after a wave has ended.
+    /// How long nothing is begun after a wave, or a zone, has ended.
     pub soak: Millis,
     /// Targets that may fail before no further one is begun.
     pub failure_budget: Amount,
@@ -35,6 +35,8 @@ pub enum Order {
     Reverse,
     /// Mixed, and another way in each run.
     Spread,
+    /// Zone by zone, as the nodes' clusters tell of them, and by name in each: none begins before the one before has ended.
+    Zones,
 }
 
 /// A number of targets, or a share of all.

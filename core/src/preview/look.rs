@@ -10,6 +10,7 @@ use crate::aftermath::{self, StillHeld};
 use crate::catalogue::{self, Effect, Kind, Scope, Undo};
 use crate::decide;
 use crate::evaluate::{self, Foreseen};
+use crate::freshness;
 use crate::id::{AgentId, LeaseName, StepName, Target};
 use crate::identity::Identity;
 use crate::outlook::{self, GateNow, GateState};
@@ -100,6 +101,7 @@ impl<'a> Look<'a> {
         let lease_held_by = self.lease(step, omitted.is_some());
         if omitted.is_none() {
             self.few_slots(step, wanted.len());
+            self.in_use(step, &wanted);
             self.own_time(step, &with, step.condition.is_none() || condition == Some(true));
             self.chart(step, &with);
         }
@@ -173,6 +175,18 @@ impl<'a> Look<'a> {
         }
     }
 
+    /// Nodes that would be taken out of use, and that somebody else has in their hands, or needs.
+    fn in_use(&mut self, step: &Step, targets: &[&Target]) {
+        let Some(kind) = catalogue::kind(&step.uses) else { return };
+        for target in targets.iter().take(NAMED) {
+            let claim = decide::claimed_by_another(self.state, self.run, kind, target);
+            for (name, by) in claim.into_iter().chain(decide::backup_there(self.state, kind, target)) {
+                let message = format!("it would wait on {target}: lease {name} is held by {by}");
+                self.remark(Severity::Warning, Some(step), message, format!("mainstay lease show {name}"));
+            }
+        }
+    }
+
     /// Whose the lease of a step is, where it is somebody's.
     fn lease(&mut self, step: &Step, is_skipped: bool) -> Option<String> {
         let (name, lease) = self.state.leases.get_key_value(&step.lease.as_ref()?.name)?;
@@ -223,6 +237,7 @@ impl<'a> Look<'a> {
         if !away.is_empty() {
             let who = |target: &Target| match target {
                 Target::Once => self.lost_last(kind).map_or_else(|| "the agent that could".to_owned(), |id| format!("agent {id}")),
+                Target::Node(_) if let Some(cluster) = kind.acted_in(target) => format!("every agent of cluster {cluster}"),
                 Target::Node(node) => self.state.who_does(node, kind.name).0.to_string(),
                 Target::Cluster(_) | Target::Connection(_) => target.to_string(),
             };
@@ -255,15 +270,18 @@ impl<'a> Look<'a> {
             _ => None,
         };
         let since = match target {
-            Target::Node(node) => self.state.who_does(node, kind.name).1.and_then(lost),
-            Target::Once => self.state.agents.values().filter_map(lost).max(),
-            Target::Cluster(cluster) => {
+            _ if let Some(cluster) = kind.acted_in(target) => {
                 let replicas = self.state.agents.iter().filter(|(id, _)| id.is_replica() && id.cluster == *cluster);
                 replicas.filter_map(|(_, agent)| lost(agent)).max()
             }
+            Target::Node(node) => self.state.who_does(node, kind.name).1.and_then(lost),
+            Target::Once => self.state.agents.values().filter_map(lost).max(),
+            Target::Cluster(_) => None,
             Target::Connection(name) => self.state.agents.values().filter(|agent| agent.connection(name).is_some()).filter_map(lost).max(),
         };
-        let never = matches!(target, Target::Node(node) if self.state.who_does(node, kind.name).1.is_some_and(|agent| agent.link == Link::Never));
+        let is_own =
+            |node: &AgentId| kind.acted_in(target).is_none() && self.state.who_does(node, kind.name).1.is_some_and(|agent| agent.link == Link::Never);
+        let never = matches!(target, Target::Node(node) if is_own(node));
         match since {
             Some(since) => Some(format!("lost since {}", crate::calendar::local(since, "UTC"))),
             None => never.then(|| "enrolled and has never connected".to_owned()),
@@ -302,8 +320,9 @@ impl<'a> Look<'a> {
     fn undo_is_allowed(&mut self, step: &Step, targets: &[&Target]) {
         let Some((undo, undo_kind)) = step.undo.as_ref().and_then(|undo| Some((undo, catalogue::kind(&undo.uses)?))) else { return };
         let refuses = |target: &&&Target| match target {
+            _ if undo_kind.acted_in(target).is_some() => !outlook::is_able(self.state, undo_kind, target),
             Target::Node(node) => self.state.who_does(node, &undo.uses).1.is_some_and(|agent| agent.is_up() && !agent.can(&undo.uses)),
-            Target::Cluster(_) => !outlook::is_able(self.state, undo_kind, target),
+            Target::Cluster(_) => false,
             Target::Once | Target::Connection(_) => !self.state.agents.values().any(|agent| agent.is_up() && agent.can(&undo.uses)),
         };
         let refused: Vec<String> = targets.iter().filter(refuses).map(ToString::to_string).collect();
@@ -346,6 +365,14 @@ impl<'a> Look<'a> {
         let now = outlook::gate_now(self.state, self.run, gate, self.wall, self.at);
         match (now.state, gate) {
             _ if is_skipped => {}
+            (GateState::Closed | GateState::Unknown, Gate::Declared(declared)) if let Some((plan, connection)) = freshness::opens(declared) => {
+                let hint = format!("mainstay run start {plan} --set connection={connection}");
+                if freshness::opens_by_itself(self.state, declared, (self.run, step.map(|step| &step.name)), self.wall) {
+                    self.remark(Severity::Warning, step, format!("it would wait: {now}"), hint);
+                } else {
+                    self.remark(Severity::Problem, step, format!("it would wait until somebody starts what opens it: {now}"), hint);
+                }
+            }
             (GateState::Closed | GateState::Unknown, Gate::Declared(_)) => {
                 let message = format!("it would wait for ever: {now}");
                 self.remark(Severity::Problem, step, message, "take the gate out: nothing in this version opens it");

@@ -1,5 +1,5 @@
-//! Which rights the accounts lack that would act in clusters: whom to ask of what, and what the answer means to whoever
-//! looks at a preview. The asking is somebody else's.
+//! Which rights the accounts lack that would act in clusters, and what stands in the way of a backup: whom to ask of what,
+//! and what the answer means to whoever looks at a preview. The asking is somebody else's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,19 +8,30 @@ use serde_json::{Map, Value};
 use super::{Preview, Remark, Severity, StepPreview};
 use crate::catalogue::{self, Effect, Scope};
 use crate::expr::template::has_template;
-use crate::id::{ClusterName, StepName, Target};
+use crate::id::{ClusterName, ConnectionName, StepName, Target};
 
 /// Questions of one preview: what is beyond them is not looked at.
 pub const QUESTIONS_MAX: usize = 32;
 /// Rights that one answer names.
 pub const RIGHTS_MAX: usize = 64;
+/// What one answer may say besides.
+pub const NOTICED_MAX: usize = 32;
 /// Parameters that say whose rights to what are needed.
 const TELLING: [&str; 6] = ["namespace", "kind", "apiVersion", "object", "serviceAccount", "release"];
 
-/// What is asked of the agent that acts for a cluster: whether a step could be done there.
+/// Who is asked.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Whom {
+    /// The agent that acts for it.
+    Cluster(ClusterName),
+    /// An agent that has it.
+    Connection(ConnectionName),
+}
+
+/// What is asked: whether a step could be done there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Question {
-    pub cluster: ClusterName,
+    pub whom: Whom,
     pub steps: BTreeSet<StepName>,
     pub kind: String,
     pub with: Map<String, Value>,
@@ -49,6 +60,16 @@ pub struct Lacking {
     /// Whether there is none of that name.
     pub missing: bool,
     pub rights: Vec<Right>,
+    /// What was noticed besides, of the objects as they are.
+    pub noticed: Vec<Noticed>,
+}
+
+/// Something that an agent has noticed of what a step would be done to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noticed {
+    /// Whether it speaks against doing it as it is.
+    pub is_warning: bool,
+    pub message: String,
 }
 
 /// What to ask, and the steps of which it is not known yet what they would need.
@@ -59,15 +80,15 @@ pub fn questions(preview: &Preview) -> (Vec<Question>, Vec<Remark>) {
         let own = (step.step.uses.as_str(), &step.with, step.undo.as_ref().is_some_and(|undo| undo.uses == step.step.uses));
         let other = step.undo.as_ref().filter(|undo| undo.uses != step.step.uses).map(|undo| (undo.uses.as_str(), &undo.with, false));
         for (kind, with, undoes) in std::iter::once(own).chain(other) {
-            if !changes_a_cluster(kind) {
+            if !changes_a_cluster(kind) && !catalogue::is_fenced_backup(kind) {
                 continue;
             }
             if let Some(name) = TELLING.iter().find(|name| with.get(**name).is_some_and(is_open)) {
                 remarks.push(not_looked_at(step, &format!("its `{name}` is known only later")));
                 continue;
             }
-            for cluster in clusters(step) {
-                let same = |asked: &Question| asked.cluster == *cluster && asked.kind == kind && asked.with == *with && asked.undoes == undoes;
+            for whom in asked(step, kind) {
+                let same = |asked: &Question| asked.whom == whom && asked.kind == kind && asked.with == *with && asked.undoes == undoes;
                 let (name, room) = (step.step.name.clone(), all.len() < QUESTIONS_MAX);
                 match all.iter_mut().find(|asked| same(asked)) {
                     Some(asked) => {
@@ -75,7 +96,7 @@ pub fn questions(preview: &Preview) -> (Vec<Question>, Vec<Remark>) {
                     }
                     None if room => {
                         let steps = BTreeSet::from([name]);
-                        all.push(Question { cluster: cluster.clone(), steps, kind: kind.to_owned(), with: with.clone(), undoes });
+                        all.push(Question { whom: whom.clone(), steps, kind: kind.to_owned(), with: with.clone(), undoes });
                     }
                     None => remarks.push(not_looked_at(step, &format!("more than {QUESTIONS_MAX} would have to be asked"))),
                 }
@@ -86,12 +107,19 @@ pub fn questions(preview: &Preview) -> (Vec<Question>, Vec<Remark>) {
 }
 
 fn changes_a_cluster(kind: &str) -> bool {
-    catalogue::kind(kind).is_some_and(|kind| kind.scope == Scope::Cluster && kind.effect != Effect::Read)
+    catalogue::kind(kind).is_some_and(|kind| matches!(kind.scope, Scope::Cluster | Scope::Node) && kind.effect != Effect::Read)
 }
 
-fn clusters(step: &StepPreview) -> impl Iterator<Item = &ClusterName> {
+/// The clusters in which a kind is done, or the connections; what is done to several nodes of a cluster takes the same rights
+/// for each.
+fn asked(step: &StepPreview, kind: &str) -> BTreeSet<Whom> {
+    let Some(kind) = catalogue::kind(kind) else { return BTreeSet::new() };
     let done = step.targets.iter().filter(|target| !step.left_out.contains(target));
-    done.filter_map(|target| if let Target::Cluster(cluster) = target { Some(cluster) } else { None })
+    let whom = |target: &Target| match target {
+        Target::Connection(name) => catalogue::is_fenced_backup(kind.name).then(|| Whom::Connection(name.clone())),
+        target => kind.acted_in(target).cloned().map(Whom::Cluster),
+    };
+    done.filter_map(whom).collect()
 }
 
 /// Whether an expression in it is still to be filled in.
@@ -110,15 +138,39 @@ fn not_looked_at(step: &StepPreview, why: &str) -> Remark {
 }
 
 impl Question {
-    /// What an answer means: what is lacking, or why that is not known.
+    /// What an answer means: what is lacking, and what was noticed besides; or why that is not known.
     #[must_use]
     pub fn remarks(&self, answer: &Result<Lacking, String>) -> Vec<Remark> {
-        let (severity, message, hint) = match answer {
-            Ok(lacking) if lacking.rights.is_empty() => return Vec::new(),
-            Ok(lacking) => (Severity::Problem, self.told(lacking), lacking.how_to_give()),
-            Err(why) => (Severity::Note, format!("the rights that it needs in cluster {} were not looked at: {why}", self.cluster), String::new()),
+        let note = |why: &String| {
+            let message = match &self.whom {
+                Whom::Cluster(cluster) => format!("the rights that it needs in cluster {cluster} were not looked at: {why}"),
+                Whom::Connection(name) => format!("whether it could be done to {name} was not looked at: {why}"),
+            };
+            (Severity::Note, message, String::new())
         };
-        self.steps.iter().map(|step| Remark { severity, step: Some(step.clone()), message: message.clone(), hint: hint.clone() }).collect()
+        let told: Vec<(Severity, String, String)> = match answer {
+            Ok(lacking) => {
+                let lacks = (!lacking.rights.is_empty()).then(|| (Severity::Problem, self.told(lacking), lacking.how_to_give()));
+                lacks.into_iter().chain(lacking.noticed.iter().map(|noticed| self.noticed(noticed))).collect()
+            }
+            Err(why) => vec![note(why)],
+        };
+        let remark = |step: &StepName, (severity, message, hint): &(Severity, String, String)| Remark {
+            severity: *severity,
+            step: Some(step.clone()),
+            message: message.clone(),
+            hint: hint.clone(),
+        };
+        self.steps.iter().flat_map(|step| told.iter().map(|told| remark(step, told)).collect::<Vec<_>>()).collect()
+    }
+
+    fn noticed(&self, noticed: &Noticed) -> (Severity, String, String) {
+        let severity = if noticed.is_warning { Severity::Warning } else { Severity::Note };
+        let message = match &self.whom {
+            Whom::Cluster(cluster) => format!("in cluster {cluster}: {}", noticed.message),
+            Whom::Connection(name) => format!("{name}: {}", noticed.message),
+        };
+        (severity, message, String::new())
     }
 
     fn told(&self, lacking: &Lacking) -> String {
@@ -131,7 +183,11 @@ impl Question {
                 format!("{} {}{place}", verbs.into_iter().collect::<Vec<_>>().join(", "), resources.into_iter().collect::<Vec<_>>().join(", "))
             })
             .collect();
-        format!("{account} of cluster {}{is_there} lacks the right to {}", self.cluster, rights.join("; "))
+        let of = match &self.whom {
+            Whom::Cluster(cluster) => format!("cluster {cluster}"),
+            Whom::Connection(name) => name.to_string(),
+        };
+        format!("{account} of {of}{is_there} lacks the right to {}", rights.join("; "))
     }
 }
 
@@ -183,7 +239,7 @@ mod tests {
 
     fn question() -> Question {
         Question {
-            cluster: "prod".parse().unwrap(),
+            whom: Whom::Cluster("prod".parse().unwrap()),
             steps: ["a", "b"].map(|name| name.parse().unwrap()).into(),
             kind: "kube.restart".into(),
             with: Map::new(),
@@ -199,7 +255,7 @@ mod tests {
             right("get", "", "pods/exec", "shop"),
             right("list", "policy", "poddisruptionbudgets", "shop"),
         ];
-        let lacking = Lacking { namespace: "shop".into(), account: "mainstay-runner".into(), missing: false, rights };
+        let lacking = Lacking { namespace: "shop".into(), account: "mainstay-runner".into(), missing: false, rights, ..Lacking::default() };
         let remarks = question().remarks(&Ok(lacking.clone()));
         assert_eq!(
             remarks.iter().map(|remark| remark.step.as_ref().map(|step| step.to_string())).collect::<Vec<_>>(),
@@ -223,12 +279,26 @@ mod tests {
             account: "mainstay-node-runner".into(),
             missing: false,
             rights: vec![right("delete", "", "nodes", "")],
+            ..Lacking::default()
         };
         let hint = &question().remarks(&Ok(nodes))[0].hint;
         assert!(
             hint.starts_with("kubectl create clusterrole mainstay-node-runner-1 --verb=delete --resource=nodes && kubectl create clusterrolebinding"),
             "{hint}"
         );
+    }
+
+    #[test]
+    fn what_was_noticed_is_told_of_each_step() {
+        let noticed = |is_warning, message: &str| Noticed { is_warning, message: message.to_owned() };
+        let noticed = vec![noticed(false, "shop/Deployment/web: image: 1 → 2"), noticed(true, "shop/Deployment/web: it has one pod")];
+        let remarks = question().remarks(&Ok(Lacking { noticed, ..Lacking::default() }));
+        let told: Vec<(Severity, &str)> = remarks.iter().map(|remark| (remark.severity, remark.message.as_str())).collect();
+        let each = [
+            (Severity::Note, "in cluster prod: shop/Deployment/web: image: 1 → 2"),
+            (Severity::Warning, "in cluster prod: shop/Deployment/web: it has one pod"),
+        ];
+        assert_eq!(told, [each, each].concat());
     }
 
     #[test]

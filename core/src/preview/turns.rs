@@ -56,7 +56,7 @@ impl<'a> Look<'a> {
     }
 
     /// Those that have something to do.
-    fn rollouts(&self, steps: &[StepPreview]) -> Vec<Rollout<'a>> {
+    pub(super) fn rollouts(&self, steps: &[StepPreview]) -> Vec<Rollout<'a>> {
         let run = self.run;
         let own = steps.iter().filter(|preview| preview.step.strategy.is_some() && preview.omitted.is_none());
         let own = own.filter_map(|preview| Rollout::of_step(run, run.plan.step(&preview.step.name)?));

@@ -17,6 +17,7 @@ pub(super) fn strategy(strategy: &Strategy, has_undo: bool) -> String {
         Order::Name => "by name",
         Order::Reverse => "by name, from the end",
         Order::Spread => "in mixed order",
+        Order::Zones => "one zone after the other, by name",
     };
     let mut text = format!("{order}, at most {} unavailable at once", strategy.max_unavailable);
     if !strategy.waves.is_empty() {
@@ -24,7 +25,7 @@ pub(super) fn strategy(strategy: &Strategy, has_undo: bool) -> String {
         text += &format!(", in waves up to {}, then the rest", waves.join(", "));
     }
     if strategy.soak > Millis::ZERO {
-        text += &format!(", {} after each wave", strategy.soak);
+        text += &format!(", {} after each {}", strategy.soak, if strategy.order == Order::Zones { "zone" } else { "wave" });
     }
     text += &match strategy.failure_budget {
         Amount::Count(0) => ", stops at the first that fails".to_owned(),

@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{State, When};
 use crate::bounds;
+use crate::catalogue;
 use crate::id::{AgentId, ClusterName, ConnectionName, LeaseName, LedgerId};
 use crate::identity::Identity;
 use crate::reply::{Refusal, Reply};
+use crate::state::lease::NODE;
 use crate::time::{MeshTime, WallTime};
 use crate::wait::Reason;
 
@@ -35,7 +37,7 @@ pub struct Hello {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
     pub name: ConnectionName,
-    /// `postgres`, `redis`, `prometheus`, `http`, `tls`.
+    /// `postgres`, `redis`, `prometheus`, `alertmanager`, `http`, `tls`.
     pub kind: String,
 }
 
@@ -97,6 +99,22 @@ impl State {
     pub fn acting(&self, cluster: &ClusterName) -> Option<AgentId> {
         let lease = self.leases.get(&LeaseName::acting(cluster))?;
         lease.held.iter().find_map(|held| held.holder.identity.agent().filter(|agent| agent.is_replica() && agent.cluster == *cluster))
+    }
+
+    /// An agent that is there, has a connection, and does a kind through it.
+    #[must_use]
+    pub fn reaches(&self, connection: &ConnectionName, kind: &catalogue::Kind) -> Option<AgentId> {
+        let can = |agent: &Agent| {
+            agent.is_up() && agent.can(kind.name) && agent.connection(connection).is_some_and(|own| kind.connection.kinds().contains(&own))
+        };
+        self.agents.iter().find(|(_, agent)| can(agent)).map(|(id, _)| id.clone())
+    }
+
+    /// Whether the agent that acts for a node's cluster is on that node, by what it says of itself.
+    pub(crate) fn acts_from(&self, node: &AgentId) -> bool {
+        let held = self.leases.get(&LeaseName::acting(&node.cluster)).map(|lease| &lease.held);
+        let on = held.into_iter().flatten().find_map(|held| held.holder.attributes.get(NODE));
+        node.on_node().zip(on).is_some_and(|(node, on)| node.as_str() == on)
     }
 
     /// Why nothing of a kind can be done in a cluster now.

@@ -19,6 +19,7 @@ use crate::bounds;
 use crate::catalogue;
 use crate::command::CancelReason;
 use crate::id::{AgentId, AttemptId, LedgerId, RunId, StepName, Target};
+use crate::plan::Step;
 use crate::reply::Reply;
 use crate::time::{MeshTime, Millis, WallTime};
 
@@ -343,7 +344,8 @@ impl State {
     #[must_use]
     pub(crate) fn is_tried_again_when_lost(&self, attempt: &Attempt) -> bool {
         let lost = Outcome::Unknown { reason: String::new() };
-        self.is_idempotent(attempt) && self.runs.get(&attempt.run).is_some_and(|run| pause_after(run, attempt, &lost, true).is_some())
+        self.is_idempotent(attempt)
+            && self.runs.get(&attempt.run).is_some_and(|run| pause_after(run, attempt, &lost, true, self.feature_level).is_some())
     }
 
     /// Ends an attempt and moves its work item on: done, failed, to be tried again, or unknown.
@@ -358,14 +360,21 @@ impl State {
         attempt.close(Phase::Ended(kept), when);
         let attempt = attempt.clone();
         self.close_attempt(&attempt.agent, id);
+        let level = self.feature_level;
         let Some(run) = self.runs.get_mut(&attempt.run) else { return };
-        let pause = pause_after(run, &attempt, &outcome, repeatable);
+        let pause = pause_after(run, &attempt, &outcome, repeatable, level);
         let order = run.next_order();
         run.moved_at = when.at;
         let source = run.source_of(&attempt.step, &attempt.target);
+        // What an earlier try has left half done is there until one comes off, or until it is taken back.
+        let lasts = level >= TAKES_UP && attempt.direction == Direction::Do && run.plan.step(&attempt.step).is_some_and(Step::takes_back_a_part);
         if let Some(work) = run.work_mut(&attempt.step, &attempt.target) {
+            let half_done = half_done || lasts && work.half_done && matches!(outcome, Outcome::Failed { .. });
             match pause {
-                Some(pause) => work.set(attempt.direction, WorkState::Retrying { not_before: when.at + pause, last: outcome.summary() }),
+                Some(pause) => {
+                    work.set(attempt.direction, WorkState::Retrying { not_before: when.at + pause, last: outcome.summary() });
+                    work.half_done |= lasts && half_done;
+                }
                 None => work.ended(attempt.direction, &by_its_cause(&attempt, outcome.clone()), half_done, order, when.at),
             }
         }
@@ -393,9 +402,12 @@ impl State {
     }
 }
 
+/// From this level on what a lost agent of a cluster did is taken up by the next one, also where the step has no `retry`.
+const TAKES_UP: u32 = 5;
+
 /// How long until the work item is offered again; nothing when it has ended. `repeatable`: nothing was done
 /// yet, or doing it again comes to the same.
-fn pause_after(run: &Run, attempt: &Attempt, outcome: &Outcome, repeatable: bool) -> Option<Millis> {
+fn pause_after(run: &Run, attempt: &Attempt, outcome: &Outcome, repeatable: bool, level: u32) -> Option<Millis> {
     if run.abort.is_some() && attempt.direction == Direction::Do {
         return None;
     }
@@ -403,6 +415,8 @@ fn pause_after(run: &Run, attempt: &Attempt, outcome: &Outcome, repeatable: bool
     let most = match outcome {
         Outcome::Succeeded(_) => return None,
         Outcome::Failed { .. } => retry.attempts,
+        // Nothing went wrong with the step: another replica of the cluster's agents takes it up.
+        Outcome::Unknown { .. } if repeatable && level >= TAKES_UP && is_of_a_cluster(run, attempt) => retry.attempts.max(bounds::TAKEN_UP),
         Outcome::TimedOut { .. } | Outcome::Unknown { .. } if repeatable => retry.attempts,
         // Stopped because it took too long.
         Outcome::Cancelled { .. } if repeatable && attempt.cancel.is_some() => retry.attempts,
@@ -412,6 +426,12 @@ fn pause_after(run: &Run, attempt: &Attempt, outcome: &Outcome, repeatable: bool
     };
     let tries = run.work(&attempt.step, &attempt.target).map_or(attempt.number, |work| work.tries(attempt.direction));
     (tries < most).then(|| retry.pause(attempt.number, attempt.id.0.counter.wrapping_mul(7_919)))
+}
+
+/// Whether it is done by the one of a cluster's agents that acts, whichever that is.
+fn is_of_a_cluster(run: &Run, attempt: &Attempt) -> bool {
+    let kind = run.kind_of(&attempt.step, attempt.direction).and_then(catalogue::kind);
+    kind.is_some_and(|kind| kind.acted_in(&attempt.target).is_some())
 }
 
 /// Why it was stopped is the mesh's to know, whichever words the agent has for it.

@@ -22,6 +22,12 @@ const FREES_CLAIMS_ONLY: u32 = 2;
 /// Attribute by which an agent's hold, or place in the queue, names the attempt it is for.
 pub const ATTEMPT: &str = "attempt";
 
+/// Attributes by which a holder says on which node it is, or which one it needs, and in which pod.
+pub const NODE: &str = "node";
+pub const POD: &str = "pod";
+/// Attribute by which a backup says on which node the pod is that it reads from.
+pub const SOURCE_NODE: &str = "sourceNode";
+
 /// How a lease ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

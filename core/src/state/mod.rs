@@ -8,6 +8,7 @@ pub mod approval;
 pub mod artifact;
 pub mod attempt;
 pub mod audit;
+pub mod backup;
 mod control;
 pub mod enrolment;
 pub mod finding;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet, Vector};
 use serde::{Deserialize, Serialize};
 
+use crate::backup::BackupTarget;
 use crate::bounds;
 use crate::command::{Actor, Command, Entry, RequestKey};
 use crate::id::{AgentId, AttemptId, LeaseName, MemberId, MeshName, PlanName, PrincipalName, RunId};
@@ -44,6 +46,7 @@ use agent::Agent;
 use artifact::Artifacts;
 use attempt::Attempt;
 use audit::Audit;
+use backup::TargetBackups;
 use enrolment::{JoinGrant, Known, OperatorRole, Revocation, TokenId};
 use finding::Findings;
 use guard::Guard;
@@ -99,6 +102,9 @@ pub struct State {
     pub open_attempts: OrdMap<AgentId, OrdSet<AttemptId>>,
     pub findings: Findings,
     pub artifacts: Artifacts,
+    /// The catalogue of backups. Left out where it is empty, as members of before leave it out.
+    #[serde(skip_serializing_if = "OrdMap::is_empty")]
+    pub backups: OrdMap<BackupTarget, Arc<TargetBackups>>,
     pub audit: Audit,
     replies: OrdMap<(Actor, RequestKey), KeptReply>,
     reply_order: Vector<(MeshTime, Actor, RequestKey)>,
@@ -222,6 +228,8 @@ impl State {
             }
             Command::ForgetArtifact { run, attempt, name } => self.forget_artifact(run, *attempt, name),
             Command::NoteArtifactCopies { member, present, absent } => self.note_artifact_copies(*member, present, absent),
+            Command::NoteBackups { attempt, ledger, target, note } => self.note_backups(*attempt, ledger, target, note, when),
+            Command::HoldBackup { backup, reason } => self.hold_backup(backup, reason.as_deref(), entry.by.to_string(), when),
         }
     }
 
@@ -276,8 +284,14 @@ impl State {
                 | Command::AcquireLease { .. }
                 | Command::GrantJoin { .. }
                 | Command::RecordArtifact { .. }
+                | Command::HoldBackup { reason: Some(_), .. }
         );
-        (adds && self.weight >= bounds::STATE_BYTES as u64)
-            .then(|| Refusal::Bound { what: "bytes of state".into(), limit: bounds::STATE_BYTES as u64 })
+        if adds { self.full() } else { None }
+    }
+
+    /// What is answered to whatever adds weight while the state is full.
+    fn full(&self) -> Option<Refusal> {
+        let is_full = self.weight >= bounds::STATE_BYTES as u64;
+        is_full.then(|| Refusal::Bound { what: "bytes of state".into(), limit: bounds::STATE_BYTES as u64 })
     }
 }

@@ -8,6 +8,7 @@ use crate::catalogue::{self, Kind, Scope};
 use crate::command::{Actor, Command};
 use crate::id::PlanName;
 use crate::identity::Identity;
+use crate::plan::strategy::Order;
 use crate::plan::{Plan, RunOn, confined};
 use crate::reply::Refusal;
 use crate::state::enrolment::OperatorRole;
@@ -19,12 +20,16 @@ pub const CLUSTERS: u32 = 4;
 /// From this level on all members know the kinds that are done to clusters besides the first one, and that a mesh
 /// without clusters leaves such steps of bundled plans out.
 pub const CLUSTER_KINDS: u32 = 5;
+/// From this level on all members know what a cluster's agent does to a node, reboots, and packages.
+pub const UPKEEP: u32 = 5;
 /// The one kind that members of level 4 know.
 const FIRST_CLUSTER_KIND: &str = "kube.workloads";
 /// From this level on all members know agents that are let in because a cluster agent vouches for them.
 pub const VOUCHED: u32 = 5;
 /// From this level on all members know hands of nodes, and can read their names.
 pub const HANDS: u32 = 5;
+/// From this level on all members know rollouts that go zone by zone.
+const ZONES: u32 = 5;
 /// From this level on all members know plans that came from a cluster, and can read their names.
 pub const ORIGINS: u32 = 5;
 
@@ -120,6 +125,7 @@ impl State {
             // An older member knows no targets that are clusters, and could not read the plan. Of the kinds that came
             // later it could start no run: what the mesh has of a bundled plan goes on until all members know them.
             Command::ApplyPlan { plan, .. } if plan.steps.iter().any(|step| step.run_on == RunOn::Cluster) => level_of(plan).max(CLUSTERS),
+            Command::ApplyPlan { plan, .. } if kinds(plan).any(is_upkeep) || goes_by_zones(plan) => level_of(plan),
             _ => 0,
         };
         command.level().max(of_plan)
@@ -128,12 +134,25 @@ impl State {
 
 fn level_of(plan: &Plan) -> u32 {
     let level = |kind: &Kind| match kind.scope {
+        _ if is_upkeep(kind) => UPKEEP,
         Scope::Cluster if kind.name == FIRST_CLUSTER_KIND => CLUSTERS,
         Scope::Cluster => CLUSTER_KINDS,
+        _ if matches!(kind.name, catalogue::ALERTMANAGER_SILENCE | catalogue::ALERTMANAGER_EXPIRE) => CLUSTER_KINDS,
         Scope::Mesh => BY_MESH,
-        Scope::Host | Scope::View | Scope::Any => 0,
+        Scope::Host | Scope::View | Scope::Any | Scope::Node => 0,
     };
-    kinds(plan).map(level).max().unwrap_or(0)
+    let of_order = if goes_by_zones(plan) { ZONES } else { 0 };
+    kinds(plan).map(level).max().unwrap_or(0).max(of_order)
+}
+
+/// An older member could not read such a plan.
+fn goes_by_zones(plan: &Plan) -> bool {
+    let mut strategies = plan.steps.iter().filter_map(|step| step.strategy.as_ref()).chain(&plan.strategy);
+    strategies.any(|strategy| strategy.order == Order::Zones)
+}
+
+fn is_upkeep(kind: &Kind) -> bool {
+    kind.scope == Scope::Node || matches!(kind.name, catalogue::REBOOT | catalogue::PACKAGES)
 }
 
 fn kinds(plan: &Plan) -> impl Iterator<Item = &'static Kind> {
@@ -174,6 +193,14 @@ mod tests {
         let later = plan("kube.services");
         assert!(newer.too_early(&later).is_some_and(|refusal| refusal.to_string().contains("needs level 5")));
         assert_eq!(State { feature_level: CLUSTER_KINDS, ..State::default() }.too_early(&later), None);
+        let mut by_zones = plan("node.resources");
+        if let Command::ApplyPlan { plan, .. } = &mut by_zones {
+            plan.strategy = Some(crate::plan::Strategy { order: Order::Zones, ..crate::plan::Strategy::default() });
+        }
+        for of_nodes in [plan("kube.cordon"), plan("node.reboot"), plan("node.packages, acceptIrreversible: true"), by_zones] {
+            assert!(newer.too_early(&of_nodes).is_some_and(|refusal| refusal.to_string().contains("needs level 5")), "{of_nodes}");
+            assert_eq!(State { feature_level: UPKEEP, ..State::default() }.too_early(&of_nodes), None);
+        }
         for command in [plan("node.resources"), connect("prod/n1")] {
             assert_eq!(older.too_early(&command), None, "{command}");
         }

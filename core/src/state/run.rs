@@ -129,7 +129,8 @@ pub enum Direction {
 
 /// Feature level from which a budget excuses only targets that failed themselves, also in what a retry does again.
 const EXCUSES_THEMSELVES: u32 = 3;
-/// From this level on an undo that failed does not keep the other targets of its step from being taken back.
+/// From this level on an undo that failed does not keep the other targets of its step from being taken back, and a run that
+/// has left out all of its steps does not end as ok.
 const SIBLINGS_GO_ON: u32 = 5;
 
 /// Why what waited in an aborted run is skipped.
@@ -423,6 +424,13 @@ impl Run {
         self.phase == RunPhase::Running && self.forward_is_over() && (self.abort.is_some() || self.has_failed()) && self.steps().any(has_undo)
     }
 
+    /// Whether what a work item did will be taken back when the rest of the run has stopped.
+    #[must_use]
+    pub(crate) fn will_undo(&self, step: &StepName, target: &Target, work: &Work) -> bool {
+        let can = self.plan.step(step).is_some_and(|step| has_undo((step, target, work)));
+        can && self.phase == RunPhase::Running && (self.abort.is_some() || self.has_failed())
+    }
+
     fn forward_is_over(&self) -> bool {
         self.works().all(|(_, _, work)| work.forward.is_over())
     }
@@ -454,7 +462,10 @@ impl Run {
         } else {
             RunOutcome::Completed
         };
-        Some(RunEnd { outcome, undo, verdict: self.verdict() })
+        // Nothing was looked at and nothing was done, which is not to pass for a success.
+        let did_nothing = level >= SIBLINGS_GO_ON && self.works().next().is_some() && self.works().all(|(_, _, work)| is_omitted(work));
+        let verdict = if did_nothing { Verdict::Skipped } else { self.verdict() };
+        Some(RunEnd { outcome, undo, verdict })
     }
 
     /// Whether something that waits to be taken back can be. What is still in place holds back what was done before it by
@@ -486,20 +497,25 @@ impl Run {
         copy.has_failed()
     }
 
-    /// Whether part of a step that has an undo may be in place: nobody can say how to take back a part.
+    /// Whether part of a step that has an undo may be in place, and nobody can say how to take back a part.
     pub(super) fn leaves_half_done(&self) -> bool {
-        self.steps().any(|(step, _, work)| work.half_done && step.undo.is_some())
+        self.steps().any(|(step, _, work)| work.half_done && step.undo.is_some() && !step.takes_back_a_part())
     }
 
     /// The worst verdict so far. A step that had nothing to do takes nothing from it.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        let had_something_to_do = |work: &&Work| !matches!(work.forward, WorkState::Omitted { .. });
+        let had_something_to_do = |work: &&Work| !is_omitted(work);
         self.works().map(|(_, _, work)| work).filter(had_something_to_do).map(|work| work.forward.verdict()).max().unwrap_or_default()
     }
 }
 
+fn is_omitted(work: &Work) -> bool {
+    matches!(work.forward, WorkState::Omitted { .. })
+}
+
 /// Whether something has been done that would have to be taken back, and can be.
 pub(super) fn has_undo((step, _, work): (&Step, &Target, &Work)) -> bool {
-    step.has_undo() && matches!(work.forward, WorkState::Succeeded { .. })
+    let is_done = matches!(work.forward, WorkState::Succeeded { .. });
+    is_done && step.has_undo() || work.half_done && step.takes_back_a_part()
 }

@@ -1,6 +1,6 @@
 //! How a run starts: its inputs, its targets, and the work that they make.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -11,13 +11,16 @@ use super::run::{Run, RunPhase, Work, WorkState};
 use super::{State, When};
 use crate::bounds;
 use crate::catalogue::{self, Kind, Scope};
-use crate::id::{ClusterName, ConnectionName, NAME_MAX, PlanName, RunId, StepName, Target};
+use crate::id::{AgentId, ClusterName, ConnectionName, NAME_MAX, PlanName, RunId, StepName, Target};
 use crate::plan::{Plan, RunOn, Step, input};
 use crate::reply::{Refusal, Reply};
 use crate::time::Millis;
 
 /// Feature level from which a step on clusters says that it is clusters that there are none of.
 const NAMES_CLUSTERS: u32 = 5;
+
+const NO_CLUSTER: &str =
+    "the mesh knows no cluster agent, and so no cluster: start one (docs/clusters.md):  mainstay token create --cluster-agents CLUSTER";
 
 /// All inputs of a run, as JSON.
 const INPUTS_MAX: usize = 64 << 10;
@@ -135,9 +138,15 @@ impl State {
         let targets: OrdMap<Target, Work> = match step.run_on {
             RunOn::Once => std::iter::once((Target::Once, Work::new(WorkState::Waiting))).collect(),
             RunOn::Cluster => {
-                let is_meant = |cluster: &ClusterName| plan.origin().is_none_or(|origin| origin.cluster == cluster.as_str());
-                let agents = self.agents.iter().filter(|(id, agent)| id.is_replica() && agent.hello.is_some() && is_meant(&id.cluster));
-                agents.map(|(id, _)| (Target::Cluster(id.cluster.clone()), Work::new(WorkState::Waiting))).collect()
+                let is_meant = |cluster: &&ClusterName| plan.origin().is_none_or(|origin| origin.cluster == cluster.as_str());
+                let clusters = self.known_clusters().filter(is_meant);
+                clusters.map(|cluster| (Target::Cluster(cluster.clone()), Work::new(WorkState::Waiting))).collect()
+            }
+            RunOn::Node if scope == Scope::Node => {
+                let clusters: BTreeSet<&ClusterName> = self.known_clusters().collect();
+                let is_meant = |id: &AgentId| id.is_node() && clusters.contains(&id.cluster);
+                let nodes = self.agents.iter().filter(|(id, agent)| is_meant(id) && agent.hello.is_some());
+                nodes.map(|(id, _)| (Target::Node(id.clone()), Work::new(WorkState::Waiting))).collect()
             }
             RunOn::Node => self
                 .agents
@@ -146,21 +155,26 @@ impl State {
                 .map(|(id, _)| (Target::Node(id.clone()), Work::new(WorkState::Waiting)))
                 .collect(),
         };
-        if targets.is_empty() && bundled && step.run_on == RunOn::Cluster && self.feature_level >= CLUSTER_KINDS {
+        let is_by_cluster_agent = step.run_on == RunOn::Cluster || scope == Scope::Node;
+        if targets.is_empty() && bundled && is_by_cluster_agent && self.feature_level >= CLUSTER_KINDS {
             let reason = "the mesh has no cluster: start an agent that speaks for one (docs/clusters.md)".to_owned();
             return std::iter::once((Target::Once, Work::new(WorkState::Omitted { reason }))).collect();
         }
         if targets.is_empty() {
             let reason = match step.run_on {
-                RunOn::Cluster if self.feature_level >= NAMES_CLUSTERS => {
-                    "the mesh knows no cluster agent, and so no cluster: start one (docs/clusters.md):  mainstay token create --cluster-agents CLUSTER"
-                }
+                RunOn::Cluster if self.feature_level >= NAMES_CLUSTERS => NO_CLUSTER,
+                RunOn::Node if scope == Scope::Node && self.known_clusters().next().is_none() => NO_CLUSTER,
                 _ => "no node has an agent that could do it: see `mainstay node list`",
             };
             let reason = reason.to_owned();
             return std::iter::once((Target::Once, Work::new(WorkState::Unreachable { reason }))).collect();
         }
         targets
+    }
+
+    /// The clusters that some agent speaks for, each as often as it has such agents.
+    pub(crate) fn known_clusters(&self) -> impl Iterator<Item = &ClusterName> {
+        self.agents.iter().filter(|(id, agent)| id.is_replica() && agent.hello.is_some()).map(|(id, _)| &id.cluster)
     }
 
     /// Every connection of the right kind that fits. A name is a target also while nobody has it: somebody

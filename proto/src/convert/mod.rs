@@ -2,6 +2,7 @@
 //! everything is checked, and what does not fit is an [`InvalidMessage`] that names the field.
 
 mod artifact;
+mod backup;
 mod condition;
 mod desired;
 mod enrolment;
@@ -15,6 +16,7 @@ mod rights;
 mod run;
 
 pub use artifact::{artifact_to_wire, file_from_wire, file_to_wire};
+pub use backup::{backup_note_from_wire, backup_note_to_wire, backups_to_wire};
 pub use condition::{conditions_from_wire, conditions_to_wire};
 pub use desired::{desired_from_wire, desired_to_wire, hello_from_wire, hello_to_wire};
 pub use enrolment::{join_grant_to_wire, role_from_wire, token_reviewed_from_wire, token_reviewed_to_wire};

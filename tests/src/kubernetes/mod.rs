@@ -9,6 +9,7 @@ mod program;
 mod proxy;
 mod replica;
 mod space;
+pub mod steady;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 pub use program::Killed;
-pub use proxy::Proxy;
+pub use proxy::{Proxy, Trouble};
 pub use replica::{Replica, kubeconfig};
 pub use space::Space;
 
@@ -92,6 +93,11 @@ impl Cluster {
 
     pub fn name(&self) -> char {
         self.name
+    }
+
+    /// Where this machine is reached from within it: `tests/kubernetes/settings` has the plan of addresses.
+    pub fn machine(&self) -> String {
+        format!("10.{}.0.254", 200 + u32::from(self.name) - u32::from('a') + 1)
     }
 
     /// Logs, the settings of clients, and what nodes keep.

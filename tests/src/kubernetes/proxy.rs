@@ -1,20 +1,37 @@
-//! A way to the API server that counts what is asked, and can fail: it refuses, or cuts what is open.
+//! A way to the API server that counts what is asked, and can fail: it refuses, hangs up, loses answers, or cuts what is
+//! open.
 //!
 //! Plain HTTP/1.1 on loopback in front, TLS behind. Whoever asks is judged by the token that goes through.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 
 use super::Cluster;
+
+/// What is wrong with the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    Nothing,
+    /// This is what everybody is answered, such as `429 Too Many Requests\r\nRetry-After: 2`.
+    Refused(&'static str),
+    /// Nobody is answered: connections end.
+    Away,
+    /// What is to be changed is changed, and who asked for it does not hear of it, the first time that he asks.
+    AnswersLost,
+}
 
 /// Goes with the value; what is open through it stays open until it ends.
 pub struct Proxy {
@@ -28,8 +45,9 @@ struct Shared {
     tls: TlsConnector,
     /// When, and the first line of what was asked.
     asked: Mutex<Vec<(Instant, String)>>,
-    /// What is answered in place of the API server.
-    refusal: Mutex<Option<String>>,
+    trouble: Mutex<Trouble>,
+    /// First lines of changes whose answer was lost.
+    lost: Mutex<BTreeSet<String>>,
     /// Grows with each cut.
     cuts: watch::Sender<u64>,
 }
@@ -39,7 +57,7 @@ impl Proxy {
     pub async fn of(cluster: &Cluster) -> Proxy {
         mainstay_client::tls::install_provider();
         let settings = cluster.kubectl(&["config", "view", "--raw", "--flatten", "-o", "json"]).expect("settings");
-        let settings: serde_json::Value = serde_json::from_str(&settings).expect("JSON");
+        let settings: Value = serde_json::from_str(&settings).expect("JSON");
         let settings = &settings["clusters"][0]["cluster"];
         let ca = settings["certificate-authority-data"].as_str().expect("its authority");
         let ca = base64::engine::general_purpose::STANDARD.decode(ca).expect("base64");
@@ -53,7 +71,8 @@ impl Proxy {
             api,
             tls: TlsConnector::from(Arc::new(tls)),
             asked: Mutex::default(),
-            refusal: Mutex::default(),
+            trouble: Mutex::new(Trouble::Nothing),
+            lost: Mutex::default(),
             cuts: watch::Sender::new(0),
         });
         let served = shared.clone();
@@ -77,9 +96,21 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// From here on this is what everybody is answered, such as `429 Too Many Requests\r\nRetry-After: 2`.
-    pub fn refuse(&self, with: Option<&str>) {
-        *self.shared.refusal.lock().unwrap_or_else(PoisonError::into_inner) = with.map(str::to_owned);
+    /// Settings of a client, changed so that it goes this way.
+    pub fn leads(&self, kubeconfig: &Path) {
+        let mut settings: Value = serde_json::from_slice(&fs::read(kubeconfig).expect("the settings")).expect("JSON");
+        settings["clusters"][0]["cluster"] = json!({ "server": self.url() });
+        fs::write(kubeconfig, settings.to_string()).expect("the settings");
+    }
+
+    /// From here on this is wrong with it.
+    pub fn is(&self, trouble: Trouble) {
+        *self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    /// First lines of the changes whose answers were lost.
+    pub fn lost(&self) -> BTreeSet<String> {
+        self.shared.lost.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Ends all that is open.
@@ -109,6 +140,11 @@ impl Drop for Proxy {
 }
 
 impl Shared {
+    /// Whether it is the first time.
+    fn loses(&self, line: String) -> bool {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).insert(line)
+    }
+
     async fn connection(&self, client: TcpStream) -> std::io::Result<()> {
         let (mut from_client, mut to_client) = client.into_split();
         let mut server = None;
@@ -133,13 +169,18 @@ impl Shared {
             }
             let body: Vec<u8> = read.drain(..length).collect();
             let line = String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned();
-            self.asked.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), line));
-            let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if let Some(refusal) = refusal {
-                // Closed, so that the answer of a server that was asked before cannot follow it.
-                to_client.write_all(format!("HTTP/1.1 {refusal}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").as_bytes()).await?;
-                return Ok(());
+            self.asked.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), line.clone()));
+            let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            match trouble {
+                Trouble::Nothing | Trouble::AnswersLost => {}
+                Trouble::Away => return Ok(()),
+                Trouble::Refused(with) => {
+                    // Closed, so that the answer of a server that was asked before cannot follow it.
+                    to_client.write_all(format!("HTTP/1.1 {with}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").as_bytes()).await?;
+                    return Ok(());
+                }
             }
+            let is_lost = trouble == Trouble::AnswersLost && !line.starts_with("GET ") && self.loses(line);
             let (writer, answers) = match server.take() {
                 Some(open) => open,
                 None => {
@@ -153,6 +194,11 @@ impl Shared {
             let (mut writer, mut answers) = (writer, answers);
             writer.write_all(&head).await?;
             writer.write_all(&body).await?;
+            if is_lost {
+                // Once there is an answer it has been done.
+                answers.read_u8().await?;
+                return Ok(());
+            }
             // Answers are passed on until the next question, which follows the end of the answer.
             let mut piece = vec![0; 64 << 10];
             loop {

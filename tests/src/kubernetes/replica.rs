@@ -22,8 +22,13 @@ impl Drop for Replica {
 
 impl Replica {
     pub fn start(up: &Up, cluster: &str, id: &str, kubeconfig: &Path) -> Replica {
+        Replica::start_told(up, cluster, id, kubeconfig, &[])
+    }
+
+    /// With further flags.
+    pub fn start_told(up: &Up, cluster: &str, id: &str, kubeconfig: &Path, flags: &[&str]) -> Replica {
         let kubeconfig = kubeconfig.display().to_string();
-        Replica::spawn(up, "--cluster-agents", cluster, &["--cluster-agent", id, "--kubeconfig", &kubeconfig])
+        Replica::spawn(up, "--cluster-agents", cluster, &[&["--cluster-agent", id, "--kubeconfig", &kubeconfig], flags].concat())
     }
 
     /// The agent of a node, which looks at this machine.

@@ -1,9 +1,11 @@
-//! Real servers of other people, started for a suite: PostgreSQL, Redis, Prometheus with an exporter, nginx.
+//! Real servers of other people, started for a suite: PostgreSQL, Redis, Prometheus with an exporter,
+//! Alertmanager, nginx, and a registry of images and charts.
 //!
 //! In: what a suite wants of each. Out: a running server on free loopback ports, with data that is thrown
 //! away, as a user without rights. It ends with its value, and with the suite's process however that ends.
 //! `tests/packages` installs what is missing; no server that a package has started is ever used.
 
+mod alertmanager;
 pub mod certificates;
 mod get;
 mod nginx;
@@ -13,8 +15,10 @@ mod postgres;
 mod program;
 mod prometheus;
 mod redis;
+mod registry;
 mod upstream;
 
+pub use alertmanager::Alertmanager;
 pub use get::get;
 pub use nginx::{Nginx, NginxOptions};
 pub use place::Place;
@@ -23,6 +27,7 @@ pub use postgres::{Postgres, Transaction};
 pub use program::Program;
 pub use prometheus::{Exporter, Prometheus};
 pub use redis::Redis;
+pub use registry::Registry;
 pub use upstream::Upstream;
 
 /// Who logs in.

@@ -106,6 +106,17 @@ impl Postgres {
         run(psql).await
     }
 
+    /// Runs statements as somebody else in a database, over the socket.
+    ///
+    /// # Errors
+    /// What it said.
+    pub async fn sql_as(&self, login: &Login, database: &str, statements: &str) -> Result<String, String> {
+        let mut psql = self.psql();
+        // Of what is said twice, the last counts.
+        psql.args(["--username", &login.user, "--dbname", database, "--command", statements]).env("PGPASSWORD", &login.password);
+        run(psql).await
+    }
+
     fn psql(&self) -> Command {
         let mut psql = self.place.command(program("psql"));
         psql.args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1", "--username", SUPERUSER, "--dbname=postgres"]);

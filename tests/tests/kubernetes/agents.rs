@@ -37,6 +37,11 @@ impl Replica {
 
     /// With further flags.
     pub fn start_told(up: &Up, cluster: &str, id: &str, kubeconfig: &Path, policy: &str, flags: &[&str]) -> Replica {
+        Replica::start_in(up, cluster, id, kubeconfig, policy, flags, &[])
+    }
+
+    /// With further flags, and variables of its environment whose values are paths.
+    pub fn start_in(up: &Up, cluster: &str, id: &str, kubeconfig: &Path, policy: &str, flags: &[&str], paths: &[(&str, &Path)]) -> Replica {
         let token = up.cli(&["token", "create", "--cluster-agents", cluster]);
         assert!(token.status.success(), "{}", String::from_utf8_lossy(&token.stderr));
         let dir = up.scratch().join(format!("{cluster}-{id}"));
@@ -60,6 +65,7 @@ impl Replica {
             .arg("--kubeconfig")
             .arg(kubeconfig)
             .args(flags)
+            .envs(paths.iter().copied())
             .stderr(log);
         Replica { process: command.spawn().expect("the agent starts"), again: command }
     }

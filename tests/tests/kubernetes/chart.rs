@@ -30,6 +30,8 @@ const SETS: [(&str, &[&str]); 4] = [
         &[
             "mesh.name=prod",
             "hands.enabled=true",
+            "nodeRunner.enabled=true",
+            "nodeRunner.medik8sLeases=true",
             "hands.policy=[policy]",
             "hands.capabilities={DAC_OVERRIDE,SYS_BOOT}",
             "hands.dir=/srv/hands",

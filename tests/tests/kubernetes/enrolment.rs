@@ -34,7 +34,7 @@ const OBJECTS: &str = r#"
 "#;
 
 /// An agent's process. Ends with the value.
-struct Agent(Child);
+pub struct Agent(Child);
 
 impl Drop for Agent {
     fn drop(&mut self) {
@@ -44,12 +44,12 @@ impl Drop for Agent {
 }
 
 impl Agent {
-    fn start(up: &Up, dir: &Path, words: &[&str]) -> Agent {
+    pub fn start(up: &Up, cluster: &str, dir: &Path, words: &[&str]) -> Agent {
         fs::create_dir_all(dir).expect("a directory");
         let member = up.json(&["status"])["members"][0].clone();
         let log = File::options().create(true).append(true).open(up.scratch().join("agents.log")).expect("a log");
         let child = Command::new(binaries().join("mainstay-agent"))
-            .args(["--cluster", "vouched", "--http-listen", "none", "--die-with-parent", "--log", "debug"])
+            .args(["--cluster", cluster, "--http-listen", "none", "--die-with-parent", "--log", "debug"])
             .args(["--coordinators", member["address"].as_str().expect("an address"), "--enrol", &enrol_address(up), "--dir"])
             .arg(dir)
             .args(words)
@@ -64,7 +64,7 @@ fn enrol_address(up: &Up) -> String {
 }
 
 /// As the kubelet makes it for a volume of the pod; without a pod, as anybody with rights makes it.
-fn token(space: &Space<'_>, account: &str, audience: &str, pod: Option<&str>) -> String {
+pub fn token(space: &Space<'_>, account: &str, audience: &str, pod: Option<&str>) -> String {
     let bound = pod.map_or_else(Vec::new, |pod| vec!["--bound-object-kind", "Pod", "--bound-object-name", pod]);
     let made = space.kubectl(&[&["create", "token", account, "--audience", audience][..], &bound].concat());
     made.expect("a token").trim().to_owned()
@@ -91,13 +91,13 @@ fn expired(cluster: &Cluster, token: &str) -> String {
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(made.stdout))
 }
 
-struct Door {
+pub struct Door {
     address: String,
-    root_sha256: String,
+    pub root_sha256: String,
 }
 
 impl Door {
-    fn of(up: &Up) -> Door {
+    pub fn of(up: &Up) -> Door {
         mainstay_client::tls::install_provider();
         let root = fs::read_to_string(up.dir().join("ca/root.pem")).expect("the root");
         Door { address: enrol_address(up), root_sha256: root_sha256(&root).expect("a root") }
@@ -109,7 +109,7 @@ impl Door {
     }
 }
 
-async fn linked(up: &Up, name: &str) {
+pub async fn linked(up: &Up, name: &str) {
     eventually(&format!("{name} is linked"), || async {
         let nodes = up.try_json(&["node", "list"])?;
         let found = nodes["nodes"].as_array().into_iter().flatten().any(|node| node["name"] == name && node["link"] == "up");
@@ -140,7 +140,7 @@ async fn a_nodes_agent_is_let_in_by_its_pods_own_token_and_by_nothing_else() {
     let (account, of_hands, secret) = (named("default"), named("hands"), named("r1"));
     let replica = ["--cluster-agent", "r1", "--kubeconfig", &path(&kubeconfig), "--identity-secret", &secret];
     let replica = [&replica[..], &["--vouch-for", &account, "--vouch-for-hands", &of_hands]].concat();
-    let first = Agent::start(&up, &dir, &[&replica[..], &["--join-token-file", &path(&join_file)]].concat());
+    let first = Agent::start(&up, "vouched", &dir, &[&replica[..], &["--join-token-file", &path(&join_file)]].concat());
     linked(&up, "agent/r1").await;
 
     space.wait("pod/hands", "condition=Ready");
@@ -173,7 +173,7 @@ async fn a_nodes_agent_is_let_in_by_its_pods_own_token_and_by_nothing_else() {
     let token_file = up.scratch().join("pod-token");
     fs::write(&token_file, &good).expect("the pod's token");
     let words = ["--node", "n2", "--pod-token-file", &path(&token_file), "--root-sha256", &door.root_sha256];
-    let _node = Agent::start(&up, &up.scratch().join("n2"), &words);
+    let _node = Agent::start(&up, "vouched", &up.scratch().join("n2"), &words);
     linked(&up, "n2").await;
     let audit = up.json(&["audit"]).to_string();
     let voucher = format!("enrol cluster/vouched/node/n2, vouched for by vouched/agent/r1 for pod {}/holder (", space.name());
@@ -182,7 +182,7 @@ async fn a_nodes_agent_is_let_in_by_its_pods_own_token_and_by_nothing_else() {
     // Its hands, with a directory of their own.
     let (token_file, words) = (up.scratch().join("hands-token"), ["--node", "n2", "--hands", "--root-sha256", &door.root_sha256]);
     fs::write(&token_file, &hands).expect("the pod's token");
-    let _hands = Agent::start(&up, &up.scratch().join("n2-hands"), &[&words[..], &["--pod-token-file", &path(&token_file)]].concat());
+    let _hands = Agent::start(&up, "vouched", &up.scratch().join("n2-hands"), &[&words[..], &["--pod-token-file", &path(&token_file)]].concat());
     linked(&up, "hands/n2").await;
 
     // No disk, no token any more: what the Secret has is enough.
@@ -193,7 +193,7 @@ async fn a_nodes_agent_is_let_in_by_its_pods_own_token_and_by_nothing_else() {
     eventually("the identity is kept", kept).await;
     drop(first);
     fs::remove_dir_all(&dir).expect("its directory goes");
-    let _again = Agent::start(&up, &dir, &replica);
+    let _again = Agent::start(&up, "vouched", &dir, &replica);
     eventually("its successor is linked", || async {
         let nodes = up.try_json(&["node", "list"])?;
         let log = fs::read_to_string(up.scratch().join("agents.log")).unwrap_or_default();

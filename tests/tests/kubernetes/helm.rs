@@ -2,9 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
+use base64::Engine as _;
+use mainstay_tests::eventually;
 use mainstay_tests::kubernetes::{Cluster, Space};
+use mainstay_tests::servers::{Registry, free_port};
 use mainstay_tests::up::{Options, Up};
 use mainstay_tests::wait::{PATIENCE, eventually_within};
 use serde_json::{Value, json};
@@ -16,6 +19,9 @@ const RIGHTS: &str = "{apiGroups: [\"\"], resources: [secrets, configmaps], verb
      {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, create, patch]}, \
      {apiGroups: [apps], resources: [deployments, replicasets], verbs: [get, list, watch, create, patch, update, delete]}, \
      {apiGroups: [\"\"], resources: [pods], verbs: [get, list, watch]}";
+
+/// Where this suite's repository is; steps do not go there unless an agent is told so.
+const LOOPBACK: &str = "127.0.0.0/8";
 
 /// A chart of small objects; and of a Deployment that becomes ready as late as a value says, where it says something.
 fn chart(folder: &Path) {
@@ -43,6 +49,19 @@ struct Stage<'c> {
     charts: PathBuf,
 }
 
+/// Charts behind an address. Ends with the value.
+struct Repository {
+    url: String,
+    server: Child,
+}
+
+impl Drop for Repository {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
 impl<'c> Stage<'c> {
     async fn new(cluster: &'c Cluster) -> Stage<'c> {
         let up = Up::start(Options { coordinators: 1, agents: 1, ..Options::default() }).await;
@@ -55,8 +74,33 @@ impl<'c> Stage<'c> {
 
     fn replica(&self, id: &str) -> Replica {
         let (helm, charts) = (self.cluster.program("helm").display().to_string(), self.charts.display().to_string());
-        let more = ["--helm", &helm, "--helm-charts", &charts];
+        let more = ["--helm", &helm, "--helm-charts", &charts, "--allow-address", LOOPBACK];
         Replica::start_told(&self.up, "prod", id, &self.kubeconfig, "[policy]\nallow = [\"*\"]\n", &more)
+    }
+
+    /// That chart as an archive in a repository, the second of its versions with a text of its own.
+    async fn repository(&self) -> Repository {
+        let folder = self.up.scratch().join("repository");
+        fs::create_dir_all(&folder).expect("a folder");
+        let helm = |words: &[&str]| {
+            let output = Command::new(self.cluster.program("helm")).args(words).env("HOME", self.up.scratch()).output().expect("helm runs");
+            assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        };
+        let (web, to) = (self.charts.join("web").display().to_string(), folder.display().to_string());
+        for version in ["1.2.3", "2.0.0"] {
+            helm(&["package", &web, "--version", version, "--destination", &to]);
+        }
+        helm(&["repo", "index", &to]);
+        let port = free_port();
+        let mut server = Command::new("python3");
+        server.args(["-m", "http.server", "--bind", "127.0.0.1", "--directory", &to, &port.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
+        let repository = Repository { url: format!("http://127.0.0.1:{port}"), server: server.spawn().expect("python3 runs") };
+        eventually("the repository listens", || {
+            let tried = std::net::TcpStream::connect(("127.0.0.1", port));
+            std::future::ready(tried.map(|_| ()).map_err(|error| error.to_string()))
+        })
+        .await;
+        repository
     }
 
     fn starts(&self, name: &str, steps: &str) -> String {
@@ -215,6 +259,17 @@ async fn a_release_is_installed_upgraded_brought_back_and_uninstalled_once_and_e
         .fails("fresh", &[upgrade(&space, "text: seven", ""), never(&space, "upgrade", "1s")].concat(), "it is uninstalled: nothing of it is left")
         .await;
     assert_eq!((text_of(&space), stage.history(&space)), (None, vec![]));
+
+    // From a repository, of the version that is named, and from the address of an archive.
+    let repository = stage.repository().await;
+    let from = |chart: &str| upgrade(&space, "text: far", "").replace("chart: web", chart);
+    let named = from(&format!("chart: web, repository: \"{}\", version: 1.2.3", repository.url));
+    let ended = stage.succeeds("from-repository", &named).await;
+    assert!(ended.to_string().contains("revision 1, web-1.2.3: it was installed"), "{ended}");
+    let ended = stage.succeeds("from-archive", &from(&format!("chart: \"{}/web-2.0.0.tgz\"", repository.url))).await;
+    assert!(ended.to_string().contains("revision 2, web-2.0.0"), "{ended}");
+    stage.fails("no-version", &named.replace("1.2.3", "9.9.9"), "9.9.9").await;
+    assert_eq!(stage.history(&space).last(), Some(&(2, "deployed".to_owned())), "nothing was done");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -258,6 +313,58 @@ async fn an_agent_that_dies_while_helm_runs_takes_helm_along_and_the_next_try_go
     assert_eq!((&ended["state"], &ended["verdict"]), (&json!("completed"), &json!("ok")), "{ended}");
     assert_eq!(stage.history(&space), revisions(&[(1, "superseded"), (2, "superseded"), (3, "deployed")]), "{ended}");
     assert_eq!(text_of(&space).as_deref(), Some("three"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chart_comes_from_a_registry_that_wants_to_know_who_asks() {
+    let cluster = Cluster::shared();
+    let space = cluster.space("registry");
+    let stage = Stage::new(cluster).await;
+    runner(&space, RIGHTS);
+    let registry = Registry::start().await;
+    let (root, work) = (stage.up.scratch().join("registry-root.pem"), stage.up.scratch().join("pushed"));
+    fs::write(&root, &registry.root).expect("a file");
+    fs::create_dir_all(&work).expect("a folder");
+    let place = format!("oci://127.0.0.1:{}/charts", registry.port);
+    let helm = |words: &[&str]| {
+        let output = Command::new(cluster.program("helm")).args(words).env("HOME", &work).env("SSL_CERT_FILE", &root).output().expect("helm runs");
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    helm(&["registry", "login", &format!("127.0.0.1:{}", registry.port), "--username", &registry.login.user, "--password", &registry.login.password]);
+    for version in ["1.2.3", "2.0.0"] {
+        let (web, to) = (stage.charts.join("web").display().to_string(), work.display().to_string());
+        helm(&["package", &web, "--version", version, "--destination", &to]);
+        helm(&["push", &work.join(format!("web-{version}.tgz")).display().to_string(), &place]);
+    }
+    let logins = work.join("logins.json");
+    let written = base64::engine::general_purpose::STANDARD.encode(format!("{}:{}", registry.login.user, registry.login.password));
+    fs::write(&logins, json!({"auths": {format!("127.0.0.1:{}", registry.port): {"auth": written}}}).to_string()).expect("a file");
+
+    let program = cluster.program("helm").display().to_string();
+    let usual = ["--helm", &program, "--allow-address", LOOPBACK];
+    let policy = "[policy]\nallow = [\"*\"]\n";
+    let from =
+        |version: &str| upgrade(&space, "text: far", &format!(", version: {version}")).replace("chart: web", &format!("chart: \"{place}/web\""));
+    // Who shows no login gets none, and whom the agent has no root of, it does not trust.
+    let unknown = Replica::start_in(&stage.up, "prod", "r1", &stage.kubeconfig, policy, &usual, &[("SSL_CERT_FILE", root.as_path())]);
+    acts(&stage.up, "r1").await;
+    stage.fails("no-login", &from("1.2.3"), "basic credential not found").await;
+    drop(unknown);
+    let logins = logins.display().to_string();
+    let told = [&usual[..], &["--helm-registry-config", &logins]].concat();
+    let strange = Replica::start_in(&stage.up, "prod", "r2", &stage.kubeconfig, policy, &told, &[]);
+    acts(&stage.up, "r2").await;
+    stage.fails("no-root", &from("1.2.3"), "certificate signed by unknown authority").await;
+    assert_eq!(stage.history(&space), vec![], "nothing was done");
+    drop(strange);
+
+    let _replica = Replica::start_in(&stage.up, "prod", "r3", &stage.kubeconfig, policy, &told, &[("SSL_CERT_FILE", root.as_path())]);
+    acts(&stage.up, "r3").await;
+    let ended = stage.succeeds("install", &from("1.2.3")).await;
+    assert!(ended.to_string().contains("revision 1, web-1.2.3: it was installed"), "{ended}");
+    stage.fails("back", &[from("2.0.0"), never(&space, "upgrade", "1s")].concat(), "revision 3 has the content of revision 1 again").await;
+    stage.fails("no-version", &from("9.9.9"), "9.9.9").await;
+    assert_eq!(text_of(&space).as_deref(), Some("far"));
 }
 
 /// Whether a helm does this to a release of this namespace.

@@ -4,6 +4,7 @@
 use mainstay_tests::kubernetes::{Cluster, Space};
 use serde_json::Value;
 
+use crate::agents::{plan, runner};
 use crate::installed::{Home, IMAGE, image};
 
 impl Home<'_> {
@@ -39,8 +40,11 @@ spec:
     - {name: wait, uses: wait, with: {for: 8s}, needs: [allowed]}
 "#;
 
-/// What an agent of a node may do there, which is that one command, and the Secret whose file the command reads.
-const VALUES: [&str; 2] = [
+/// What an agent of a node may do there, which is that one command, and the Secret whose file the command reads; and helm
+/// for the cluster's agents, with the charts of their image.
+const VALUES: [&str; 4] = [
+    r#"clusterAgent.settings="helm = \"/usr/bin/helm\"\nhelm_charts = \"/charts\"\n""#,
+    r#"clusterAgent.policy="[policy]\nallow = [\"helm.upgrade\"]\n""#,
     r#"nodeAgent.secrets=["beside"]"#,
     r#"nodeAgent.policy="[policy]\nallow = [\"node.exec\"]\n[[policy.exec]]\ncommand = [\"/bin/sh\", \"-c\", \"read x < /etc/mainstay/secrets/beside/file; test $x = known\"]\n""#,
 ];
@@ -85,7 +89,8 @@ async fn a_mesh_lives_in_the_cluster_that_it_looks_after() {
     let used: Vec<&Value> = checks.filter(|check| check["id"] == "pods.used").collect();
     assert!(used.len() == 2 && used.iter().all(|check| check["verdict"] == "ok"), "both nodes' agents see what pods use: {used:#?}");
     let lease = home.lease_held().await;
-    plan(&home);
+    helm_in_its_pod(&home).await;
+    apply(&home, WAITS);
     let waits = home.start("waits", &[]).await;
 
     home.put("upgrade", "second");
@@ -146,8 +151,24 @@ fn members(home: &Home<'_>) -> Vec<String> {
     list["members"].as_array().into_iter().flatten().filter_map(|member| member["id"].as_str()).map(str::to_owned).collect()
 }
 
-/// Applies the plan that waits.
-fn plan(home: &Home<'_>) {
+/// A release by the helm of the agents' image, in a container whose root cannot be written to.
+async fn helm_in_its_pod(home: &Home<'_>) {
+    runner(
+        home.space,
+        "{apiGroups: [\"\"], resources: [secrets, configmaps], verbs: [get, list, watch, create, update, patch, delete]}, \
+         {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, create, patch]}",
+    );
+    let step =
+        "{name: upgrade, uses: helm.upgrade, with: {namespace: NAMESPACE, release: notes, chart: notes, within: 60s, values: {text: by the pod}}}";
+    apply(home, &plan("notes", &format!("    - {}\n", step.replace("NAMESPACE", home.space.name()))));
+    let run = home.start("notes", &[]).await;
+    let ended = home.ended(&run).await;
+    assert!(ended.to_string().contains("revision 1, notes-1.2.3: it was installed"), "{ended}");
+    let notes = home.space.json(&["get", "configmap", "notes"]).expect("it");
+    assert_eq!(notes["data"]["text"], "by the pod");
+}
+
+fn apply(home: &Home<'_>, plan: &str) {
     let words = ["exec", "-i", "mainstay-coordinator-0", "--", "mainstay", "plan", "apply", "-f", "-"];
-    home.space.kubectl_with(&words, WAITS).unwrap_or_else(|error| panic!("{error}\n{}", home.look()));
+    home.space.kubectl_with(&words, plan).unwrap_or_else(|error| panic!("{error}\n{}", home.look()));
 }

@@ -15,7 +15,8 @@ const PROGRAMS: [&str; 3] = ["mainstay", "mainstay-agent", "mainstay-coordinator
 /// For anything that pods have to start for.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// The programs without their symbols, and a shell for the pod that holds a lease.
+/// The programs without their symbols, a shell for the pod that holds a lease, and helm with a chart, as docs/clusters.md
+/// puts it into the agents' image.
 pub fn image(cluster: &Cluster) {
     let scratch = tempfile::tempdir().expect("a directory");
     let mut sources = vec!["/bin/busybox:/bin/sh".to_owned(), "/bin/busybox:/bin/sleep".to_owned()];
@@ -25,6 +26,13 @@ pub fn image(cluster: &Cluster) {
         assert!(stripped.success(), "{program}");
         sources.push(format!("{}:/usr/bin/{program}", small.display()));
     }
+    let chart = scratch.path().join("charts/notes");
+    std::fs::create_dir_all(chart.join("templates")).expect("a folder");
+    std::fs::write(chart.join("Chart.yaml"), "apiVersion: v2\nname: notes\nversion: 1.2.3\n").expect("a file");
+    let object = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}}\ndata: {text: {{ .Values.text | quote }}}\n";
+    std::fs::write(chart.join("templates/notes.yaml"), object).expect("a file");
+    sources.push(format!("{}:/charts", scratch.path().join("charts").display()));
+    sources.push(format!("{}:/usr/bin/helm", cluster.program("helm").display()));
     cluster.load_files(IMAGE, "/usr/bin/mainstay", &sources);
 }
 

@@ -3,9 +3,12 @@
 #![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic, reason = "a test that cannot go on stops with words")]
 
 mod agents;
+mod behind;
+mod blue_green;
 mod chart;
 mod conditions;
 mod custom;
+mod edge;
 mod enrolment;
 mod faults;
 mod hands;
@@ -15,8 +18,15 @@ mod images;
 mod installed;
 mod mirror;
 mod nodes;
+mod others_at_work;
+mod phases;
 mod reading;
 mod rights;
+mod rolling;
+mod routes;
+mod seams;
+mod switching;
+mod upkeep;
 mod view;
 mod work;
 mod workloads;

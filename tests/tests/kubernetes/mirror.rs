@@ -1,10 +1,10 @@
 //! The custom resources, acted on: from `kubectl apply` to a run and back, while replicas die.
 
 use std::process::Output;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mainstay_tests::eventually;
-use mainstay_tests::kubernetes::{Cluster, Space};
+use mainstay_tests::kubernetes::{Cluster, Proxy, Space, Trouble};
 use mainstay_tests::up::{Options, Up};
 use mainstay_tests::wait::{PATIENCE, eventually_within};
 use serde_json::{Value, json};
@@ -13,6 +13,8 @@ use super::agents::{MANIFEST, Replica, acts, kubeconfig};
 
 /// A lease that nobody renews any more ends, and the other replica acts.
 const UNTIL_TAKEN_OVER: Duration = Duration::from_secs(120);
+/// How often the mirror asks in vain before the trouble ends.
+const ASKED: usize = 3;
 /// A schedule has minutes.
 const NEXT_MINUTE: Duration = Duration::from_secs(120);
 
@@ -63,12 +65,46 @@ fn runs(up: &Up, plan: &str) -> usize {
     up.json(&["run", "list", "--plan", plan])["runs"].as_array().map_or(0, Vec::len)
 }
 
+/// What is asked for while the way to the API server fails is done when it leads there again, and told once.
+async fn whatever_lies_on_the_way(space: &Space<'_>, proxy: &Proxy) {
+    let troubles = [Trouble::Refused("429 Too Many Requests\r\nRetry-After: 1"), Trouble::Refused("500 Internal Server Error"), Trouble::Away];
+    for (number, trouble) in troubles.into_iter().enumerate() {
+        let name = format!("troubled-{number}");
+        proxy.is(trouble.clone());
+        proxy.cut();
+        let begun = Instant::now();
+        space.apply(&run(&name, "look", ""));
+        eventually(&format!("the mirror asks again: {trouble:?}"), || {
+            let asked = proxy.asked_since(begun).into_iter().filter(|line| line.contains("maintenanceruns")).count();
+            std::future::ready(if asked >= ASKED { Ok(()) } else { Err(asked.to_string()) })
+        })
+        .await;
+        proxy.is(Trouble::Nothing);
+        space.wait(&format!("mrun/{name}"), "condition=Complete");
+    }
+    // What it writes is written, and it does not hear of it. Watches are cut besides.
+    proxy.is(Trouble::AnswersLost);
+    proxy.cut();
+    space.apply(&run("unheard", "look", ""));
+    space.wait("mrun/unheard", "condition=Complete");
+    is_told(space, "unheard", &["RunStarted", "RunCompleted"]).await;
+    proxy.is(Trouble::Nothing);
+    let lost = proxy.lost();
+    for what in ["maintenanceruns/unheard/status", "/events"] {
+        assert!(lost.iter().any(|line| line.contains(what)), "the answer of {what} was not lost: {lost:?}");
+    }
+    let told = told(space, "unheard");
+    assert_eq!(told.iter().filter(|reason| *reason == "RunCompleted").count(), 1, "{told:?}");
+}
+
 /// The definitions are there; nobody acts on them yet.
 pub async fn goes_both_ways(cluster: &Cluster) {
     let (space, other) = (cluster.space("mirror"), cluster.space("beside"));
     let up = Up::start(Options { coordinators: 1, agents: 1, ..Options::default() }).await;
     cluster.apply(MANIFEST);
     let kubeconfig = kubeconfig(cluster, &up, "mainstay", "mainstay-cluster-agent");
+    let proxy = Proxy::of(cluster).await;
+    proxy.leads(&kubeconfig);
     let replica = |id: &str| Replica::start_told(&up, "prod", id, &kubeconfig, "", &["--custom-resources"]);
     let first = replica("r1");
     acts(&up, "r1").await;
@@ -144,6 +180,10 @@ pub async fn goes_both_ways(cluster: &Cluster) {
     assert_eq!((runs(&up, &in_mesh("look")), runs(&up, &in_mesh("ask"))), (3, 1), "nothing was begun twice");
     let told = told(&space, "now");
     assert_eq!(told.iter().filter(|reason| *reason == "RunCompleted").count(), 1, "nor told twice: {told:?}");
+
+    let before = runs(&up, &in_mesh("look"));
+    whatever_lies_on_the_way(&space, &proxy).await;
+    assert_eq!(runs(&up, &in_mesh("look")), before + 4, "each was begun once");
 
     // What a schedule starts is shown.
     let by_schedule = |all: &Value| {

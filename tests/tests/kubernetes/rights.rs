@@ -108,6 +108,7 @@ async fn a_cluster_agent_changes_its_own_resources_only_and_a_runner_what_it_is_
             "daemonsets.apps [] [] [list]",
             "jobs.batch [] [] [list]",
             "cronjobs.batch [] [] [list]",
+            "poddisruptionbudgets.policy [] [] [list]",
             "endpointslices.discovery.k8s.io [] [] [list]",
             "tokenreviews.authentication.k8s.io [] [] [create]",
             "nodes/status [] [] [patch]",

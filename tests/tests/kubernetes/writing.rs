@@ -13,13 +13,13 @@ use super::agents::{MANIFEST, Replica, acts, kubeconfig, plan, runner};
 /// A lease that nobody renews any more ends, and the other replica takes up what is to be done again.
 const UNTIL_TAKEN_OVER: Duration = Duration::from_secs(120);
 
-const RIGHTS: &str = "{apiGroups: [apps], resources: [deployments, statefulsets], verbs: [get, list, patch]}, \
+pub const RIGHTS: &str = "{apiGroups: [apps], resources: [deployments, statefulsets], verbs: [get, list, patch]}, \
      {apiGroups: [policy], resources: [poddisruptionbudgets], verbs: [list]}, \
      {apiGroups: [batch], resources: [jobs], verbs: [create, get, delete]}, {apiGroups: [batch], resources: [cronjobs], verbs: [get]}, \
      {apiGroups: [\"\"], resources: [pods], verbs: [list]}, {apiGroups: [\"\"], resources: [pods/log], verbs: [get]}";
 
 /// A mesh whose cluster has two replicas, the first of which acts.
-async fn mesh(cluster: &Cluster) -> (Up, Replica, Replica) {
+pub async fn mesh(cluster: &Cluster) -> (Up, Replica, Replica) {
     let up = Up::start(Options { coordinators: 1, agents: 1, ..Options::default() }).await;
     cluster.apply(MANIFEST);
     let kubeconfig = kubeconfig(cluster, &up, "mainstay", "mainstay-cluster-agent");
@@ -30,7 +30,7 @@ async fn mesh(cluster: &Cluster) -> (Up, Replica, Replica) {
 }
 
 /// A Deployment whose pods take a while to become ready, so that there is a middle of its rollout.
-fn deployment(space: &Space<'_>, name: &str, seconds: u32) {
+pub fn deployment(space: &Space<'_>, name: &str, seconds: u32) {
     space.apply(&format!(
         "{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: {name}}}, spec: {{replicas: 2, selector: {{matchLabels: {{app: {name}}}}}, \
          template: {{metadata: {{labels: {{app: {name}}}}}, spec: {{terminationGracePeriodSeconds: 0, containers: [{{name: app, image: \"mainstay.test/busybox:1\", \
@@ -40,20 +40,20 @@ fn deployment(space: &Space<'_>, name: &str, seconds: u32) {
 }
 
 /// How often its pods were replaced, counting the first ones.
-fn revisions(space: &Space<'_>, name: &str) -> usize {
+pub fn revisions(space: &Space<'_>, name: &str) -> usize {
     let sets = space.json(&["get", "replicasets", "-l", &format!("app={name}")]).expect("its ReplicaSets");
     sets["items"].as_array().expect("a list").len()
 }
 
-fn replicas(space: &Space<'_>, name: &str) -> i64 {
+pub fn replicas(space: &Space<'_>, name: &str) -> i64 {
     space.json(&["get", "deployment", name]).expect("it")["spec"]["replicas"].as_i64().expect("a number")
 }
 
-fn starts(up: &Up, name: &str, steps: &str) -> String {
+pub fn starts(up: &Up, name: &str, steps: &str) -> String {
     up.start_run(name, &plan(name, steps))
 }
 
-async fn succeeds(up: &Up, run: &str) -> Value {
+pub async fn succeeds(up: &Up, run: &str) -> Value {
     let ended = up.ended(run).await;
     assert_eq!((&ended["state"], &ended["verdict"]), (&json!("completed"), &json!("ok")), "{ended}");
     ended
@@ -240,7 +240,7 @@ async fn a_job_that_fails_is_tried_again_as_another_and_one_that_is_called_off_g
 }
 
 /// A step that fails, so that what was done before it is taken back. It gives time to look, and to meddle.
-fn never(namespace: &str, needs: &str, within: &str) -> String {
+pub fn never(namespace: &str, needs: &str, within: &str) -> String {
     format!(
         "    - {{name: never, needs: [{needs}], uses: kube.wait, with: {{apiVersion: apps/v1, kind: Deployment, namespace: {namespace}, name: none, until: \"object != null\", within: {within}}}}}\n"
     )

@@ -2,10 +2,12 @@
 //! with each fault that a person would want to be told of. What is put into the connections is seen nowhere else.
 #![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic, reason = "a test that cannot go on stops with words")]
 
+mod backups;
 mod canary;
 mod faults;
 mod look;
 mod requests;
+mod silences;
 mod stage;
 mod values;
 

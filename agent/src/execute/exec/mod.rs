@@ -15,7 +15,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_core::report::{Check, Report};
+use mainstay_core::report::Report;
 use rustix::process::Signal;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 use self::group::Group;
 use super::output::Stream;
 use super::{Context, Policy, StepError, params};
+use crate::artifacts::OutputLog;
 use crate::host::Commands;
 
 /// From asking a command to end to making it.
@@ -52,6 +53,13 @@ fn root() -> String {
     "/".to_owned()
 }
 
+impl Params {
+    /// Of a command that is the agent's own, and of no plan.
+    pub(super) fn of(command: Vec<String>, env: BTreeMap<String, String>) -> Params {
+        Params { command, env, working_directory: root() }
+    }
+}
+
 /// How the command's first process came to its end.
 enum End {
     ByItself,
@@ -71,13 +79,33 @@ pub(super) fn allowed(with: &Map<String, Value>, policy: &Policy) -> Result<Para
 
 pub(super) async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Report, StepError> {
     let params = allowed(with, &context.policy)?;
+    let log = context.artifacts.output_log();
+    let ended = piece(&params, context, &log).await;
+    match (ended, context.artifacts.put_output(log).await) {
+        (Ok(mut report), Some(not_stored)) => {
+            report.checks.push(not_stored);
+            Ok(report)
+        }
+        (Err(mut error), Some(not_stored)) => {
+            error.report.get_or_insert_default().checks.push(not_stored);
+            Err(error)
+        }
+        (ended, None) => ended,
+    }
+}
+
+/// Runs one command, as the policy or the agent itself allows it. All that it prints goes to the log too.
+///
+/// # Errors
+/// When it cannot be started, fails, or is called off.
+pub(super) async fn piece(params: &Params, context: &Context, log: &OutputLog) -> Result<Report, StepError> {
     if context.cancel.is_cancelled() {
-        return Err(StepError::cancelled("node.exec was called off before it began"));
+        return Err(StepError::cancelled(format!("{} was called off before it began", params.command[0])));
     }
     if let Some(commands) = context.host.commands().cloned() {
-        return by_others(&params, context, commands).await;
+        return by_others(params, context, commands).await;
     }
-    let mut child = command(&params, context).spawn().map_err(|error| {
+    let mut child = command(params, context).spawn().map_err(|error| {
         StepError::failed(format!(
             "{} cannot be started in {}: {}",
             params.command[0],
@@ -88,7 +116,6 @@ pub(super) async fn execute(with: &Map<String, Value>, context: &Context) -> Res
     // Declared after the child, so that it is dropped before it: while the child has not been collected, its
     // id stands for its group and for nothing else.
     let group = Group::of(&child).map_err(|error| StepError::failed(format!("node.exec: {error}")))?;
-    let log = context.artifacts.output_log();
     let readers = [
         child.stdout.take().map(|pipe| lines::forward(pipe, Stream::Stdout, context, log.clone())),
         child.stderr.take().map(|pipe| lines::forward(pipe, Stream::Stderr, context, log.clone())),
@@ -106,8 +133,7 @@ pub(super) async fn execute(with: &Map<String, Value>, context: &Context) -> Res
     for reader in readers.into_iter().flatten() {
         finish(reader).await;
     }
-    let not_stored = context.artifacts.put_output(log).await;
-    report(&params, context, &end, status, not_stored)
+    report(params, context, &end, status)
 }
 
 /// Where the machine is not this process's own, and has somebody to carry out commands.
@@ -119,7 +145,7 @@ async fn by_others(params: &Params, context: &Context, commands: Arc<dyn Command
     };
     let status = status.map_err(|error| StepError::failed(format!("{} cannot be started: {error}", params.command[0])))?;
     // As the system gives a status: its second byte.
-    report(params, context, &end, std::os::unix::process::ExitStatusExt::from_raw(status << 8), None)
+    report(params, context, &end, std::os::unix::process::ExitStatusExt::from_raw(status << 8))
 }
 
 fn check(params: &Params) -> Result<(), StepError> {
@@ -139,7 +165,8 @@ fn check(params: &Params) -> Result<(), StepError> {
     Ok(())
 }
 
-fn command(params: &Params, context: &Context) -> Command {
+/// The command in a process group of its own, with what it may have of an environment.
+pub(super) fn command(params: &Params, context: &Context) -> Command {
     let mut command = match &context.settings.host_root {
         Some(root) => {
             let mut command = root::command(root, &params.working_directory, &params.command);
@@ -175,9 +202,9 @@ async fn finish(mut reader: JoinHandle<()>) {
     }
 }
 
-fn report(params: &Params, context: &Context, end: &End, status: std::process::ExitStatus, not_stored: Option<Check>) -> Result<Report, StepError> {
+fn report(params: &Params, context: &Context, end: &End, status: std::process::ExitStatus) -> Result<Report, StepError> {
     let tail = context.output.tail();
-    let mut report = Report { checks: not_stored.into_iter().collect(), output_tail: tail.clone(), ..Report::default() };
+    let mut report = Report { output_tail: tail.clone(), ..Report::default() };
     if let Some(code) = status.code() {
         report.outputs.insert("exitCode".into(), code.into());
     }

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
+use super::super::Context;
+use crate::host::Host;
+
 /// First argument with which this program goes into a root and becomes another one.
 pub const BECOME: &str = "--become-in-root";
 /// What a command has of the environment there: the container's own says nothing about the host.
@@ -25,6 +28,17 @@ pub(super) fn command(root: &Path, folder: &str, words: &[String]) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg(BECOME).arg(root).arg(folder).args(words).current_dir("/");
     command
+}
+
+/// Whether the host has a file, as its own programs find it: by a link to /run, too, that is in its own root.
+///
+/// # Errors
+/// When it cannot be told, which is never taken for no.
+pub(crate) fn is_there(context: &Context, file: &str) -> std::io::Result<bool> {
+    match &context.settings.host_root {
+        Some(root) => Host::below(root).has(file),
+        None => context.host.has(file),
+    }
 }
 
 /// Goes into the root that the arguments name and becomes the program: with [`BECOME`] come the root, the folder to work
@@ -45,4 +59,30 @@ pub fn become_in_root(mut words: impl Iterator<Item = OsString>) -> std::io::Err
     }
     let error = std::process::Command::new::<&OsStr>(program.as_ref()).args(words).exec();
     failed(format!("{} cannot be started in {} of the host", program.to_string_lossy(), folder.display()), &error)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests use real files")]
+    use std::fs;
+    use std::sync::Arc;
+
+    use super::super::super::{ExecuteSettings, Policy};
+    use super::*;
+    use crate::observe::readings::Readings;
+
+    #[test]
+    fn where_the_host_is_mounted_its_own_links_count() {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["run", "var"] {
+            fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        std::os::unix::fs::symlink("/run", dir.path().join("var/run")).unwrap();
+        fs::write(dir.path().join("run/of-this-test"), "").unwrap();
+        let settings = ExecuteSettings { host_root: Some(dir.path().to_owned()), ..Default::default() };
+        let context = Context::new(Arc::default(), Readings::default(), Arc::new(settings), Arc::new(Policy::default())).unwrap();
+        let has = |file: &str| is_there(&context, file).unwrap();
+        assert_eq!((has("/var/run/of-this-test"), has("/var/run/of-none")), (true, false));
+        assert!(!has("/proc/version"), "the container's own files are not the host's");
+    }
 }

@@ -44,6 +44,12 @@ struct Head {
     namespace: String,
 }
 
+/// The JSON document of what helm says: of a chart from a registry it first says what it has fetched, in lines of their own.
+fn document(said: &[u8]) -> &[u8] {
+    let begins = |at: &usize| said[*at..].starts_with(b"{") && (*at == 0 || said[*at - 1] == b'\n');
+    (0..said.len()).find(begins).map_or(said, |at| &said[at..])
+}
+
 /// Has helm render the release, and asks for the rights to all that is in it.
 ///
 /// # Errors
@@ -52,7 +58,7 @@ pub async fn may_be_changed(release: &Release<'_>, words: &[String], place: &[St
     let dry = ["--dry-run=server", "--hide-secret", "--output", "json"].map(str::to_owned);
     let rendered = release.program.ask(&[words, &dry, place].concat()).await?;
     let rendered: Rendered =
-        serde_json::from_slice(&rendered).map_err(|error| release.failed(&format!("helm renders it in an unknown form: {error}")))?;
+        serde_json::from_slice(document(&rendered)).map_err(|error| release.failed(&format!("helm renders it in an unknown form: {error}")))?;
     let hooks = rendered.hooks.into_iter().flatten().map(|hook| hook.manifest);
     let heads: BTreeSet<Head> = std::iter::once(rendered.manifest).chain(hooks).flat_map(|manifest| heads(&manifest)).collect();
     asked(release, heads, wait).await
@@ -123,6 +129,13 @@ fn namespace(document: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_helm_says_of_fetching_a_chart_is_not_the_release() {
+        let fetched = b"Pulled: r.example.com/charts/web:1.2.3\nDigest: sha256:{ab}\n{\"name\": \"web\"}\n";
+        assert_eq!(document(fetched), b"{\"name\": \"web\"}\n");
+        assert_eq!((document(b"{}"), document(b"nothing")), (&b"{}"[..], &b"nothing"[..]));
+    }
 
     #[test]
     fn the_kinds_of_a_manifest_are_found_with_their_namespaces() {

@@ -56,6 +56,9 @@ const OUTPUT_GRACE: Duration = Duration::from_secs(1);
 /// One question.
 const ASKED_WITHIN: Duration = Duration::from_secs(120);
 
+/// Where a pod has its ServiceAccount.
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
 /// How helm is called for one attempt.
 pub struct Program<'c> {
     pub kind: &'static str,
@@ -64,6 +67,8 @@ pub struct Program<'c> {
     account: Account,
     namespace: String,
     home: PathBuf,
+    /// The way to the API server of the pod that the agent is in, where its settings name no other.
+    way_of_pod: Option<Held>,
 }
 
 /// A file that is in memory, for as long as this value is.
@@ -114,7 +119,10 @@ impl<'c> Program<'c> {
         let made = work::blocking(move || files::create_private_dir(Point::AgentDirectory, &made)).await;
         let failed = |error: &dyn std::fmt::Display| StepError::failed(format!("{kind}: the directory {} cannot be made: {error}", home.display()));
         made.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
-        Ok(Program { kind, settings, context, account, namespace: namespace.to_owned(), home: home.clone() })
+        let pod = || Some(of_pod(&std::env::var("KUBERNETES_SERVICE_HOST").ok()?, &std::env::var("KUBERNETES_SERVICE_PORT").ok()?));
+        let way_of_pod = if settings.kubeconfig.is_none() { pod() } else { None };
+        let way_of_pod = way_of_pod.map(|way| Held::new(way.as_bytes())).transpose().map_err(|error| failed(&error))?;
+        Ok(Program { kind, settings, context, account, namespace: namespace.to_owned(), home: home.clone(), way_of_pod })
     }
 
     /// The folder of charts that this agent has.
@@ -127,6 +135,9 @@ impl<'c> Program<'c> {
         command.arg(BECOME).arg(std::process::id().to_string()).arg(&self.settings.program);
         // The API server knows the groups of a ServiceAccount by its name.
         command.args(["--namespace", &self.namespace, "--kube-as-user", &self.account.user()]);
+        if let Some(way) = &self.way_of_pod {
+            command.arg("--kubeconfig").arg(way.path());
+        }
         for (flag, path) in [("--kubeconfig", &self.settings.kubeconfig), ("--registry-config", &self.settings.registry_config)] {
             if let Some(path) = path {
                 command.arg(flag).arg(path);
@@ -239,6 +250,19 @@ async fn tail(pipe: Option<impl AsyncRead + Unpin>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// A kubeconfig for the pod's own ServiceAccount. helm finds that by itself only while nothing else is asked of it, such as
+/// to act as somebody. The token stays in its file, which is read anew when it is renewed.
+fn of_pod(host: &str, port: &str) -> String {
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    serde_json::json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "pod",
+        "clusters": [{ "name": "pod", "cluster": { "server": format!("https://{host}:{port}"), "certificate-authority": format!("{SERVICE_ACCOUNT}/ca.crt") } }],
+        "users": [{ "name": "pod", "user": { "tokenFile": format!("{SERVICE_ACCOUNT}/token") } }],
+        "contexts": [{ "name": "pod", "context": { "cluster": "pod", "user": "pod" } }],
+    })
+    .to_string()
+}
+
 /// What helm complained of, in one line.
 pub fn plain(complaint: &str) -> String {
     let lines: Vec<&str> = complaint.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -266,6 +290,15 @@ pub fn become_program(mut words: impl Iterator<Item = OsString>) -> std::io::Err
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_way_of_a_pod_is_that_of_its_service_account() {
+        let server = |host: &str| {
+            let way: serde_json::Value = serde_json::from_str(&of_pod(host, "443")).expect("JSON");
+            way["clusters"][0]["cluster"]["server"].as_str().map(str::to_owned)
+        };
+        assert_eq!((server("10.96.0.1").as_deref(), server("fd00::1").as_deref()), (Some("https://10.96.0.1:443"), Some("https://[fd00::1]:443")));
+    }
 
     #[test]
     fn a_complaint_is_one_line_without_what_came_before_the_error() {

@@ -115,7 +115,11 @@ fn not_too_many(endpoints: usize) -> Result<(), StepError> {
     few.then_some(()).ok_or_else(|| refused(format!("{endpoints} endpoints, and {ENDPOINTS_MAX} is the most of one step: make two of it")))
 }
 
-fn url(text: &str) -> Result<Url, String> {
+/// The URL of a plan.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("`{text}` is not a URL: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         return Err(format!("`{text}` is not an http or https URL"));

@@ -13,6 +13,7 @@ mod ask;
 mod body;
 mod endpoint;
 mod judge;
+pub(super) mod probe;
 mod rules;
 mod way;
 

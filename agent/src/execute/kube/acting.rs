@@ -18,7 +18,7 @@ pub fn runner(cluster: &Cluster, namespace: &str, named: Option<&str>) -> Cluste
 
 /// Refuses a step whose account lacks a right, before anything is done, and names each that it lacks.
 pub async fn may(kind: &str, cluster: &Cluster, rights: &[Right<'_>]) -> Result<(), StepError> {
-    let lacking = cluster.lacking(rights).await.map_err(|error| StepError::refused(format!("{kind}: {error}")))?;
+    let lacking = cluster.lacking(rights).await.map_err(|error| super::failed(kind, &error))?;
     if let Some(review) = cluster.review() {
         review.put(cluster.account(), &lacking);
         return Err(StepError::refused(format!("{kind}: {}", crate::kube::review::NOTHING_IS_DONE)));

@@ -297,7 +297,7 @@ async fn print(cluster: &Cluster, namespace: &str, job: &Value, context: &Contex
             let printed = match cluster.text(&format!("{path}/{name}/log?{query}")).await {
                 Ok(printed) => printed,
                 // It may never have begun.
-                Err(ClusterError::Missing { .. } | ClusterError::Failed { .. }) => continue,
+                Err(ClusterError::Missing { .. } | ClusterError::Invalid { .. } | ClusterError::Failed { .. }) => continue,
                 Err(error) => return Err(error),
             };
             // Redacted and bounded as whatever a step prints is.

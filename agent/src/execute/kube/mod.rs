@@ -1,21 +1,29 @@
 //! Steps of a cluster agent, in its Kubernetes cluster.
 
 pub(super) mod acting;
+mod behind;
+mod budget;
 pub mod certificates;
 pub mod cronjobs;
 pub mod events;
 pub mod exec;
 pub mod jobs;
 mod judge;
+pub mod live;
+pub mod nodes;
 mod now;
 pub mod objects;
 pub mod restart;
+pub mod rolling;
 mod rollout;
 pub mod scale;
 pub mod services;
+pub mod switch;
 #[cfg(test)]
 mod tests;
 pub mod wait;
+pub mod watch;
+mod way;
 pub(super) mod work;
 pub mod workloads;
 

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::super::params::{self, Span};
 use super::super::{Context, StepError};
 use super::acting;
+use super::budget;
 use super::rollout::{self, Rollout};
 use super::work::{Work, name_of, text, version};
 use crate::kube::account::Right;
@@ -114,7 +115,7 @@ async fn restart(cluster: &Cluster, resource: &Resource, params: &Params, name: 
                 if let Some(why) = rollout::hindrance(&workload) {
                     return Err(StepError::failed(format!("{KIND}: {}: {why}", name_of(&workload))));
                 }
-                match closed_budget(cluster, &params.namespace, &workload).await? {
+                match budget::closed(KIND, cluster, &params.namespace, &workload).await? {
                     Some(budget) => last = format!("the disruption budget {budget} lets no pod go"),
                     None => {
                         change(cluster, &path, &workload, work).await?;
@@ -141,17 +142,4 @@ async fn change(cluster: &Cluster, path: &str, workload: &Value, work: &Work) ->
         Ok(_) | Err(ClusterError::Conflict { .. }) => Ok(()),
         Err(error) => Err(super::failed(KIND, &error)),
     }
-}
-
-/// A disruption budget of these pods that lets none of them go at this moment.
-async fn closed_budget(cluster: &Cluster, namespace: &str, workload: &Value) -> Result<Option<String>, StepError> {
-    let path = format!("/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets");
-    let budgets: Vec<Value> = cluster.list(&path, Selected::default()).await.map_err(|error| super::failed(KIND, &error))?;
-    let labels = workload.pointer("/spec/template/metadata/labels");
-    let fits = |budget: &&Value| {
-        let wanted = budget.pointer("/spec/selector/matchLabels").and_then(Value::as_object);
-        wanted.is_some_and(|wanted| wanted.iter().all(|(name, value)| labels.and_then(|labels| labels.get(name)) == Some(value)))
-    };
-    let closed = budgets.iter().filter(fits).find(|budget| budget.pointer("/status/disruptionsAllowed") == Some(&Value::from(0)));
-    Ok(closed.map(|budget| text(budget, "/metadata/name").to_owned()))
 }

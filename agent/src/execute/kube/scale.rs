@@ -15,8 +15,9 @@ use super::super::{Context, StepError};
 use super::acting;
 use super::rollout::{self, Rollout};
 use super::work::{FENCE, Work, annotation, name_of, version};
-use crate::kube::ClusterError;
+use crate::kube::account::Right;
 use crate::kube::ask::Patch;
+use crate::kube::{ClusterError, escaped};
 
 const KIND: &str = "kube.scale";
 const KINDS: [&str; 2] = ["Deployment", "StatefulSet"];
@@ -32,6 +33,8 @@ struct Params {
     kind: String,
     name: String,
     replicas: u32,
+    #[serde(default)]
+    not_behind: Vec<String>,
     #[serde(default = "ten_minutes")]
     within: Span,
     service_account: Option<String>,
@@ -79,7 +82,11 @@ pub async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Rep
     let own = super::cluster(KIND, context)?;
     let resource = own.resource("apps/v1", &params.kind).await.map_err(failed)?;
     let cluster = acting::runner(own, &params.namespace, params.service_account.as_deref());
-    acting::may(KIND, &cluster, &acting::rights(&resource, &params.namespace, &["get", "patch"])).await?;
+    let mut rights = acting::rights(&resource, &params.namespace, &["get", "patch"]);
+    if !params.not_behind.is_empty() {
+        rights.push(Right { verb: "get", group: "", resource: "services", namespace: &params.namespace });
+    }
+    acting::may(KIND, &cluster, &rights).await?;
     let path = resource.path_of(&params.namespace, &params.name);
     let mut last = "it was not looked at".to_owned();
     let scaling = async {
@@ -89,6 +96,15 @@ pub async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Rep
                 Next::Wait(scaled) => scaled,
                 Next::Refuse(why) => return Err(StepError::failed(format!("{KIND}: {}: {why}", name_of(&workload)))),
                 Next::Change(replicas, annotations) => {
+                    // What is taken back may be behind them again.
+                    for service in params.not_behind.iter().filter(|_| work.taken_back.is_none()) {
+                        let path = format!("/api/v1/namespaces/{}/services/{}", escaped(&params.namespace), escaped(service));
+                        let found: Option<Value> = cluster.find(&path).await.map_err(failed)?;
+                        if found.is_some_and(|found| leads_to(&found, &workload)) {
+                            let why = format!("Service {service} leads to its pods: it is left as it is");
+                            return Err(StepError::failed(format!("{KIND}: {}: {why}", name_of(&workload))));
+                        }
+                    }
                     let metadata = json!({ "resourceVersion": version(&workload), "annotations": annotations });
                     match cluster.patch(&path, Patch::Merge, &json!({ "metadata": metadata, "spec": { "replicas": replicas } })).await {
                         // It is not what it was: it is read and decided on again.
@@ -116,6 +132,13 @@ pub async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Rep
     };
     let outputs = [("before".to_owned(), Value::from(scaled.from)), ("replicas".to_owned(), Value::from(scaled.to))].into();
     Ok(Report { checks: vec![Check::stated(KIND, &name_of(&workload), Verdict::Ok, message)], outputs, ..Report::default() })
+}
+
+/// Whether a Service selects the pods that a workload makes.
+fn leads_to(service: &Value, workload: &Value) -> bool {
+    let labels = workload.pointer("/spec/template/metadata/labels");
+    let selector = service.pointer("/spec/selector").and_then(Value::as_object).filter(|selector| !selector.is_empty());
+    selector.is_some_and(|selector| selector.iter().all(|(name, value)| labels.and_then(|labels| labels.get(name)) == Some(value)))
 }
 
 fn next(workload: &Value, wanted: u32, work: &Work) -> Result<Next, StepError> {
@@ -180,6 +203,16 @@ mod tests {
             };
         }
         workload
+    }
+
+    #[test]
+    fn a_service_leads_to_pods_that_have_all_of_its_labels() {
+        let workload = json!({ "spec": { "template": { "metadata": { "labels": { "app": "web", "colour": "blue" } } } } });
+        let service = |selector: Value| json!({ "spec": { "selector": selector } });
+        assert!(leads_to(&service(json!({ "app": "web" })), &workload));
+        assert!(leads_to(&service(json!({ "app": "web", "colour": "blue" })), &workload));
+        assert!(!leads_to(&service(json!({ "app": "web", "colour": "green" })), &workload));
+        assert!(!leads_to(&service(json!({})), &workload) && !leads_to(&json!({ "spec": {} }), &workload));
     }
 
     #[test]

@@ -62,14 +62,7 @@ fn two_seconds() -> Span {
 pub async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Report, StepError> {
     let params: Params = params::read(KIND, with)?;
     let cluster = super::cluster(KIND, context)?;
-    let until = Expression::parse(&params.until).and_then(|until| until.check_roots(&["object"]).map(|()| until));
-    let until = until.map_err(|error| StepError::refused(format!("{KIND}: `until`: {error}")))?;
-    if params.kind == "Secret" {
-        return Err(StepError::refused(format!("{KIND}: what is in a Secret is not looked at")));
-    }
-    if params.name.is_some() == params.selector.is_some() {
-        return Err(StepError::refused(format!("{KIND} waits for one object by `name`, or for all that a `selector` fits")));
-    }
+    let wanted = params.wanted().map_err(|why| StepError::refused(format!("{KIND}: {why}")))?;
     let resource = cluster.resource(&params.api_version, &params.kind).await.map_err(|error| super::failed(KIND, &error))?;
     if resource.namespaced == params.namespace.is_empty() {
         let wrong = if resource.namespaced { "is in a namespace: name it under `namespace`" } else { "is in no namespace" };
@@ -79,7 +72,7 @@ pub async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Rep
     let mut last = "it was not looked at".to_owned();
     let waiting = async {
         loop {
-            match look(&cluster, &resource, &params, &until).await {
+            match wanted.look(&cluster, &resource, &params.namespace).await {
                 Ok(Ok(seen)) => return Ok(seen),
                 Ok(Err(not_yet)) => last = not_yet,
                 Err(error @ (ClusterError::ForbiddenTo { .. } | ClusterError::TooMany { .. })) => return Err(super::failed(KIND, &error)),
@@ -98,21 +91,59 @@ pub async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Rep
     Ok(Report { checks: vec![Check::stated(KIND, &subject, Verdict::Ok, message)], outputs, ..Report::default() })
 }
 
-/// Of how many objects it holds, or what it does not hold of.
-async fn look(cluster: &Cluster, resource: &Resource, params: &Params, until: &Expression) -> Result<Result<usize, String>, ClusterError> {
-    let objects: Vec<Value> = match &params.name {
-        // What is not there can be waited for, and that something is gone too.
-        Some(name) => vec![cluster.find(&resource.path_of(&params.namespace, name)).await?.unwrap_or(Value::Null)],
-        None => cluster.list(&resource.path(&params.namespace), Selected { labels: params.selector.as_deref(), ..Selected::default() }).await?,
-    };
-    if objects.is_empty() {
-        return Ok(Err(format!("no {} has these labels", params.kind)));
+impl Params {
+    fn wanted(&self) -> Result<Wanted, String> {
+        Wanted::checked(&self.kind, self.name.as_deref(), self.selector.as_deref(), ("until", &self.until))
     }
-    if objects.len() > OBJECTS_MAX {
-        return Err(ClusterError::TooMany { path: resource.path(&params.namespace) });
+}
+
+/// What is to hold, and of which objects of a kind.
+#[derive(Debug)]
+pub struct Wanted {
+    kind: String,
+    /// Of one; else the selector of several.
+    name: Option<String>,
+    selector: Option<String>,
+    expression: Expression,
+}
+
+impl Wanted {
+    /// With an expression and the parameter that has it.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn checked(kind: &str, name: Option<&str>, selector: Option<&str>, (param, expression): (&str, &str)) -> Result<Wanted, String> {
+        let parsed = Expression::parse(expression).and_then(|parsed| parsed.check_roots(&["object"]).map(|()| parsed));
+        let expression = parsed.map_err(|error| format!("`{param}`: {error}"))?;
+        if kind == "Secret" {
+            return Err("what is in a Secret is not looked at".to_owned());
+        }
+        if name.is_some() == selector.is_some() {
+            return Err("it is about one object by `name`, or about all that a `selector` fits".to_owned());
+        }
+        Ok(Wanted { kind: kind.to_owned(), name: name.map(str::to_owned), selector: selector.map(str::to_owned), expression })
     }
-    let until = until.clone();
-    Ok(work::blocking(move || judge(objects, &until)).await.unwrap_or_else(|error| Err(format!("the expression ended early: {error}"))))
+
+    /// Of how many objects it holds, or what it does not hold of.
+    ///
+    /// # Errors
+    /// When the API server refuses or does not answer.
+    pub async fn look(&self, cluster: &Cluster, resource: &Resource, namespace: &str) -> Result<Result<usize, String>, ClusterError> {
+        let objects: Vec<Value> = match &self.name {
+            // What is not there can be waited for, and that something is gone too.
+            Some(name) => vec![cluster.find(&resource.path_of(namespace, name)).await?.unwrap_or(Value::Null)],
+            None => cluster.list(&resource.path(namespace), Selected { labels: self.selector.as_deref(), ..Selected::default() }).await?,
+        };
+        if objects.is_empty() {
+            return Ok(Err(format!("no {} has these labels", self.kind)));
+        }
+        if objects.len() > OBJECTS_MAX {
+            return Err(ClusterError::TooMany { path: resource.path(namespace) });
+        }
+        let expression = self.expression.clone();
+        let judged = work::blocking(move || judge(objects, &expression)).await;
+        Ok(judged.unwrap_or_else(|error| Err(format!("the expression ended early: {error}"))))
+    }
 }
 
 fn judge(objects: Vec<Value>, until: &Expression) -> Result<usize, String> {

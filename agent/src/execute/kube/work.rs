@@ -63,6 +63,11 @@ impl Work {
         annotation(object, WORK) == Some(&self.name)
     }
 
+    /// Whether it was this very attempt.
+    pub fn is_marked(&self, object: &Value) -> bool {
+        self.has_changed(object) && annotation(object, FENCE) == Some(&self.attempt.to_string())
+    }
+
     /// What a change of an object writes on it.
     pub fn marks(&self) -> Map<String, Value> {
         let marks = json!({ FENCE: self.attempt.to_string(), WORK: self.name });

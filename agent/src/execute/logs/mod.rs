@@ -5,7 +5,7 @@
 //! number of lines at the level or worse since a time. Files are read on a blocking thread, so that a slow
 //! disk does not hold up the agent.
 
-mod level;
+pub(super) mod level;
 mod scan;
 mod signature;
 mod stamp;

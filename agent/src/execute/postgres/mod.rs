@@ -176,7 +176,7 @@ fn not_reached(connection: &Connection, error: OpenError) -> Check {
 fn how_to_look(connection: &Connection) -> String {
     match &connection.address.place {
         Place::Tcp { host, port } => format!("pg_isready -h {} -p {port}", wording::quoted(host)),
-        Place::Socket(path) => format!("ls -l {}", wording::quoted(&path.display().to_string())),
+        _ => format!("ls -l {}", wording::quoted(&connection.address.place_in_words())),
     }
 }
 

@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use mainstay_core::report::{Check, Thresholds, Verdict};
 
+use super::super::api::NoAnswer;
 use super::super::wording;
 use super::answer::{Answer, Data, Series};
-use super::client::NoAnswer;
 use super::{KIND, Query, lint};
 
 const SERIES: &str = "prometheus.query.series";
@@ -62,8 +62,13 @@ impl Found {
     }
 }
 
+/// By what messages name a query.
+pub(super) fn subject_of(query: &Query) -> String {
+    if query.name.is_empty() { cut(&one_line(&query.query), QUERY_SHOWN) } else { query.name.clone() }
+}
+
 pub(super) fn checks(query: &Query, answer: Result<Answer, NoAnswer>) -> Found {
-    let subject = if query.name.is_empty() { cut(&one_line(&query.query), QUERY_SHOWN) } else { query.name.clone() };
+    let subject = subject_of(query);
     let stated = |id: &str, verdict, message: String| Check::stated(id, &subject, verdict, message);
     let mut found = match answer {
         Err(error) => Found { checks: vec![stated(KIND, Verdict::Unknown, format!("not known: {error}"))], ..Found::default() },

@@ -7,6 +7,7 @@ mod answer;
 mod client;
 mod judge;
 mod lint;
+pub(super) mod probe;
 mod up;
 
 use std::collections::BTreeSet;
@@ -18,7 +19,8 @@ use mainstay_core::{Millis, WallTime};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use self::client::{Client, NoAnswer};
+use self::client::Client;
+use super::api::NoAnswer;
 use super::params::{self, Limits, Span};
 use super::{Context, StepError, wording};
 use crate::connections::{Connection, ConnectionKind};

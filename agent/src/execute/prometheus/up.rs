@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use mainstay_core::catalogue;
 use mainstay_core::report::{Check, Thresholds, Verdict};
 
+use super::super::api::NoAnswer;
 use super::answer::{Answer, Data, Series, Target};
-use super::client::{Client, NoAnswer};
+use super::client::Client;
 use super::judge::Found;
 
 const ID: &str = "prometheus.up";

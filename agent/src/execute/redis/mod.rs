@@ -117,7 +117,7 @@ fn failed(id: &str, connection: &Connection, failure: &Failure) -> Check {
     let user = connection.user.as_deref().unwrap_or("default");
     let how = match &connection.address.place {
         Place::Tcp { host, port } => format!("redis-cli -h {} -p {port} PING", wording::quoted(host)),
-        Place::Socket(path) => format!("redis-cli -s {} PING", wording::quoted(&path.display().to_string())),
+        _ => format!("redis-cli -s {} PING", wording::quoted(&connection.address.place_in_words())),
     };
     let (verdict, hint) = match failure {
         // Nobody looked, so nobody knows.

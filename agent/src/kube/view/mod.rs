@@ -15,7 +15,7 @@ pub(super) mod nodes;
 pub(super) mod pace;
 mod pod;
 mod pods;
-mod quantity;
+pub(crate) mod quantity;
 mod tell;
 
 use tokio::sync::watch;

@@ -8,7 +8,8 @@ use crate::time::Millis;
 
 const NAMESPACES: Param = optional("namespaces", TEXTS, "[\"*\"]", "Namespaces to look at; * stands for any text");
 const EXCLUDE: Param = optional("excludeNamespaces", TEXTS, "[]", "Namespaces to leave out; * stands for any text");
-const ACCOUNT: Param = optional("serviceAccount", ParamType::Text, "mainstay-runner", "ServiceAccount of the namespace as which it is done");
+pub(super) const ACCOUNT: Param =
+    optional("serviceAccount", ParamType::Text, "mainstay-runner", "ServiceAccount of the namespace as which it is done");
 
 pub(super) const WORKLOADS: Kind = Kind {
     name: "kube.workloads",
@@ -173,11 +174,11 @@ pub(super) const WAIT: Kind = Kind {
     example: "apiVersion: apps/v1\nkind: Deployment\nnamespace: shop\nname: web\nuntil: object.status.readyReplicas == object.spec.replicas\nwithin: 10m",
 };
 
-const RUNNER: &str = "a cluster agent whose policy allows it, and which may be the runner of the namespace";
-const FENCED: &str =
+pub(super) const RUNNER: &str = "a cluster agent whose policy allows it, and which may be the runner of the namespace";
+pub(super) const FENCED: &str =
     "the annotation mainstay.dev/fence, compared: what a later attempt has changed is left alone; the version that was read is sent with each change";
 const ADOPTED: &str = "the Job's name is made of the run's step: whoever comes later finds the Job that there is, and waits for it";
-const NAMESPACE: Param = required("namespace", ParamType::Text, "Where it is");
+pub(super) const NAMESPACE: Param = required("namespace", ParamType::Text, "Where it is");
 const WITHIN: Param = optional("within", ParamType::Duration, "10m", "When to give up; what was changed stays");
 
 pub(super) const RESTART: Kind = Kind {
@@ -221,6 +222,7 @@ pub(super) const SCALE: Kind = Kind {
         optional("kind", ParamType::OneOf(&["Deployment", "StatefulSet"]), "Deployment", "Of the workload"),
         required("name", ParamType::Text, "Of the workload"),
         required("replicas", ParamType::Integer(0, 10_000), "Pods that it is to have"),
+        optional("notBehind", TEXTS, "[]", "Services that must not lead to its pods: where one does, nothing is done"),
         WITHIN,
         ACCOUNT,
     ],

@@ -1,12 +1,18 @@
 //! The declarations, by family.
 
+mod alerts;
+mod backup;
 mod data;
 mod helm;
 mod kube;
 mod mesh;
 mod net;
 mod node;
+mod nodes;
+mod rollout;
 mod root;
+mod switch;
+mod watch;
 
 use super::{Kind, Param, ParamType};
 
@@ -34,21 +40,36 @@ pub const KINDS: &[Kind] = &[
     net::HTTP_CHECK,
     net::TLS_CHECK,
     net::PROMETHEUS_QUERY,
+    alerts::SILENCE,
+    alerts::EXPIRE,
     data::POSTGRES_CHECK,
     data::REDIS_CHECK,
+    backup::RUN,
+    backup::CHECK,
+    backup::PRUNE,
+    backup::DRILL,
     kube::WORKLOADS,
     kube::SERVICES,
     kube::CRONJOBS,
     kube::EVENTS,
     kube::CERTIFICATES,
     kube::WAIT,
+    watch::WATCH,
+    switch::LIVE,
     kube::RESTART,
+    rollout::ROLLOUT,
     kube::SCALE,
+    switch::SWITCH,
     kube::CRONJOB_TRIGGER,
     kube::JOB,
     kube::APPLY,
     kube::DELETE,
     kube::EXEC,
+    nodes::CORDON,
+    nodes::DRAIN,
+    nodes::UNCORDON,
+    nodes::DRAINABLE,
+    nodes::READY,
     helm::UPGRADE,
     helm::ROLLBACK,
     helm::UNINSTALL,
@@ -60,4 +81,6 @@ pub const KINDS: &[Kind] = &[
     root::LEAVE,
     root::RETIRE,
     node::EXEC,
+    node::REBOOT,
+    node::PACKAGES,
 ];

@@ -5,8 +5,8 @@ use super::{DURATION, LOOKS_ONLY, NUMBER, TEXTS, optional, required};
 use crate::state::enrolment::OperatorRole;
 use crate::time::Millis;
 
-/// What is expected of an HTTP endpoint: of all of a step, or of one of its `endpoints`.
-const HTTP_RULES: [Param; 12] = [
+/// What is expected of one answer.
+pub(super) const HTTP_ANSWER: [Param; 8] = [
     optional("method", ParamType::OneOf(&["GET", "HEAD"]), "GET", "How to ask"),
     optional("requestHeaders", ParamType::Map, "{}", "Headers to send; a credential comes from a connection"),
     optional("status", ParamType::HttpStatus, "200-399", "Status that is ok"),
@@ -15,16 +15,25 @@ const HTTP_RULES: [Param; 12] = [
     optional("json", ParamType::Values, "{}", "Values that a JSON body must have, by JSON pointer: { /status: ok }"),
     optional("maxBytes", ParamType::Integer(0, 16 << 20), "any length", "Most bytes that the body may have"),
     optional("headers", ParamType::Map, "{}", "Headers that the answer must have, by name; * stands for any text"),
-    optional("latency", DURATION, "{ warning: 1s, critical: 5s }", "Time until the answer is complete"),
-    optional("daysLeft", NUMBER, "{ warning: 30, critical: 7 }", "Days until the server's certificate ends"),
-    optional("timeout", ParamType::Duration, "10s", "When to give up on one endpoint"),
-    optional("followRedirects", ParamType::Integer(0, 20), "5", "How many redirects to follow"),
 ];
+
+pub(super) const FOLLOW_REDIRECTS: Param = optional("followRedirects", ParamType::Integer(0, 20), "5", "How many redirects to follow");
+
+/// What is expected of an HTTP endpoint: of all of a step, or of one of its `endpoints`.
+const HTTP_RULES: [Param; 12] = joined::<8, 4, 12>(
+    HTTP_ANSWER,
+    [
+        optional("latency", DURATION, "{ warning: 1s, critical: 5s }", "Time until the answer is complete"),
+        optional("daysLeft", NUMBER, "{ warning: 30, critical: 7 }", "Days until the server's certificate ends"),
+        optional("timeout", ParamType::Duration, "10s", "When to give up on one endpoint"),
+        FOLLOW_REDIRECTS,
+    ],
+);
 
 const HTTP_ENDPOINT: ParamType = ParamType::Fields(&joined::<1, 12, 13>([required("url", ParamType::Url, "What to ask for")], HTTP_RULES));
 
 /// Two lists as one. `C` is the sum of the other two.
-const fn joined<const A: usize, const B: usize, const C: usize>(first: [Param; A], second: [Param; B]) -> [Param; C] {
+pub(super) const fn joined<const A: usize, const B: usize, const C: usize>(first: [Param; A], second: [Param; B]) -> [Param; C] {
     let mut all = [first[0]; C];
     let mut i = 0;
     while i < C {

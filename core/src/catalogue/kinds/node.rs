@@ -1,6 +1,6 @@
 //! What a node's own agent does on its machine.
 
-use super::super::{Connections, Effect, Kind, ParamType, Scope, Undo};
+use super::super::{Connections, Effect, Kind, PACKAGES as PACKAGES_NAME, ParamType, REBOOT as REBOOT_NAME, Scope, Undo};
 use super::{LOOKS_ONLY, NUMBER, PERCENT, TEXTS, optional, required};
 use crate::state::enrolment::OperatorRole;
 use crate::time::Millis;
@@ -103,4 +103,61 @@ pub(super) const EXEC: Kind = Kind {
     outputs: &[("exitCode", "number", "Status that the command ended with")],
     default_timeout: Millis::from_secs(300),
     example: "command: [/usr/bin/logger, \"maintenance begins\"]",
+};
+
+pub(super) const REBOOT: Kind = Kind {
+    name: REBOOT_NAME,
+    summary: "Reboots a node by a command that the agent's own policy allows, and says that it came up again",
+    scope: Scope::Host,
+    effect: Effect::Exec,
+    idempotent: true,
+    started_by: OperatorRole::Operator,
+    undo: Undo::Nothing,
+    protection: "the boot id, stored with the step before the command runs: where it is another one, the node has been rebooted, and is not again",
+    connection: Connections::None,
+    needs: "an agent whose policy allows it and has a rule for the command, as for node.exec; of a node of Kubernetes, its hands",
+    params: &[
+        optional("command", TEXTS, "[/usr/bin/systemctl, reboot]", "Program and arguments; no shell looks at them"),
+        optional("ifFile", ParamType::Text, "", "Reboot only where the node has this file, such as /var/run/reboot-required"),
+        optional("within", ParamType::Duration, "10m", "How long the machine may go on after the command"),
+    ],
+    together: &[],
+    outputs: &[("rebooted", "boolean", "Whether it was rebooted"), ("bootId", "text", "Its boot id now")],
+    default_timeout: Millis::from_secs(1_800),
+    example: "ifFile: /var/run/reboot-required",
+};
+
+pub(super) const PACKAGES: Kind = Kind {
+    name: PACKAGES_NAME,
+    summary: "Installs and upgrades packages of a node by its own package manager, from its own repositories; removes none but what these replace, with dnf",
+    scope: Scope::Host,
+    effect: Effect::Write,
+    idempotent: true,
+    started_by: OperatorRole::Operator,
+    undo: Undo::Irreversible,
+    protection: "the package manager's own locks; that it begins is written down on the node first; done twice, the second time changes nothing",
+    connection: Connections::None,
+    needs: "an agent whose policy allows it, and a machine with apt or dnf; of a node of Kubernetes, its hands, with the capabilities that packages take",
+    params: &[
+        optional("manager", ParamType::OneOf(&["auto", "apt", "dnf"]), "auto", "Package manager; auto is the one that the machine has"),
+        optional(
+            "packages",
+            TEXTS,
+            "[]",
+            "Packages to install, or to upgrade where they are there, each perhaps with `=VERSION`; none are all upgrades",
+        ),
+        optional("lockWait", ParamType::Duration, "5m", "How long to wait while another package manager is at work on the machine"),
+    ],
+    together: &[],
+    outputs: &[
+        ("changed", "number", "Packages that were installed or are of another version now; each is named in the output"),
+        ("mended", "boolean", "Whether packages that somebody else had left half done were configured first"),
+        (
+            "rebootRequired",
+            "boolean",
+            "Whether the node asks to be rebooted, with apt: it has /var/run/reboot-required; not there where that cannot be told",
+        ),
+    ],
+    default_timeout: Millis::from_secs(3_600),
+    example: "packages: [openssl, libssl3]\nlockWait: 15m",
 };

@@ -27,11 +27,15 @@ impl<'s> RunPass<'_, 's, '_> {
             self.carry_out(item);
             return false;
         }
-        if item.direction == Direction::Undo || !item.work.is_fresh() {
+        if item.direction == Direction::Undo {
             return self.has_lease(item);
         }
+        if !item.work.is_fresh() {
+            return self.spares_backups(item) && self.has_lease(item);
+        }
         // Cheap looks first.
-        let is_its_turn = self.has_turn(item).is_some_and(|first_of_target| self.gates_are_open(item, first_of_target));
+        let may_go = self.has_turn(item).is_some_and(|first_of_target| self.gates_are_open(item, first_of_target));
+        let is_its_turn = may_go && self.spares_backups(item);
         if !is_its_turn {
             // Whoever is not next must not keep it from those who are: they may need it again.
             self.give_lease_back(item);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::lease::in_the_way;
 use super::{Item, RunPass};
+use crate::freshness;
 use crate::id::{PlanName, StepName};
 use crate::outlook::{Said, said};
 use crate::plan::Gate;
@@ -38,7 +39,7 @@ impl<'s> RunPass<'_, 's, '_> {
     /// a node's first step where nodes go one after the other, else before each step.
     pub(super) fn gates_are_open(&mut self, item: Item<'s>, first_of_target: bool) -> bool {
         let in_rollout = rollout::is_in_plans_rollout(self.run, item.step);
-        let of_plan = self.run.plan.gates.iter().filter(|_| !in_rollout || first_of_target).map(|gate| (None, gate));
+        let of_plan = self.run.plan.gates_of(item.step).filter(|_| !in_rollout || first_of_target).map(|gate| (None, gate));
         let of_step = item.step.gates.iter().map(|gate| (Some(&item.step.name), gate));
         of_plan.chain(of_step).all(|(of, gate)| match gate {
             Gate::Approval(approval) => self.is_approved(item, of, approval),
@@ -68,7 +69,7 @@ impl<'s> RunPass<'_, 's, '_> {
             },
             Gate::Lease { name } => in_the_way(self.pass.state, self.run, name).map(|(name, by)| Reason::LeaseHeld { name: name.clone(), by }),
             Gate::Health { plan, max_age } => healthy(self.pass.state, plan, *max_age, self.pass.now).err().and_then(closed),
-            Gate::Declared(declared) => closed(declared.unknown()),
+            Gate::Declared(declared) => freshness::shut(self.pass.state, declared, self.pass.seen.wall).and_then(closed),
         };
         self.looked.gates.insert(gate, reason.clone());
         reason

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::claim::{CLAIM, Claim};
 use super::{Item, RunPass};
 use crate::calendar;
 use crate::catalogue;
@@ -10,8 +11,8 @@ use crate::id::{LeaseName, StepName, Target};
 use crate::identity::Identity;
 use crate::state::State;
 use crate::state::attempt::Attempt;
-use crate::state::lease::{ATTEMPT, Holder, Lease};
-use crate::state::run::{Direction, Run, WorkState};
+use crate::state::lease::{ATTEMPT, Holder, Lease, LeaseSpec};
+use crate::state::run::{Direction, Run, Work, WorkState};
 use crate::time::{MeshTime, Millis};
 use crate::wait::Reason;
 
@@ -21,46 +22,61 @@ pub(crate) const STEP: &str = "step";
 pub(crate) const TARGET: &str = "target";
 
 impl<'s> RunPass<'_, 's, '_> {
-    /// Whether the run holds the lease of the item's step; it is asked for where it does not.
+    /// Whether the run holds what the item needs: the claim on its node, and the lease of its step. What it does not hold
+    /// is asked for, one after the other.
     pub(super) fn has_lease(&mut self, item: Item<'s>) -> bool {
-        let Some(wanted) = &item.step.lease else { return true };
-        let holder = holder(self.run, &item.step.name, item.target);
-        let lease = self.pass.state.leases.get(&wanted.name);
+        let claim = Claim::of(self.run, item);
+        claim.is_none_or(|Claim { name, spec, holder }| self.holds(item, &name, spec, holder))
+            && item.step.lease.as_ref().is_none_or(|wanted| {
+                let holder = holder(self.run, &item.step.name, item.target);
+                self.holds(item, &wanted.name, wanted.spec, holder)
+            })
+    }
+
+    fn holds(&mut self, item: Item<'s>, name: &LeaseName, spec: LeaseSpec, holder: Holder) -> bool {
+        let lease = self.pass.state.leases.get(name);
         if lease.is_some_and(|lease| lease.held.iter().any(|held| held.holder.is(&holder))) {
             return true;
         }
         match lease {
             Some(lease) if lease.waiting.iter().any(|waiter| waiter.holder.is(&holder)) => {
-                let reason = Reason::LeaseHeld { name: wanted.name.clone(), by: holders(lease) };
+                let reason = Reason::LeaseHeld { name: name.clone(), by: holders(lease) };
                 self.wait(item, reason, item.ready, None);
             }
             _ => {
                 // A lease that is defined already keeps its definition.
-                let spec = lease.is_none().then_some(wanted.spec);
-                self.pass.command(Command::AcquireLease { name: wanted.name.clone(), spec, holder, wait: true });
+                let spec = lease.is_none().then_some(spec);
+                self.pass.command(Command::AcquireLease { name: name.clone(), spec, holder, wait: true });
             }
         }
         false
     }
 
-    /// Gives back the lease of an item that is not to begin now, or its place in the queue.
+    /// Gives back the leases of an item that is not to begin now, or its places in their queues; the claim on a node only
+    /// where nothing of the run has been begun there.
     pub(super) fn give_lease_back(&mut self, item: Item<'s>) {
-        let Some((name, lease)) = item.step.lease.as_ref().and_then(|wanted| self.pass.state.leases.get_key_value(&wanted.name)) else { return };
-        let holder = holder(self.run, &item.step.name, item.target);
-        let mut all = lease.held.iter().map(|held| &held.holder).chain(lease.waiting.iter().map(|waiter| &waiter.holder));
-        if all.any(|other| other.is(&holder)) {
-            self.pass.command(Command::ReleaseLease { name: name.clone(), holder, token: None });
+        let own = item.step.lease.as_ref().map(|wanted| (wanted.name.clone(), holder(self.run, &item.step.name, item.target)));
+        let claim = Claim::of(self.run, item).filter(|_| !self.has_begun_on(item.target)).map(|claim| (claim.name, claim.holder));
+        for (name, holder) in own.into_iter().chain(claim) {
+            let Some(lease) = self.pass.state.leases.get(&name) else { continue };
+            let mut all = lease.held.iter().map(|held| &held.holder).chain(lease.waiting.iter().map(|waiter| &waiter.holder));
+            if all.any(|other| other.is(&holder)) {
+                self.pass.command(Command::ReleaseLease { name, holder, token: None });
+            }
         }
     }
 
-    /// For which lease the agent of a step that holds one still waits, since when, and what ends that.
+    /// For which lease the agent of a step that holds one, itself, still waits, since when, and what ends that.
     pub(super) fn lease_wanted(&self, item: Item<'s>, attempt: &Attempt, begun: MeshTime) -> Option<(Reason, MeshTime, (MeshTime, &'static str))> {
-        if self.run.kind_of(&item.step.name, item.direction) != Some(catalogue::LEASE_HOLD) {
-            return None;
-        }
+        let kind = self.run.kind_of(&item.step.name, item.direction)?;
         let with = self.run.with_of(&item.step.name, item.target, item.direction)?;
         let text = |name: &str| with.get(name).and_then(serde_json::Value::as_str);
-        let (name, lease) = self.pass.state.leases.get_key_value(&text("name")?.parse::<LeaseName>().ok()?)?;
+        let wanted = match (kind, item.target) {
+            (catalogue::LEASE_HOLD, _) => text("name")?.parse::<LeaseName>().ok()?,
+            (kind, Target::Connection(connection)) if catalogue::is_fenced_backup(kind) => LeaseName::backup(&attempt.agent.cluster, connection),
+            _ => return None,
+        };
+        let (name, lease) = self.pass.state.leases.get_key_value(&wanted)?;
         let id = attempt.id.to_string();
         let waiter = lease.waiting.iter().find(|waiter| waiter.holder.attributes.get(ATTEMPT) == Some(&id))?;
         let patience = text("wait").and_then(|wait| wait.parse::<Millis>().ok()).map(|wait| begun + wait).filter(|end| *end < attempt.deadline);
@@ -99,7 +115,13 @@ pub(in crate::decide) fn is_wanted(state: &State, holder: &Holder) -> bool {
     let Some(run) = state.runs.get(id) else { return true };
     let step = holder.attributes.get(STEP).and_then(|step| step.parse::<StepName>().ok());
     let target = holder.attributes.get(TARGET).and_then(|target| target.parse::<Target>().ok());
-    let Some(work) = step.zip(target).and_then(|(step, target)| run.work(&step, &target)) else { return false };
+    let Some((step, target)) = step.zip(target) else { return false };
+    let is_for_all = holder.attributes.contains_key(CLAIM);
+    run.works().any(|(own, on, work)| *on == target && (is_for_all || *own == step) && is_wanted_for(state, run, (own, on, work), is_for_all))
+}
+
+/// Whether a work item still wants what is held for it: a claim also for what is in place and will be taken back.
+fn is_wanted_for(state: &State, run: &Run, (step, target, work): (&StepName, &Target, &Work), is_for_all: bool) -> bool {
     let has_ended = state.known_since(work).is_some();
     let is_at = |state: &WorkState| matches!(state, WorkState::Active { .. }) || (matches!(state, WorkState::Unknown { .. }) && !has_ended);
     let may_come = !run.is_ended()
@@ -107,7 +129,8 @@ pub(in crate::decide) fn is_wanted(state: &State, holder: &Holder) -> bool {
             Some(undo) => undo.is_waiting(),
             None => work.state(Direction::Do).is_waiting() && run.abort.is_none(),
         };
-    is_at(&work.forward) || work.undo.as_ref().is_some_and(is_at) || may_come
+    let will_be_undone = is_for_all && run.will_undo(step, target, work);
+    is_at(&work.forward) || work.undo.as_ref().is_some_and(is_at) || may_come || will_be_undone
 }
 
 fn holder(run: &Run, step: &StepName, target: &Target) -> Holder {

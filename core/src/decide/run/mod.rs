@@ -3,16 +3,19 @@
 //! Each work item that waits goes through the same doors, in this order: what it needs, its expressions, the
 //! rollout it is part of, its gates, its lease, an agent ([`before`], [`placement`]).
 
+pub(crate) use claim::{backup_there, claimed_by_another};
 pub(crate) use gates::healthy;
 pub(super) use lease::is_wanted as lease_is_wanted;
 pub(crate) use lease::{STEP as HELD_FOR_STEP, TARGET as HELD_FOR_TARGET, holders as lease_holders, in_the_way as lease_in_the_way};
 
 mod before;
+mod claim;
 mod gates;
 mod lease;
 mod placement;
 mod root;
 mod turn;
+mod zones;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,7 +55,7 @@ impl Pass<'_> {
             } else if let Some(end) = run.conclusion(state.feature_level) {
                 self.command(Command::EndRun { run: run.id.clone(), end });
             } else {
-                let rollouts = Rollouts::of(state, run);
+                let rollouts = Rollouts::of(self, run);
                 RunPass { pass: self, run, open: &mut open, rollouts, looked: Looked::default(), evaluated: BTreeSet::new() }.steps();
             }
         }
@@ -299,8 +302,8 @@ impl<'s> RunPass<'_, 's, '_> {
     /// Who acts for the cluster in place of the agent that began an attempt, where going on from what that has done is
     /// no other than doing it once. Nobody waits for an agent then that may come back.
     fn taken_over(&self, item: Item<'s>, attempt: &Attempt) -> Option<AgentId> {
-        let Target::Cluster(cluster) = item.target else { return None };
         let kind = self.run.kind_of(&item.step.name, item.direction).and_then(catalogue::kind)?;
+        let cluster = kind.acted_in(item.target)?;
         let state = self.pass.state;
         let acting = state.acting(cluster).filter(|acting| state.agents.get(acting).is_some_and(Agent::is_up))?;
         (kind.idempotent && acting != attempt.agent).then_some(acting)

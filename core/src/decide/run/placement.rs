@@ -13,7 +13,7 @@ use crate::wait::Reason;
 impl<'s> RunPass<'_, 's, '_> {
     pub(super) fn place(&mut self, item: Item<'s>) {
         let Some(uses) = self.run.kind_of(&item.step.name, item.direction).map(str::to_owned) else { return };
-        if let Target::Cluster(cluster) = item.target {
+        if let Some(cluster) = catalogue::kind(&uses).and_then(|kind| kind.acted_in(item.target)) {
             return self.place_in_cluster(item, cluster, &uses);
         }
         let agent = match (item.target, item.direction) {
@@ -47,8 +47,8 @@ impl<'s> RunPass<'_, 's, '_> {
         }
     }
 
-    /// What is done to a cluster goes to the one of its agents that acts at this moment; taking it back too, since what
-    /// is there is the cluster's and not the agent's.
+    /// What is done to a cluster, or to a node as its cluster knows it, goes to the one of the cluster's agents that acts
+    /// at this moment; taking it back too, since what is there is the cluster's and not the agent's.
     fn place_in_cluster(&mut self, item: Item<'s>, cluster: &'s ClusterName, uses: &str) {
         let state = self.pass.state;
         let acting = state.acting(cluster).and_then(|id| state.agents.get_key_value(&id));

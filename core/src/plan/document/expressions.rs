@@ -128,6 +128,7 @@ fn check_value(c: &mut Checker<'_>, scope: &Scope<'_>, reader: Reader, label: &s
             Some(ParamType::Thresholds(of)) => Some(*of),
             Some(ParamType::Map) => Some(&ParamType::Text),
             Some(ParamType::Fields(params)) => params.iter().find(|param| param.name == key.name).map(|param| &param.ty),
+            Some(ParamType::Choice(choices, others)) => choices.iter().chain(*others).find(|param| param.name == key.name).map(|param| &param.ty),
             _ => None,
         };
         check_value(c, scope, reader, &format!("{label}.{}", key.name), inner, of);
@@ -195,7 +196,7 @@ fn can_be(of: &str, ty: &ParamType) -> bool {
         ParamType::Integer(..) | ParamType::Number => matches!(of, "number" | "integer"),
         ParamType::Boolean => of == "boolean",
         ParamType::List(_) => of == "list",
-        ParamType::Thresholds(_) | ParamType::Map | ParamType::Values | ParamType::Fields(_) => false,
+        ParamType::Thresholds(_) | ParamType::Map | ParamType::Values | ParamType::Fields(_) | ParamType::Choice(..) | ParamType::NotYet(_) => false,
         ParamType::Percent => matches!(of, "number" | "integer" | "text"),
         ParamType::RootCertificate => of == "text",
         ParamType::HttpStatus => matches!(of, "number" | "integer" | "text"),

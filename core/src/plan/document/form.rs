@@ -2,6 +2,7 @@
 
 use super::check::shortened;
 use super::shape::Form;
+use crate::backup::BackupTarget;
 use crate::id::{LABEL_RULE, LeaseName, LeaseOwner, NAME_MAX, NameError, PlanName, StepName};
 
 /// What YAML 1.1 takes for a boolean: readers of that version would not see the name.
@@ -125,6 +126,13 @@ pub(crate) const LEASE_PATTERN: Form = Form {
 };
 
 /// What a backup, a drill or an objective is of.
+pub(crate) const BACKUP_TARGET: Form = Form {
+    what: "a target of backups such as prod/orders-db",
+    pattern: "^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?/[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$",
+    example: "prod/orders-db",
+    check: |text| text.parse::<BackupTarget>().map(drop).map_err(|error| error.to_string()),
+};
+
 pub(crate) const SUBJECT: Form = Form {
     what: "a name such as orders-db",
     pattern: "^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$",

@@ -1,7 +1,7 @@
 //! `gates`: what must hold before a step begins.
 
 use super::check::{Checker, percent};
-use super::form::{LEASE_PATTERN, PLAN_NAME, SUBJECT};
+use super::form::{BACKUP_TARGET, LEASE_PATTERN, PLAN_NAME, SUBJECT};
 use super::shape::{Field, Form, Object, Shape};
 use super::time::{DAY, TIME_OF_DAY, ZONE};
 use super::tree::{Key, Node};
@@ -82,14 +82,20 @@ const CAPACITY: Object = Object {
 
 const BACKUP_FRESH: Object = Object {
     name: "backupFresh",
-    doc: "The newest good backup of the target is not older. Unknown in this version, and unknown holds the step.",
-    fields: &[Field::needed("target", Shape::Form(&SUBJECT), "What was backed up"), Field::needed("maxAge", AGE, "How old it may be")],
+    doc: "The newest good backup of the target is not older, as the mesh's catalogue of backups has it.",
+    fields: &[
+        Field::needed("target", Shape::Form(&BACKUP_TARGET), "What was backed up: the cluster of the agent that does it, and its connection"),
+        Field::needed("maxAge", AGE, "How long ago it may have been begun"),
+    ],
 };
 
 const DRILL_FRESH: Object = Object {
     name: "drillFresh",
-    doc: "The newest good drill of the target is not older. Unknown in this version, and unknown holds the step.",
-    fields: &[Field::needed("target", Shape::Form(&SUBJECT), "What was restored"), Field::needed("maxAge", AGE, "How old it may be")],
+    doc: "The last drill of the target's backups went well, and is not older, as the mesh's catalogue of backups has it.",
+    fields: &[
+        Field::needed("target", Shape::Form(&BACKUP_TARGET), "What was restored: the cluster of the agent that backs it up, and its connection"),
+        Field::needed("maxAge", AGE, "How long ago it may have ended"),
+    ],
 };
 
 const ERROR_BUDGET: Object = Object {

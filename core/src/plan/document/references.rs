@@ -135,8 +135,8 @@ impl<'a> Scope<'a> {
             let hint = meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
             return Some((2, format!("a step has outputs, verdict, state and targets, and no `{}`{hint}", shortened(field))));
         }
-        // On nodes one reads what the step came to on the same node.
-        let same = step.targets == Targets::Nodes && self.steps.get(reader.step)?.as_ref()?.targets == Targets::Nodes;
+        // On nodes one reads what the step came to on the same node, and in clusters in the same cluster.
+        let same = matches!(step.targets, Targets::Nodes | Targets::Clusters) && self.steps.get(reader.step)?.as_ref()?.targets == step.targets;
         if matches!(field.as_str(), "outputs" | "state") && step.targets != Targets::One && !same {
             return Some((2, several(path, field, step.targets)));
         }

@@ -145,7 +145,7 @@ pub(super) fn step(c: &mut Checker<'_>, node: &Node, whole: Option<&Strategy>) -
 /// What a step of this kind is done to, if it says this.
 pub(super) fn run_on(kind: &Kind, says: Option<&Node>) -> RunOn {
     match says.and_then(Node::text) {
-        _ if kind.scope == Scope::Host => RunOn::Node,
+        _ if matches!(kind.scope, Scope::Host | Scope::Node) => RunOn::Node,
         _ if kind.scope == Scope::Cluster => RunOn::Cluster,
         Some("node") if kind.scope != Scope::Mesh && !matches!(kind.connection, Connections::Always(_)) => RunOn::Node,
         _ => RunOn::Once,
@@ -156,7 +156,7 @@ fn check_run_on(c: &mut Checker<'_>, kind: &Kind, says: &Node) {
     let problem = match says.text() {
         Some("node") if kind.scope == Scope::Mesh => "is carried out by the mesh itself, once: leave out `runOn`",
         Some("node") if matches!(kind.connection, Connections::Always(_)) => "is done to connections, by any agent that has them: leave out `runOn`",
-        Some("once" | "cluster") if kind.scope == Scope::Host => "is done to nodes: `runOn: node`",
+        Some("once" | "cluster") if matches!(kind.scope, Scope::Host | Scope::Node) => "is done to nodes: `runOn: node`",
         Some("node" | "once") if kind.scope == Scope::Cluster => "is done to clusters: `runOn: cluster`",
         Some("cluster") if kind.scope != Scope::Cluster => "is nothing that a cluster agent does: `runOn: node` or `runOn: once`",
         _ => return,

@@ -7,7 +7,12 @@ use crate::bounds;
 use crate::plan::strategy::{Amount, Order, Strategy};
 use crate::time::Millis;
 
-const ORDER: &[(&str, &str)] = &[("name", "By name"), ("reverse", "By name, from the end"), ("spread", "Mixed, and another way in each run")];
+const ORDER: &[(&str, &str)] = &[
+    ("name", "By name"),
+    ("reverse", "By name, from the end"),
+    ("spread", "Mixed, and another way in each run"),
+    ("zones", "Zone by zone, by the nodes' label topology.kubernetes.io/zone: none begins before the one before has ended"),
+];
 
 const TARGETS: u32 = bounds::RUN_WORK as u32;
 
@@ -28,7 +33,12 @@ pub(super) const STRATEGY: Object = Object {
             "[]",
             "How many targets are done by the end of each wave, all waves before it included; the last wave is the rest",
         ),
-        Field::maybe("soak", Shape::Duration(Millis::ZERO, Millis(7 * 86_400_000)), "0s", "How long nothing begins after a wave has ended"),
+        Field::maybe(
+            "soak",
+            Shape::Duration(Millis::ZERO, Millis(7 * 86_400_000)),
+            "0s",
+            "How long nothing begins after a wave, or a zone, has ended",
+        ),
         Field::maybe("failureBudget", Shape::Amount(0, TARGETS), "0", "Targets that may fail before no further one begins"),
     ],
 };
@@ -55,15 +65,20 @@ pub(super) fn strategy(c: &mut Checker<'_>, node: &Node) -> Strategy {
         }
     }
     let soak = node.field("soak").and_then(Node::parsed).unwrap_or(defaults.soak);
-    if let Some(at) = node.field("soak").filter(|_| waves.is_empty() && soak > Millis::ZERO) {
+    let order = match node.field("order").and_then(Node::text) {
+        Some("reverse") => Order::Reverse,
+        Some("spread") => Order::Spread,
+        Some("zones") => Order::Zones,
+        _ => defaults.order,
+    };
+    if let Some(at) = node.field("waves").filter(|_| order == Order::Zones && !waves.is_empty()) {
+        c.problem(at.at, "with `order: zones` each zone is a wave of its own: leave `waves` out, or order by name");
+    }
+    if let Some(at) = node.field("soak").filter(|_| waves.is_empty() && order != Order::Zones && soak > Millis::ZERO) {
         c.problem(at.at, "`soak` is the time after a wave, and there are no `waves` here");
     }
     Strategy {
-        order: match node.field("order").and_then(Node::text) {
-            Some("reverse") => Order::Reverse,
-            Some("spread") => Order::Spread,
-            _ => defaults.order,
-        },
+        order,
         max_unavailable: node.field("maxUnavailable").and_then(amount).unwrap_or(defaults.max_unavailable),
         waves: waves.into_iter().map(|(wave, _)| wave).collect(),
         soak,

@@ -1,0 +1,214 @@
+//! `backup.run`: looks at source, keys and store, writes, reads back what was written, and confirms it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use mainstay_backup::check::Checked;
+use mainstay_backup::manifest::Manifest;
+use mainstay_backup::source::Source;
+use mainstay_backup::store::{CreateIfAbsent, Probe};
+use mainstay_backup::write::{Order, WriteError, Written, confirm, write};
+use mainstay_backup::{Id, Target};
+use mainstay_client::random;
+use mainstay_core::backup::{BackupNote, ListedBackup};
+use mainstay_core::catalogue::BACKUP_RUN as KIND;
+use mainstay_core::report::{Check, Report, Verdict};
+use mainstay_core::{Millis, WallTime};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::super::params::{self, Size, Span};
+use super::super::{Context, StepError, wording};
+use super::store::Opened;
+use super::{catalogue, not_told, source, subject, token, told, unless_called_off};
+
+/// Random bytes of a writer's name: nobody else draws the same.
+const WRITER_BYTES: usize = 16;
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Params {
+    connection: Option<String>,
+    store: Option<String>,
+    set: Option<String>,
+    #[serde(default)]
+    content: bool,
+    limit: Option<Size>,
+    #[serde(default = "four_hours")]
+    deadline: Span,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+fn four_hours() -> Span {
+    Span(Millis::from_secs(4 * 3_600))
+}
+
+/// What is known before anything is written.
+struct Looked {
+    target: Target,
+    source: Box<dyn Source>,
+    versions: BTreeMap<String, String>,
+    probe: Probe,
+    has_break_glass: bool,
+}
+
+pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Report, StepError> {
+    let params: Params = params::read(KIND, with)?;
+    let (connection, target) = subject(KIND, params.connection.as_deref(), context)?;
+    let opened = unless_called_off(KIND, context, Opened::of(KIND, params.store.as_deref(), params.limit.map(|limit| limit.0), context)).await??;
+    let (recipients, signs) = (opened.recipients()?, opened.signs()?);
+    let failed = |why: &dyn std::fmt::Display| StepError::failed(format!("{KIND}: {}: {why}", connection.name));
+    let looking = async {
+        let deadline = params.deadline.0.as_duration();
+        let mut source = source::of(connection, params.content, deadline, context).await.map_err(|why| failed(&why))?;
+        let versions = source.look().await.map_err(|error| failed(&error))?;
+        let probe = opened.store.probe().await.map_err(|error| failed(&error))?;
+        Ok::<_, StepError>((source, versions, probe))
+    };
+    let (source, versions, probe) = unless_called_off(KIND, context, looking).await??;
+    let mut looked = Looked { target, source, versions, probe, has_break_glass: recipients.has_break_glass() };
+    let mut checks = remarks(&looked, &opened, signs.is_some());
+    if params.dry_run {
+        checks.insert(0, would(&looked, &opened));
+        return Ok(Report { checks, ..Report::default() });
+    }
+    let time = Timestamp::from_millisecond(context.host.wall().0).map_err(|error| failed(&format!("the clock of this machine: {error}")))?;
+    let writer = random::token(WRITER_BYTES);
+    let order = Order {
+        target: looked.target.clone(),
+        time,
+        token: token(KIND, context)?,
+        writer,
+        set: params.set.clone().filter(|set| !set.is_empty()),
+        recipients,
+    };
+    let store = &opened.store;
+    let written =
+        told("writing", context, async |tell| write(store, order, looked.source.as_mut(), tell, &context.cancel).await).await.map_err(not_written)?;
+    let id = &written.manifest.backup;
+    let checked = told("reading back", context, async |tell| {
+        context.cancel.run_until_cancelled(mainstay_backup::check(store, &written.manifest, &written.check, tell)).await
+    });
+    let checked = checked
+        .await
+        .ok_or_else(|| StepError::cancelled(format!("{KIND} was called off: {id} is written, was not read back, and does not count")))?;
+    if let Some((part, wrong)) = checked.parts.iter().find_map(|part| Some((part, part.wrong.as_ref()?))) {
+        let what = if part.unread { "could not be read back" } else { "is not what was written when it is read back" };
+        return Err(failed(&format!("{id} was written, and {what}: {}: {wrong}; it does not count", part.name)));
+    }
+    let uncounted =
+        |error: &dyn std::fmt::Display| failed(&format!("{id} is written and is good, and does not count: {error}; the next run makes another one"));
+    // Who has been overtaken hears so here, before anything says that it counts. Who loses the lease meanwhile is called off.
+    if let Some(note) = note(&written, &opened) {
+        let told = context.cancel.run_until_cancelled(context.catalogue.note_until_answered(&looked.target, &note)).await;
+        told.ok_or_else(|| StepError::cancelled(format!("{KIND} was called off: {id} is written and is good, and does not count")))?
+            .map_err(|why| uncounted(&format!("the mesh's catalogue does not take it: {why}")))?;
+    }
+    if let Some(by) = &signs {
+        confirm(store, id, &written.digest, by).await.map_err(|error| uncounted(&error))?;
+        if let Some(backup) = catalogue::name(id) {
+            let note = BackupNote::Confirmed { backup };
+            match context.cancel.run_until_cancelled(context.catalogue.note_until_answered(&looked.target, &note)).await {
+                Some(told) => checks.extend(told.err().map(|why| not_told(&looked.target, &why))),
+                None => checks.push(not_told(&looked.target, &"it was called off")),
+            }
+        }
+    }
+    checks.insert(0, made(&written, &checked));
+    Ok(Report { checks, outputs: outputs(&written, &checked, signs.is_some()), ..Report::default() })
+}
+
+/// What the catalogue is told of it; nothing where it could not have it.
+fn note(written: &Written, opened: &Opened<'_>) -> Option<BackupNote> {
+    let manifest = &written.manifest;
+    let backup = ListedBackup {
+        name: catalogue::name(&manifest.backup)?,
+        begun: WallTime(manifest.backup.time.as_millisecond()),
+        stored_bytes: sizes(manifest).1,
+        checksum: written.digest.clone(),
+        counts: false,
+        read: Some(Verdict::Ok),
+    };
+    Some(BackupNote::Made { store: opened.connection.name.clone(), backup })
+}
+
+fn not_written(error: WriteError) -> StepError {
+    match error {
+        WriteError::Cancelled => StepError::cancelled(format!("{KIND} was called off: nothing of it counts, and it is marked as void")),
+        WriteError::Overtaken { .. } | WriteError::Sealed { .. } | WriteError::Taken(_) => {
+            StepError::failed(format!("{KIND}: {error}; nothing of it counts"))
+        }
+        error => StepError::failed(format!("{KIND}: {error}")),
+    }
+}
+
+/// What speaks against it, and does not stop it.
+fn remarks(looked: &Looked, opened: &Opened<'_>, is_signed: bool) -> Vec<Check> {
+    let (name, at) = (opened.connection.name.as_str(), &opened.connection.declared_at);
+    let mut checks = Vec::new();
+    if !looked.has_break_glass {
+        let message = "there is no break-glass key: who loses the drill key loses these backups";
+        checks.push(Check::stated("backup.keys", name, Verdict::Warning, message).with_hint(format!("at {at}:  breakGlass = [\"age1…\"]")));
+    }
+    if !is_signed {
+        let message = "nothing signs that a backup counts: each stays unconfirmed, and none is taken for good";
+        checks.push(Check::stated("backup.signed", name, Verdict::Warning, message).with_hint(format!("at {at}:  sign = {{ file = \"sign.der\" }}")));
+    }
+    if looked.probe.create_if_absent == CreateIfAbsent::Ignored {
+        let message = "it overwrites what it is to create only once: two writers at one instant cannot be told apart";
+        checks.push(Check::stated("backup.store", name, Verdict::Warning, message));
+    }
+    checks
+}
+
+fn would(looked: &Looked, opened: &Opened<'_>) -> Check {
+    let versions: Vec<String> = looked.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+    let message = format!("would be backed up to {}; nothing was written", opened.store.place());
+    Check::stated("backup.dryRun", &looked.target.to_string(), Verdict::Ok, message).with_details(versions)
+}
+
+fn made(written: &Written, checked: &Checked) -> Check {
+    let manifest = &written.manifest;
+    let (plain, stored) = sizes(manifest);
+    let took = |ms: u64| wording::seconds(Millis(ms).as_secs_f64());
+    let message = format!(
+        "{} is stored as {}, written in {} and read back in {}",
+        wording::bytes(plain),
+        wording::bytes(stored),
+        took(manifest.took_ms),
+        took(checked.took_ms)
+    );
+    let sealed = written.sealed.iter().take(4).map(|id: &Id| format!("{id} had not come to its end, and was made void"));
+    Check::stated("backup.made", &manifest.backup.to_string(), Verdict::Ok, message).with_details(sealed)
+}
+
+fn sizes(manifest: &Manifest) -> (u64, u64) {
+    manifest.parts.iter().fold((0, 0), |(plain, stored), part| (plain + part.plain.bytes, stored + part.stored.bytes))
+}
+
+/// Tables, keys or files, whatever the source counts.
+fn counted(manifest: &Manifest) -> Option<u64> {
+    let of = |name: &str| manifest.source.counted.get(name);
+    let tables = || of("tables").and_then(Value::as_object).map(|tables| tables.len() as u64);
+    // By database.
+    let keys = || of("keysAfter").and_then(Value::as_object).map(|keys| keys.values().filter_map(Value::as_u64).sum());
+    tables().or_else(keys).or_else(|| of("files").and_then(Value::as_u64))
+}
+
+fn outputs(written: &Written, checked: &Checked, is_signed: bool) -> BTreeMap<String, Value> {
+    let manifest = &written.manifest;
+    let (plain, stored) = sizes(manifest);
+    let outputs = [
+        ("backup", Some(Value::from(manifest.backup.to_string()))),
+        ("counts", Some(Value::from(is_signed))),
+        ("plainBytes", Some(Value::from(plain))),
+        ("storedBytes", Some(Value::from(stored))),
+        ("checksum", Some(Value::from(written.digest.clone()))),
+        ("tookMs", Some(Value::from(manifest.took_ms))),
+        ("checkMs", Some(Value::from(checked.took_ms))),
+        ("parts", Some(Value::from(manifest.parts.len()))),
+        ("counted", counted(manifest).map(Value::from)),
+    ];
+    outputs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}

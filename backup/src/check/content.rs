@@ -1,0 +1,35 @@
+//! Is what came back what it says it is?
+
+use std::io;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::pipe::CHUNK;
+use crate::source::{files, postgres, redis};
+
+/// Reads to the end, and looks at the form on the way.
+pub(super) async fn look(mut plain: impl AsyncRead + Unpin, content: &str) -> io::Result<()> {
+    let mut rdb = (content == redis::CONTENT).then(redis::rdb::Check::default);
+    let (mut first, mut buffer) = (Vec::new(), vec![0; CHUNK]);
+    loop {
+        let read = plain.read(&mut buffer).await?;
+        if read == 0 {
+            break;
+        }
+        if first.len() < 512 {
+            first.extend_from_slice(&buffer[..read.min(512)]);
+        }
+        if let Some(rdb) = &mut rdb {
+            rdb.add(&buffer[..read]);
+        }
+    }
+    let wrong = |what: String| Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    match content {
+        postgres::CONTENT if !first.starts_with(b"PGDMP") => wrong("it is no archive of pg_dump".to_owned()),
+        files::CONTENT if first.get(257..262) != Some(b"ustar") && first.iter().any(|byte| *byte != 0) => wrong("it is no tar archive".to_owned()),
+        _ => match rdb.map(redis::rdb::Check::end) {
+            Some(Err(error)) => wrong(error.to_string()),
+            _ => Ok(()),
+        },
+    }
+}

@@ -1,0 +1,269 @@
+//! `mainstay backup`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use mainstay_core::Millis;
+
+use super::duration;
+
+#[derive(Debug, Subcommand)]
+pub enum Backup {
+    /// Make a backup, read it back, and say what it is
+    Run(Run),
+    /// Backups that the mesh knows of, or those in a store, and what each is worth
+    #[command(
+        visible_alias = "scan",
+        after_help = "Examples:
+  mainstay backup list
+  mainstay backup list prod/orders-db
+  mainstay backup list --store /backups
+  mainstay backup list --store s3://backups/prod --endpoint https://s3.internal --signer ed25519:…
+
+Without --store the mesh's catalogue is asked: what its runs have made, seen and drilled, the newest of each target.
+With it, the store itself is read, and no mesh is needed."
+    )]
+    List {
+        /// Directory, or s3://BUCKET/PREFIX with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment
+        #[arg(long, value_name = "PLACE", help_heading = "Store")]
+        store: Option<String>,
+        #[command(flatten)]
+        way: Way,
+        #[command(flatten)]
+        known: Known,
+        /// Of this target only
+        target: Option<String>,
+    },
+    /// Keep retention from removing a backup, or let it again
+    #[command(after_help = "Examples:
+  mainstay backup hold prod/orders-db/20261130T020000Z-3.42 --reason \"the audit of November\"
+  mainstay backup hold prod/orders-db/20261130T020000Z-3.42 --off
+
+The mesh's step backup.prune never takes one that is held. It is in the mesh's catalogue only: `mainstay backup prune`,
+which needs no mesh, does not know of it.")]
+    Hold {
+        /// CLUSTER/TARGET/TIME-TOKEN, as `mainstay backup list` shows it
+        backup: String,
+        /// Why it is kept
+        #[arg(long, default_value = "", value_name = "TEXT")]
+        reason: String,
+        /// Let it go again
+        #[arg(long, conflicts_with = "reason")]
+        off: bool,
+        /// Only say whether it could be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// What a backup says of itself
+    #[command(after_help = "Example:\n  mainstay backup show prod/orders-db/20261130T020000Z-3.42 --store /backups")]
+    Show {
+        #[command(flatten)]
+        store: Store,
+        #[command(flatten)]
+        known: Known,
+        /// CLUSTER/TARGET/TIME-TOKEN, as `mainstay backup list` shows it
+        backup: String,
+    },
+    /// Read a backup to its end: checksums, decryption, decompression, form
+    #[command(after_help = "Example:\n  mainstay backup check prod/orders-db/20261130T020000Z-3.42 --store /backups --identity drill.txt")]
+    Check {
+        #[command(flatten)]
+        store: Store,
+        #[command(flatten)]
+        known: Known,
+        #[command(flatten)]
+        keys: Identity,
+        /// CLUSTER/TARGET/TIME-TOKEN
+        backup: String,
+    },
+    /// Remove what no rule keeps; never the newest good one of a target
+    Prune(Prune),
+    /// Put a backup where nothing is
+    Restore(Restore),
+    /// Who can open the backups of a store
+    #[command(after_help = "Example:
+  mainstay backup keys --store /backups
+
+Keys are made by age-keygen; the secret half of a break-glass key is kept offline.")]
+    Keys {
+        #[command(flatten)]
+        store: Store,
+        #[command(flatten)]
+        known: Known,
+    },
+}
+
+/// Where backups are.
+#[derive(Debug, Clone, Args)]
+pub struct Store {
+    /// Directory, or s3://BUCKET/PREFIX with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment
+    #[arg(long, value_name = "PLACE", help_heading = "Store")]
+    pub store: String,
+    #[command(flatten)]
+    pub way: Way,
+}
+
+/// How a store is come to.
+#[derive(Debug, Clone, Args)]
+pub struct Way {
+    /// Of an S3 that is not Amazon's; the bucket is part of the path then
+    #[arg(long, value_name = "URL", help_heading = "Store")]
+    pub endpoint: Option<String>,
+    /// Region of the bucket
+    #[arg(long, env = "AWS_REGION", value_name = "NAME", help_heading = "Store")]
+    pub region: Option<String>,
+    /// File with certificates of who signed the endpoint's
+    #[arg(long, value_name = "FILE", help_heading = "Store")]
+    pub ca: Option<PathBuf>,
+    /// An endpoint without TLS
+    #[arg(long, help_heading = "Store")]
+    pub allow_http: bool,
+    /// At most this many bytes a second, both ways
+    #[arg(long, value_name = "BYTES", help_heading = "Store")]
+    pub limit: Option<u64>,
+}
+
+impl Way {
+    /// Whether anything of it is named. The region may come from the environment.
+    #[must_use]
+    pub fn is_said(&self) -> bool {
+        self.endpoint.is_some() || self.ca.is_some() || self.allow_http || self.limit.is_some()
+    }
+}
+
+/// Whose receipts count.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Known {
+    /// Public key whose receipts count, as `mainstay backup run --sign` prints it
+    #[arg(long, value_name = "KEY")]
+    pub signer: Vec<String>,
+}
+
+/// What opens backups.
+#[derive(Debug, Clone, Args)]
+pub struct Identity {
+    /// File with the secret key, as age-keygen writes it
+    #[arg(long, value_name = "FILE")]
+    pub identity: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  age-keygen -o break-glass.txt        keep it offline; -y FILE prints the public half
+  openssl genpkey -algorithm ed25519 -outform DER -out sign.der
+  mainstay backup run local/etc --store /backups --files /etc --break-glass age1… --sign sign.der
+  PGPASSWORD=… mainstay backup run prod/orders-db --store /backups --postgres postgres://app@db/orders --drill age1…
+  REDISCLI_AUTH=… mainstay backup run prod/cache --store /backups --redis redis://cache:6379 --drill age1…
+
+Without --sign it stays unconfirmed: nothing says that it counts.")]
+pub struct Run {
+    /// CLUSTER/TARGET: what it is a backup of
+    pub target: String,
+    #[command(flatten)]
+    pub store: Store,
+    #[command(flatten)]
+    pub source: Source,
+    /// Public key of the one kept offline
+    #[arg(long, value_name = "KEY")]
+    pub break_glass: Vec<String>,
+    /// Public key of drills
+    #[arg(long, value_name = "KEY", required_unless_present = "break_glass")]
+    pub drill: Vec<String>,
+    /// File with the Ed25519 key (PKCS #8, DER) that signs its receipt
+    #[arg(long, value_name = "FILE")]
+    pub sign: Option<PathBuf>,
+    /// Those that belong together carry one name
+    #[arg(long, value_name = "NAME")]
+    pub set: Option<String>,
+    /// After this a source is given up
+    #[arg(long, default_value = "4h", value_name = "DURATION", value_parser = duration)]
+    pub deadline: Millis,
+    /// Only look whether it could be made
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What is backed up.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+pub struct Source {
+    /// Directories
+    #[arg(long, value_name = "DIR", num_args = 1..)]
+    pub files: Vec<PathBuf>,
+    /// postgres://USER@HOST:PORT/DATABASE, with its password in PGPASSWORD
+    #[arg(long, value_name = "URL")]
+    pub postgres: Option<String>,
+    /// redis://USER@HOST:PORT, with its password in REDISCLI_AUTH
+    #[arg(long, value_name = "URL")]
+    pub redis: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  mainstay backup prune --store /backups --signer ed25519:… --daily 7 --weekly 4 --monthly 12 --dry-run
+  mainstay backup prune prod/orders-db --store /backups --signer ed25519:… --last 10
+
+Nobody else may write to these targets meanwhile: there is no lease without a mesh.")]
+pub struct Prune {
+    /// Of this target only
+    pub target: Option<String>,
+    #[command(flatten)]
+    pub store: Store,
+    #[command(flatten)]
+    pub known: Known,
+    /// Keep the newest ones
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub last: u32,
+    /// Keep the newest of each of the last days that have one
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub daily: u32,
+    /// The same by weeks
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub weekly: u32,
+    /// The same by months
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub monthly: u32,
+    /// The same by years
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub yearly: u32,
+    /// No more than these of a target, whatever the others ask for
+    #[arg(long, value_name = "N")]
+    pub maximum: Option<u32>,
+    /// Only say what would go, and why
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  mainstay backup restore local/etc --store /backups --identity drill.txt --to /tmp/etc
+  mainstay backup restore prod/orders-db --at 2026-11-30T02:00:00Z --store /backups --identity break-glass.txt --to postgres://app@db/restored
+  mainstay backup restore prod/cache/20261130T020000Z-3.42 --store /backups --identity drill.txt --to /var/lib/redis-new
+
+What is there already is not touched: it is an error.")]
+pub struct Restore {
+    /// CLUSTER/TARGET, whose newest good one is taken, or CLUSTER/TARGET/TIME-TOKEN
+    pub backup: String,
+    #[command(flatten)]
+    pub store: Store,
+    #[command(flatten)]
+    pub known: Known,
+    #[command(flatten)]
+    pub keys: Identity,
+    /// The newest good one at or before this instant
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<Timestamp>,
+    /// Empty directory (files, Redis), or postgres://USER@HOST:PORT/DATABASE of an empty database
+    #[arg(long, value_name = "PLACE")]
+    pub to: String,
+    /// All objects belong to who restores, and rights are left out
+    #[arg(long)]
+    pub without_owners: bool,
+    /// After this it is given up
+    #[arg(long, default_value = "4h", value_name = "DURATION", value_parser = duration)]
+    pub deadline: Millis,
+    /// Only say what would be restored, and whether it is whole
+    #[arg(long)]
+    pub dry_run: bool,
+}

@@ -1,0 +1,125 @@
+//! `mainstay backup`. Straight to a store, with the keys that are named: what restores a backup must not need what may be lost
+//! together with what is restored. Only the mesh's own catalogue is asked of the mesh.
+
+mod known;
+mod list;
+mod places;
+mod prune;
+mod restore;
+mod run;
+
+use mainstay_backup::judge::{Judged, Standing};
+use mainstay_backup::keys::Identities;
+use mainstay_backup::progress::Teller;
+use mainstay_backup::receipt::PublicKey;
+use mainstay_backup::scan::Scan;
+use mainstay_backup::{Id, Target};
+use mainstay_client::{Mesh, files};
+
+use super::Screen;
+use crate::args::backup::{Backup, Identity, Known, Store};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::render::units;
+
+/// A file of keys has a few lines.
+const KEYS_MAX: u64 = 64 << 10;
+
+/// Whether the mesh is asked, and not a store.
+pub fn is_of_mesh(verb: &Backup) -> bool {
+    matches!(verb, Backup::List { store: None, .. } | Backup::Hold { .. })
+}
+
+/// What the mesh knows of backups, and is told of them.
+pub async fn of_mesh(verb: &Backup, mesh: &Mesh, screen: Screen) -> Result<Exit, CliError> {
+    match verb {
+        Backup::List { target, way, known, .. } => {
+            if !known.signer.is_empty() || way.is_said() {
+                return Err(
+                    CliError::usage("these options are about a store, and none is named").with_next("name it:  mainstay backup list --store PLACE")
+                );
+            }
+            known::list(target.as_deref(), mesh, screen).await
+        }
+        Backup::Hold { backup, reason, off, dry_run } => known::hold(backup, reason, *off, *dry_run, mesh, screen).await,
+        _ => Ok(Exit::Success),
+    }
+}
+
+pub async fn backup(verb: &Backup, screen: Screen) -> Result<Exit, CliError> {
+    match verb {
+        Backup::Run(run) => run::run(run, screen).await,
+        Backup::List { store: Some(store), way, known, target } => {
+            let store = Store { store: store.clone(), way: way.clone() };
+            list::list(&store, known, target.as_deref(), screen).await
+        }
+        Backup::List { store: None, .. } | Backup::Hold { .. } => Ok(Exit::Success),
+        Backup::Show { store, known, backup } => list::show(store, known, backup, screen).await,
+        Backup::Keys { store, known } => list::keys(store, known, screen).await,
+        Backup::Check { store, known, keys, backup } => {
+            let store = places::store(store)?;
+            let judged = one(&store, known, backup).await?;
+            check(&store, &judged, &identities(keys)?, screen).await
+        }
+        Backup::Prune(prune) => prune::prune(prune, screen).await,
+        Backup::Restore(restore) => restore::restore(restore, screen).await,
+    }
+}
+
+/// Whose receipts count here.
+fn signers(known: &Known) -> Result<Vec<PublicKey>, CliError> {
+    known.signer.iter().map(|key| key.parse().map_err(|error| CliError::usage(format!("--signer: {error}")))).collect()
+}
+
+fn identities(keys: &Identity) -> Result<Identities, CliError> {
+    let file = keys.identity.display();
+    let text = files::read_text(&keys.identity, KEYS_MAX).map_err(|error| CliError::usage(format!("{file}: {error}")))?;
+    Identities::read(&text).map_err(|error| CliError::usage(format!("{file}: {error}")))
+}
+
+fn target(text: &str) -> Result<Target, CliError> {
+    text.parse().map_err(|error: mainstay_backup::name::NotAName| CliError::usage(error.to_string()))
+}
+
+async fn scanned(store: &mainstay_backup::Store, target: Option<&Target>, known: &Known) -> Result<Scan, CliError> {
+    mainstay_backup::scan(store, target, &signers(known)?).await.map_err(|error| CliError::failed(error.to_string()))
+}
+
+/// The one of this name.
+async fn one(store: &mainstay_backup::Store, known: &Known, name: &str) -> Result<Judged, CliError> {
+    let id: Id = name.parse().map_err(|error: mainstay_backup::name::NotAName| CliError::usage(error.to_string()))?;
+    let found = scanned(store, Some(&id.target), known).await?.backups.into_iter().find(|judged| judged.id == id);
+    found
+        .ok_or_else(|| CliError::failed(format!("{}: there is no {id}", store.place())).with_next("which there are:  mainstay backup list --store …"))
+}
+
+/// Reads it to its end, and says what was found.
+async fn check(store: &mainstay_backup::Store, judged: &Judged, keys: &Identities, screen: Screen) -> Result<Exit, CliError> {
+    let Some(manifest) = &judged.manifest else {
+        return Err(CliError::failed(format!("{}: {}", judged.id, standing(&judged.standing))));
+    };
+    let checked = mainstay_backup::check(store, manifest, keys, &Teller::default()).await;
+    screen.show(&checked, |checked| {
+        let mut text = String::new();
+        for part in &checked.parts {
+            match &part.wrong {
+                None => text.push_str(&format!("✔ {}  is as it was written\n", part.name)),
+                Some(wrong) => text.push_str(&format!("✖ {}  {wrong}\n", part.name)),
+            }
+        }
+        text + &format!("{} · {} · {}\n", judged.id, standing(&judged.standing), units::duration_ms(checked.took_ms))
+    })?;
+    Ok(if checked.is_good() { Exit::Success } else { Exit::Failed })
+}
+
+/// What a backup is worth, in words.
+fn standing(standing: &Standing) -> String {
+    match standing {
+        Standing::Good => "✔ good".to_owned(),
+        Standing::Unconfirmed { why } => format!("? unconfirmed: {why}"),
+        Standing::Damaged { what } => format!("✖ damaged: {}", what.join("; ")),
+        Standing::Unfinished => "· unfinished: it may be under way".to_owned(),
+        Standing::Sealed { by, why } => format!("· void, by {by}: {why}"),
+        Standing::Leftover => "· leftover of one that did not come to its end".to_owned(),
+    }
+}

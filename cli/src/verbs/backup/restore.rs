@@ -1,0 +1,92 @@
+//! `mainstay backup restore`
+
+use std::path::Path;
+use std::time::Duration;
+
+use mainstay_backup::judge::{Judged, Standing, newest_good};
+use mainstay_backup::keys::Identities;
+use mainstay_backup::manifest::Manifest;
+use mainstay_backup::progress::Teller;
+use mainstay_backup::source::{files, postgres, redis};
+use mainstay_backup::{Id, Store, open, place};
+use serde_json::json;
+
+use super::{check, identities, one, places, scanned, standing, target};
+use crate::args;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::verbs::Screen;
+
+pub async fn restore(args: &args::backup::Restore, screen: Screen) -> Result<Exit, CliError> {
+    let keys = identities(&args.keys)?;
+    let store = places::store(&args.store)?;
+    let judged = chosen(args, &store).await?;
+    let id = judged.id.clone();
+    let Some(manifest) = judged.manifest.clone().filter(|_| may_be_restored(&judged.standing)) else {
+        return Err(CliError::failed(format!("{id} is not restored: {}", standing(&judged.standing))));
+    };
+    if args.dry_run {
+        return check(&store, &judged, &keys, screen).await;
+    }
+    let differs = put(args, &store, &manifest, &keys).await?;
+    let words = match differs.as_deref() {
+        None => format!("✔ {id} is restored to {}; every checksum was right", args.to),
+        Some([]) => format!("✔ {id} is restored to {}; every checksum was right, and every table has the rows that it had", args.to),
+        Some(differs) => format!("✖ {id} is restored to {}, and is not what it was: {}", args.to, differs.join("; ")),
+    };
+    screen.done(&json!({ "backup": id, "to": args.to, "standing": judged.standing, "differs": differs }), &words)?;
+    Ok(if differs.is_some_and(|differs| !differs.is_empty()) { Exit::Failed } else { Exit::Success })
+}
+
+fn may_be_restored(standing: &Standing) -> bool {
+    matches!(standing, Standing::Good | Standing::Unconfirmed { .. })
+}
+
+/// The one that is named, or the newest good one.
+async fn chosen(args: &args::backup::Restore, store: &Store) -> Result<Judged, CliError> {
+    if args.backup.parse::<Id>().is_ok() {
+        if args.at.is_some() {
+            return Err(CliError::usage("a backup is named, and --at chooses one: say one of the two"));
+        }
+        return one(store, &args.known, &args.backup).await;
+    }
+    let target = target(&args.backup)?;
+    if args.known.signer.is_empty() {
+        return Err(CliError::usage("which one is good is not known without --signer")
+            .with_next("name one:  mainstay backup restore CLUSTER/TARGET/TIME-TOKEN …; which there are:  mainstay backup list --store …"));
+    }
+    let found = scanned(store, Some(&target), &args.known).await?.backups;
+    let newest = newest_good(&found, &target, args.at).cloned();
+    newest.ok_or_else(|| {
+        let until = args.at.map_or_else(String::new, |at| format!(" at or before {at}"));
+        CliError::failed(format!("{}: {target} has no good backup{until}", store.place()))
+            .with_next("which there are:  mainstay backup list --store …")
+    })
+}
+
+/// Puts it there. What differs from what the source counted, where that can be compared.
+async fn put(args: &args::backup::Restore, store: &Store, manifest: &Manifest, keys: &Identities) -> Result<Option<Vec<String>>, CliError> {
+    let failed = |error: &dyn std::fmt::Display| CliError::failed(error.to_string());
+    let known = [files::CONTENT, redis::CONTENT, postgres::CONTENT];
+    let part = manifest.parts.iter().find(|part| known.contains(&part.content.as_str()));
+    let part = part
+        .ok_or_else(|| CliError::failed(format!("{} has no part that is known here; docs/backup-format.md says how to open it", manifest.backup)))?;
+    let plain = open(store, manifest, part, keys, &Teller::default()).await.map_err(|error| failed(&error))?;
+    let deadline = Duration::from_millis(args.deadline.0);
+    if part.content == postgres::CONTENT {
+        let into = places::postgres(&args.to)?;
+        let options = place::postgres::Options { without_owners: args.without_owners, deadline };
+        place::postgres::restore(plain, &into, None, &options).await.map_err(|error| failed(&error))?;
+        let Some(counted) = manifest.source.counted.get("tables") else { return Ok(None) };
+        return place::postgres::compare(counted, &into, None, deadline).await.map(Some).map_err(|error| failed(&error));
+    }
+    if args.to.contains("://") {
+        return Err(CliError::usage(format!("{} is restored into an empty directory: --to DIR", manifest.source.kind)));
+    }
+    let into = Path::new(&args.to);
+    let put = match part.content.as_str() {
+        redis::CONTENT => place::redis::write(plain, into).await.map(drop),
+        _ => place::files::unpack(plain, into).await,
+    };
+    put.map(|()| None).map_err(|error| failed(&error))
+}
