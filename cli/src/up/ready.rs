@@ -1,11 +1,14 @@
-//! Waiting until a mesh is ready: somebody leads, every member votes and is heard of, every agent is linked.
+//! Waiting until a mesh is ready: somebody leads, every member votes and is heard of, every agent is linked, and the
+//! plans that come with the program are there.
 
 use std::time::Duration;
 
-use mainstay_client::Mesh;
 use mainstay_client::clock::{Clock, SystemClock};
-use mainstay_proto::v1::{GetStatusRequest, MemberRole, Status};
+use mainstay_client::{CallError, Mesh};
+use mainstay_proto::v1::{GetPlanRequest, GetStatusRequest, MemberRole, Status};
+use tonic::Code;
 
+use super::FIRST_PLAN;
 use super::ground::Ground;
 use super::supervise::Kept;
 use crate::error::CliError;
@@ -45,9 +48,14 @@ pub async fn wait(ground: &Ground, children: &[Kept], wanted: Wanted) -> Result<
 }
 
 async fn look(mesh: &Mesh, wanted: Wanted) -> Result<(), String> {
-    match mesh.get_status(GetStatusRequest {}).await {
+    let status = mesh.get_status(GetStatusRequest {}).await.map_err(|error| error.to_string())?;
+    judge(&status, wanted)?;
+    // It is the last of the bundled plans. An agent may be linked before a new mesh has any: most of them wait until the
+    // mesh has risen to the feature level of its members.
+    match mesh.get_plan(GetPlanRequest { name: FIRST_PLAN.to_owned(), revision: 0 }).await {
+        Ok(_) => Ok(()),
+        Err(CallError::Refused { code: Code::NotFound, .. }) => Err("the plans that come with it are not there yet".to_owned()),
         Err(error) => Err(error.to_string()),
-        Ok(status) => judge(&status, wanted),
     }
 }
 
