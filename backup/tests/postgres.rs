@@ -75,6 +75,7 @@ impl Bench {
             database: database.to_owned(),
             tls: "prefer".to_owned(),
             authorities: None,
+            client: None,
         }
     }
 
@@ -304,4 +305,34 @@ async fn what_is_damaged_is_not_half_restored() {
 fn replace(object: &Path, bytes: &[u8]) {
     fs::remove_file(object).expect("it is there");
     fs::write(object, bytes).expect("it is written");
+}
+
+/// Who shows a certificate needs no password, to be dumped and to be restored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_shows_its_certificate() {
+    let bench = Bench::new().await;
+    let files = bench.server.serves_certificates_only();
+    let shown = Connection {
+        password: None,
+        tls: "verify-full".to_owned(),
+        authorities: Some(files.authority.clone()),
+        client: Some((files.certificate.clone(), files.key.clone())),
+        ..bench.connection("orders")
+    };
+    let mut source = Source::new(shown.clone(), Options::default());
+    let written = back_up(&bench.store, bench.keys.order(1), &mut source).await.expect("a backup");
+    bench.server.sql("postgres", "CREATE DATABASE again OWNER app").expect("a database");
+    let part = written.manifest.parts.iter().find(|part| part.name == "database").expect("the database");
+    let plain = open(&bench.store, &written.manifest, part, &bench.keys.drill, &Teller::default()).await.expect("it opens");
+    let options = place::postgres::Options { without_owners: false, deadline: Duration::from_secs(120) };
+    place::postgres::restore(plain, &Connection { database: "again".to_owned(), ..shown.clone() }, None, &options).await.expect("it is restored");
+    assert_eq!(bench.sums("again"), bench.sums("orders"));
+
+    // Without it, or with a key that everybody may read, nothing is begun, and the words are PostgreSQL's own.
+    let without = Connection { client: None, ..shown.clone() };
+    let words = Source::new(without, Options::default()).look().await.expect_err("it shows none").to_string();
+    assert!(words.contains("certificate"), "{words}");
+    fs::set_permissions(&files.key, fs::Permissions::from_mode(0o644)).expect("permissions");
+    let words = Source::new(shown, Options::default()).look().await.expect_err("anybody may read it").to_string();
+    assert!(words.contains("has group or world access"), "{words}");
 }

@@ -61,6 +61,7 @@ pub(super) async fn rehearse(rehearsal: Rehearsal<'_>) -> Result<Restored, Drill
         database: database.to_owned(),
         tls: "disable".to_owned(),
         authorities: None,
+        client: None,
     };
     ready(&to(USER), programs, rehearsal.server.as_mut()).await.map_err(|why| not_tried(&why))?;
     // Roles first: what is restored belongs to them. One that is there already, or a tablespace that has no place here, is

@@ -53,6 +53,8 @@ pub struct Connection {
     pub tls: String,
     /// File of the authorities, for the last two.
     pub authorities: Option<PathBuf>,
+    /// Files of the certificate that is shown, and of its key, which nobody else may read: PostgreSQL's programs refuse it else.
+    pub client: Option<(PathBuf, PathBuf)>,
 }
 
 impl fmt::Debug for Connection {
@@ -212,7 +214,9 @@ pub(crate) fn program(to: &Connection, within: Option<&Path>, name: &str, argume
         ("PGCONNECT_TIMEOUT", Zeroizing::new("15".to_owned())),
     ];
     environment.extend(to.password.clone().map(|password| ("PGPASSWORD", password)));
-    environment.extend(to.authorities.as_ref().map(|file| ("PGSSLROOTCERT", Zeroizing::new(file.display().to_string()))));
+    let file = |path: &Path| Zeroizing::new(path.display().to_string());
+    environment.extend(to.authorities.as_deref().map(|path| ("PGSSLROOTCERT", file(path))));
+    environment.extend(to.client.iter().flat_map(|(certificate, key)| [("PGSSLCERT", file(certificate)), ("PGSSLKEY", file(key))]));
     Ok(Program { path, arguments: all, environment, within: None, deadline })
 }
 
@@ -262,6 +266,7 @@ mod tests {
             database: "orders".to_owned(),
             tls: "prefer".to_owned(),
             authorities: None,
+            client: None,
         };
         assert!(!format!("{connection:?} {connection}").contains(secret));
         let here = PathBuf::from("/bin");

@@ -1,12 +1,13 @@
 //! Real servers, as a user without rights, with data that is thrown away. They end with their values, and with the process.
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
@@ -123,6 +124,13 @@ pub fn run(command: &mut Command) -> Result<String, String> {
 
 pub struct Postgres(pub Server);
 
+/// Files of one who shows a certificate.
+pub struct Certificates {
+    pub authority: PathBuf,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
 /// Where the newest version is.
 pub fn postgres_programs() -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is installed: tests/packages installs it").flatten();
@@ -149,6 +157,49 @@ impl Postgres {
         command.args(["-D", "data", "-p", &port, "-c", "fsync=off", "-c", "listen_addresses=127.0.0.1"]);
         command.args(["-c", "unix_socket_directories=.."]);
         self.0.start(command, async |server| psql(server, "postgres", "SELECT 1").is_ok()).await;
+    }
+
+    /// From now on it asks whoever comes by its address for a certificate in the name of the role, and for nothing else.
+    pub fn serves_certificates_only(&self) -> Certificates {
+        let place = self.0.path();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority");
+        let write = |name: &str, text: String, is_servers: bool| {
+            let path = place.join(name);
+            fs::write(&path, text).expect("a file");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("permissions");
+            if is_servers {
+                self.0.give(&path);
+            }
+            path
+        };
+        let leaf = |names: Vec<String>, common: &str| {
+            let key = KeyPair::generate().expect("a key");
+            let mut params = CertificateParams::new(names).expect("names");
+            params.distinguished_name.push(DnType::CommonName, common);
+            (params.signed_by(&key, &authority).expect("a certificate").pem(), key.serialize_pem())
+        };
+        let (server, server_key) = leaf(vec!["127.0.0.1".to_owned()], "server");
+        let (client, client_key) = leaf(Vec::new(), "app");
+        let files = [
+            ("ssl_ca_file", write("clients.pem", authority.pem(), true)),
+            ("ssl_cert_file", write("server.pem", server, true)),
+            ("ssl_key_file", write("server.key", server_key, true)),
+        ];
+        for (setting, path) in files {
+            self.sql("postgres", &format!("ALTER SYSTEM SET {setting} = '{}'", path.display())).expect("a setting");
+        }
+        self.sql("postgres", "ALTER SYSTEM SET ssl = on").expect("a setting");
+        fs::write(place.join("data/pg_hba.conf"), "local all all trust\nhostssl all all 127.0.0.1/32 cert\n").expect("who may come");
+        self.sql("postgres", "SELECT pg_reload_conf()").expect("it reads them");
+        // It does so on its own time: each look is a session of its own.
+        assert!((0..500).any(|_| self.sql("postgres", "SHOW ssl").as_deref() == Ok("on")), "it has not read its settings anew");
+        Certificates {
+            authority: write("authority.pem", authority.pem(), false),
+            certificate: write("client.pem", client, false),
+            key: write("client.key", client_key, false),
+        }
     }
 
     pub fn sql(&self, database: &str, statements: &str) -> Result<String, String> {

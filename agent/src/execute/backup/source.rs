@@ -51,9 +51,6 @@ pub(super) async fn of(connection: &Connection, content: bool, deadline: Duratio
 
 /// How PostgreSQL's own programs reach it.
 fn postgres(connection: &Connection, context: &Context) -> Result<postgres::Connection, String> {
-    if connection.tls.client.is_some() {
-        return Err("a dump shows no client certificate yet: leave out cert and key, and log in by a password".to_owned());
-    }
     let password = connection.secret.as_ref().map(|reference| context.secrets.read(reference)).transpose().map_err(|error| error.to_string())?;
     let (host, port) = match &connection.address.place {
         Place::Tcp { host, port } => (host.clone(), *port),
@@ -68,7 +65,8 @@ fn postgres(connection: &Connection, context: &Context) -> Result<postgres::Conn
         TlsMode::Verify => ("verify-full", Some(authorities(connection)?)),
     };
     let password = password.map(|secret| Zeroizing::new(secret.reveal().to_owned()));
-    Ok(postgres::Connection { host, port, user, password, database, tls: tls.to_owned(), authorities })
+    let client = connection.tls.client.clone();
+    Ok(postgres::Connection { host, port, user, password, database, tls: tls.to_owned(), authorities, client })
 }
 
 fn authorities(connection: &Connection) -> Result<PathBuf, String> {

@@ -90,6 +90,7 @@ pub fn postgres(url: &str) -> Result<Connection, CliError> {
         database: parts.path.to_owned(),
         tls: host::variable("PGSSLMODE").unwrap_or_else(|| "prefer".to_owned()),
         authorities: host::variable("PGSSLROOTCERT").map(Into::into),
+        client: host::variable("PGSSLCERT").map(Into::into).zip(host::variable("PGSSLKEY").map(Into::into)),
     })
 }
 
