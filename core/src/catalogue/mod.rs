@@ -75,6 +75,8 @@ pub const RECOVERY_DRILL: &str = "recovery.drill";
 pub const REBOOT: &str = "node.reboot";
 /// The kind that installs and upgrades packages of a node.
 pub const PACKAGES: &str = "node.packages";
+/// The kind that leads traffic elsewhere.
+pub const SWITCH: &str = "kube.switch";
 /// The kind that watches what a step before it has done.
 pub const WATCH: &str = "kube.watch";
 /// The kinds that take a node out of use, and put it back.
@@ -374,6 +376,28 @@ impl Kind {
         if is_purged || is_lost { Undo::Irreversible } else { self.undo }
     }
 
+    /// How long a step with these parameters takes when all goes well, where they say so. An expression may come to more.
+    #[must_use]
+    pub fn lasts(&self, with: &serde_json::Map<String, serde_json::Value>) -> Option<Millis> {
+        let time = |name: &str| with.get(name)?.as_str()?.parse::<Millis>().ok();
+        match self.name {
+            WAIT | LEASE_HOLD => time("for"),
+            WATCH => {
+                if with.contains_key("for") {
+                    time("for")
+                } else {
+                    Some(Millis::from_secs(300))
+                }
+            }
+            SWITCH => {
+                let shares = with.get("shares")?.as_array()?.len() as u64;
+                let each = if with.contains_key("each") { time("each")? } else { Millis::from_secs(60) };
+                Some(Millis(each.0.saturating_mul(shares)))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether a step has to say something under `with`.
     #[must_use]
     pub fn needs_parameters(&self) -> bool {
@@ -488,6 +512,17 @@ mod tests {
     fn what_changes_a_node_is_for_its_hands() {
         let by_hands: Vec<&str> = KINDS.iter().filter(|kind| kind.is_by_hands()).map(|kind| kind.name).collect();
         assert_eq!(by_hands, ["node.exec", "node.reboot", "node.packages"]);
+    }
+
+    #[test]
+    fn what_takes_its_time_says_how_long() {
+        let lasts = |name: &str, with: serde_json::Value| kind(name).unwrap().lasts(with.as_object().unwrap()).map(|lasts| lasts.0);
+        assert_eq!(lasts("wait", json!({"for": "2h"})), Some(7_200_000));
+        assert_eq!(lasts("wait", json!({"for": "${{ inputs.rest }}"})), None);
+        assert_eq!(lasts("kube.watch", json!({})), Some(300_000));
+        assert_eq!(lasts("kube.switch", json!({"shares": [5, 25, 50], "each": "5m"})), Some(900_000));
+        assert_eq!(lasts("kube.switch", json!({"shares": [5, 25]})), Some(120_000));
+        assert_eq!((lasts("kube.switch", json!({})), lasts("kube.live", json!({}))), (None, None));
     }
 
     #[test]

@@ -32,12 +32,14 @@ type Of<'g> = (Option<&'g StepName>, &'g Gate);
 impl Look<'_> {
     /// A step that takes longer by itself than it may.
     pub(super) fn own_time(&mut self, step: &Step, with: &Map<String, Value>, certain: bool) {
-        if ![catalogue::WAIT, catalogue::LEASE_HOLD].contains(&step.uses.as_str()) {
-            return;
-        }
-        let Some(takes) = with.get("for").and_then(Value::as_str).and_then(|text| text.parse::<Millis>().ok()) else { return };
+        let Some(takes) = catalogue::kind(&step.uses).and_then(|kind| kind.lasts(with)) else { return };
         if takes >= step.timeout {
-            let verb = if step.uses == catalogue::WAIT { "waits" } else { "holds its lease for" };
+            let verb = match step.uses.as_str() {
+                catalogue::LEASE_HOLD => "holds its lease for",
+                catalogue::WATCH => "watches for",
+                catalogue::SWITCH => "watches its shares for",
+                _ => "waits",
+            };
             let message = format!("it would be stopped before its end: it {verb} {takes}, and its timeout is {}", step.timeout);
             self.remark(severity(certain), Some(step), message, format!("give it a longer one:  timeout: {}", longer(takes)));
         }

@@ -105,7 +105,6 @@ fn times(rollout: &Rollout<'_>) -> (u64, u64) {
 /// What a step waits by itself, on one target. What may be skipped does not count.
 fn own(preview: &StepPreview) -> u64 {
     let is_certain = preview.omitted.is_none() && (preview.step.condition.is_none() || preview.condition == Some(true));
-    let waits = is_certain && [catalogue::WAIT, catalogue::LEASE_HOLD].contains(&preview.step.uses.as_str());
-    let written = preview.with.get("for").filter(|_| waits).and_then(serde_json::Value::as_str);
-    written.and_then(|written| written.parse::<Millis>().ok()).map_or(0, |own| own.0)
+    let lasts = catalogue::kind(&preview.step.uses).filter(|_| is_certain).and_then(|kind| kind.lasts(&preview.with));
+    lasts.map_or(0, |own| own.0)
 }

@@ -53,7 +53,7 @@ pub(super) const LIVE: Kind = Kind {
 };
 
 pub(super) const SWITCH: Kind = Kind {
-    name: "kube.switch",
+    name: super::super::SWITCH,
     summary: "Leads Services, Ingresses or HTTPRoutes to somebody else, all or none; taken back to what was live, unless somebody has changed it since",
     scope: Scope::Cluster,
     effect: Effect::Write,
@@ -84,7 +84,12 @@ pub(super) const SWITCH: Kind = Kind {
             "[]",
             "Of HTTPRoutes: percent of the traffic that leads there first, growing, such as [5, 25, 50]; then all of it",
         ),
-        optional("each", ParamType::Duration, "1m", "How long each share is watched; the step's `timeout` has to be longer than all of it"),
+        optional(
+            "each",
+            ParamType::Duration,
+            "1m",
+            "How long each share is watched; the step's `timeout` has to be longer than all of it, which the preview looks at",
+        ),
         optional("gates", GATES, "[]", "What has to hold while shares are watched; when one has failed, all goes back"),
         optional("settle", ParamType::Duration, "2s", "How long it waits at the end, until proxies and gateways have followed"),
         optional("within", ParamType::Duration, "1m", "When to give up, beside the time for shares; what was switched is switched back"),
