@@ -198,6 +198,23 @@ async fn a_rollout_whose_pods_do_not_come_or_that_is_called_off_comes_back_by_it
     let ended = up.ended(&starts(&up, "ill", &rollout(&space, "web", &format!("{}, {gate}", level("ill"))))).await;
     assert_eq!((&ended["state"], template(&space, "web")), (&json!("failed"), first.clone()), "{ended}");
 
+    // Error lines of the new pods, which are read as the runner of the namespace.
+    let talks = "object: {spec: {template: {spec: {containers: [{name: app, command: [sh, -c, \"while sleep 1; do echo ERROR no database; done\"], \
+         readinessProbe: {exec: {command: [\"false\"]}}}]}}}}, takeOver: true, gates: [{logErrors: {selector: app=web, most: 2}, every: 1s}]";
+    let ended = up.ended(&starts(&up, "deaf", &rollout(&space, "web", talks))).await;
+    assert!(ended["state"] == "failed" && ended.to_string().contains("get pods/log"), "{ended}");
+    assert_eq!(template(&space, "web"), first, "nothing is begun that could not be watched: {ended}");
+    runner(
+        &space,
+        &format!("{RIGHTS}, {{apiGroups: [\"\"], resources: [pods], verbs: [list]}}, {{apiGroups: [\"\"], resources: [pods/log], verbs: [get]}}"),
+    );
+    let ended = up.ended(&starts(&up, "talks", &rollout(&space, "web", talks))).await;
+    assert_eq!((&ended["state"], template(&space, "web")), (&json!("failed"), first.clone()), "{ended}");
+    let text = ended.to_string();
+    for words in ["logErrors app=web has failed: ", "and 2 is the most, such as web-", ": ERROR no database", "it was put back"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+
     // A quota that leaves no room for new pods.
     space.apply("{apiVersion: v1, kind: ResourceQuota, metadata: {name: small}, spec: {hard: {pods: 2}}}\n");
     let ended = up.ended(&starts(&up, "full", &rollout(&space, "web", &format!("{}, patience: 3s", level("debug"))))).await;
