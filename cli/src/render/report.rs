@@ -151,6 +151,16 @@ fn attention(rows: &[Row], options: Options) -> String {
 /// A person has to look where something that was done is still in place.
 fn undo(run: &Run, terminal: Terminal) -> String {
     match run.undo() {
+        UndoState::Incomplete if !why::was_undone(run) && run.work.iter().any(why::can_be_taken_back) => {
+            let mark = verdict::verdict(Verdict::Warning);
+            let words = "what this run did stays, as its plan says, until somebody takes it back";
+            format!(
+                "  {}  {words}\n{}→ mainstay run undo {} --dry-run\n\n",
+                terminal.paint(mark.tone, &pad("· stays", MARK)),
+                " ".repeat(MARK + 4),
+                run.id
+            )
+        }
         UndoState::Incomplete if why::left(run).is_empty() || run.work.iter().any(why::can_be_taken_back) => {
             let mark = verdict::verdict(Verdict::Critical);
             let words = "undo is incomplete: something that this run did is still in place";

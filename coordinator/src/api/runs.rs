@@ -145,8 +145,9 @@ impl v1::runs_server::Runs for RunsApi {
         let (run, rollouts) = (run_to_wire(found, &state, now), rollouts_to_wire(found));
         let waits = waits_to_wire(waits.of_run(&id), &state, now, wall, &by);
         let failed = found.phase == RunPhase::Running && found.abort.is_none() && found.has_failed();
+        let keeps = failed && !found.goes_back();
         let replaced_unix_ms = almanac::replaces(&state, found, wall).map_or(0, |at| at.0);
-        Ok(Response::new(v1::WhyResponse { run: Some(run), waits, rollouts, failed, replaced_unix_ms }))
+        Ok(Response::new(v1::WhyResponse { run: Some(run), waits, rollouts, failed, replaced_unix_ms, keeps }))
     }
 }
 

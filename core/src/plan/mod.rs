@@ -97,6 +97,9 @@ pub struct Step {
     pub retry: Retry,
     pub undo: Option<UndoStep>,
     pub on_unknown: OnUnknown,
+    /// What the document says of it, or of a step that it needs, directly or not.
+    #[serde(default)]
+    pub on_failure: OnFailure,
 }
 
 impl Step {
@@ -182,6 +185,17 @@ pub enum OnUnknown {
     Stop,
     /// The run goes on; its verdict says unknown.
     Continue,
+}
+
+/// What a failure does to what was done before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailure {
+    /// It is taken back.
+    #[default]
+    Undo,
+    /// It stays, until a person takes it back.
+    Keep,
 }
 
 impl Plan {

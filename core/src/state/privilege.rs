@@ -9,7 +9,7 @@ use crate::command::{Actor, Command};
 use crate::id::PlanName;
 use crate::identity::Identity;
 use crate::plan::strategy::Order;
-use crate::plan::{Plan, RunOn, confined};
+use crate::plan::{OnFailure, Plan, RunOn, confined};
 use crate::reply::Refusal;
 use crate::state::enrolment::OperatorRole;
 
@@ -30,6 +30,8 @@ pub const VOUCHED: u32 = 5;
 pub const HANDS: u32 = 5;
 /// From this level on all members know rollouts that go zone by zone.
 const ZONES: u32 = 5;
+/// From this level on all members know plans of which a failure leaves in place what was done before.
+const KEEPS: u32 = 5;
 /// From this level on all members know plans that came from a cluster, and can read their names.
 pub const ORIGINS: u32 = 5;
 
@@ -125,7 +127,7 @@ impl State {
             // An older member knows no targets that are clusters, and could not read the plan. Of the kinds that came
             // later it could start no run: what the mesh has of a bundled plan goes on until all members know them.
             Command::ApplyPlan { plan, .. } if plan.steps.iter().any(|step| step.run_on == RunOn::Cluster) => level_of(plan).max(CLUSTERS),
-            Command::ApplyPlan { plan, .. } if kinds(plan).any(is_upkeep) || goes_by_zones(plan) => level_of(plan),
+            Command::ApplyPlan { plan, .. } if kinds(plan).any(is_upkeep) || goes_by_zones(plan) || keeps(plan) => level_of(plan),
             _ => 0,
         };
         command.level().max(of_plan)
@@ -142,7 +144,13 @@ fn level_of(plan: &Plan) -> u32 {
         Scope::Host | Scope::View | Scope::Any | Scope::Node => 0,
     };
     let of_order = if goes_by_zones(plan) { ZONES } else { 0 };
-    kinds(plan).map(level).max().unwrap_or(0).max(of_order)
+    let of_failure = if keeps(plan) { KEEPS } else { 0 };
+    kinds(plan).map(level).max().unwrap_or(0).max(of_order).max(of_failure)
+}
+
+/// An older member would take back what is to stay.
+fn keeps(plan: &Plan) -> bool {
+    plan.steps.iter().any(|step| step.on_failure == OnFailure::Keep)
 }
 
 /// An older member could not read such a plan.

@@ -16,7 +16,7 @@ use super::resolution::{Resolution, Resolutions};
 pub use super::work::{Work, WorkState};
 use crate::catalogue::{self, ParamType};
 use crate::id::{RunId, StepName, Target};
-use crate::plan::{OnUnknown, Plan, Retry, Step};
+use crate::plan::{OnFailure, OnUnknown, Plan, Retry, Step};
 use crate::report::Verdict;
 use crate::rollout::{self, Rollout};
 use crate::time::{MeshTime, Millis, WallTime};
@@ -356,10 +356,18 @@ impl Run {
     /// by that, and it is more than a strategy puts up with.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        self.plan
-            .steps
-            .iter()
-            .any(|step| self.work.get(&step.name).is_some_and(|works| self.has_failed_at(step, works)) && !self.is_within_budget(step))
+        self.failing().next().is_some()
+    }
+
+    /// Whether what was done is to be taken back: the run was aborted, or something failed after which it is not to stay.
+    #[must_use]
+    pub fn goes_back(&self) -> bool {
+        self.abort.is_some() || self.failing().any(|step| step.on_failure == OnFailure::Undo)
+    }
+
+    fn failing(&self) -> impl Iterator<Item = &Step> {
+        let has_failed = |step: &&Step| self.work.get(&step.name).is_some_and(|works| self.has_failed_at(step, works));
+        self.plan.steps.iter().filter(has_failed).filter(|step| !self.is_within_budget(step))
     }
 
     fn has_failed_at(&self, step: &Step, works: &OrdMap<Target, Work>) -> bool {
@@ -418,17 +426,17 @@ impl Run {
     }
 
     /// Whether the run is to be undone now: it failed or was aborted, nothing is active any more, and
-    /// there is something to take back.
+    /// there is something to take back that is not to stay.
     #[must_use]
     pub fn is_to_undo(&self) -> bool {
-        self.phase == RunPhase::Running && self.forward_is_over() && (self.abort.is_some() || self.has_failed()) && self.steps().any(has_undo)
+        self.phase == RunPhase::Running && self.forward_is_over() && self.goes_back() && self.steps().any(has_undo)
     }
 
     /// Whether what a work item did will be taken back when the rest of the run has stopped.
     #[must_use]
     pub(crate) fn will_undo(&self, step: &StepName, target: &Target, work: &Work) -> bool {
         let can = self.plan.step(step).is_some_and(|step| has_undo((step, target, work)));
-        can && self.phase == RunPhase::Running && (self.abort.is_some() || self.has_failed())
+        can && self.phase == RunPhase::Running && self.goes_back()
     }
 
     fn forward_is_over(&self) -> bool {
@@ -442,6 +450,8 @@ impl Run {
             RunPhase::Ended(_) => return None,
             RunPhase::Running if !self.forward_is_over() || self.is_to_undo() => return None,
             RunPhase::Running if self.leaves_half_done() && (self.abort.is_some() || self.has_failed()) => UndoEnd::Incomplete,
+            // It stays as the plan says, and a person decides.
+            RunPhase::Running if self.has_failed() && self.steps().any(has_undo) => UndoEnd::Incomplete,
             RunPhase::Running => UndoEnd::NotNeeded,
             RunPhase::Undoing => {
                 let states: Vec<&WorkState> = self.works().filter_map(|(_, _, work)| work.undo.as_ref()).collect();
@@ -487,14 +497,14 @@ impl Run {
         false
     }
 
-    /// Whether the run would have failed if nobody came to do this, or to tell how it ended.
+    /// The run as it would be if nobody came to do this, or to tell how it ended.
     #[must_use]
-    pub(crate) fn would_fail(&self, step: &StepName, target: &Target) -> bool {
+    pub(crate) fn without(&self, step: &StepName, target: &Target) -> Run {
         let mut copy = self.clone();
         if let Some(work) = copy.work_mut(step, target) {
             work.set(Direction::Do, WorkState::Unreachable { reason: String::new() });
         }
-        copy.has_failed()
+        copy
     }
 
     /// Whether part of a step that has an undo may be in place, and nobody can say how to take back a part.

@@ -5,7 +5,7 @@ use mainstay_core::calendar::{Cron, local};
 use mainstay_core::catalogue;
 use mainstay_core::id::Target;
 use mainstay_core::outlook::GateNow;
-use mainstay_core::plan::{Concurrency, OnUnknown, Plan, Step};
+use mainstay_core::plan::{Concurrency, OnFailure, OnUnknown, Plan, Step};
 use mainstay_core::preview::{Ask, Preview, Remark, Severity, StepPreview, UndoPreview};
 use mainstay_core::state::plan::instants_of;
 use mainstay_core::time::WallTime;
@@ -123,6 +123,7 @@ fn step_to_wire(preview: &StepPreview) -> v1::PreviewStep {
         lease_held_by: preview.lease_held_by.clone().unwrap_or_default(),
         undo_step: preview.undo.as_ref().map(undo_to_wire),
         on_unknown_continue: step.on_unknown == OnUnknown::Continue,
+        on_failure_keep: step.on_failure == OnFailure::Keep,
     }
 }
 

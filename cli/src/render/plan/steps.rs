@@ -180,6 +180,9 @@ impl Shape {
         if step.on_unknown_continue {
             facts.push("the run goes on where its outcome is unknown".to_owned());
         }
+        if step.on_failure_keep {
+            facts.push("where it fails, what was done before stays".to_owned());
+        }
         facts
     }
 }

@@ -30,6 +30,15 @@ pub(super) fn ended(page: &mut Page, run: &Run, names: Names) {
     match run.undo() {
         UndoState::Done if left.is_empty() => page.labelled(2, MARK, ("↺ undone", Tone::Plain), Tone::Plain, "what it did has been taken back"),
         UndoState::Done => page.labelled(2, MARK, ("↺ undone", Tone::Plain), Tone::Plain, "all else that it did has been taken back"),
+        UndoState::Incomplete if !was_undone(run) && run.work.iter().any(can_be_taken_back) => {
+            page.labelled(
+                2,
+                MARK,
+                ("· stays", Tone::Warning),
+                Tone::Plain,
+                "what it did stays, as its plan says (onFailure: keep), until somebody takes it back",
+            );
+        }
         UndoState::Incomplete if left.is_empty() => {
             page.labelled(2, MARK, ("✖ in place", Tone::Bad), Tone::Plain, "something that it did may still be in place");
         }
@@ -83,6 +92,10 @@ pub(super) fn so_far(page: &mut Page, answer: &WhyResponse, run: &Run, names: Na
     let is_back = |work: &Work| work.has_undo && matches!(work.state(), WorkState::Succeeded | WorkState::Active | WorkState::Retrying);
     let back = groups(run, |work| is_back(work).then(|| (Sort::TakenBack, String::new())));
     match back.first() {
+        Some(_) if answer.keeps => {
+            let words = format!("the run fails, {when}; what it did stays, as its plan says (onFailure: keep)");
+            page.labelled(2, MARK, ("✖ then", Tone::Bad), Tone::Plain, &words);
+        }
         Some(group) => {
             let words = format!("undo of {}, {when}", group.what(names));
             page.labelled(2, MARK, ("↺ then", Tone::Warning), Tone::Plain, &words);
@@ -181,7 +194,8 @@ fn is_kept(run: &Run) -> bool {
 }
 
 /// Whether the run took back what it did, or tried to: such a one is not done again.
-fn was_undone(run: &Run) -> bool {
+#[must_use]
+pub fn was_undone(run: &Run) -> bool {
     run.undo() == UndoState::Done || run.work.iter().any(|work| work.undo() != WorkState::Unspecified)
 }
 

@@ -7,7 +7,7 @@ mod groups;
 mod waits;
 
 pub use any::{Any, any};
-pub use ended::{can_be_taken_back, failed, known_since, left, retry_unknown, start_anew};
+pub use ended::{can_be_taken_back, failed, known_since, left, retry_unknown, start_anew, was_undone};
 pub use waits::{First, changes_in, command_among, covered, first, who};
 
 use jiff::tz::TimeZone;

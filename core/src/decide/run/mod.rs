@@ -279,9 +279,10 @@ impl<'s> RunPass<'_, 's, '_> {
 
     /// What becomes of the run if nobody ever knows how this went.
     fn fate(&self, item: Item<'s>) -> Fate {
-        if !self.run.would_fail(&item.step.name, item.target) {
+        let then = self.run.without(&item.step.name, item.target);
+        if !then.has_failed() {
             Fate::GoesOn
-        } else if self.run.to_take_back().next().is_some() {
+        } else if then.goes_back() && then.to_take_back().next().is_some() {
             Fate::FailsAndUndoes
         } else {
             Fate::Fails

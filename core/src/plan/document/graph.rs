@@ -7,7 +7,7 @@ use super::step::run_on;
 use super::tree::Node;
 use crate::catalogue;
 use crate::id::StepName;
-use crate::plan::{RunOn, graph};
+use crate::plan::{OnFailure, RunOn, Step, graph};
 
 pub(super) fn check(c: &mut Checker<'_>, steps: &[Node]) {
     let name = |step: &Node| step.field("name").and_then(Node::text).unwrap_or_default().to_owned();
@@ -33,6 +33,20 @@ pub(super) fn check(c: &mut Checker<'_>, steps: &[Node]) {
         }
     }
     circle(c, steps);
+}
+
+/// Where a failure of a step leaves in place what was done before, one of a step that needs it does so too: what came
+/// before both would be taken back by it all the same.
+pub(super) fn keep_from_there_on(steps: &mut [Step]) {
+    loop {
+        let keeping: BTreeSet<StepName> = steps.iter().filter(|step| step.on_failure == OnFailure::Keep).map(|step| step.name.clone()).collect();
+        let before = keeping.len();
+        let needs_one = |step: &&mut Step| step.needs.iter().any(|need| keeping.contains(need));
+        steps.iter_mut().filter(needs_one).for_each(|step| step.on_failure = OnFailure::Keep);
+        if steps.iter().filter(|step| step.on_failure == OnFailure::Keep).count() == before {
+            return;
+        }
+    }
 }
 
 /// A rollout that could not come to its end: each node goes through all of its steps before the next one begins, and one

@@ -131,7 +131,8 @@ fn plan(c: &mut Checker<'_>, document: &Node) -> Option<Plan> {
     }
     let whole = strategy.as_ref().map(|(strategy, _)| strategy);
     let gates = gate::gates(c, spec.field("gates"), whole.is_some_and(|strategy| !strategy.waves.is_empty()));
-    let steps: Vec<_> = list.iter().filter_map(|node| step::step(c, node, whole)).collect();
+    let mut steps: Vec<_> = list.iter().filter_map(|node| step::step(c, node, whole)).collect();
+    graph::keep_from_there_on(&mut steps);
     expressions::check(c, list, &inputs);
     // A kind that there is not may have been meant to be done to nodes.
     let is_known = |step: &Node| step.field("uses").and_then(Node::text).is_some_and(|kind| catalogue::kind(kind).is_some());

@@ -11,7 +11,7 @@ use super::tree::Node;
 use crate::bounds;
 use crate::catalogue::{self, Connections, Kind, Scope, Undo};
 use crate::id::LeaseName;
-use crate::plan::{OnUnknown, Retry, RunOn, Step, StepLease, Strategy, UndoStep};
+use crate::plan::{OnFailure, OnUnknown, Retry, RunOn, Step, StepLease, Strategy, UndoStep};
 use crate::state::lease::{LeaseKind, LeaseSpec};
 use crate::time::Millis;
 
@@ -30,6 +30,14 @@ const RUN_ON: &[(&str, &str)] = &[
 const ON_UNKNOWN: &[(&str, &str)] = &[
     ("stop", "As a failure does: nothing that needs the step begins, and what was done is undone"),
     ("continue", "The run goes on; its verdict says unknown"),
+];
+
+const ON_FAILURE: &[(&str, &str)] = &[
+    ("undo", "The run fails, and what was done is undone"),
+    (
+        "keep",
+        "The run fails, and what was done stays: `mainstay run undo` takes it back. So it is with each step that needs this one, directly or not",
+    ),
 ];
 
 const LEASE_KINDS: &[(&str, &str)] = &[("ttl", "It ends by time when its holder falls silent"), ("claim", "It never ends by time")];
@@ -89,6 +97,7 @@ pub(super) const STEP: Object = Object {
         Field::maybe("retry", Shape::Object(&RETRY), "{ attempts: 1 }", RETRY.doc),
         Field::maybe("undo", Shape::Object(&UNDO), "", UNDO.doc),
         Field::maybe("onUnknown", Shape::Words(ON_UNKNOWN), "stop", "What an unknown outcome does to the run"),
+        Field::maybe("onFailure", Shape::Words(ON_FAILURE), "undo", "What a failure of the step does to what was done before"),
         Field::maybe("acceptIrreversible", Shape::Boolean, "false", "That what the step does cannot be taken back"),
     ],
 };
@@ -139,6 +148,7 @@ pub(super) fn step(c: &mut Checker<'_>, node: &Node, whole: Option<&Strategy>) -
         retry,
         undo,
         on_unknown: if node.field("onUnknown").and_then(Node::text) == Some("continue") { OnUnknown::Continue } else { OnUnknown::Stop },
+        on_failure: if node.field("onFailure").and_then(Node::text) == Some("keep") { OnFailure::Keep } else { OnFailure::Undo },
     })
 }
 
