@@ -6,14 +6,19 @@
 //! store ─▶ opened, every checksum looked at ─▶ a server that nobody else reaches ─▶ counted again ─▶ the same?
 //! ```
 
+use std::io;
 use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
 use crate::child::Running;
-use crate::decode;
+use crate::decode::{self, Damage};
 use crate::keys::Identities;
 use crate::manifest::{Manifest, Part};
 use crate::progress::Teller;
@@ -65,6 +70,9 @@ pub enum DrillError {
     /// It could not be tried here: that says nothing of the backup.
     #[error("{0}")]
     NotTried(String),
+    /// The store did not let it be read to its end: that says nothing of the backup either.
+    #[error("{0}")]
+    Unread(String),
     /// It was tried, and cannot be restored.
     #[error("{0}")]
     NotRestored(String),
@@ -88,6 +96,30 @@ struct Rehearsal<'r> {
     server: &'r mut Option<Running>,
     progress: &'r Teller,
     watch: Stopwatch,
+    /// Why the store did not let a part be read to its end, whatever whoever read it made of that.
+    unread: Unread,
+}
+
+/// What a store has failed with.
+type Unread = Arc<OnceLock<String>>;
+
+/// A part that is read, and remembers whether it was the store that broke it off.
+struct Watched<R> {
+    inner: R,
+    unread: Unread,
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Watched<R> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.inner).poll_read(context, into);
+        if let Poll::Ready(Err(error)) = &read
+            && let Some(Damage::Store(error)) = error.get_ref().and_then(|inner| inner.downcast_ref::<Damage>())
+        {
+            // The first counts.
+            let _ = self.unread.set(error.to_string());
+        }
+        read
+    }
 }
 
 /// Restores a backup, compares it, and removes what it was restored into.
@@ -98,7 +130,8 @@ pub async fn drill(order: &Order<'_>, progress: &Teller, cancel: &CancellationTo
     let watch = Stopwatch::start();
     let scratch = Scratch::make(order.within).map_err(|error| DrillError::NotTried(format!("{}: {error}", order.within.display())))?;
     let mut server = None;
-    let rehearsal = Rehearsal { order, scratch: &scratch, server: &mut server, progress, watch };
+    let unread = Unread::default();
+    let rehearsal = Rehearsal { order, scratch: &scratch, server: &mut server, progress, watch, unread: Arc::clone(&unread) };
     let rehearsed = tokio::select! {
         biased;
         () = cancel.cancelled() => Err(DrillError::Cancelled),
@@ -110,6 +143,10 @@ pub async fn drill(order: &Order<'_>, progress: &Teller, cancel: &CancellationTo
         server.end_now().await;
     }
     scratch.remove().await;
+    let rehearsed = rehearsed.map_err(|error| match (error, unread.get()) {
+        (DrillError::NotRestored(_), Some(why)) => DrillError::Unread(why.clone()),
+        (error, _) => error,
+    });
     let Restored { compared, differs, restored_ms } = rehearsed?;
     Ok(Drilled { compared, differs, restored_ms, took_ms: milliseconds(&watch) })
 }
@@ -126,10 +163,19 @@ async fn rehearsed(rehearsal: Rehearsal<'_>) -> Result<Restored, DrillError> {
 
 impl Rehearsal<'_> {
     /// The part of this content, opened.
-    async fn part(&self, content: &str) -> Result<impl tokio::io::AsyncRead + Send + Unpin + 'static, DrillError> {
-        let Order { store, manifest, keys, .. } = self.order;
+    async fn part(&self, content: &str) -> Result<impl AsyncRead + Send + Unpin + 'static, DrillError> {
         let part = self.named(content).ok_or_else(|| DrillError::NotRestored(format!("it has no part of {content}")))?;
-        decode::open(store, manifest, part, keys, self.progress).await.map_err(|damage| DrillError::NotRestored(damage.to_string()))
+        self.open(part).await
+    }
+
+    async fn open(&self, part: &Part) -> Result<impl AsyncRead + Send + Unpin + 'static, DrillError> {
+        let Order { store, manifest, keys, .. } = self.order;
+        let opened = decode::open(store, manifest, part, keys, self.progress).await;
+        let inner = opened.map_err(|damage| match damage {
+            Damage::Store(error) => DrillError::Unread(error.to_string()),
+            damage => DrillError::NotRestored(damage.to_string()),
+        })?;
+        Ok(Watched { inner, unread: Arc::clone(&self.unread) })
     }
 
     fn named(&self, content: &str) -> Option<&Part> {
@@ -154,3 +200,32 @@ pub fn is_known(kind: &str) -> bool {
 
 /// Content of parts that are restored before others are.
 const FIRST: &str = source::postgres::GLOBALS;
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+    use crate::store::StoreError;
+
+    struct Breaks(Option<Damage>);
+
+    impl AsyncRead for Breaks {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(self.0.take().map_or(Ok(()), |damage| Err(damage.into())))
+        }
+    }
+
+    #[tokio::test]
+    async fn it_is_remembered_that_a_store_broke_off() {
+        let of = async |damage: Damage| {
+            let unread = Unread::default();
+            let mut watched = Watched { inner: Breaks(Some(damage)), unread: Arc::clone(&unread) };
+            assert!(watched.read_to_end(&mut Vec::new()).await.is_err());
+            unread.get().cloned()
+        };
+        assert_eq!(of(Damage::Changed { object: "part".to_owned(), what: "its checksum" }).await, None);
+        let late = of(Damage::Store(StoreError::late("/store", "part", Duration::from_secs(30)))).await;
+        assert_eq!(late.as_deref(), Some("/store: part: no answer within 30 s; look whether it can be reached from here"));
+    }
+}

@@ -3,6 +3,7 @@
 pub mod files;
 pub mod postgres;
 pub mod redis;
+pub mod whole;
 
 /// Why it is not there.
 #[derive(Debug, thiserror::Error)]

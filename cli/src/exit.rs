@@ -12,7 +12,7 @@ pub enum Exit {
     Failed,
     /// The command line, or a file it names, is wrong; nothing was done.
     Usage,
-    /// No coordinator could be reached.
+    /// No coordinator could be reached, or a store did not let a backup be read.
     Unreachable,
     /// A lease was not had in time, or was lost.
     LeaseLost,

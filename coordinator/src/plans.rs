@@ -4,10 +4,11 @@ use mainstay_core::plan::{self, Plan, PlanError};
 
 /// Their sources, compiled in, in the order in which a new mesh is given them. `daily` is the last: who finds it there
 /// finds all of them, which is what `mainstay up` waits for.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     include_str!("../../deploy/plans/backup.yaml"),
     include_str!("../../deploy/plans/blue-green.yaml"),
     include_str!("../../deploy/plans/connection-test.yaml"),
+    include_str!("../../deploy/plans/disaster-recovery.yaml"),
     include_str!("../../deploy/plans/health.yaml"),
     include_str!("../../deploy/plans/node-maintenance.yaml"),
     include_str!("../../deploy/plans/recovery-drill.yaml"),
@@ -29,7 +30,18 @@ mod tests {
         let names: Vec<&str> = plans.iter().map(|plan| plan.name.as_str()).collect();
         assert_eq!(
             names,
-            ["backup", "blue-green", "connection-test", "health", "node-maintenance", "recovery-drill", "rolling-update", "root-rotation", "daily"]
+            [
+                "backup",
+                "blue-green",
+                "connection-test",
+                "disaster-recovery",
+                "health",
+                "node-maintenance",
+                "recovery-drill",
+                "rolling-update",
+                "root-rotation",
+                "daily"
+            ]
         );
     }
 }

@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use super::{DrillError, FIRST, Rehearsal, Restored, milliseconds};
 use crate::child::Running;
-use crate::decode;
 use crate::place::postgres::{Options, compare, restore};
 use crate::source::postgres::{CONTENT, Connection, ask, program, program_path};
 
@@ -66,10 +65,8 @@ pub(super) async fn rehearse(rehearsal: Rehearsal<'_>) -> Result<Restored, Drill
     ready(&to(USER), programs, rehearsal.server.as_mut()).await.map_err(|why| not_tried(&why))?;
     // Roles first: what is restored belongs to them. One that is there already, or a tablespace that has no place here, is
     // passed over; what then cannot be restored says so itself.
-    let order = rehearsal.order;
     if let Some(part) = rehearsal.named(FIRST) {
-        let plain = decode::open(order.store, order.manifest, part, order.keys, rehearsal.progress).await;
-        let plain = plain.map_err(|damage| DrillError::NotRestored(damage.to_string()))?;
+        let plain = rehearsal.open(part).await?;
         let psql = program(&to(USER), programs, "psql", &["--no-psqlrc", "--quiet", "--output=/dev/null", "--file=-"], deadline);
         psql.map_err(|why| not_tried(&why))?.feed(plain).await.map_err(|error| DrillError::NotRestored(format!("its roles: {error}")))?;
     }

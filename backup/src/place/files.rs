@@ -1,15 +1,105 @@
 //! Files, into a directory that is empty.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::PlaceError;
+use super::whole::Whole;
+use crate::name::Id;
 use crate::pipe::{self, CHUNK, Mouth};
 use crate::seam;
+
+/// What is below a directory.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// Everything else.
+    pub files: u64,
+    /// Directories, without the one that was counted.
+    pub directories: u64,
+    /// Symbolic links.
+    pub links: u64,
+    /// In the files.
+    pub bytes: u64,
+}
+
+/// Makes a directory what the one was that was backed up, or leaves it as it is; of several that were backed up at once each
+/// is in it under its own name. [`Whole::has`] says before whether it may.
+///
+/// # Errors
+/// When the stream or the disk broke off, or something is there meanwhile: then nothing of it is there.
+pub async fn restore(from: impl AsyncRead + Unpin, into: &Whole, backup: &Id) -> Result<(), PlaceError> {
+    let room = into.begin()?;
+    let put = async {
+        unpack(from, &room).await?;
+        into.settle(only_dir(&room).unwrap_or_else(|| room.clone()), backup, Vec::new()).await
+    };
+    let put = put.await;
+    if put.is_err() {
+        into.throw_away().await;
+    }
+    put
+}
+
+/// The directory which is all that a directory has.
+fn only_dir(within: &Path) -> Option<PathBuf> {
+    let mut all = fs::read_dir(within).ok()?;
+    let first = all.next()?.ok()?;
+    (all.next().is_none() && first.file_type().ok()?.is_dir()).then(|| first.path())
+}
+
+/// Holds a directory that was restored against what its source had counted: what it has, and what differs, in words.
+///
+/// # Errors
+/// When it cannot be looked at.
+pub async fn compare(was: &BTreeMap<String, Value>, into: &Path) -> Result<(Counted, Vec<String>), PlaceError> {
+    let dir = into.to_owned();
+    let counting = seam::blocking(move || count(&dir));
+    let wrong = |said: &dyn std::fmt::Display| PlaceError::new(into.display().to_string(), said);
+    let is = counting.await.map_err(|broken| wrong(&broken))?.map_err(|error| wrong(&error))?;
+    Ok((is, differs(was, &is, true)))
+}
+
+/// What is not as it was counted. A source counts the directories that it was told to pack too; where one took the place of
+/// another (`is_itself`), it is not within itself.
+pub(crate) fn differs(was: &BTreeMap<String, Value>, is: &Counted, is_itself: bool) -> Vec<String> {
+    let each = [("files", is.files), ("directories", is.directories), ("links", is.links), ("bytes", is.bytes)];
+    let differs = |(name, is): (&str, u64)| {
+        let was = was.get(name).and_then(Value::as_u64)?;
+        let same = is == was || (is_itself && name == "directories" && is + 1 == was);
+        (!same).then(|| format!("it has {is} {name}, and had {was}"))
+    };
+    each.into_iter().filter_map(differs).collect()
+}
+
+/// What is below a directory. As deep as it was when it was packed, which is bounded there.
+pub(crate) fn count(dir: &Path) -> io::Result<Counted> {
+    let mut counted = Counted::default();
+    add(dir, &mut counted)?;
+    Ok(counted)
+}
+
+fn add(dir: &Path, counted: &mut Counted) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        if metadata.is_dir() {
+            counted.directories += 1;
+            add(&entry.path(), counted)?;
+        } else if metadata.is_symlink() {
+            counted.links += 1;
+        } else {
+            counted.files += 1;
+            counted.bytes += metadata.len();
+        }
+    }
+    Ok(())
+}
 
 /// Unpacks a tar stream into an empty directory, which is made where it is missing. Nothing is put outside of it.
 ///

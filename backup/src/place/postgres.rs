@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::io::AsyncRead;
 
 use super::PlaceError;
+use crate::name::Id;
 use crate::source::postgres::rows::{self, Compare, OWN, Tables};
 use crate::source::postgres::{Connection, ask, program};
 
@@ -25,10 +26,9 @@ pub struct Options {
 /// When it is not empty, or anything at all could not be restored; nothing is there then that was not before.
 pub async fn restore(from: impl AsyncRead + Unpin, into: &Connection, programs: Option<&Path>, options: &Options) -> Result<(), PlaceError> {
     let wrong = |said: &dyn std::fmt::Display| PlaceError::new(into.to_string(), said);
-    let own = format!("SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {OWN}");
-    let own = ask(into, programs, &own).await.map_err(|error| wrong(&error))?;
-    if own != "0" {
-        return Err(wrong(&format!("it has {own} tables and other objects, and nothing was touched: name an empty database (createdb makes one)")));
+    let Seen { own, .. } = seen(into, programs).await?;
+    if own != 0 {
+        return Err(wrong(&is_taken(own)));
     }
     // A list of what is wrong is of no use where nothing stays of what is right.
     let mut arguments = vec!["--single-transaction", "--exit-on-error"];
@@ -54,7 +54,116 @@ pub async fn compare(counted: &Value, with: &Connection, programs: Option<&Path>
     Ok(rows::compare(&was, &is))
 }
 
+/// What a database is, where a backup is to be put into it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ready {
+    /// It is empty.
+    Empty,
+    /// An earlier try has restored this backup into it.
+    Restored,
+    /// An earlier try had begun with this backup, and something is there: it is what was restored if it is the same, and
+    /// somebody else's if it is not.
+    Begun,
+}
+
+/// What a database has.
+struct Seen {
+    /// Tables and other objects that are not the server's own.
+    own: u64,
+    /// What is said of it as a whole, where a restore leaves its mark.
+    comment: String,
+}
+
+/// Which of these a database is for a backup.
+///
+/// # Errors
+/// When something is in it that is not of this backup, or it cannot be asked.
+pub async fn ready(into: &Connection, programs: Option<&Path>, backup: &Id) -> Result<Ready, PlaceError> {
+    let Seen { own, comment } = seen(into, programs).await?;
+    judged(own, &comment, &backup.to_string()).map_err(|said| PlaceError::new(into.to_string(), said))
+}
+
+/// Says of a database that a backup is being restored into it, or that it was: who comes after one that died knows by that
+/// what is there. Only who owns a database may say something of it.
+///
+/// # Errors
+/// When it may not be said.
+pub async fn mark(into: &Connection, programs: Option<&Path>, backup: &Id, is_done: bool) -> Result<(), PlaceError> {
+    comment(into, programs, &format!("{}{backup}", if is_done { DONE } else { BEGUN })).await
+}
+
+/// Takes back what [`mark`] has said: nothing was restored.
+///
+/// # Errors
+/// When it may not be said.
+pub async fn unmark(into: &Connection, programs: Option<&Path>) -> Result<(), PlaceError> {
+    comment(into, programs, "").await
+}
+
+/// Before the name of the backup, while it is restored. The transaction that restores it tells nobody whether it came to its
+/// end but by what is there.
+const BEGUN: &str = "mainstay: being restored from ";
+/// And afterwards.
+const DONE: &str = "mainstay: restored from ";
+
+fn judged(own: u64, comment: &str, backup: &str) -> Result<Ready, String> {
+    if own == 0 {
+        return Ok(Ready::Empty);
+    }
+    match (comment.strip_prefix(BEGUN), comment.strip_prefix(DONE)) {
+        (Some(of), _) if of == backup => Ok(Ready::Begun),
+        (_, Some(of)) if of == backup => Ok(Ready::Restored),
+        (_, Some(of)) => Err(format!("{of} was restored into it before; {}", is_taken(own))),
+        _ => Err(is_taken(own)),
+    }
+}
+
+fn is_taken(own: u64) -> String {
+    format!("it has {own} tables and other objects, and nothing was touched: name an empty database (createdb makes one)")
+}
+
+async fn seen(of: &Connection, programs: Option<&Path>) -> Result<Seen, PlaceError> {
+    let wrong = |said: String| PlaceError::new(of.to_string(), said);
+    let statement = format!(
+        "SELECT (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {OWN}) || ' ' || \
+         coalesce((SELECT shobj_description(d.oid, 'pg_database') FROM pg_database d WHERE d.datname = current_database()), '')"
+    );
+    let said = ask(of, programs, &statement).await.map_err(wrong)?;
+    let (own, comment) = said.split_once(' ').unwrap_or((&said, ""));
+    let own = own.parse().map_err(|_| wrong(format!("what it has is not understood: {own}")))?;
+    Ok(Seen { own, comment: comment.trim().to_owned() })
+}
+
+/// An empty comment is none.
+async fn comment(of: &Connection, programs: Option<&Path>, text: &str) -> Result<(), PlaceError> {
+    // A backup's name has no quotes in it; whatever it has, it stays one text.
+    let text = text.replace('\'', "''");
+    let statement = format!("DO $mainstay$ BEGIN EXECUTE format('COMMENT ON DATABASE %I IS %L', current_database(), '{text}'); END $mainstay$");
+    let said = ask(of, programs, &statement).await;
+    said.map(drop).map_err(|error| PlaceError::new(of.to_string(), format!("whose restore it is cannot be noted, its user has to own the database: {error}")))
+}
+
 /// A name that has `=` in it would be read as settings of a connection.
 fn quoted(database: &str) -> String {
     format!("dbname='{}'", database.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_told_by_what_was_noted() {
+        let backup = "prod/orders-db/20261130T020000Z-3.42";
+        let (begun, done) = (format!("{BEGUN}{backup}"), format!("{DONE}{backup}"));
+        for comment in ["", &begun, &done, "orders of the shop"] {
+            assert_eq!(judged(0, comment, backup), Ok(Ready::Empty), "{comment}");
+        }
+        assert_eq!((judged(3, &begun, backup), judged(3, &done, backup)), (Ok(Ready::Begun), Ok(Ready::Restored)));
+        let older = judged(3, &format!("{DONE}prod/orders-db/20261129T020000Z-3.37"), backup).unwrap_err();
+        assert!(older.starts_with("prod/orders-db/20261129T020000Z-3.37 was restored into it before; it has 3 tables"), "{older}");
+        for comment in ["", "orders of the shop", &format!("{BEGUN}prod/orders-db/20261129T020000Z-3.37")] {
+            assert!(judged(3, comment, backup).unwrap_err().starts_with("it has 3 tables"), "{comment}");
+        }
+    }
 }

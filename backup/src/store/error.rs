@@ -54,7 +54,7 @@ impl StoreError {
         StoreError { why, place: place.to_owned(), object: object.to_owned(), said: said.to_string() }
     }
 
-    pub(super) fn late(place: &str, object: &str, waited: Duration) -> StoreError {
+    pub(crate) fn late(place: &str, object: &str, waited: Duration) -> StoreError {
         StoreError::new(Why::Late, place, object, &format!("no answer within {} s", waited.as_secs_f64().ceil()))
     }
 

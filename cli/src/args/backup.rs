@@ -66,7 +66,10 @@ which needs no mesh, does not know of it.")]
         backup: String,
     },
     /// Read a backup to its end: checksums, decryption, decompression, form
-    #[command(after_help = "Example:\n  mainstay backup check prod/orders-db/20261130T020000Z-3.42 --store /backups --identity drill.txt")]
+    #[command(after_help = "Example:\n  mainstay backup check prod/orders-db/20261130T020000Z-3.42 --store /backups --identity drill.txt
+
+Exit status: 0 all of it is as it was written; 1 a part is damaged, or no key here opens it; 3 the store did not let
+it be read, which says nothing of the backup.")]
     Check {
         #[command(flatten)]
         store: Store,

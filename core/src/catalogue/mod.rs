@@ -70,6 +70,7 @@ pub const ALERTMANAGER_EXPIRE: &str = "alertmanager.expire";
 pub const BACKUP_RUN: &str = "backup.run";
 pub const BACKUP_CHECK: &str = "backup.check";
 pub const BACKUP_PRUNE: &str = "backup.prune";
+pub const BACKUP_RESTORE: &str = "backup.restore";
 pub const RECOVERY_DRILL: &str = "recovery.drill";
 /// The kind that reboots a node.
 pub const REBOOT: &str = "node.reboot";
@@ -193,10 +194,11 @@ pub fn is_by_helm(kind: &str) -> bool {
     [HELM_UPGRADE, HELM_ROLLBACK, HELM_UNINSTALL].contains(&kind)
 }
 
-/// Whether a kind writes to what a target's backups are in, and so is done under the target's lease.
+/// Whether a kind is done under the lease of its connection: it writes to what the connection's backups are in, or puts one
+/// where the connection leads.
 #[must_use]
 pub fn is_fenced_backup(kind: &str) -> bool {
-    [BACKUP_RUN, BACKUP_PRUNE].contains(&kind)
+    [BACKUP_RUN, BACKUP_PRUNE, BACKUP_RESTORE].contains(&kind)
 }
 
 /// Whether a kind has to do with what a target's backups are in, and tells the mesh's catalogue of them.

@@ -77,6 +77,7 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
     let name = newest.id.to_string();
     let (verdict, rto) = match drilled {
         Ok(drilled) => (judged(&name, &drilled), Some(drilled.restored_ms)),
+        Err(DrillError::Unread(why)) => return Ok(unread(&name, &why, rpo)),
         Err(DrillError::NotRestored(why)) => {
             let check = Check::stated(VERDICT, &name, Verdict::Critical, format!("it could not be restored: {why}"));
             (check.with_hint("make another one, and drill again; an older one may do:  mainstay backup restore --at TIME"), None)
@@ -106,6 +107,14 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
     ];
     let outputs = outputs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
     Ok(Report { checks, outputs, ..Report::default() })
+}
+
+/// That a store did not let it be read says nothing of it: what the mesh knew of its drills stays.
+fn unread(name: &str, why: &str, rpo: f64) -> Report {
+    let check = Check::stated(VERDICT, name, Verdict::Unknown, format!("it could not be read: {why}"));
+    let check = check.with_hint("nothing is known to be wrong with it: mend the way to the store, and drill again");
+    let outputs = [("backup".to_owned(), Value::from(name)), ("rpoSeconds".to_owned(), Value::from(rpo))];
+    Report { checks: vec![check], outputs: outputs.into(), ..Report::default() }
 }
 
 fn judged(name: &str, drilled: &Drilled) -> Check {

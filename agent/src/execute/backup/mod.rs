@@ -1,4 +1,4 @@
-//! `backup.run`, `backup.check`, `backup.prune` and `recovery.drill`: backups of what connections lead to.
+//! `backup.run`, `backup.check`, `backup.prune`, `backup.restore` and `recovery.drill`: backups of what connections lead to.
 //!
 //! In: a connection that is backed up, and one of kind `store`. Out: a backup that was read back and confirmed, what the
 //! store has of it, or what went. How a backup is made is another crate's; here are the ways to sources and stores, the
@@ -12,6 +12,7 @@ mod catalogue;
 pub(super) mod check;
 pub(super) mod drill;
 pub(super) mod prune;
+pub(super) mod restore;
 pub(super) mod run;
 mod source;
 mod store;
@@ -38,6 +39,8 @@ const SOURCES: [ConnectionKind; 3] = [ConnectionKind::Postgres, ConnectionKind::
 const TELLS_EVERY: Duration = Duration::from_secs(5);
 /// Parameter of what only looks.
 pub(super) const DRY_RUN: &str = "dryRun";
+/// A check of one backup that would be restored.
+pub(super) const WOULD_RESTORE: &str = "restore.dryRun";
 /// A check of one backup that goes.
 pub(super) const PRUNED: &str = "backup.pruned";
 

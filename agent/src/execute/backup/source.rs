@@ -17,7 +17,7 @@ use super::super::{Context, dial};
 use crate::connections::{Connection, ConnectionKind, Place, TlsMode};
 
 /// For a server to take a connection.
-const CONNECT_WITHIN: Duration = Duration::from_secs(15);
+pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(15);
 /// Where systems have the public authorities, for programs that are not told of others.
 const AUTHORITIES: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
@@ -50,7 +50,7 @@ pub(super) async fn of(connection: &Connection, content: bool, deadline: Duratio
 }
 
 /// How PostgreSQL's own programs reach it.
-fn postgres(connection: &Connection, context: &Context) -> Result<postgres::Connection, String> {
+pub(super) fn postgres(connection: &Connection, context: &Context) -> Result<postgres::Connection, String> {
     let password = connection.secret.as_ref().map(|reference| context.secrets.read(reference)).transpose().map_err(|error| error.to_string())?;
     let (host, port) = match &connection.address.place {
         Place::Tcp { host, port } => (host.clone(), *port),

@@ -69,7 +69,7 @@ fn merged(rows: Vec<Row<'_>>) -> Vec<Row<'_>> {
 }
 
 /// The newest attempt that ended with a report; attempts that undo do not count.
-fn last_report(work: &Work) -> Option<&Attempt> {
+pub fn last_report(work: &Work) -> Option<&Attempt> {
     let ended = |attempt: &&Attempt| {
         !attempt.undo && attempt.state() == AttemptState::Ended && attempt.outcome.as_ref().is_some_and(|outcome| outcome.report.is_some())
     };

@@ -8,6 +8,7 @@ mod prune;
 mod restore;
 mod run;
 
+use mainstay_backup::check::{Checked, CheckedPart};
 use mainstay_backup::judge::{Judged, Standing};
 use mainstay_backup::keys::Identities;
 use mainstay_backup::progress::Teller;
@@ -100,16 +101,29 @@ async fn check(store: &mainstay_backup::Store, judged: &Judged, keys: &Identitie
     };
     let checked = mainstay_backup::check(store, manifest, keys, &Teller::default()).await;
     screen.show(&checked, |checked| {
-        let mut text = String::new();
-        for part in &checked.parts {
-            match &part.wrong {
-                None => text.push_str(&format!("✔ {}  is as it was written\n", part.name)),
-                Some(wrong) => text.push_str(&format!("✖ {}  {wrong}\n", part.name)),
-            }
-        }
-        text + &format!("{} · {} · {}\n", judged.id, standing(&judged.standing), units::duration_ms(checked.took_ms))
+        let lines: String = checked.parts.iter().map(|part| said_of(part) + "\n").collect();
+        lines + &format!("{} · {} · {}\n", judged.id, standing(&judged.standing), units::duration_ms(checked.took_ms))
     })?;
-    Ok(if checked.is_good() { Exit::Success } else { Exit::Failed })
+    Ok(comes_to(&checked))
+}
+
+/// One part that was read, or was not: that a store did not let it be read says nothing of it.
+fn said_of(part: &CheckedPart) -> String {
+    match &part.wrong {
+        None => format!("✔ {}  is as it was written", part.name),
+        Some(wrong) if part.unread => format!("? {}  could not be read, and may be good: {wrong}", part.name),
+        Some(wrong) => format!("✖ {}  {wrong}", part.name),
+    }
+}
+
+/// What is damaged has failed; of what could only not be read nothing is known, as of a mesh that is not reached.
+fn comes_to(checked: &Checked) -> Exit {
+    let wrong = |unread: bool| checked.parts.iter().any(|part| part.wrong.is_some() && part.unread == unread);
+    match (wrong(false), wrong(true)) {
+        (true, _) => Exit::Failed,
+        (false, true) => Exit::Unreachable,
+        (false, false) => Exit::Success,
+    }
 }
 
 /// What a backup is worth, in words.
@@ -121,5 +135,24 @@ fn standing(standing: &Standing) -> String {
         Standing::Unfinished => "· unfinished: it may be under way".to_owned(),
         Standing::Sealed { by, why } => format!("· void, by {by}: {why}"),
         Standing::Leftover => "· leftover of one that did not come to its end".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_read_is_not_damaged() {
+        let part = |wrong: Option<&str>, unread| CheckedPart { name: "database".into(), wrong: wrong.map(str::to_owned), unread };
+        let (whole, late, changed) = (part(None, false), part(Some("no answer"), true), part(Some("its checksum"), false));
+        assert_eq!(
+            [&whole, &late, &changed].map(said_of),
+            ["✔ database  is as it was written", "? database  could not be read, and may be good: no answer", "✖ database  its checksum"]
+        );
+        let exit = |parts: Vec<CheckedPart>| comes_to(&Checked { parts, took_ms: 1 });
+        assert_eq!(exit(vec![whole.clone()]), Exit::Success);
+        assert_eq!(exit(vec![whole, late.clone()]), Exit::Unreachable);
+        assert_eq!(exit(vec![late, changed]), Exit::Failed);
     }
 }

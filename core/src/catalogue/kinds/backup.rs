@@ -1,7 +1,7 @@
 //! Backups of what connections lead to: made, looked at, thinned out.
 
 use super::super::{Connections, Effect, Kind, ParamType, Scope, Undo};
-use super::{DURATION, LOOKS_ONLY, PERCENT, optional};
+use super::{DURATION, LOOKS_ONLY, PERCENT, optional, required};
 use crate::catalogue::Param;
 use crate::state::enrolment::OperatorRole;
 use crate::time::Millis;
@@ -125,6 +125,54 @@ pub(super) const PRUNE: Kind = Kind {
     ],
     default_timeout: Millis::from_secs(3_600),
     example: "connection: orders-db\nstore: backups\nlast: 3\ndaily: 14\nmonthly: 12",
+};
+
+pub(super) const RESTORE: Kind = Kind {
+    name: super::super::BACKUP_RESTORE,
+    summary: "Puts the newest good backup of a target, or one that is named, into an empty database or directory, whole or not at all, and compares it with \
+              what the source had counted",
+    scope: Scope::View,
+    effect: Effect::Write,
+    idempotent: true,
+    started_by: OperatorRole::Operator,
+    undo: Undo::Nothing,
+    protection: "the lease backup/CLUSTER/CONNECTION of where it is put: nobody restores or backs up there meanwhile. Nothing is put where something is; a \
+                 database is restored in one transaction, a directory takes its place in one move, and a mark there tells the next try what was done",
+    connection: Connections::Always(&["postgres", "files"]),
+    needs: "a connection of kind store at the same agent, with `identity`, what opens backups, and whose word counts (sign or signers); for PostgreSQL its \
+            client programs, and an empty database that its user owns; for directories and snapshots of Redis a connection of kind files, in a directory to \
+            which the agent may write, with room for it; an allowed `backup.restore`",
+    params: &[
+        required("connection", ParamType::Connection, "Where it is put: an empty database (postgres), or an empty or missing directory (files)"),
+        required(
+            "backup",
+            ParamType::Text,
+            "CLUSTER/CONNECTION, or CONNECTION of the agent's cluster, whose newest good backup is taken; or CLUSTER/CONNECTION/TIME-TOKEN",
+        ),
+        optional("at", ParamType::Text, "now", "The newest good one at or before this instant, such as 2026-11-30T02:00:00Z"),
+        STORE,
+        optional(
+            "overwrite",
+            ParamType::Text,
+            "",
+            "The name in `connection` once more: where what was backed up is itself restored into. It has to be empty all the same",
+        ),
+        optional("withoutOwners", ParamType::Boolean, "false", "PostgreSQL: all objects belong to who restores, and rights are left out"),
+        optional("rtoWithin", DURATION, "never", "Time from the order until all of it is there to be used"),
+        optional("rpoWithin", DURATION, "never", "Age of what is restored"),
+        optional("deadline", ParamType::Duration, "4h", "When it is given up"),
+        optional("dryRun", ParamType::Boolean, "false", "Look at the store, the key and the place, say what would be restored, and do nothing of it"),
+    ],
+    together: &[],
+    outputs: &[
+        ("backup", "text", "What was restored"),
+        ("rpoSeconds", "number", "Age of what was restored"),
+        ("rtoSeconds", "number", "Time until all of it was there; nothing where an earlier try had done it"),
+        ("counted", "number", "Rows, keys or files, as the source had counted them"),
+        ("same", "boolean", "Whether what is there is what the source had counted"),
+    ],
+    default_timeout: Millis::from_secs(6 * 3_600),
+    example: "connection: orders-db-new\nbackup: prod/orders-db\nstore: backups\nrtoWithin: { warning: 15m, critical: 1h }",
 };
 
 pub(super) const DRILL: Kind = Kind {

@@ -47,6 +47,7 @@ pub const KINDS: &[Kind] = &[
     backup::RUN,
     backup::CHECK,
     backup::PRUNE,
+    backup::RESTORE,
     backup::DRILL,
     kube::WORKLOADS,
     kube::SERVICES,

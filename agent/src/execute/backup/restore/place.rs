@@ -1,0 +1,229 @@
+//! Where a backup is put: a database, or a directory.
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use mainstay_backup::keys::Identities;
+use mainstay_backup::manifest::{Manifest, Part};
+use mainstay_backup::place::postgres::{Options, Ready};
+use mainstay_backup::place::whole::Whole;
+use mainstay_backup::place::{files as of_files, postgres as of_postgres, redis as of_redis};
+use mainstay_backup::progress::Teller;
+use mainstay_backup::source::{files, postgres, redis};
+use mainstay_client::files as disk;
+use serde_json::Value;
+
+use super::super::super::{Context, dial, wording};
+use super::super::source::{self, CONNECT_WITHIN};
+use super::super::store::Opened;
+use crate::connections::{Connection, ConnectionKind, Place as Address};
+
+/// What is put, and how.
+pub(super) struct Order<'o> {
+    pub opened: &'o Opened<'o>,
+    pub manifest: &'o Manifest,
+    pub keys: &'o Identities,
+    /// PostgreSQL: all objects belong to who restores, and rights are left out.
+    pub without_owners: bool,
+    pub deadline: Duration,
+}
+
+/// What is at a place before anything is put there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Is {
+    /// Nothing.
+    Free,
+    /// This backup, put there by an earlier try.
+    Restored,
+    /// An earlier try had begun, and something is there: this backup, or somebody else's.
+    Begun,
+}
+
+/// What was held against what the source had counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Compared {
+    /// `2 tables, 20500 rows`
+    pub words: String,
+    /// Rows, keys or files, as the source had counted them.
+    pub counted: Option<u64>,
+    /// What differs, in words.
+    pub differs: Vec<String>,
+}
+
+impl Compared {
+    /// Whether there was something to compare, and it is the same.
+    pub fn is_same(&self) -> bool {
+        self.counted.is_some_and(|counted| counted > 0) && self.differs.is_empty()
+    }
+}
+
+/// Where it is put.
+pub(super) enum Place {
+    Database(postgres::Connection),
+    /// A directory that becomes what the one was that was backed up.
+    Directory(Whole, std::path::PathBuf),
+    /// A directory that gets the snapshot of a Redis.
+    Snapshot(Whole, std::path::PathBuf),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Database(database) => write!(f, "{database}"),
+            Place::Directory(_, dir) | Place::Snapshot(_, dir) => write!(f, "{}", dir.display()),
+        }
+    }
+}
+
+impl Place {
+    /// What a connection leads to, if that backup can be put there.
+    ///
+    /// # Errors
+    /// In words: it is of another kind, or is not reached.
+    pub async fn of(into: &Connection, manifest: &Manifest, context: &Context) -> Result<Place, String> {
+        let kind = manifest.source.kind.as_str();
+        match (kind, into.kind, &into.address.place) {
+            ("postgres.dump", ConnectionKind::Postgres, _) => {
+                // By its own programs it would also go where this agent may not.
+                drop(dial::socket(into, context, CONNECT_WITHIN).await.map_err(|error| error.to_string())?);
+                source::postgres(into, context).map(Place::Database)
+            }
+            ("files", ConnectionKind::Files, Address::Dir(dir)) => Ok(Place::Directory(whole(dir)?, dir.clone())),
+            ("redis.dump", ConnectionKind::Files, Address::Dir(dir)) => Ok(Place::Snapshot(whole(dir)?, dir.clone())),
+            ("postgres.dump", ..) => Err(format!("{} is a database, and goes into a connection of kind postgres", manifest.backup)),
+            ("files", ..) => Err(format!("{} is a directory, and goes into a connection of kind files", manifest.backup)),
+            ("redis.dump", ..) => {
+                Err(format!("{} is a snapshot of Redis, and goes into a connection of kind files: start a server there", manifest.backup))
+            }
+            (kind, ..) => Err(format!("how {kind} is restored is not known here; docs/backup-format.md says how {} is opened", manifest.backup)),
+        }
+    }
+
+    /// What is there.
+    ///
+    /// # Errors
+    /// In words: something is there that this backup does not go over, or it cannot be asked.
+    pub async fn is(&self, manifest: &Manifest) -> Result<Is, String> {
+        let backup = &manifest.backup;
+        match self {
+            Place::Database(database) => match of_postgres::ready(database, None, backup).await.map_err(|error| error.to_string())? {
+                Ready::Empty => Ok(Is::Free),
+                Ready::Restored => Ok(Is::Restored),
+                Ready::Begun => Ok(Is::Begun),
+            },
+            Place::Directory(whole, _) | Place::Snapshot(whole, _) => {
+                let has = whole.has(backup).map_err(|error| error.to_string())?;
+                Ok(if has { Is::Restored } else { Is::Free })
+            }
+        }
+    }
+
+    /// Whether there is room for it, where this machine can tell.
+    pub fn has_room(&self, manifest: &Manifest) -> Result<(), String> {
+        let (Place::Directory(_, dir) | Place::Snapshot(_, dir)) = self else { return Ok(()) };
+        let above = dir.parent().unwrap_or(dir);
+        let needs: u64 = manifest.parts.iter().map(|part| part.plain.bytes).sum();
+        let free = disk::free_bytes(above).map_err(|error| format!("{}: {error}", above.display()))?;
+        if free >= needs {
+            return Ok(());
+        }
+        Err(format!("{} has {} left, and {} are needed; nothing was touched", above.display(), wording::bytes(free), wording::bytes(needs)))
+    }
+
+    /// Puts it there.
+    ///
+    /// # Errors
+    /// In words; nothing of it is there then.
+    pub async fn put(&self, order: &Order<'_>, progress: &Teller) -> Result<(), String> {
+        let (manifest, said) = (order.manifest, |error: mainstay_backup::place::PlaceError| error.to_string());
+        let part = self.part(manifest)?;
+        let plain = mainstay_backup::open(&order.opened.store, manifest, part, order.keys, progress).await.map_err(|damage| damage.to_string())?;
+        match self {
+            Place::Database(database) => {
+                of_postgres::mark(database, None, &manifest.backup, false).await.map_err(said)?;
+                let options = Options { without_owners: order.without_owners, deadline: order.deadline };
+                if let Err(error) = of_postgres::restore(plain, database, None, &options).await {
+                    // While it is empty. What is there meanwhile the next try compares.
+                    if of_postgres::ready(database, None, &manifest.backup).await.is_ok_and(|ready| ready == Ready::Empty) {
+                        of_postgres::unmark(database, None).await.map_err(said)?;
+                    }
+                    return Err(error.to_string());
+                }
+                of_postgres::mark(database, None, &manifest.backup, true).await.map_err(said)
+            }
+            Place::Directory(whole, _) => of_files::restore(plain, whole, &manifest.backup).await.map_err(said),
+            Place::Snapshot(whole, _) => of_redis::restore(plain, whole, &manifest.backup).await.map_err(said),
+        }
+    }
+
+    /// What an earlier try has done is known to be done.
+    pub async fn settle(&self, manifest: &Manifest) -> Result<(), String> {
+        let Place::Database(database) = self else { return Ok(()) };
+        of_postgres::mark(database, None, &manifest.backup, true).await.map_err(|error| error.to_string())
+    }
+
+    /// What it leaves where it is called off.
+    pub async fn throw_away(&self) {
+        // A program of PostgreSQL's ends with who started it, and the server undoes what it did.
+        if let Place::Directory(whole, _) | Place::Snapshot(whole, _) = self {
+            whole.throw_away().await;
+        }
+    }
+
+    /// Holds what is there against what the source had counted.
+    ///
+    /// # Errors
+    /// In words, when it cannot be looked at.
+    pub async fn compared(&self, manifest: &Manifest, deadline: Duration) -> Result<Compared, String> {
+        let counted = &manifest.source.counted;
+        let said = |error: mainstay_backup::place::PlaceError| error.to_string();
+        match self {
+            Place::Database(database) => {
+                let Some(tables) = counted.get("tables") else {
+                    return Ok(Compared { words: "its tables were not counted".to_owned(), counted: None, differs: Vec::new() });
+                };
+                let differs = of_postgres::compare(tables, database, None, deadline).await.map_err(said)?;
+                let (count, rows) = rows(tables);
+                let words = format!("{count} {}, {rows} rows", if count == 1 { "table" } else { "tables" });
+                Ok(Compared { words, counted: Some(rows), differs })
+            }
+            Place::Directory(_, dir) => {
+                let (is, differs) = of_files::compare(counted, dir).await.map_err(said)?;
+                let words = format!("{} files, {} bytes", is.files, is.bytes);
+                Ok(Compared { words, counted: counted.get("files").and_then(Value::as_u64), differs })
+            }
+            Place::Snapshot(_, dir) => {
+                let differs = snapshot(self.part(manifest)?, dir).await?;
+                let keys = counted.get("keysAfter").and_then(Value::as_object);
+                let keys: Option<u64> = keys.map(|keys| keys.values().filter_map(Value::as_u64).sum());
+                let words = keys.map_or_else(|| "every byte".to_owned(), |keys| format!("every byte; its source had {keys} keys"));
+                Ok(Compared { words, counted: keys, differs })
+            }
+        }
+    }
+
+    /// The part that is put there.
+    fn part<'m>(&self, manifest: &'m Manifest) -> Result<&'m Part, String> {
+        let content = match self {
+            Place::Database(_) => postgres::CONTENT,
+            Place::Directory(..) => files::CONTENT,
+            Place::Snapshot(..) => redis::CONTENT,
+        };
+        manifest.parts.iter().find(|part| part.content == content).ok_or_else(|| format!("{} has no part of {content}", manifest.backup))
+    }
+}
+
+fn whole(dir: &Path) -> Result<Whole, String> {
+    Whole::of(dir).map_err(|error| error.to_string())
+}
+
+async fn snapshot(part: &Part, dir: &Path) -> Result<Vec<String>, String> {
+    of_redis::compare(&part.plain, dir).await.map_err(|error| error.to_string())
+}
+
+/// Tables, and the rows of all of them.
+fn rows(tables: &Value) -> (u64, u64) {
+    let all = tables.as_object().into_iter().flat_map(|tables| tables.values());
+    all.fold((0, 0), |(count, rows), table| (count + 1, rows + table["rows"].as_u64().unwrap_or_default()))
+}
