@@ -2,7 +2,7 @@
 //! what to do next.
 
 mod ending;
-mod recovery;
+pub mod recovery;
 mod rows;
 
 use mainstay_proto::v1::{Run, RunState, UndoState, Verdict};

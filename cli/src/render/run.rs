@@ -7,6 +7,7 @@ use mainstay_proto::words::Word;
 
 use super::layout::harmless;
 use super::page::Page;
+use super::report::recovery;
 use super::table::{Entry, Table};
 use super::terminal::{Terminal, Tone};
 use super::{names, time, units, values, verdict};
@@ -49,6 +50,7 @@ pub fn show(run: &Run, terminal: Terminal, now: WallTime, zone: &TimeZone) -> St
     if !run.abort_reason.is_empty() {
         parts.push(format!("aborted: {}", harmless(&run.abort_reason)));
     }
+    parts.extend(recovery::of(run));
     let head = format!("{} · {}\n{}", run.id, parts.join(" · "), said(run, terminal, now));
     let mut table = Table::new(terminal, &["step", "kind", "target", "state", "tries", "took", "why"]).wrapping(&[6]).giving_way(&[1, 5]).indented(2);
     for work in &run.work {

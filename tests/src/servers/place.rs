@@ -48,7 +48,8 @@ impl Place {
         path
     }
 
-    fn give(&self, path: &Path) {
+    /// To whom servers run as.
+    pub(super) fn give(&self, path: &Path) {
         if let Some((user, group)) = self.owner {
             chown(path, Some(user), Some(group)).expect("root may give a file away");
         }

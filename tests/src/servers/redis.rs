@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
@@ -23,6 +23,18 @@ pub struct Redis {
 impl Redis {
     pub async fn start(password: &str) -> Redis {
         Redis::start_as(password, None).await
+    }
+
+    /// On a directory with a snapshot, which it loads. Whoever runs servers has to come by there.
+    pub async fn start_on(password: &str, data: &Path) -> Redis {
+        let place = Place::new("redis");
+        for path in [data.to_owned(), data.join("dump.rdb")] {
+            place.give(&path);
+        }
+        let mut redis =
+            Redis { port: ports::free(), password: password.to_owned(), place, data: data.to_owned(), replica_of: None, program: None };
+        redis.go_on().await;
+        redis
     }
 
     /// A replica of this one, with the same password; linked when it is returned.

@@ -15,16 +15,16 @@ use serde_json::{Value, json};
 use super::agents::{MANIFEST, Replica, acts, kubeconfig, plan, runner};
 
 /// What the charts below need, and helm itself.
-const RIGHTS: &str = "{apiGroups: [\"\"], resources: [secrets, configmaps], verbs: [get, list, watch, create, update, patch, delete]}, \
+pub(super) const RIGHTS: &str = "{apiGroups: [\"\"], resources: [secrets, configmaps], verbs: [get, list, watch, create, update, patch, delete]}, \
      {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, create, patch]}, \
      {apiGroups: [apps], resources: [deployments, replicasets], verbs: [get, list, watch, create, patch, update, delete]}, \
      {apiGroups: [\"\"], resources: [pods], verbs: [get, list, watch]}";
 
 /// Where this suite's repository is; steps do not go there unless an agent is told so.
-const LOOPBACK: &str = "127.0.0.0/8";
+pub(super) const LOOPBACK: &str = "127.0.0.0/8";
 
 /// A chart of small objects; and of a Deployment that becomes ready as late as a value says, where it says something.
-fn chart(folder: &Path) {
+pub(super) fn chart(folder: &Path) {
     let at = folder.join("web");
     fs::create_dir_all(at.join("templates")).expect("a folder");
     let write = |name: &str, text: &str| fs::write(at.join(name), text).expect("a file");

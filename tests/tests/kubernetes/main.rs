@@ -8,6 +8,7 @@ mod blue_green;
 mod chart;
 mod conditions;
 mod custom;
+mod disaster;
 mod edge;
 mod enrolment;
 mod faults;

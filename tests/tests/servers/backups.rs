@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 const POLICY: &str = "[policy]\nallow = [\"backup.run\", \"backup.prune\", \"recovery.drill\"]\n";
-const PASSWORD: &str = "not-for-anybody-else";
+pub(super) const PASSWORD: &str = "not-for-anybody-else";
 const ROWS: &str = "CREATE TABLE orders (id integer PRIMARY KEY, what text);
      INSERT INTO orders SELECT n, 'order ' || n FROM generate_series(1, 20000) n;
      CREATE TABLE customers (id integer PRIMARY KEY, name text);
@@ -23,31 +23,31 @@ const ONCE: &str = "apiVersion: mainstay.dev/v1alpha1\nkind: MaintenancePlan\nme
      store: { type: text, default: \"\", description: Where to }\n  steps:\n    \
      - { name: run, uses: backup.run, with: { connection: orders-db, store: \"${{ inputs.store }}\" } }\n";
 
-struct Stage {
-    up: Up,
-    postgres: Postgres,
+pub(super) struct Stage {
+    pub up: Up,
+    pub postgres: Postgres,
     _cache: Redis,
-    place: TempDir,
+    pub place: TempDir,
 }
 
 /// What one step of a run said of one target.
 #[derive(Debug, Clone)]
-struct Said {
-    step: String,
-    target: String,
-    state: String,
-    message: String,
+pub(super) struct Said {
+    pub step: String,
+    pub target: String,
+    pub state: String,
+    pub message: String,
     report: Value,
 }
 
 impl Said {
-    fn output(&self, name: &str) -> Value {
+    pub fn output(&self, name: &str) -> Value {
         // Values travel as JSON texts.
         let text = self.report["outputs"][name].as_str().map(str::to_owned);
         text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_else(|| self.report["outputs"][name].clone())
     }
 
-    fn check(&self, id: &str) -> &Value {
+    pub fn check(&self, id: &str) -> &Value {
         self.checks(id).next().unwrap_or(&Value::Null)
     }
 
@@ -64,6 +64,11 @@ fn run(program: &str, arguments: &[&str]) -> String {
 
 impl Stage {
     async fn start() -> Stage {
+        Stage::start_with(POLICY, "").await
+    }
+
+    /// With further connections, in which PLACE is where everything is, PORT PostgreSQL's, and BREAK-GLASS a key's public half.
+    pub async fn start_with(policy: &str, more: &str) -> Stage {
         let login = Login::new("app", PASSWORD);
         let (postgres, cache) = tokio::join!(Postgres::start(&login), Redis::start(PASSWORD));
         postgres.sql_as(&login, "orders", ROWS).await.expect("tables");
@@ -77,8 +82,9 @@ impl Stage {
         }
         fs::write(path("settings/app.conf"), "workers = 4\n").expect("a file that is backed up");
         fs::write(path("password"), PASSWORD).expect("the password's file");
-        run("age-keygen", &["-o", &path("break-glass.txt")]);
-        run("age-keygen", &["-o", &path("drill.txt")]);
+        for name in ["break-glass.txt", "drill.txt", "other.txt"] {
+            run("age-keygen", &["-o", &path(name)]);
+        }
         run("openssl", &["genpkey", "-algorithm", "ed25519", "-outform", "DER", "-out", &path("sign.der")]);
         let public = |name: &str| run("age-keygen", &["-y", &path(name)]);
         let settings = format!(
@@ -111,11 +117,13 @@ identity = {{ file = "{}" }}
             path("drill.txt"),
             password = path("password"),
         );
-        let up = Up::start(Options { coordinators: 1, agents: 1, policy: POLICY.to_owned(), settings, ..Options::default() }).await;
+        let more = more.replace("PLACE", &place.path().display().to_string()).replace("PORT", &postgres.port.to_string());
+        let settings = settings + &more.replace("BREAK-GLASS", &public("break-glass.txt"));
+        let up = Up::start(Options { coordinators: 1, agents: 1, policy: policy.to_owned(), settings, ..Options::default() }).await;
         Stage { up, postgres, _cache: cache, place }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.place.path().join(name)
     }
 
@@ -123,11 +131,16 @@ identity = {{ file = "{}" }}
         self.run_of("backup", with).await
     }
 
-    async fn run_of(&self, plan: &str, with: &[&str]) -> (String, Vec<Said>) {
+    pub async fn run_of(&self, plan: &str, with: &[&str]) -> (String, Vec<Said>) {
         let mut words = vec!["run", "start", plan];
         words.extend(with.iter().flat_map(|set| ["--set", set]));
         let id = self.up.json(&words)["run"].as_str().expect("a run's id").to_owned();
-        let ended = self.up.ended(&id).await;
+        self.ended(&id).await
+    }
+
+    /// What each step of a run said, when it has ended.
+    pub async fn ended(&self, id: &str) -> (String, Vec<Said>) {
+        let ended = self.up.ended(id).await;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let said = |work: &Value| {
             let outcome = work["attempts"].as_array().and_then(|attempts| attempts.last()).map_or(Value::Null, |last| last["outcome"].clone());

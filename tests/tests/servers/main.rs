@@ -7,6 +7,7 @@ mod canary;
 mod faults;
 mod look;
 mod requests;
+mod restores;
 mod silences;
 mod stage;
 mod values;
