@@ -58,7 +58,11 @@ async fn in_the_way(kind: &str, mut with: Map<String, Value>, cluster: ClusterNa
     let told = |check: &Check| Noticed {
         is_warning: !matches!(check.verdict, Verdict::Ok | Verdict::Skipped),
         // Of which target it is, whoever asks has said.
-        message: if [backup::PRUNED, backup::WOULD_RESTORE].contains(&check.id.as_str()) { format!("{}: {}", check.subject, check.message) } else { check.message.clone() },
+        message: if [backup::PRUNED, backup::WOULD_RESTORE].contains(&check.id.as_str()) {
+            format!("{}: {}", check.subject, check.message)
+        } else {
+            check.message.clone()
+        },
     };
     let noticed = match execute(kind, &with, &looked).await {
         Ok(report) => report.checks.iter().take(NOTICED_MAX).map(told).collect(),

@@ -72,7 +72,7 @@ pub(super) async fn rehearse(rehearsal: Rehearsal<'_>) -> Result<Restored, Drill
     }
     ask(&to(USER), programs, &format!("CREATE DATABASE {DATABASE}")).await.map_err(|why| not_tried(&why))?;
     let plain = rehearsal.part(CONTENT).await?;
-    let options = Options { without_owners: false, deadline };
+    let options = Options { without_owners: false, deadline, tables: None };
     restore(plain, &to(DATABASE), programs, &options).await.map_err(|error| DrillError::NotRestored(error.to_string()))?;
     let restored_ms = milliseconds(&rehearsal.watch);
     let counted =

@@ -1,6 +1,6 @@
 //! Files, into a directory that is empty.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::PlaceError;
+use super::some::Paths;
 use super::whole::Whole;
-use crate::name::Id;
 use crate::pipe::{self, CHUNK, Mouth};
 use crate::seam;
 
@@ -29,15 +29,19 @@ pub struct Counted {
 }
 
 /// Makes a directory what the one was that was backed up, or leaves it as it is; of several that were backed up at once each
-/// is in it under its own name. [`Whole::has`] says before whether it may.
+/// is in it under its own name. [`Whole::has`] says before whether it may. Where only some paths are wanted, what was packed
+/// of them is answered.
 ///
 /// # Errors
 /// When the stream or the disk broke off, or something is there meanwhile: then nothing of it is there.
-pub async fn restore(from: impl AsyncRead + Unpin, into: &Whole, backup: &Id) -> Result<(), PlaceError> {
+pub async fn restore(from: impl AsyncRead + Unpin, into: &Whole, what: &str, paths: Option<&Paths>) -> Result<Option<Counted>, PlaceError> {
     let room = into.begin()?;
     let put = async {
-        unpack(from, &room).await?;
-        into.settle(only_dir(&room).unwrap_or_else(|| room.clone()), backup, Vec::new()).await
+        let counted = match paths {
+            None => unpack(from, &room).await.map(|()| None)?,
+            Some(paths) => Some(unpack_some(from, &room, paths).await?),
+        };
+        into.settle(only_dir(&room).unwrap_or_else(|| room.clone()), what, Vec::new()).await.map(|()| counted)
     };
     let put = put.await;
     if put.is_err() {
@@ -121,6 +125,59 @@ pub async fn unpack(reader: impl AsyncRead + Unpin, into: &Path) -> Result<(), P
     });
     pass_on(reader, mouth).await;
     unpacking.await.map_err(|broken| wrong(&broken))?.map_err(|error| wrong(&said(&error)))
+}
+
+/// As [`unpack`], of some paths only; what was packed of them.
+///
+/// # Errors
+/// As there, and when one of them is not in the stream.
+pub async fn unpack_some(reader: impl AsyncRead + Unpin, into: &Path, paths: &Paths) -> Result<Counted, PlaceError> {
+    let place = into.display().to_string();
+    let wrong = |said: &dyn std::fmt::Display| PlaceError::new(&place, said);
+    is_empty(into).map_err(|error| wrong(&error))?;
+    let (mouth, mut from) = pipe::to_thread();
+    let (dir, wanted) = (into.to_owned(), paths.clone());
+    let unpacking = seam::blocking(move || {
+        let counted = take(&mut from, &dir, &wanted)?;
+        // What is held back until the checksums are known to be right comes last.
+        io::copy(&mut from, &mut io::sink()).map(|_| counted)
+    });
+    pass_on(reader, mouth).await;
+    unpacking.await.map_err(|broken| wrong(&broken))?.map_err(|error| wrong(&said(&error)))
+}
+
+fn take(from: &mut impl io::Read, into: &Path, paths: &Paths) -> io::Result<Counted> {
+    let mut archive = tar::Archive::new(from);
+    archive.set_preserve_permissions(true);
+    archive.set_overwrite(false);
+    let (mut counted, mut found, mut dirs) = (Counted::default(), BTreeSet::new(), Vec::new());
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let packed = entry.path()?.into_owned();
+        let Some(path) = paths.wants(&packed) else { continue };
+        found.insert(path.to_owned());
+        let kind = entry.header().entry_type();
+        if kind.is_dir() {
+            counted.directories += 1;
+            // With their own modes when all that is in them is there.
+            dirs.push(entry);
+            continue;
+        }
+        if kind.is_symlink() {
+            counted.links += 1;
+        } else {
+            counted.files += 1;
+            counted.bytes += entry.size();
+        }
+        entry.unpack_in(into)?;
+    }
+    for mut dir in dirs.into_iter().rev() {
+        dir.unpack_in(into)?;
+    }
+    match paths.missing(&found).as_slice() {
+        [] => Ok(counted),
+        missing => Err(io::Error::new(io::ErrorKind::NotFound, format!("it has no {}", missing.join(", ")))),
+    }
 }
 
 /// From the task that reads to the thread that unpacks.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::io::AsyncRead;
 
 use super::PlaceError;
-use crate::name::Id;
+use super::some::Tables as Chosen;
 use crate::source::postgres::rows::{self, Compare, OWN, Tables};
 use crate::source::postgres::{Connection, ask, program};
 
@@ -18,6 +18,8 @@ pub struct Options {
     pub without_owners: bool,
     /// After this it is ended, and undone by the server.
     pub deadline: Duration,
+    /// These alone, without what belongs to them: keys, indexes, rights to sequences.
+    pub tables: Option<Chosen>,
 }
 
 /// Restores a stream of `pg_dump` into a database that is there and empty.
@@ -35,6 +37,8 @@ pub async fn restore(from: impl AsyncRead + Unpin, into: &Connection, programs: 
     if options.without_owners {
         arguments.extend(["--no-owner", "--no-privileges"]);
     }
+    let tables = options.tables.as_ref().map(Chosen::arguments).unwrap_or_default();
+    arguments.extend(tables.iter().map(String::as_str));
     // pg_restore writes a script unless it is told where to.
     let database = format!("--dbname={}", quoted(&into.database));
     arguments.push(&database);
@@ -74,13 +78,13 @@ struct Seen {
     comment: String,
 }
 
-/// Which of these a database is for a backup.
+/// Which of these a database is for a backup, or a part of one, by the name under which it is marked: [`super::named`].
 ///
 /// # Errors
 /// When something is in it that is not of this backup, or it cannot be asked.
-pub async fn ready(into: &Connection, programs: Option<&Path>, backup: &Id) -> Result<Ready, PlaceError> {
+pub async fn ready(into: &Connection, programs: Option<&Path>, what: &str) -> Result<Ready, PlaceError> {
     let Seen { own, comment } = seen(into, programs).await?;
-    judged(own, &comment, &backup.to_string()).map_err(|said| PlaceError::new(into.to_string(), said))
+    judged(own, &comment, what).map_err(|said| PlaceError::new(into.to_string(), said))
 }
 
 /// Says of a database that a backup is being restored into it, or that it was: who comes after one that died knows by that
@@ -88,8 +92,8 @@ pub async fn ready(into: &Connection, programs: Option<&Path>, backup: &Id) -> R
 ///
 /// # Errors
 /// When it may not be said.
-pub async fn mark(into: &Connection, programs: Option<&Path>, backup: &Id, is_done: bool) -> Result<(), PlaceError> {
-    comment(into, programs, &format!("{}{backup}", if is_done { DONE } else { BEGUN })).await
+pub async fn mark(into: &Connection, programs: Option<&Path>, what: &str, is_done: bool) -> Result<(), PlaceError> {
+    comment(into, programs, &format!("{}{what}", if is_done { DONE } else { BEGUN })).await
 }
 
 /// Takes back what [`mark`] has said: nothing was restored.
@@ -140,7 +144,8 @@ async fn comment(of: &Connection, programs: Option<&Path>, text: &str) -> Result
     let text = text.replace('\'', "''");
     let statement = format!("DO $mainstay$ BEGIN EXECUTE format('COMMENT ON DATABASE %I IS %L', current_database(), '{text}'); END $mainstay$");
     let said = ask(of, programs, &statement).await;
-    said.map(drop).map_err(|error| PlaceError::new(of.to_string(), format!("whose restore it is cannot be noted, its user has to own the database: {error}")))
+    said.map(drop)
+        .map_err(|error| PlaceError::new(of.to_string(), format!("whose restore it is cannot be noted, its user has to own the database: {error}")))
 }
 
 /// A name that has `=` in it would be read as settings of a connection.

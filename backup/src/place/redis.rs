@@ -13,7 +13,6 @@ use super::whole::Whole;
 use super::{PlaceError, files::is_empty};
 use crate::encode::Summing;
 use crate::manifest::Sum;
-use crate::name::Id;
 use crate::pipe::CHUNK;
 use crate::seam;
 use crate::source::redis::rdb::Check;
@@ -59,11 +58,11 @@ pub async fn write(mut from: impl AsyncRead + Unpin, into: &Path) -> Result<Path
 ///
 /// # Errors
 /// When the stream or the disk broke off, or something is there meanwhile: then nothing of it is there.
-pub async fn restore(from: impl AsyncRead + Unpin, into: &Whole, backup: &Id) -> Result<(), PlaceError> {
+pub async fn restore(from: impl AsyncRead + Unpin, into: &Whole, what: &str) -> Result<(), PlaceError> {
     let room = into.begin()?;
     let put = async {
         let dump = write(from, &room).await?;
-        into.settle(room.clone(), backup, vec![dump]).await
+        into.settle(room.clone(), what, vec![dump]).await
     };
     let put = put.await;
     if put.is_err() {

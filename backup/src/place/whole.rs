@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::PlaceError;
-use crate::name::Id;
 use crate::seam;
 
 /// A mark has the name of one backup.
@@ -53,19 +52,20 @@ impl Whole {
         Ok(whole)
     }
 
-    /// Whether this backup was put there by an earlier try. If not, it is empty or missing.
+    /// Whether this was put there by an earlier try, by the name under which it is marked: [`super::named`]. If not, it is
+    /// empty or missing.
     ///
     /// # Errors
     /// When something else is there.
-    pub fn has(&self, backup: &Id) -> Result<bool, PlaceError> {
+    pub fn has(&self, what: &str) -> Result<bool, PlaceError> {
         if self.is_free().map_err(|error| self.wrong(error))? {
             return Ok(false);
         }
         let mark = self.marked().map_err(|error| self.wrong(error))?;
         // What was made and did not take the place is still beside it: then what is there is somebody else's.
         match mark {
-            Some(mark) if mark == backup.to_string() && !self.made().exists() => Ok(true),
-            Some(mark) if mark != backup.to_string() => {
+            Some(mark) if mark == what && !self.made().exists() => Ok(true),
+            Some(mark) if mark != what => {
                 Err(self.wrong(format!("it is not empty, {mark} was restored there before; nothing was touched: name an empty directory")))
             }
             _ => Err(self.wrong("it is not empty; nothing was touched: name a directory that is, or a new one")),
@@ -95,8 +95,8 @@ impl Whole {
     ///
     /// # Errors
     /// When it could not be put there; the directory is as it was then.
-    pub async fn settle(&self, content: PathBuf, backup: &Id, to_give: Vec<PathBuf>) -> Result<(), PlaceError> {
-        let (whole, mark) = (self.clone(), backup.to_string());
+    pub async fn settle(&self, content: PathBuf, what: &str, to_give: Vec<PathBuf>) -> Result<(), PlaceError> {
+        let (whole, mark) = (self.clone(), what.to_owned());
         let settled = seam::blocking(move || {
             let settled = whole.put(&content, &mark, &to_give);
             if settled.is_err() {
@@ -200,8 +200,8 @@ fn sync(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn id(name: &str) -> Id {
-        format!("prod/etc/{name}").parse().unwrap()
+    fn id(name: &str) -> String {
+        format!("prod/etc/{name}")
     }
 
     fn filled(whole: &Whole) -> PathBuf {
@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(fs::read_dir(&into).unwrap().count(), 1);
         assert!(whole.has(&backup).unwrap_err().to_string().contains("it is not empty; nothing was touched"));
         // Also where the one who put it there died right before the move.
-        fs::write(&whole.mark, backup.to_string()).unwrap();
+        fs::write(&whole.mark, &backup).unwrap();
         assert!(whole.has(&backup).is_err());
         whole.throw_away().await;
         fs::remove_file(into.join("mine")).unwrap();

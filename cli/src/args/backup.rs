@@ -260,6 +260,12 @@ pub struct Restore {
     /// Empty directory (files, Redis), or postgres://USER@HOST:PORT/DATABASE of an empty database
     #[arg(long, value_name = "PLACE")]
     pub to: String,
+    /// Only this table of a database, SCHEMA.TABLE; several times for several of one schema
+    #[arg(long, value_name = "TABLE", conflicts_with = "path")]
+    pub table: Vec<String>,
+    /// Only what is at or below this path of a directory; several times for several
+    #[arg(long, value_name = "PATH")]
+    pub path: Vec<String>,
     /// All objects belong to who restores, and rights are left out
     #[arg(long)]
     pub without_owners: bool,

@@ -31,8 +31,7 @@ impl Redis {
         for path in [data.to_owned(), data.join("dump.rdb")] {
             place.give(&path);
         }
-        let mut redis =
-            Redis { port: ports::free(), password: password.to_owned(), place, data: data.to_owned(), replica_of: None, program: None };
+        let mut redis = Redis { port: ports::free(), password: password.to_owned(), place, data: data.to_owned(), replica_of: None, program: None };
         redis.go_on().await;
         redis
     }

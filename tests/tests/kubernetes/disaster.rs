@@ -14,7 +14,8 @@ use super::agents::{MANIFEST, Replica, acts, kubeconfig, plan, runner};
 use super::helm::{LOOPBACK, RIGHTS, chart};
 
 const PASSWORD: &str = "not-for-anybody-else";
-const ROWS: &str = "CREATE TABLE orders (id integer PRIMARY KEY, what text); INSERT INTO orders SELECT n, 'order ' || n FROM generate_series(1, 500) n";
+const ROWS: &str =
+    "CREATE TABLE orders (id integer PRIMARY KEY, what text); INSERT INTO orders SELECT n, 'order ' || n FROM generate_series(1, 500) n";
 
 fn made(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().expect("it is installed: tests/packages");

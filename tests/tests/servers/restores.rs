@@ -40,6 +40,10 @@ const RESTORE: &str = "apiVersion: mainstay.dev/v1alpha1\nkind: MaintenancePlan\
      - name: restore\n      uses: backup.restore\n      retry: { attempts: ATTEMPTS, backoff: 1s }\n      with:\n        \
        connection: \"${{ inputs.into }}\"\n        backup: \"${{ inputs.of }}\"\n        store: \"${{ inputs.store }}\"\n        \
        overwrite: \"${{ inputs.twice }}\"\n        dryRun: \"${{ inputs.dryRun }}\"\n        rtoWithin: { critical: 10m }\n        rpoWithin: { critical: 1h }\n";
+/// One table of two.
+const TABLE: &str = "apiVersion: mainstay.dev/v1alpha1\nkind: MaintenancePlan\nmetadata: { name: table }\nspec:\n  inputs:\n    \
+     table: { type: text, description: Which }\n  steps:\n    \
+     - name: restore\n      uses: backup.restore\n      with: { connection: orders-new, backup: orders-db, store: backups, tables: [\"${{ inputs.table }}\"] }\n";
 /// What the rows are, of both tables.
 const SUMS: &str = "SELECT (SELECT count(*) || ' ' || md5(string_agg(o::text, ',' ORDER BY id)) FROM orders o), \
      (SELECT count(*) || ' ' || md5(string_agg(c::text, ',' ORDER BY id)) FROM customers c)";
@@ -86,6 +90,7 @@ async fn what_was_lost_is_there_again_row_by_row() {
     let before = stage.postgres.sql_as(&app(), "orders", SUMS).await.expect("the rows");
     stage.database("DROP DATABASE orders WITH (FORCE)").await;
     stage.database("CREATE DATABASE orders_new OWNER app").await;
+    a_table(&stage).await;
     a_database(&stage, &before).await;
     a_snapshot(&stage).await;
     a_directory(&stage).await;
@@ -130,6 +135,21 @@ async fn a_database(stage: &Stage, before: &str) {
     let twice = stage.restored(&["of=orders-db", "into=orders-db", "twice=orders-db"]).await;
     assert_eq!(twice.check("restore.done")["verdict"], "ok", "{twice:?}");
     assert_eq!(stage.postgres.sql_as(&app(), "orders", SUMS).await.as_deref(), Ok(before));
+}
+
+/// One of two, and counted alone; thrown away again.
+async fn a_table(stage: &Stage) {
+    stage.up.apply("table", TABLE);
+    let none = stage.run_of("table", &["table=public.none"]).await.1.remove(0);
+    assert!(none.state == "failed" && none.message.contains("it has no table public.none"), "{none:?}");
+    assert_eq!(stage.objects().await, "0");
+    let said = stage.run_of("table", &["table=public.customers"]).await.1.remove(0);
+    assert_eq!((said.output("counted"), said.output("same")), (Value::from(500), Value::from(true)), "{said:?}");
+    assert_eq!(stage.postgres.sql_as(&app(), "orders_new", "SELECT count(*) FROM customers").await.as_deref(), Ok("500"));
+    let all = stage.restored(&["of=orders-db", "into=orders-new"]).await;
+    assert!(all.state == "failed" && all.message.contains("(1 of it, "), "{all:?}");
+    stage.database("DROP DATABASE orders_new").await;
+    stage.database("CREATE DATABASE orders_new OWNER app").await;
 }
 
 /// A server that is started there has every key.

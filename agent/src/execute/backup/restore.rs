@@ -30,7 +30,7 @@ use super::check::seconds_since;
 use super::store::Opened;
 use super::{WOULD_RESTORE, told, unless_called_off};
 use crate::connections::{Connection, ConnectionKind};
-use place::{Compared, Is, Order, Place};
+use place::{Compared, Is, Only, Order, Place};
 
 /// What a backup can be put into: a database, or a directory.
 const PLACES: [ConnectionKind; 2] = [ConnectionKind::Postgres, ConnectionKind::Files];
@@ -46,6 +46,10 @@ struct Params {
     overwrite: Option<String>,
     #[serde(default)]
     without_owners: bool,
+    #[serde(default)]
+    tables: Vec<String>,
+    #[serde(default)]
+    paths: Vec<String>,
     #[serde(default)]
     rto_within: Limits<Span>,
     #[serde(default)]
@@ -74,6 +78,7 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
     let into = context.connection(KIND, &PLACES, params.connection.as_deref())?;
     let cluster = context.labels.cluster.as_ref().map(ToString::to_string).unwrap_or_default();
     let wanted = wanted(&params.backup, params.at.as_deref(), &cluster).map_err(|why| StepError::refused(format!("{KIND}: {why}")))?;
+    let only = Only::of(&params.tables, &params.paths).map_err(|why| StepError::refused(format!("{KIND}: {why}")))?;
     named_twice(into, &wanted.target, params.overwrite.as_deref(), &cluster, context)?;
     let opened = unless_called_off(KIND, context, Opened::of(KIND, params.store.as_deref(), None, context)).await??;
     let keys = opened.identities(context)?.ok_or_else(|| {
@@ -97,15 +102,17 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
     }
     let now = Timestamp::from_millisecond(context.host.wall().0).map_err(|error| failed(&format!("the clock of this machine: {error}")))?;
     let rpo = seconds_since(judged, now).round();
-    let place = Place::of(into, manifest, context).await.map_err(|why| StepError::refused(format!("{KIND}: {}: {why}", into.name)))?;
+    let refused = |why: String| StepError::refused(format!("{KIND}: {}: {why}", into.name));
+    let place = Place::of(into, manifest, context).await.map_err(refused)?;
+    place.takes(manifest, &only).map_err(refused)?;
     let deadline = params.deadline.0.as_duration();
-    let order = Order { opened: &opened, manifest, keys: &keys, without_owners: params.without_owners, deadline };
-    let is = unless_called_off(KIND, context, place.is(manifest)).await?;
-    let is = is.map_err(|why| StepError::refused(format!("{KIND}: {}: {why}", into.name)))?;
+    let order = Order { opened: &opened, manifest, keys: &keys, only: &only, without_owners: params.without_owners, deadline };
+    let is = unless_called_off(KIND, context, place.is(manifest, &only)).await?.map_err(refused)?;
     if params.dry_run {
         return Ok(Report { checks: vec![would(&name, &is, &place, manifest, rpo)], ..Report::default() });
     }
     let is_new = is == Is::Free;
+    let mut packed = None;
     if is_new {
         place.has_room(manifest).map_err(|why| failed(&why))?;
         let verified = told("verifying", context, async |tell| {
@@ -116,7 +123,7 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
         is_sound(&name, &verified).map_err(|why| failed(&why))?;
         let put = told("restoring", context, async |tell| context.cancel.run_until_cancelled(place.put(&order, tell)).await).await;
         match put {
-            Some(put) => put.map_err(|why| failed(&format!("{name}: {why}")))?,
+            Some(put) => packed = put.map_err(|why| failed(&format!("{name}: {why}")))?,
             None => {
                 place.throw_away().await;
                 return Err(StepError::cancelled(format!("{KIND} was called off; nothing of {name} is there")));
@@ -124,7 +131,7 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
         }
     }
     let rto = watch.elapsed().as_secs_f64();
-    let compared = unless_called_off(KIND, context, place.compared(manifest, deadline)).await?.map_err(|why| failed(&why))?;
+    let compared = unless_called_off(KIND, context, place.compared(manifest, deadline, &only, packed)).await?.map_err(|why| failed(&why))?;
     if is == Is::Begun {
         // The transaction of who died has come to its end, or somebody else was faster.
         if !compared.is_same() {
@@ -133,14 +140,21 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
                 compared.differs.first().map_or_else(String::new, |first| format!(": {first}"))
             )));
         }
-        place.settle(manifest).await.map_err(|why| failed(&why))?;
+        place.settle(manifest, &only).await.map_err(|why| failed(&why))?;
     }
     let mut checks = vec![done(&name, &place, &compared, is_new)];
     if is_new {
         let message = format!("all of it was there after {}", wording::seconds(rto));
         checks.push(Check::measured("restore.rto", "", rounded(rto), "s", limits(&params.rto_within), message));
     }
-    checks.push(Check::measured("restore.rpo", "", rpo, "s", limits(&params.rpo_within), format!("what was restored is {} old", wording::seconds(rpo))));
+    checks.push(Check::measured(
+        "restore.rpo",
+        "",
+        rpo,
+        "s",
+        limits(&params.rpo_within),
+        format!("what was restored is {} old", wording::seconds(rpo)),
+    ));
     let outputs = outputs(&name, rpo, is_new.then_some(rto), &compared);
     Ok(Report { checks, outputs, ..Report::default() })
 }

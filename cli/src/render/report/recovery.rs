@@ -33,7 +33,14 @@ mod tests {
         let report = Report { outputs: [(AGE.to_owned(), age.to_owned())].into(), ..Report::default() };
         let outcome = Outcome { kind: outcome::Kind::Succeeded.into(), report: Some(report), ..Outcome::default() };
         let attempt = Attempt { number: 1, state: AttemptState::Ended.into(), outcome: Some(outcome), ..Attempt::default() };
-        Work { step: "s".into(), kind: kind.into(), target: "once".into(), state: WorkState::Succeeded.into(), attempts: vec![attempt], ..Work::default() }
+        Work {
+            step: "s".into(),
+            kind: kind.into(),
+            target: "once".into(),
+            state: WorkState::Succeeded.into(),
+            attempts: vec![attempt],
+            ..Work::default()
+        }
     }
 
     fn run(verdict: Verdict, work: Vec<Work>) -> Run {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use mainstay_backup::judge::{Judged, Standing, newest_good};
 use mainstay_backup::keys::Identities;
 use mainstay_backup::manifest::Manifest;
+use mainstay_backup::place::some::{Paths, Tables};
 use mainstay_backup::progress::Teller;
 use mainstay_backup::source::{files, postgres, redis};
 use mainstay_backup::{Id, Store, open, place};
@@ -64,6 +65,17 @@ async fn chosen(args: &args::backup::Restore, store: &Store) -> Result<Judged, C
     })
 }
 
+/// What of it is wanted, where not all is.
+fn some(args: &args::backup::Restore, content: &str) -> Result<(Option<Tables>, Option<Paths>), CliError> {
+    let is_fitting = (args.table.is_empty() || content == postgres::CONTENT) && (args.path.is_empty() || content == files::CONTENT);
+    if !is_fitting {
+        return Err(CliError::usage("--table is for a database, and --path for a directory"));
+    }
+    let tables = if args.table.is_empty() { None } else { Some(Tables::of(&args.table).map_err(CliError::usage)?) };
+    let paths = if args.path.is_empty() { None } else { Some(Paths::of(&args.path).map_err(CliError::usage)?) };
+    Ok((tables, paths))
+}
+
 /// Puts it there. What differs from what the source counted, where that can be compared.
 async fn put(args: &args::backup::Restore, store: &Store, manifest: &Manifest, keys: &Identities) -> Result<Option<Vec<String>>, CliError> {
     let failed = |error: &dyn std::fmt::Display| CliError::failed(error.to_string());
@@ -73,12 +85,14 @@ async fn put(args: &args::backup::Restore, store: &Store, manifest: &Manifest, k
         .ok_or_else(|| CliError::failed(format!("{} has no part that is known here; docs/backup-format.md says how to open it", manifest.backup)))?;
     let plain = open(store, manifest, part, keys, &Teller::default()).await.map_err(|error| failed(&error))?;
     let deadline = Duration::from_millis(args.deadline.0);
+    let (tables, paths) = some(args, &part.content)?;
     if part.content == postgres::CONTENT {
         let into = places::postgres(&args.to)?;
-        let options = place::postgres::Options { without_owners: args.without_owners, deadline };
+        let options = place::postgres::Options { without_owners: args.without_owners, deadline, tables: tables.clone() };
         place::postgres::restore(plain, &into, None, &options).await.map_err(|error| failed(&error))?;
         let Some(counted) = manifest.source.counted.get("tables") else { return Ok(None) };
-        return place::postgres::compare(counted, &into, None, deadline).await.map(Some).map_err(|error| failed(&error));
+        let chosen = tables.map(|tables| tables.only(counted)).transpose().map_err(CliError::failed)?;
+        return place::postgres::compare(chosen.as_ref().unwrap_or(counted), &into, None, deadline).await.map(Some).map_err(|error| failed(&error));
     }
     if args.to.contains("://") {
         return Err(CliError::usage(format!("{} is restored into an empty directory: --to DIR", manifest.source.kind)));
@@ -86,7 +100,10 @@ async fn put(args: &args::backup::Restore, store: &Store, manifest: &Manifest, k
     let into = Path::new(&args.to);
     let put = match part.content.as_str() {
         redis::CONTENT => place::redis::write(plain, into).await.map(drop),
-        _ => place::files::unpack(plain, into).await,
+        _ => match &paths {
+            None => place::files::unpack(plain, into).await,
+            Some(paths) => place::files::unpack_some(plain, into, paths).await.map(drop),
+        },
     };
     put.map(|()| None).map_err(|error| failed(&error))
 }

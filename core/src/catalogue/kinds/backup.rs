@@ -1,8 +1,8 @@
 //! Backups of what connections lead to: made, looked at, thinned out.
 
 use super::super::{Connections, Effect, Kind, ParamType, Scope, Undo};
-use super::{DURATION, LOOKS_ONLY, PERCENT, optional, required};
-use crate::catalogue::Param;
+use super::{DURATION, LOOKS_ONLY, PERCENT, TEXTS, optional, required};
+use crate::catalogue::{Param, Together};
 use crate::state::enrolment::OperatorRole;
 use crate::time::Millis;
 
@@ -157,13 +157,20 @@ pub(super) const RESTORE: Kind = Kind {
             "",
             "The name in `connection` once more: where what was backed up is itself restored into. It has to be empty all the same",
         ),
+        optional(
+            "tables",
+            TEXTS,
+            "all",
+            "PostgreSQL: these alone, SCHEMA.TABLE each and of one schema, which has to be there; without their keys, indexes and what they refer to",
+        ),
+        optional("paths", TEXTS, "all", "Directories: these alone, with all that is below them, such as conf.d/app.conf"),
         optional("withoutOwners", ParamType::Boolean, "false", "PostgreSQL: all objects belong to who restores, and rights are left out"),
         optional("rtoWithin", DURATION, "never", "Time from the order until all of it is there to be used"),
         optional("rpoWithin", DURATION, "never", "Age of what is restored"),
         optional("deadline", ParamType::Duration, "4h", "When it is given up"),
         optional("dryRun", ParamType::Boolean, "false", "Look at the store, the key and the place, say what would be restored, and do nothing of it"),
     ],
-    together: &[],
+    together: &[Together::Excludes("tables", &["paths"], "a database has tables, and a directory has paths")],
     outputs: &[
         ("backup", "text", "What was restored"),
         ("rpoSeconds", "number", "Age of what was restored"),

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use mainstay_backup::keys::Identities;
 use mainstay_backup::manifest::{Manifest, Part};
+use mainstay_backup::place::files::Counted;
 use mainstay_backup::place::postgres::{Options, Ready};
+use mainstay_backup::place::some::{Paths, Tables};
 use mainstay_backup::place::whole::Whole;
-use mainstay_backup::place::{files as of_files, postgres as of_postgres, redis as of_redis};
+use mainstay_backup::place::{files as of_files, named, postgres as of_postgres, redis as of_redis};
 use mainstay_backup::progress::Teller;
 use mainstay_backup::source::{files, postgres, redis};
 use mainstay_client::files as disk;
@@ -24,9 +26,34 @@ pub(super) struct Order<'o> {
     pub opened: &'o Opened<'o>,
     pub manifest: &'o Manifest,
     pub keys: &'o Identities,
+    /// What of it, where not all is wanted.
+    pub only: &'o Only,
     /// PostgreSQL: all objects belong to who restores, and rights are left out.
     pub without_owners: bool,
     pub deadline: Duration,
+}
+
+/// What of a backup is wanted; all of it where nothing is named.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Only {
+    names: Vec<String>,
+    tables: Option<Tables>,
+    paths: Option<Paths>,
+}
+
+impl Only {
+    /// # Errors
+    /// In words: a name is none.
+    pub fn of(tables: &[String], paths: &[String]) -> Result<Only, String> {
+        if !tables.is_empty() && !paths.is_empty() {
+            return Err("a database has `tables`, and a directory has `paths`: name one of the two".to_owned());
+        }
+        Ok(Only {
+            names: tables.iter().chain(paths).cloned().collect(),
+            tables: if tables.is_empty() { None } else { Some(Tables::of(tables)?) },
+            paths: if paths.is_empty() { None } else { Some(Paths::of(paths)?) },
+        })
+    }
 }
 
 /// What is at a place before anything is put there.
@@ -100,12 +127,28 @@ impl Place {
         }
     }
 
+    /// Whether that can be had of what goes here.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn takes(&self, manifest: &Manifest, only: &Only) -> Result<(), String> {
+        match self {
+            Place::Database(_) if let Some(tables) = &only.tables => {
+                tables.only(manifest.source.counted.get("tables").unwrap_or(&Value::Null)).map(drop)
+            }
+            Place::Database(_) if only.paths.is_some() => Err("a database has no `paths`: name its `tables`".to_owned()),
+            Place::Directory(..) if only.tables.is_some() => Err("a directory has no `tables`: name `paths` within it".to_owned()),
+            Place::Snapshot(..) if !only.names.is_empty() => Err("a snapshot of Redis is restored as a whole".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
     /// What is there.
     ///
     /// # Errors
     /// In words: something is there that this backup does not go over, or it cannot be asked.
-    pub async fn is(&self, manifest: &Manifest) -> Result<Is, String> {
-        let backup = &manifest.backup;
+    pub async fn is(&self, manifest: &Manifest, only: &Only) -> Result<Is, String> {
+        let backup = &named(&manifest.backup, &only.names);
         match self {
             Place::Database(database) => match of_postgres::ready(database, None, backup).await.map_err(|error| error.to_string())? {
                 Ready::Empty => Ok(Is::Free),
@@ -131,36 +174,37 @@ impl Place {
         Err(format!("{} has {} left, and {} are needed; nothing was touched", above.display(), wording::bytes(free), wording::bytes(needs)))
     }
 
-    /// Puts it there.
+    /// Puts it there. What was packed of the paths that are wanted, where some are.
     ///
     /// # Errors
     /// In words; nothing of it is there then.
-    pub async fn put(&self, order: &Order<'_>, progress: &Teller) -> Result<(), String> {
+    pub async fn put(&self, order: &Order<'_>, progress: &Teller) -> Result<Option<Counted>, String> {
         let (manifest, said) = (order.manifest, |error: mainstay_backup::place::PlaceError| error.to_string());
         let part = self.part(manifest)?;
+        let what = named(&manifest.backup, &order.only.names);
         let plain = mainstay_backup::open(&order.opened.store, manifest, part, order.keys, progress).await.map_err(|damage| damage.to_string())?;
         match self {
             Place::Database(database) => {
-                of_postgres::mark(database, None, &manifest.backup, false).await.map_err(said)?;
-                let options = Options { without_owners: order.without_owners, deadline: order.deadline };
+                of_postgres::mark(database, None, &what, false).await.map_err(said)?;
+                let options = Options { without_owners: order.without_owners, deadline: order.deadline, tables: order.only.tables.clone() };
                 if let Err(error) = of_postgres::restore(plain, database, None, &options).await {
                     // While it is empty. What is there meanwhile the next try compares.
-                    if of_postgres::ready(database, None, &manifest.backup).await.is_ok_and(|ready| ready == Ready::Empty) {
+                    if of_postgres::ready(database, None, &what).await.is_ok_and(|ready| ready == Ready::Empty) {
                         of_postgres::unmark(database, None).await.map_err(said)?;
                     }
                     return Err(error.to_string());
                 }
-                of_postgres::mark(database, None, &manifest.backup, true).await.map_err(said)
+                of_postgres::mark(database, None, &what, true).await.map_err(said).map(|()| None)
             }
-            Place::Directory(whole, _) => of_files::restore(plain, whole, &manifest.backup).await.map_err(said),
-            Place::Snapshot(whole, _) => of_redis::restore(plain, whole, &manifest.backup).await.map_err(said),
+            Place::Directory(whole, _) => of_files::restore(plain, whole, &what, order.only.paths.as_ref()).await.map_err(said),
+            Place::Snapshot(whole, _) => of_redis::restore(plain, whole, &what).await.map_err(said).map(|()| None),
         }
     }
 
     /// What an earlier try has done is known to be done.
-    pub async fn settle(&self, manifest: &Manifest) -> Result<(), String> {
+    pub async fn settle(&self, manifest: &Manifest, only: &Only) -> Result<(), String> {
         let Place::Database(database) = self else { return Ok(()) };
-        of_postgres::mark(database, None, &manifest.backup, true).await.map_err(|error| error.to_string())
+        of_postgres::mark(database, None, &named(&manifest.backup, &only.names), true).await.map_err(|error| error.to_string())
     }
 
     /// What it leaves where it is called off.
@@ -171,11 +215,12 @@ impl Place {
         }
     }
 
-    /// Holds what is there against what the source had counted.
+    /// Holds what is there against what the source had counted; of some paths, against what was `packed` of them, which is
+    /// known only to who has unpacked them.
     ///
     /// # Errors
     /// In words, when it cannot be looked at.
-    pub async fn compared(&self, manifest: &Manifest, deadline: Duration) -> Result<Compared, String> {
+    pub async fn compared(&self, manifest: &Manifest, deadline: Duration, only: &Only, packed: Option<Counted>) -> Result<Compared, String> {
         let counted = &manifest.source.counted;
         let said = |error: mainstay_backup::place::PlaceError| error.to_string();
         match self {
@@ -183,6 +228,8 @@ impl Place {
                 let Some(tables) = counted.get("tables") else {
                     return Ok(Compared { words: "its tables were not counted".to_owned(), counted: None, differs: Vec::new() });
                 };
+                let chosen = only.tables.as_ref().map(|chosen| chosen.only(tables)).transpose()?;
+                let tables = chosen.as_ref().unwrap_or(tables);
                 let differs = of_postgres::compare(tables, database, None, deadline).await.map_err(said)?;
                 let (count, rows) = rows(tables);
                 let words = format!("{count} {}, {rows} rows", if count == 1 { "table" } else { "tables" });
@@ -190,6 +237,13 @@ impl Place {
             }
             Place::Directory(_, dir) => {
                 let (is, differs) = of_files::compare(counted, dir).await.map_err(said)?;
+                if only.paths.is_some() {
+                    let differs = packed.filter(|was| (was.files, was.links, was.bytes) != (is.files, is.links, is.bytes));
+                    let differs =
+                        differs.map(|was| format!("it has {} files and {} bytes, and had {} and {}", is.files, is.bytes, was.files, was.bytes));
+                    let words = format!("{} files, {} bytes of it", is.files, is.bytes);
+                    return Ok(Compared { words, counted: Some(packed.unwrap_or(is).files), differs: differs.into_iter().collect() });
+                }
                 let words = format!("{} files, {} bytes", is.files, is.bytes);
                 Ok(Compared { words, counted: counted.get("files").and_then(Value::as_u64), differs })
             }

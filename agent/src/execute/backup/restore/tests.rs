@@ -38,7 +38,8 @@ fn only_what_is_whole_is_put_anywhere() {
 
 #[test]
 fn goals_that_are_missed_are_findings() {
-    let goal = |warning, critical| limits(&Limits { warning: Some(Span(Millis::from_secs(warning))), critical: Some(Span(Millis::from_secs(critical))) });
+    let goal =
+        |warning, critical| limits(&Limits { warning: Some(Span(Millis::from_secs(warning))), critical: Some(Span(Millis::from_secs(critical))) });
     let judged = |seconds| Check::measured("restore.rto", "", seconds, "s", goal(60, 600), "").verdict;
     assert_eq!([1.0, 61.0, 601.0].map(judged), [Verdict::Ok, Verdict::Warning, Verdict::Critical]);
     assert_eq!(Check::measured("restore.rpo", "", 1e9, "s", limits(&Limits::default()), "").verdict, Verdict::Ok);
