@@ -27,6 +27,7 @@ use crate::source;
 use crate::store::Store;
 
 mod files;
+mod kubernetes;
 mod postgres;
 mod redis;
 mod scratch;
@@ -157,6 +158,7 @@ async fn rehearsed(rehearsal: Rehearsal<'_>) -> Result<Restored, DrillError> {
         "postgres.dump" => postgres::rehearse(rehearsal).await,
         "redis.dump" => redis::rehearse(rehearsal).await,
         "files" => files::rehearse(rehearsal).await,
+        source::kubernetes::KIND => kubernetes::rehearse(rehearsal).await,
         _ => Err(DrillError::NotTried(format!("how {kind} is restored is not known here"))),
     }
 }
@@ -195,7 +197,7 @@ fn milliseconds(watch: &Stopwatch) -> u64 {
 /// What can be rehearsed here at all.
 #[must_use]
 pub fn is_known(kind: &str) -> bool {
-    ["postgres.dump", "redis.dump", "files"].contains(&kind)
+    ["postgres.dump", "redis.dump", "files", source::kubernetes::KIND].contains(&kind)
 }
 
 /// Content of parts that are restored before others are.

@@ -4,6 +4,7 @@ use crate::manifest::digest;
 use crate::name::Id;
 
 pub mod files;
+pub mod kubernetes;
 pub mod postgres;
 pub mod redis;
 pub mod some;

@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::io::AsyncRead;
 
 pub mod files;
+pub mod kubernetes;
 pub mod postgres;
 pub mod redis;
 

@@ -78,10 +78,11 @@ fn backups_know_no_mesh() {
 /// restored.
 #[test]
 fn backups_write_to_a_disk_in_few_places() {
-    let may: [(&str, &[&str]); 4] = [
+    let may: [(&str, &[&str]); 5] = [
         ("backup/src/store.rs", &["fs::create_dir"]),
         ("backup/src/place/files.rs", &["fs::create_dir"]),
         ("backup/src/place/redis.rs", &["OpenOptions::new", "fs::rename(", "sync_all("]),
+        ("backup/src/place/kubernetes.rs", &["OpenOptions::new", "fs::rename(", "sync_all("]),
         // What is thrown away afterwards.
         ("backup/src/drill/scratch.rs", &["DirBuilder", "fs::remove_"]),
     ];

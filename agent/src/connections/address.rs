@@ -29,6 +29,8 @@ pub enum Place {
     Dir(PathBuf),
     /// A bucket of S3 or of what speaks like it.
     Bucket(String),
+    /// The cluster that the agent speaks for.
+    Cluster,
 }
 
 /// All that a URL says.
@@ -45,7 +47,7 @@ impl Address {
     #[must_use]
     pub fn is_local(&self) -> bool {
         match &self.place {
-            Place::Socket(_) | Place::Dir(_) => true,
+            Place::Socket(_) | Place::Dir(_) | Place::Cluster => true,
             Place::Bucket(_) => false,
             Place::Tcp { host, .. } => host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()),
         }
@@ -59,6 +61,7 @@ impl Address {
             Place::Tcp { host, port } => format!("{host}:{port}"),
             Place::Socket(path) | Place::Dir(path) => path.display().to_string(),
             Place::Bucket(name) => format!("s3://{name}"),
+            Place::Cluster => "the agent's own cluster".to_owned(),
         }
     }
 }
@@ -74,6 +77,7 @@ pub(super) fn example(kind: ConnectionKind) -> &'static str {
         ConnectionKind::Tls => "tls://HOST:443",
         ConnectionKind::Files => "file:///etc/nginx",
         ConnectionKind::Store => "s3://BUCKET/PREFIX, or file:///var/backups",
+        ConnectionKind::Kubernetes => "nothing: it has no URL",
     }
 }
 
@@ -171,7 +175,7 @@ fn path(kind: ConnectionKind, url: &Url, decoded: impl Fn(&str) -> Result<String
         }
         ConnectionKind::Prometheus | ConnectionKind::Alertmanager => Ok(path.trim_end_matches('/').to_owned()),
         ConnectionKind::Http => Ok(url.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"))),
-        ConnectionKind::Files => Ok(String::new()),
+        ConnectionKind::Files | ConnectionKind::Kubernetes => Ok(String::new()),
         ConnectionKind::Store => decoded(path.trim_matches('/')),
         ConnectionKind::Tls if path.is_empty() || path == "/" => Ok(String::new()),
         ConnectionKind::Tls => Err("has a path, and TLS has none".to_owned()),

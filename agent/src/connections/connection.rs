@@ -7,7 +7,7 @@ use mainstay_core::PlanName;
 use mainstay_core::catalogue;
 use mainstay_core::id::{ConnectionName, NodeName};
 
-use super::{Address, SecretRef, StoreSettings};
+use super::{Address, ObjectsSettings, SecretRef, StoreSettings};
 
 /// A way to one outside system.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +30,8 @@ pub struct Connection {
     pub source_node: Option<NodeName>,
     /// What a store says besides; nothing for other kinds.
     pub store: Option<Box<StoreSettings>>,
+    /// What of a cluster is backed up; nothing for other kinds.
+    pub objects: Option<Box<ObjectsSettings>>,
     /// File and line, for a person who is to change it.
     pub declared_at: String,
 }
@@ -47,6 +49,8 @@ pub enum ConnectionKind {
     Files,
     /// Where backups are.
     Store,
+    /// Objects of the agent's own cluster.
+    Kubernetes,
 }
 
 /// How the way is protected.
@@ -82,7 +86,7 @@ pub struct NotAllowed {
 }
 
 impl ConnectionKind {
-    pub const ALL: [ConnectionKind; 8] = [
+    pub const ALL: [ConnectionKind; 9] = [
         ConnectionKind::Postgres,
         ConnectionKind::Redis,
         ConnectionKind::Prometheus,
@@ -91,6 +95,7 @@ impl ConnectionKind {
         ConnectionKind::Tls,
         ConnectionKind::Files,
         ConnectionKind::Store,
+        ConnectionKind::Kubernetes,
     ];
 
     /// Whether it is asked over HTTP.
@@ -110,6 +115,7 @@ impl ConnectionKind {
             ConnectionKind::Tls => "tls",
             ConnectionKind::Files => "files",
             ConnectionKind::Store => "store",
+            ConnectionKind::Kubernetes => "kubernetes",
         }
     }
 }

@@ -9,7 +9,7 @@ use toml::de::DeTable;
 
 use super::address::{self, Parsed};
 use super::table::{Source, Table};
-use super::{Address, Connection, ConnectionKind, SecretRef, Tls, TlsMode, store};
+use super::{Address, Connection, ConnectionKind, SecretRef, Tls, TlsMode, objects, store};
 
 /// The table of connections.
 const SECTION: &str = "connections";
@@ -106,7 +106,7 @@ impl Declared<'_> {
 
 fn declare(own: Declared<'_>, problems: &mut Vec<String>) -> Option<Connection> {
     let before = problems.len();
-    own.table.unknown(&[&KEYS[..], &store::KEYS].concat(), problems);
+    own.table.unknown(&[&KEYS[..], &store::KEYS, &objects::KEYS].concat(), problems);
     let kind = kind(&own, problems);
     let parsed = kind.and_then(|kind| url(&own, kind, problems));
     let username = own.table.text("username", "text", problems);
@@ -148,9 +148,15 @@ fn declare(own: Declared<'_>, problems: &mut Vec<String>) -> Option<Connection> 
         store::strangers(&own, kind, problems);
         None
     };
+    let objects = if kind == ConnectionKind::Kubernetes {
+        Some(Box::new(objects::read(&own, problems)))
+    } else {
+        objects::strangers(&own, kind, problems);
+        None
+    };
     let name = own.name?;
     (problems.len() == before).then_some(())?;
-    Some(Connection { name, kind, address, user, secret, bearer, tls: tls?, replicas, plans, source_node, store, declared_at: own.at })
+    Some(Connection { name, kind, address, user, secret, bearer, tls: tls?, replicas, plans, source_node, store, objects, declared_at: own.at })
 }
 
 fn kind(own: &Declared<'_>, problems: &mut Vec<String>) -> Option<ConnectionKind> {
@@ -170,6 +176,9 @@ fn kind(own: &Declared<'_>, problems: &mut Vec<String>) -> Option<ConnectionKind
 }
 
 fn url(own: &Declared<'_>, kind: ConnectionKind, problems: &mut Vec<String>) -> Option<Parsed> {
+    if kind == ConnectionKind::Kubernetes {
+        return Some(Parsed { address: objects::address(), user: None, encrypted: None });
+    }
     if !own.table.has("url") {
         problems.push(own.problem("url", &format!("is missing; for {kind} it looks like {}", address::example(kind))));
         return None;
@@ -191,7 +200,7 @@ fn secret(own: &Declared<'_>, kind: Option<ConnectionKind>, problems: &mut Vec<S
     if bearer && kind.is_some_and(|kind| !kind.is_http()) {
         problems.push(own.problem("token", "is for prometheus, alertmanager and http: write  password"));
     }
-    if let Some(kind @ (ConnectionKind::Tls | ConnectionKind::Files)) = kind {
+    if let Some(kind @ (ConnectionKind::Tls | ConnectionKind::Files | ConnectionKind::Kubernetes)) = kind {
         problems.push(own.problem(key, &format!("is of no use: to {kind} nothing is sent")));
     }
     (own.reference(key, problems), bearer)

@@ -7,7 +7,7 @@
 //!
 //! ```toml
 //! [connections.orders-db]
-//! kind = "postgres"                              # postgres, redis, prometheus, alertmanager, http, tls, files, store
+//! kind = "postgres"                              # postgres, redis, prometheus, alertmanager, http, tls, files, store, kubernetes
 //! url = "postgres://app@db.example/orders"       # never with a password in it
 //! password = { file = "secrets/orders-db" }      # or { env = "ORDERS_DB_PASSWORD" }
 //! ca = "ca.pem"                                  # files are relative to this one
@@ -18,6 +18,7 @@ mod address;
 mod connection;
 mod declare;
 mod memory;
+mod objects;
 mod secret;
 mod store;
 mod table;
@@ -32,6 +33,7 @@ use mainstay_core::state::agent;
 pub use address::{Address, Place};
 pub use connection::{Connection, ConnectionKind, NotAllowed, Tls, TlsMode};
 pub use memory::Memory;
+pub use objects::ObjectsSettings;
 pub use secret::{Secret, SecretError, SecretRef, Secrets};
 pub use store::StoreSettings;
 

@@ -79,6 +79,11 @@ impl<'a> Table<'a> {
         }
     }
 
+    pub fn flag(&self, key: &str, problems: &mut Vec<String>) -> Option<bool> {
+        let said = self.find(key)?.get_ref().as_bool();
+        if said.is_some() { said } else { self.wrong(key, "true or false", problems) }
+    }
+
     pub fn texts(&self, key: &str, what: &str, problems: &mut Vec<String>) -> Option<Vec<String>> {
         let items = self.find(key)?.get_ref().as_array();
         let texts = items.and_then(|items| items.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect::<Option<Vec<_>>>());

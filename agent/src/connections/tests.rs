@@ -123,7 +123,7 @@ serverName = "no name"
     assert!(connections.told().is_empty(), "nothing of it is used");
     let all = problems.join("\n");
     for part in [
-        "connections.toml line 2: connections.a: `kind` should be one of postgres, redis, prometheus, alertmanager, http, tls, files, store; did you mean `postgres`?",
+        "connections.toml line 2: connections.a: `kind` should be one of postgres, redis, prometheus, alertmanager, http, tls, files, store, kubernetes; did you mean `postgres`?",
         "line 6: connections.b: there is no key `urll`; did you mean `url`?",
         "line 4: connections.b: `url` is missing",
         "line 7: `C` is not a connection name",
@@ -213,4 +213,42 @@ fn a_plan_that_is_not_meant_is_refused_with_the_line_to_write() {
         "{refused}"
     );
     assert_eq!(one("kind = \"redis\"\nurl = \"redis://127.0.0.1\"").allows(&plan("weekly")), Ok(()));
+}
+
+#[test]
+fn objects_of_a_cluster_are_declared_without_an_address() {
+    let shop =
+        one("kind = \"kubernetes\"\nnamespaces = [\"shop\", \"jobs\", \"shop\"]\nlabelSelector = \"app=web\"\nexclude = [\"ConfigMap/cache-*\"]");
+    let objects = shop.objects.as_deref().unwrap();
+    assert_eq!((&shop.address.place, shop.tls.mode, objects.namespaces.join(" ").as_str()), (&Place::Cluster, TlsMode::Off, "jobs shop"));
+    let has = |objects: &ObjectsSettings, kind: &str| objects.kinds.iter().any(|own| own.to_string() == kind);
+    assert!(has(objects, "apps/v1/Deployment") && !has(objects, "v1/Secret"), "{objects:?}");
+    assert_eq!((objects.label_selector.as_deref(), objects.exclude.len(), objects.allow_empty), (Some("app=web"), 1, false));
+    let with_secrets =
+        one("kind = \"kubernetes\"\nnamespaces = [\"shop\"]\nsecrets = true\nserviceAccount = \"exporter\"\nallowEmpty = true").objects.unwrap();
+    assert!(has(&with_secrets, "v1/Secret") && has(&with_secrets, "v1/ConfigMap") && with_secrets.allow_empty);
+    assert_eq!(with_secrets.service_account.as_deref(), Some("exporter"));
+    let named = one("kind = \"kubernetes\"\nnamespaces = [\"shop\"]\nkinds = [\"v1/Secret\", \"shop.example/v1/Shop\"]").objects.unwrap();
+    assert_eq!(named.kinds.iter().map(ToString::to_string).collect::<Vec<_>>(), ["v1/Secret", "shop.example/v1/Shop"]);
+
+    let many = format!("namespaces = [{}]", (0..33).map(|n| format!("\"n{n}\"")).collect::<Vec<_>>().join(", "));
+    for (text, part) in [
+        ("", "`namespaces` is missing"),
+        ("namespaces = [\"*\"]", "holds `*`, which no namespace can be called"),
+        ("namespaces = []", "`namespaces` should be a list"),
+        ("namespaces = [\"shop\"]\nurl = \"https://k8s\"", "`url` is of no use"),
+        ("namespaces = [\"shop\"]\npassword = { env = \"P\" }", "`password` is of no use"),
+        ("namespaces = [\"shop\"]\nsecrets = \"yes\"", "`secrets` should be true or false"),
+        ("namespaces = [\"shop\"]\nsecrets = true\nkinds = [\"v1/ConfigMap\"]", "name  \"v1/Secret\"  there"),
+        ("namespaces = [\"shop\"]\nkinds = [\"Deployment\"]", "`Deployment` is no version and kind"),
+        ("namespaces = [\"shop\"]\nkinds = [\"v1/Pod\"]", "there is nothing to put back"),
+        ("namespaces = [\"shop\"]\nexclude = [\"a/b/c\"]", "`exclude` holds `a/b/c`"),
+        ("namespaces = [\"shop\"]\nserviceAccount = \"Me\"", "`serviceAccount` is no name"),
+        (many.as_str(), "has 33 of them, and at most 32"),
+    ] {
+        let (connections, problems) = parse(&format!("[connections.x]\nkind = \"kubernetes\"\n{text}"));
+        assert!(connections.get(&"x".parse().unwrap()).is_none() && problems.join("\n").contains(part), "{text}: {problems:?}");
+    }
+    let (_, problems) = parse("[connections.x]\nkind = \"redis\"\nurl = \"redis://127.0.0.1\"\nnamespaces = [\"shop\"]");
+    assert!(problems.join("\n").contains("`namespaces` is for kubernetes, and this is redis"), "{problems:?}");
 }

@@ -33,6 +33,7 @@ use kube::{Client, Config};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::sync::Mutex;
 
 use account::Account;
@@ -194,7 +195,7 @@ impl Cluster {
     pub async fn each<T: DeserializeOwned>(&self, path: &str, selected: Selected<'_>, mut take: impl FnMut(T)) -> Result<(), ClusterError> {
         let (mut next, mut count) = (String::new(), 0);
         loop {
-            let page: Page<T> = match self.read(&page_of(path, selected, &next)).await {
+            let page: Page<T> = match self.read(&page_of(path, selected, &next, PAGE)).await {
                 // What follows is of a later moment than what was read. That is good enough to look at, and no list
                 // that takes long would end otherwise. No object comes twice: they come in the order of their names.
                 Err(kube::Error::Api(status)) if status.code == 410 && !next.is_empty() => {
@@ -216,6 +217,19 @@ impl Cluster {
         }
     }
 
+    /// One page of the objects below an API path, as they are, and what leads to the next one: empty after the last. Nothing where
+    /// the API server has forgotten the list that `next` is of.
+    ///
+    /// # Errors
+    /// When the API server refuses, or does not answer in time.
+    pub async fn page(&self, path: &str, selected: Selected<'_>, next: &str, limit: usize) -> Result<Option<(Vec<Value>, String)>, ClusterError> {
+        match self.read::<Page<Value>>(&page_of(path, selected, next, limit)).await {
+            Ok(page) => Ok(Some((page.items, page.metadata.r#continue))),
+            Err(kube::Error::Api(status)) if status.code == 410 => Ok(None),
+            Err(error) => Err(self.told(path, error)),
+        }
+    }
+
     fn told(&self, path: &str, error: kube::Error) -> ClusterError {
         let path = path.split('?').next().unwrap_or(path).to_owned();
         match error {
@@ -232,8 +246,8 @@ impl Cluster {
     }
 }
 
-fn page_of(path: &str, selected: Selected<'_>, next: &str) -> String {
-    let mut uri = format!("{path}?limit={PAGE}");
+fn page_of(path: &str, selected: Selected<'_>, next: &str, limit: usize) -> String {
+    let mut uri = format!("{path}?limit={limit}");
     let parts = [("labelSelector", selected.labels.unwrap_or_default()), ("fieldSelector", selected.fields.unwrap_or_default()), ("continue", next)];
     for (name, value) in parts.into_iter().filter(|(_, value)| !value.is_empty()) {
         uri.push_str(&format!("&{name}={}", escaped(value)));

@@ -5,11 +5,13 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::pipe::CHUNK;
+use crate::source::kubernetes::{self, Lines, Tally};
 use crate::source::{files, postgres, redis};
 
 /// Reads to the end, and looks at the form on the way.
 pub(super) async fn look(mut plain: impl AsyncRead + Unpin, content: &str) -> io::Result<()> {
     let mut rdb = (content == redis::CONTENT).then(redis::rdb::Check::default);
+    let mut objects = (content == kubernetes::CONTENT).then(|| (Lines::default(), Tally::default()));
     let (mut first, mut buffer) = (Vec::new(), vec![0; CHUNK]);
     loop {
         let read = plain.read(&mut buffer).await?;
@@ -22,6 +24,12 @@ pub(super) async fn look(mut plain: impl AsyncRead + Unpin, content: &str) -> io
         if let Some(rdb) = &mut rdb {
             rdb.add(&buffer[..read]);
         }
+        if let Some((lines, tally)) = &mut objects {
+            lines.add(&buffer[..read], |line| tally.add(line))?;
+        }
+    }
+    if let Some((lines, _)) = objects {
+        lines.end()?;
     }
     let wrong = |what: String| Err(io::Error::new(io::ErrorKind::InvalidData, what));
     match content {

@@ -202,6 +202,28 @@ pub struct Source {
     pub redis: Option<String>,
 }
 
+/// Which objects of Kubernetes are restored, and where they are to be.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Objects {
+    /// The namespace where they are to be, in place of their own; OLD=NEW where the backup is of several
+    #[arg(long, value_name = "NEW", help_heading = "Objects of Kubernetes")]
+    pub namespace: Vec<String>,
+    /// Only these, such as Deployment, ConfigMap/web-* or */web
+    #[arg(long, value_name = "KIND/NAME", help_heading = "Objects of Kubernetes")]
+    pub only: Vec<String>,
+    /// Only those that have this label; several are all needed
+    #[arg(long, value_name = "NAME=VALUE", help_heading = "Objects of Kubernetes")]
+    pub label: Vec<String>,
+}
+
+impl Objects {
+    /// Whether anything of it is named.
+    #[must_use]
+    pub fn is_said(&self) -> bool {
+        !self.namespace.is_empty() || !self.only.is_empty() || !self.label.is_empty()
+    }
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   mainstay backup prune --store /backups --signer ed25519:… --daily 7 --weekly 4 --monthly 12 --dry-run
@@ -243,6 +265,7 @@ pub struct Prune {
   mainstay backup restore local/etc --store /backups --identity drill.txt --to /tmp/etc
   mainstay backup restore prod/orders-db --at 2026-11-30T02:00:00Z --store /backups --identity break-glass.txt --to postgres://app@db/restored
   mainstay backup restore prod/cache/20261130T020000Z-3.42 --store /backups --identity drill.txt --to /var/lib/redis-new
+  mainstay backup restore prod/shop-objects --store /backups --identity drill.txt --namespace shop-copy --to - | kubectl apply -f -
 
 What is there already is not touched: it is an error.")]
 pub struct Restore {
@@ -257,7 +280,7 @@ pub struct Restore {
     /// The newest good one at or before this instant
     #[arg(long, value_name = "TIME")]
     pub at: Option<Timestamp>,
-    /// Empty directory (files, Redis), or postgres://USER@HOST:PORT/DATABASE of an empty database
+    /// Empty directory (files, Redis, objects of Kubernetes), postgres://USER@HOST:PORT/DATABASE of an empty database, or - for objects on standard output
     #[arg(long, value_name = "PLACE")]
     pub to: String,
     /// Only this table of a database, SCHEMA.TABLE; several times for several of one schema
@@ -266,6 +289,8 @@ pub struct Restore {
     /// Only what is at or below this path of a directory; several times for several
     #[arg(long, value_name = "PATH")]
     pub path: Vec<String>,
+    #[command(flatten)]
+    pub objects: Objects,
     /// All objects belong to who restores, and rights are left out
     #[arg(long)]
     pub without_owners: bool,

@@ -18,6 +18,10 @@ use crate::time::Millis;
 
 /// Feature level from which a step on clusters says that it is clusters that there are none of.
 const NAMES_CLUSTERS: u32 = 5;
+/// Feature level from which the objects of a cluster are something that is backed up.
+const EXPORTS_OBJECTS: u32 = 5;
+/// Kind of connections to them.
+const OBJECTS: &str = "kubernetes";
 
 const NO_CLUSTER: &str =
     "the mesh knows no cluster agent, and so no cluster: start one (docs/clusters.md):  mainstay token create --cluster-agents CLUSTER";
@@ -185,7 +189,9 @@ impl State {
             return std::iter::once((Target::Connection(name), Work::new(WorkState::Waiting))).collect();
         }
         let known = self.agents.values().filter_map(|agent| agent.hello.as_ref()).flat_map(|hello| &hello.connections);
-        let fitting = known.filter(|own| kinds.contains(&own.kind.as_str()) && catalogue::fits(pattern, own.name.as_str()));
+        // An older member would leave them out when it applies the same entry.
+        let is_known = |own: &str| kinds.contains(&own) && (own != OBJECTS || self.feature_level >= EXPORTS_OBJECTS);
+        let fitting = known.filter(|own| is_known(&own.kind) && catalogue::fits(pattern, own.name.as_str()));
         let targets: OrdMap<Target, Work> = fitting.map(|own| (Target::Connection(own.name.clone()), Work::new(WorkState::Waiting))).collect();
         if targets.is_empty() {
             let first = kinds.first().copied().unwrap_or_default();

@@ -11,6 +11,7 @@ mod custom;
 mod disaster;
 mod edge;
 mod enrolment;
+mod export;
 mod faults;
 mod hands;
 mod helm;

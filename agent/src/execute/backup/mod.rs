@@ -11,6 +11,7 @@
 mod catalogue;
 pub(super) mod check;
 pub(super) mod drill;
+mod objects;
 pub(super) mod prune;
 pub(super) mod restore;
 pub(super) mod run;
@@ -34,7 +35,7 @@ use crate::connections::{Connection, ConnectionKind};
 pub use catalogue::{Catalogue, Clerk};
 
 /// What can be backed up.
-const SOURCES: [ConnectionKind; 3] = [ConnectionKind::Postgres, ConnectionKind::Redis, ConnectionKind::Files];
+const SOURCES: [ConnectionKind; 4] = [ConnectionKind::Postgres, ConnectionKind::Redis, ConnectionKind::Files, ConnectionKind::Kubernetes];
 /// Between two lines that say how far it is.
 const TELLS_EVERY: Duration = Duration::from_secs(5);
 /// Parameter of what only looks.

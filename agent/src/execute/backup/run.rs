@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use mainstay_backup::check::Checked;
 use mainstay_backup::manifest::Manifest;
-use mainstay_backup::source::Source;
+use mainstay_backup::source::{Source, kubernetes};
 use mainstay_backup::store::{CreateIfAbsent, Probe};
 use mainstay_backup::write::{Order, WriteError, Written, confirm, write};
 use mainstay_backup::{Id, Target};
@@ -187,13 +187,14 @@ fn sizes(manifest: &Manifest) -> (u64, u64) {
     manifest.parts.iter().fold((0, 0), |(plain, stored), part| (plain + part.plain.bytes, stored + part.stored.bytes))
 }
 
-/// Tables, keys or files, whatever the source counts.
+/// Tables, keys, files or objects, whatever the source counts.
 fn counted(manifest: &Manifest) -> Option<u64> {
     let of = |name: &str| manifest.source.counted.get(name);
     let tables = || of("tables").and_then(Value::as_object).map(|tables| tables.len() as u64);
     // By database.
     let keys = || of("keysAfter").and_then(Value::as_object).map(|keys| keys.values().filter_map(Value::as_u64).sum());
-    tables().or_else(keys).or_else(|| of("files").and_then(Value::as_u64))
+    let objects = || of(kubernetes::OBJECTS).map(|counted| kubernetes::Tally::of(counted).count());
+    tables().or_else(keys).or_else(objects).or_else(|| of("files").and_then(Value::as_u64))
 }
 
 fn outputs(written: &Written, checked: &Checked, is_signed: bool) -> BTreeMap<String, Value> {

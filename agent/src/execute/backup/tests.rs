@@ -424,3 +424,14 @@ async fn a_drill_tells_what_came_of_it() {
     place.done("recovery.drill", json!({ "scratch": scratch }), "").await.unwrap();
     assert_eq!(clerk.told(), ["restored in a drill"]);
 }
+
+#[tokio::test]
+async fn objects_of_a_cluster_are_exported_by_its_own_agents() {
+    let place = Place::new("breakGlass = [\"KEY\"]\nsign = { file = \"sign.der\" }\n");
+    let declared = "[connections.etc]\nkind = \"kubernetes\"\nnamespaces = [\"shop\"]\n";
+    let (objects, problems) = Connections::parse(Path::new("objects.toml"), declared);
+    assert_eq!(problems, Vec::<String>::new());
+    let etc: mainstay_core::id::ConnectionName = "etc".parse().unwrap();
+    let error = source::of(objects.get(&etc).unwrap(), false, std::time::Duration::from_secs(1), &place.context).await.err().unwrap();
+    assert!(error.contains("speaks for a node") && error.contains("objects.toml line 1"), "{error}");
+}

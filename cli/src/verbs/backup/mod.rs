@@ -3,6 +3,7 @@
 
 mod known;
 mod list;
+mod objects;
 mod places;
 mod prune;
 mod restore;

@@ -8,11 +8,11 @@ use mainstay_backup::keys::Identities;
 use mainstay_backup::manifest::Manifest;
 use mainstay_backup::place::some::{Paths, Tables};
 use mainstay_backup::progress::Teller;
-use mainstay_backup::source::{files, postgres, redis};
+use mainstay_backup::source::{files, kubernetes, postgres, redis};
 use mainstay_backup::{Id, Store, open, place};
 use serde_json::json;
 
-use super::{check, identities, one, places, scanned, standing, target};
+use super::{check, identities, objects, one, places, scanned, standing, target};
 use crate::args;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -28,6 +28,15 @@ pub async fn restore(args: &args::backup::Restore, screen: Screen) -> Result<Exi
     };
     if args.dry_run {
         return check(&store, &judged, &keys, screen).await;
+    }
+    if manifest.source.kind == kubernetes::KIND {
+        return objects::restore(args, &store, &judged, &manifest, &keys, screen).await;
+    }
+    if args.objects.is_said() || args.to == "-" {
+        return Err(CliError::usage(format!(
+            "--namespace, --only, --label and --to - are for objects of Kubernetes, and this is {}",
+            manifest.source.kind
+        )));
     }
     let differs = put(args, &store, &manifest, &keys).await?;
     let words = match differs.as_deref() {
