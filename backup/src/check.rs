@@ -78,7 +78,7 @@ pub async fn check(store: &Store, manifest: &Manifest, keys: &Identities, progre
     for part in &manifest.parts {
         let looked = async {
             let plain = decode::open(store, manifest, part, keys, progress).await?;
-            content::look(plain, &part.content).await.map_err(Flaw::from)
+            content::look(plain, &part.content, &manifest.source.counted).await.map_err(Flaw::from)
         };
         parts.push(CheckedPart::of(&part.name, looked.await));
     }

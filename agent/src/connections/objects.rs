@@ -61,7 +61,8 @@ pub(super) fn read(own: &Declared<'_>, problems: &mut Vec<String>) -> ObjectsSet
             if secrets.is_some() {
                 problems.push(own.problem("secrets", "and `kinds` are both there: name  \"v1/Secret\"  there"));
             }
-            let read = texts.iter().map(|text| text.parse().map_err(|error| problems.push(own.problem("kinds", &format!("is wrong: {error}")))));
+            let read =
+                texts.iter().map(|text| text.parse::<Kind>().map_err(|error| problems.push(own.problem("kinds", &format!("is wrong: {error}")))));
             read.filter_map(Result::ok).collect()
         }
     };

@@ -1,15 +1,17 @@
 //! Is what came back what it says it is?
 
+use std::collections::BTreeMap;
 use std::io;
 
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::pipe::CHUNK;
 use crate::source::kubernetes::{self, Lines, Tally};
 use crate::source::{files, postgres, redis};
 
-/// Reads to the end, and looks at the form on the way.
-pub(super) async fn look(mut plain: impl AsyncRead + Unpin, content: &str) -> io::Result<()> {
+/// Reads to the end, and looks at the form on the way; of objects also whether there are as many as were counted.
+pub(super) async fn look(mut plain: impl AsyncRead + Unpin, content: &str, counted: &BTreeMap<String, Value>) -> io::Result<()> {
     let mut rdb = (content == redis::CONTENT).then(redis::rdb::Check::default);
     let mut objects = (content == kubernetes::CONTENT).then(|| (Lines::default(), Tally::default()));
     let (mut first, mut buffer) = (Vec::new(), vec![0; CHUNK]);
@@ -28,10 +30,14 @@ pub(super) async fn look(mut plain: impl AsyncRead + Unpin, content: &str) -> io
             lines.add(&buffer[..read], |line| tally.add(line))?;
         }
     }
-    if let Some((lines, _)) = objects {
-        lines.end()?;
-    }
     let wrong = |what: String| Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    if let Some((lines, is)) = objects {
+        lines.end()?;
+        let differs = counted.get(kubernetes::OBJECTS).map(|was| is.differs_from(&Tally::of(was))).unwrap_or_default();
+        if let Some(first) = differs.into_iter().next() {
+            return wrong(first);
+        }
+    }
     match content {
         postgres::CONTENT if !first.starts_with(b"PGDMP") => wrong("it is no archive of pg_dump".to_owned()),
         files::CONTENT if first.get(257..262) != Some(b"ustar") && first.iter().any(|byte| *byte != 0) => wrong("it is no tar archive".to_owned()),

@@ -199,8 +199,9 @@ async fn list(api: &dyn Api, wanted: &Wanted, (kind, namespace): (&Kind, &str), 
             if counted.seen > OBJECTS_MAX {
                 return Err(format!("there are more than {OBJECTS_MAX} objects: name fewer namespaces or kinds, or a selector"));
             }
-            let is_excluded = is_excluded(&wanted.exclude, kind, &name);
-            match if is_excluded { Err(LeftOut::Excluded) } else { clean(object, kind, &wanted.kinds) } {
+            let is_excluded = wanted.exclude.iter().any(|pattern| fits_object(pattern, &kind.kind, &name));
+            let cleaned = if is_excluded { Err(LeftOut::Excluded) } else { clean(object, kind, &wanted.kinds) };
+            match cleaned {
                 Ok(object) => {
                     counted.objects.count_one(namespace, &kind.name());
                     let line = serde_json::to_vec(&object).map_err(|error| format!("{kind} {name} in {namespace}: {error}"))?;
@@ -214,10 +215,6 @@ async fn list(api: &dyn Api, wanted: &Wanted, (kind, namespace): (&Kind, &str), 
         }
         next = page.next;
     }
-}
-
-fn is_excluded(patterns: &[String], kind: &Kind, name: &str) -> bool {
-    patterns.iter().any(|pattern| fits_object(pattern, &kind.kind, name))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A stream of objects, read line by line: its form, and how many of what are in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use serde::Deserialize;
@@ -129,8 +129,8 @@ impl Tally {
             all.flat_map(|(namespace, kinds)| kinds.iter().map(|(kind, count)| ((namespace.clone(), kind.clone()), *count))).collect()
         };
         let (is, was) = (flat(self), flat(was));
-        let both: std::collections::BTreeSet<_> = is.keys().chain(was.keys()).collect();
-        let count = |of: &BTreeMap<_, u64>, key| of.get(key).copied().unwrap_or_default();
+        let both: BTreeSet<_> = is.keys().chain(was.keys()).collect();
+        let count = |of: &BTreeMap<(String, String), u64>, key: &(String, String)| of.get(key).copied().unwrap_or_default();
         let differ = both.into_iter().filter(|key| count(&is, key) != count(&was, key));
         differ.map(|key| format!("it has {} {} of {}, and had {}", count(&is, key), key.1, key.0, count(&was, key))).collect()
     }
