@@ -116,14 +116,16 @@ impl Program {
                 let mut buffer = BytesMut::new();
                 loop {
                     buffer.reserve(CHUNK);
-                    match stdout.read_buf(&mut buffer).await {
-                        Ok(0) => return Ok(true),
-                        Ok(_) => {
-                            if mouth.send(buffer.split().freeze()).await.is_err() {
-                                return Ok(false);
-                            }
-                        }
-                        Err(error) => return Err(error),
+                    // Programs write a few KiB at a time: a large piece of them is passed on, and not each.
+                    let mut ended = false;
+                    while buffer.len() < CHUNK && !ended {
+                        ended = stdout.read_buf(&mut buffer).await? == 0;
+                    }
+                    if mouth.send(buffer.split().freeze()).await.is_err() {
+                        return Ok(false);
+                    }
+                    if ended {
+                        return Ok::<bool, io::Error>(true);
                     }
                 }
             };

@@ -1,7 +1,8 @@
 //! One part on its way back.
 //!
 //! ```text
-//! store ─▶ task: reads, SHA-256 ─▶ thread: age, zstd, SHA-256 ─▶ who wants it
+//! store ─▶ task: reads, SHA-256 ─▶ thread: age, zstd ─┬▶ who wants it
+//!                                                      └▶ thread: SHA-256
 //! ```
 //!
 //! What is given back is what was written, or an error: the last of it is held back until both sums are right, so that
@@ -14,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use tokio::io::AsyncRead;
 
-use crate::encode::Summing;
+use crate::encode::{Summing, SummingAside};
 use crate::keys::Identities;
 use crate::manifest::{CanOpen, Manifest, Part, Role, Sum};
 use crate::name::Object;
@@ -253,12 +254,12 @@ impl Opening {
         };
         let mut zstd = zstd::stream::read::Decoder::new(opened)?;
         zstd.window_log_max(WINDOW_LOG_MAX)?;
-        let mut sum = Summing::default();
+        let sum = SummingAside::start();
         let mut held = Bytes::new();
         loop {
             let next = self.chunk(&mut zstd)?;
             let Some(next) = next else { break };
-            sum.add(&next);
+            sum.add(next.clone())?;
             // One is always held back: the last of it goes out when everything is known to be right.
             let ready = std::mem::replace(&mut held, next);
             self.pass_on(plain, ready)?;
@@ -270,7 +271,7 @@ impl Opening {
         }
         drop(opened);
         io::copy(&mut sealed, &mut io::sink()).map_err(|error| self.cause(error))?;
-        if sum.sum() != self.was {
+        if sum.sum()? != self.was {
             return Err(self.changed("the checksum of what is in it"));
         }
         self.pass_on(plain, held)

@@ -13,6 +13,7 @@ use age::x25519::Recipient;
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::manifest::Sum;
@@ -209,6 +210,43 @@ impl Summing {
     pub fn sum(self) -> Sum {
         Sum { bytes: self.bytes, sha256: seam::hex(&self.sha256.finalize()) }
     }
+}
+
+/// Sums up in a thread of its own what another thread makes: neither waits for the other's work.
+pub(crate) struct SummingAside {
+    bytes: Mouth,
+    sum: oneshot::Receiver<io::Result<Sum>>,
+}
+
+impl SummingAside {
+    pub fn start() -> SummingAside {
+        let (bytes, tap) = pipe::to_thread();
+        let (tell, sum) = oneshot::channel();
+        seam::blocking(move || {
+            // Who does not ask any more has found something else wrong.
+            let _ = tell.send(sum_of(tap));
+        });
+        SummingAside { bytes, sum }
+    }
+
+    /// From a thread.
+    pub fn add(&self, bytes: Bytes) -> io::Result<()> {
+        Ok(self.bytes.put(bytes)?)
+    }
+
+    /// Of all that was added; waited for by a thread.
+    pub fn sum(self) -> io::Result<Sum> {
+        self.bytes.put_end(Ok(()));
+        self.sum.blocking_recv().map_err(io::Error::other)?
+    }
+}
+
+fn sum_of(mut tap: Tap) -> io::Result<Sum> {
+    let mut sum = Summing::default();
+    while let Some(bytes) = tap.next()? {
+        sum.add(&bytes);
+    }
+    Ok(sum.sum())
 }
 
 /// Collects what is written in small pieces, and passes it on in large ones.

@@ -17,6 +17,7 @@ use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, P
 
 mod error;
 mod limit;
+mod pieces;
 mod probe;
 mod s3;
 mod upload;
@@ -228,7 +229,7 @@ impl Store {
         let range = (offset > 0).then_some(GetRange::Offset(offset));
         let got = self.answered(name, self.objects.get_opts(&path, GetOptions { range, ..GetOptions::default() })).await?;
         let (store, name) = (self.clone(), name.to_owned());
-        let pieces = futures::stream::try_unfold(got.into_stream(), move |mut pieces| {
+        let pieces = futures::stream::try_unfold(pieces::of(got), move |mut pieces| {
             let (store, name) = (store.clone(), name.clone());
             async move {
                 let Some(piece) = store.answered(&name, pieces.try_next()).await? else { return Ok(None) };

@@ -2,6 +2,7 @@ use object_store::memory::InMemory;
 use tempfile::tempdir;
 
 use super::*;
+use crate::pipe::CHUNK;
 
 #[tokio::test]
 async fn what_is_there_is_not_created_again() {
@@ -26,6 +27,20 @@ async fn a_small_object_that_is_large_is_not_read() {
     store.create("a", &[0; 100]).await.unwrap();
     let error = store.read("a", 99).await.unwrap_err();
     assert_eq!((error.why, error.to_string()), (Why::Unusable, "memory: a: it has more than 99 bytes, and is not what it should be".to_owned()));
+}
+
+#[tokio::test]
+async fn a_large_object_is_read_from_any_byte_on() {
+    let dir = tempdir().unwrap();
+    let store = Store::local(dir.path()).unwrap();
+    let whole: Vec<u8> = (0_u8..251).cycle().take(3 * CHUNK + 7).collect();
+    let mut upload = store.upload("a/b").unwrap();
+    upload.write(whole.clone().into()).await.unwrap();
+    upload.finish().await.unwrap();
+    for from in [0, 1, CHUNK, CHUNK + 1, whole.len() - 1] {
+        let read: Vec<Bytes> = store.stream("a/b", from as u64).await.unwrap().try_collect().await.unwrap();
+        assert!(read.concat() == whole[from..], "from byte {from} on");
+    }
 }
 
 #[tokio::test]

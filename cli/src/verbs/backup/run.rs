@@ -9,6 +9,7 @@ use mainstay_backup::keys::Recipients;
 use mainstay_backup::manifest::Role;
 use mainstay_backup::progress::Teller;
 use mainstay_backup::receipt::{Sign, SigningKey};
+use mainstay_backup::seam::Stopwatch;
 use mainstay_backup::source::Source;
 use mainstay_backup::source::files::Files;
 use mainstay_backup::source::postgres::{Options, Postgres};
@@ -56,6 +57,7 @@ pub async fn run(args: &args::backup::Run, screen: Screen) -> Result<Exit, CliEr
     let order = Order { target, time, token, writer: random::token(16), set: args.set.clone(), recipients };
     let cancel = CancellationToken::new();
     let (tell, _look) = Teller::new();
+    let watch = Stopwatch::start();
     let writing = write(&store, order, source.as_mut(), &tell, &cancel);
     tokio::pin!(writing);
     let written = tokio::select! {
@@ -85,8 +87,9 @@ pub async fn run(args: &args::backup::Run, screen: Screen) -> Result<Exit, CliEr
         units::duration_ms(written.manifest.took_ms),
         units::duration_ms(checked.took_ms)
     );
+    let total_ms = u64::try_from(watch.elapsed().as_millis()).unwrap_or(u64::MAX);
     let told = json!({ "backup": id, "plainBytes": plain, "storedBytes": stored, "tookMs": written.manifest.took_ms, "checkMs": checked.took_ms,
-        "signer": public, "sealed": written.sealed, "probe": probe, "manifest": written.manifest });
+        "totalMs": total_ms, "signer": public, "sealed": written.sealed, "probe": probe, "manifest": written.manifest });
     screen.done(&told, &words)?;
     Ok(Exit::Success)
 }
