@@ -4,6 +4,7 @@
 //! TLS and fsync as shipped.
 #![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::expect_used, reason = "a measurement reads the clock and prints")]
 
+mod backup;
 mod expressions;
 mod idle;
 mod kube;
@@ -38,6 +39,9 @@ async fn main() -> ExitCode {
     }
     if wanted("transition") {
         rows.extend(transition::measure().await);
+    }
+    if wanted("backup") {
+        rows.extend(backup::measure().await);
     }
     match results::replace(&rows) {
         Ok(path) => {
