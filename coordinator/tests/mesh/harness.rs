@@ -160,6 +160,7 @@ impl Mesh {
             let name = settings.name.clone();
             let outcome = run(settings, Arc::new(SystemClock), async move { drop(asked.await) }).await;
             // Whoever sees that it is gone wants to know why; a test that passes shows nothing of this.
+            #[allow(clippy::print_stderr, reason = "what a test prints is shown where it fails")]
             if let Err(error) = &outcome {
                 eprintln!("{name} ended: {error}");
             }
