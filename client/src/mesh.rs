@@ -6,6 +6,7 @@
 //! Calls to one member share one connection, which is opened when it is first needed.
 
 mod artifacts;
+mod snapshot;
 mod tried;
 
 use std::collections::HashMap;
@@ -23,6 +24,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming, TimeoutExpired};
 
 pub use self::artifacts::{Download, TransferError};
+pub use self::snapshot::{SnapshotError, whole};
 use self::tried::{Miss, Tried};
 use crate::channel;
 use crate::clock::Clock;
@@ -292,6 +294,14 @@ impl Mesh {
     pub async fn read_snapshot(&self, request: v1::ReadSnapshotRequest) -> Result<Streaming<v1::SnapshotPiece>, CallError> {
         self.call(WATCH, &request, |channel, request| async move {
             v1::mesh_client::MeshClient::new(channel).max_decoding_message_size(MESSAGE_MAX).read_snapshot(request).await
+        })
+        .await
+    }
+
+    /// The same for an attempt of the caller's own that backs it up.
+    pub async fn read_mesh(&self, request: v1::ReadMeshRequest) -> Result<Streaming<v1::SnapshotPiece>, CallError> {
+        self.call(WATCH, &request, |channel, request| async move {
+            v1::backups_client::BackupsClient::new(channel).max_decoding_message_size(MESSAGE_MAX).read_mesh(request).await
         })
         .await
     }

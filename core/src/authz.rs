@@ -51,10 +51,12 @@ pub enum Method {
     MirrorObjects,
     /// Keep retention from removing a backup, or let it again.
     HoldBackup,
+    /// The mesh's own snapshot, for an attempt that backs it up; [`State::may_read_mesh`] says whether that is one.
+    BackUpMesh,
 }
 
 impl Method {
-    pub const ALL: [Method; 30] = [
+    pub const ALL: [Method; 31] = [
         Method::Look,
         Method::ReadAudit,
         Method::ReadSnapshot,
@@ -85,6 +87,7 @@ impl Method {
         Method::ForgetArtifact,
         Method::MirrorObjects,
         Method::HoldBackup,
+        Method::BackUpMesh,
     ];
 }
 
@@ -201,7 +204,9 @@ fn operator(role: OperatorRole, method: Method, subject: Subject<'_>) -> Result<
         | Method::Revoke
         | Method::RemoveMember
         | Method::TransferLeadership => OperatorRole::Admin,
-        Method::LinkAgent | Method::ReportAttempt | Method::PutArtifact => return Err("only an agent does that, as itself".into()),
+        Method::LinkAgent | Method::ReportAttempt | Method::PutArtifact | Method::BackUpMesh => {
+            return Err("only an agent does that, as itself".into());
+        }
         Method::MirrorObjects => return Err("only the agent that acts for a cluster speaks for its objects".into()),
         Method::ReadUndoData => return Err("undo data may hold secrets of the node: only the agent that made it reads it".into()),
         Method::JoinMember | Method::Sign | Method::Raft => return Err("only a coordinator does that".into()),
@@ -226,6 +231,8 @@ fn node(own: &AgentId, method: Method, subject: Subject<'_>) -> Result<Permit, D
         (Method::LinkAgent | Method::ReportAttempt, Subject::Agent(agent)) if agent == own => Ok(Permit { by: "its own node" }),
         (Method::LinkAgent | Method::ReportAttempt, _) => deny(format!("the agent of {own} reports as itself only")),
         (Method::PutArtifact | Method::ReadUndoData, Subject::Agent(agent)) if agent == own => Ok(Permit { by: "its own step" }),
+        (Method::BackUpMesh, Subject::Agent(agent)) if agent == own => Ok(Permit { by: "a backup of the mesh that it makes" }),
+        (Method::BackUpMesh, _) => deny(format!("the agent of {own} backs up the mesh in steps of its own only")),
         (Method::PutArtifact, _) => deny(format!("the agent of {own} stores files of its own steps only")),
         (Method::ReadUndoData, Subject::Agent(agent)) => deny(format!(
             "the undo data was made by the agent of {agent}, which alone can read it: bring that agent back, or take the step back by hand"
@@ -259,6 +266,8 @@ fn replica(own: &AgentId, method: Method, subject: Subject<'_>) -> Result<Permit
         (Method::HoldLease, Subject::Lease(name)) if *name == LeaseName::acting(&own.cluster) => Ok(Permit { by: "acting for its cluster" }),
         (Method::HoldLease, Subject::Lease(name)) if is_backup_of(own, name) => Ok(Permit { by: "a backup that its cluster makes" }),
         (Method::LinkAgent | Method::ReportAttempt, Subject::Agent(agent)) if agent == own => Ok(Permit { by: "its own cluster" }),
+        (Method::BackUpMesh, Subject::Agent(agent)) if agent == own => Ok(Permit { by: "a backup of the mesh that it makes" }),
+        (Method::BackUpMesh, _) => Err(Denial { reason: format!("agent {own} backs up the mesh in steps of its own only") }),
         // Which cluster that is its certificate says, and which replica acts the state.
         (Method::MirrorObjects, _) => Ok(Permit { by: "the objects of its own cluster" }),
         (Method::LinkAgent | Method::ReportAttempt, _) => Err(Denial { reason: format!("agent {own} reports as itself only") }),
@@ -297,7 +306,7 @@ mod tests {
         for method in Method::ALL {
             let subjects: Vec<Subject<'_>> = match method {
                 Method::HoldLease => leases.iter().map(Subject::Lease).collect(),
-                Method::LinkAgent | Method::ReportAttempt | Method::PutArtifact | Method::ReadUndoData => {
+                Method::LinkAgent | Method::ReportAttempt | Method::PutArtifact | Method::ReadUndoData | Method::BackUpMesh => {
                     vec![Subject::Agent(&own), Subject::Agent(&other)]
                 }
                 _ => vec![Subject::None],

@@ -21,6 +21,7 @@ use crate::state::enrolment::{JoinGrant, OperatorRole, TokenId};
 use crate::state::guard::GUARDS;
 use crate::state::lease::{Holder, LeaseSpec};
 use crate::state::member::Member;
+use crate::state::mesh_backup::MESH_BACKUPS;
 use crate::state::privilege::{CLUSTERS, HANDS, ORIGINS, VOUCHED};
 use crate::state::resolution::Resolution;
 use crate::state::rotation::RootChange;
@@ -375,6 +376,12 @@ pub enum Command {
         backup: BackupId,
         reason: Option<String>,
     },
+    /// An attempt that backs up the mesh itself is given its snapshot. The state stays as it is.
+    ReadMesh {
+        attempt: AttemptId,
+        ledger: LedgerId,
+        token: Token,
+    },
 }
 
 /// What a schedule's instant leads to.
@@ -431,6 +438,7 @@ impl Command {
             Command::EndGuard => GUARDS,
             Command::EnrolVouched { .. } => VOUCHED,
             Command::NoteBackups { .. } | Command::HoldBackup { .. } => CATALOGUES,
+            Command::ReadMesh { .. } => MESH_BACKUPS,
             _ => 1,
         })
     }
@@ -574,6 +582,9 @@ impl fmt::Display for Command {
             Command::NoteBackups { attempt, target, note, .. } => write!(f, "note of backups of {target}, by attempt {attempt}: {note}"),
             Command::HoldBackup { backup, reason: Some(reason) } => write!(f, "hold backup {backup}: {reason}"),
             Command::HoldBackup { backup, reason: None } => write!(f, "hold backup {backup} no longer"),
+            Command::ReadMesh { attempt, token, .. } => {
+                write!(f, "give the mesh's snapshot to attempt {attempt}, which backs it up under token {token}")
+            }
         }
     }
 }

@@ -20,6 +20,8 @@ use crate::id::{MemberId, MeshName};
 use crate::state::{FEATURE_LEVEL, State};
 use crate::time::WallTime;
 
+pub mod facts;
+
 const MAGIC: &[u8; 8] = b"MAINMESH";
 /// A name, a few numbers, and the hashes of a handful of roots.
 const HEADER_MAX: usize = 64 << 10;
@@ -159,14 +161,14 @@ mod tests {
     use crate::command::{Actor, Command, Entry};
     use crate::time::MeshTime;
 
-    fn state() -> State {
+    pub(super) fn state() -> State {
         let mut state = State::default();
         let command = Command::FormMesh { mesh: "prod".parse().unwrap(), incarnation: 3 };
         state.apply(&Entry { at: MeshTime(5), wall: WallTime(6), by: Actor::Mesh, key: None, command });
         state
     }
 
-    fn file(state: &State) -> Vec<u8> {
+    pub(super) fn file(state: &State) -> Vec<u8> {
         let taken = Taken { applied: 77, wall: WallTime(8), version: "0.1.0".into(), roots: vec!["ab".into()], survivor: None };
         encode(state, taken).unwrap().concat()
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mainstay_core::authz::{Method, Subject};
 use mainstay_core::backup::BackupTarget;
 use mainstay_core::state::backup::CATALOGUES;
-use mainstay_core::{AttemptId, Command, LedgerId, Refusal};
+use mainstay_core::{AttemptId, Command, LedgerId, Refusal, Token};
 use mainstay_proto::convert::{InvalidMessage, backup_note_from_wire, backups_to_wire, parsed};
 use mainstay_proto::v1;
 use prost::Message;
@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 use super::agents::{belongs, own};
 use super::front::{Front, request_key};
 use super::server::MESSAGE_MAX;
-use super::status;
+use super::{snapshot, status};
 
 pub struct BackupsApi(pub Arc<Front>);
 
@@ -83,6 +83,22 @@ impl v1::backups_server::Backups for BackupsApi {
         let note = backup_note_from_wire(&target, note).map_err(status::invalid)?;
         self.0.propose(&office, by, None, Command::NoteBackups { attempt, ledger: LedgerId(ledger), target, note }).await?;
         Ok(Response::new(v1::NoteBackupsResponse {}))
+    }
+
+    type ReadMeshStream = snapshot::Pieces;
+
+    async fn read_mesh(&self, request: Request<v1::ReadMeshRequest>) -> Result<Response<Self::ReadMeshStream>, Status> {
+        let agent = own(&request)?;
+        let (office, by) = self.0.lead(&request, Method::BackUpMesh, Subject::Agent(&agent))?;
+        let v1::ReadMeshRequest { attempt, ledger, token } = request.into_inner();
+        let (attempt, ledger) = (parsed::<AttemptId>("attempt", &attempt).map_err(status::invalid)?, LedgerId(ledger));
+        let token: Token = parsed("token", &token).map_err(status::invalid)?;
+        belongs(&office, attempt, &agent)?;
+        // Before it is agreed on, so that whoever asks in vain, however often, fills no log.
+        status::done(office.state().may_read_mesh(attempt, &ledger, token))?;
+        let turn = snapshot::turn(&self.0)?;
+        self.0.propose(&office, by.clone(), None, Command::ReadMesh { attempt, ledger, token }).await?;
+        snapshot::take(&self.0, &office, turn, &by).await.map(Response::new)
     }
 }
 

@@ -62,6 +62,7 @@ pub const RULES: &[(&str, Method)] = &[
     ("mainstay.v1.Backups/Hold", Method::HoldBackup),
     ("mainstay.v1.Backups/Recall", Method::ReportAttempt),
     ("mainstay.v1.Backups/Note", Method::ReportAttempt),
+    ("mainstay.v1.Backups/ReadMesh", Method::BackUpMesh),
     ("mainstay.v1.Copies/Store", Method::Raft),
     ("mainstay.v1.Copies/Fetch", Method::Raft),
     ("mainstay.v1.Copies/Note", Method::Raft),

@@ -141,7 +141,9 @@ async fn every_call_is_refused_to_whom_the_table_refuses_it() {
                     let own = identity.agent().unwrap_or_else(|| "local/n1".parse().unwrap());
                     let subject = match method {
                         Method::HoldLease => Subject::Lease(&name),
-                        Method::LinkAgent | Method::ReportAttempt | Method::PutArtifact | Method::ReadUndoData => Subject::Agent(&own),
+                        Method::LinkAgent | Method::ReportAttempt | Method::PutArtifact | Method::ReadUndoData | Method::BackUpMesh => {
+                            Subject::Agent(&own)
+                        }
                         _ => Subject::None,
                     };
                     let who = Caller { identity: &identity, role, revoked: caller == "operator/gone", expired };

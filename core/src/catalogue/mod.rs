@@ -201,6 +201,17 @@ pub fn is_fenced_backup(kind: &str) -> bool {
     [BACKUP_RUN, BACKUP_PRUNE, BACKUP_RESTORE].contains(&kind)
 }
 
+/// The kind of a connection that leads to the mesh itself, as far as an agent may back it up.
+pub const MESH: &str = "mesh";
+/// The parameter by which a step says that it backs up the mesh itself.
+pub const MESH_PARAM: &str = "mesh";
+
+/// Whether a step backs up the mesh itself. It says so in the plan, and not by an expression.
+#[must_use]
+pub fn backs_up_mesh(kind: &str, with: &serde_json::Map<String, serde_json::Value>) -> bool {
+    kind == BACKUP_RUN && with.get(MESH_PARAM) == Some(&serde_json::Value::Bool(true))
+}
+
 /// Whether a kind has to do with what a target's backups are in, and tells the mesh's catalogue of them.
 #[must_use]
 pub fn is_about_backups(kind: &str) -> bool {

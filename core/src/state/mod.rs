@@ -16,6 +16,7 @@ pub mod guard;
 mod hands;
 pub mod lease;
 pub mod member;
+pub mod mesh_backup;
 pub mod outcome;
 pub mod plan;
 pub(crate) mod privilege;
@@ -230,6 +231,7 @@ impl State {
             Command::NoteArtifactCopies { member, present, absent } => self.note_artifact_copies(*member, present, absent),
             Command::NoteBackups { attempt, ledger, target, note } => self.note_backups(*attempt, ledger, target, note, when),
             Command::HoldBackup { backup, reason } => self.hold_backup(backup, reason.as_deref(), entry.by.to_string(), when),
+            Command::ReadMesh { attempt, ledger, token } => self.may_read_mesh(*attempt, ledger, *token),
         }
     }
 

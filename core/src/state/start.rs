@@ -6,6 +6,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use serde_json::Value;
 
+use super::agent::Connection;
 use super::privilege::CLUSTER_KINDS;
 use super::run::{Run, RunPhase, Work, WorkState};
 use super::{State, When};
@@ -25,6 +26,9 @@ const OBJECTS: &str = "kubernetes";
 
 const NO_CLUSTER: &str =
     "the mesh knows no cluster agent, and so no cluster: start one (docs/clusters.md):  mainstay token create --cluster-agents CLUSTER";
+
+const NO_MESH: &str = "no connection to the mesh itself is named: whose it is, is not left to a pattern; add to one agent's connections.toml:  \
+                       [connections.NAME]  kind = \"mesh\"  and give the plan its name (docs/backup.md)";
 
 /// All inputs of a run, as JSON.
 const INPUTS_MAX: usize = 64 << 10;
@@ -136,7 +140,11 @@ impl State {
     fn targets(&self, step: &Step, plan: &PlanName, bundled: bool, connection: Option<&str>) -> OrdMap<Target, Work> {
         let kind = catalogue::kind(&step.uses);
         if let Some((kind, pattern)) = kind.and_then(|kind| Some((kind, kind.connection.pattern(&step.with)?))) {
-            return self.connection_targets(kind, connection.unwrap_or(pattern));
+            let pattern = connection.unwrap_or(pattern);
+            if catalogue::backs_up_mesh(&step.uses, &step.with) && pattern.parse::<ConnectionName>().is_err() {
+                return std::iter::once((Target::Once, Work::new(WorkState::Omitted { reason: NO_MESH.to_owned() }))).collect();
+            }
+            return self.connection_targets(kind, pattern);
         }
         let scope = kind.map_or(Scope::Any, |kind| kind.scope);
         let targets: OrdMap<Target, Work> = match step.run_on {
@@ -191,7 +199,9 @@ impl State {
         let known = self.agents.values().filter_map(|agent| agent.hello.as_ref()).flat_map(|hello| &hello.connections);
         // An older member would leave them out when it applies the same entry.
         let is_known = |own: &str| kinds.contains(&own) && (own != OBJECTS || self.feature_level >= EXPORTS_OBJECTS);
-        let fitting = known.filter(|own| is_known(&own.kind) && catalogue::fits(pattern, own.name.as_str()));
+        // What any agent may have called so is not a reason to back up the mesh there.
+        let is_meant = |own: &str| kind.name != catalogue::BACKUP_RUN || own != catalogue::MESH;
+        let fitting = known.filter(|own| is_known(&own.kind) && is_meant(&own.kind) && catalogue::fits(pattern, own.name.as_str()));
         let targets: OrdMap<Target, Work> = fitting.map(|own| (Target::Connection(own.name.clone()), Work::new(WorkState::Waiting))).collect();
         if targets.is_empty() {
             let first = kinds.first().copied().unwrap_or_default();

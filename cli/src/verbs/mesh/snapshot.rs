@@ -1,10 +1,10 @@
 //! `mainstay mesh snapshot`
 
 use std::path::Path;
-use std::time::Duration;
 
 use mainstay_client::clock::{Clock, SystemClock};
 use mainstay_client::failpoint::Point;
+use mainstay_client::mesh::{SnapshotError, whole};
 use mainstay_client::{Mesh, files};
 use mainstay_core::snapshot::{self, About};
 use mainstay_proto::v1::ReadSnapshotRequest;
@@ -18,9 +18,6 @@ use crate::host;
 use crate::render::progress::{Waiting, note};
 use crate::render::units;
 use crate::verbs::Screen;
-
-/// Longest wait for the next piece.
-const PIECE: Duration = Duration::from_secs(20);
 
 pub async fn snapshot(args: &args::mesh::Snapshot, mesh: &Mesh, screen: Screen) -> Result<Exit, CliError> {
     if args.to.as_deref() == Some("-") && screen.is_json() {
@@ -51,27 +48,11 @@ pub async fn snapshot(args: &args::mesh::Snapshot, mesh: &Mesh, screen: Screen) 
 }
 
 async fn read(mesh: &Mesh) -> Result<Vec<u8>, CliError> {
-    let mut pieces = mesh.read_snapshot(ReadSnapshotRequest {}).await?;
-    let mut bytes = Vec::new();
-    let mut total = 0;
-    loop {
-        let piece = tokio::time::timeout(PIECE, pieces.message()).await;
-        let piece = piece.map_err(|_| CliError::new(Exit::Unreachable, format!("no further piece came within {PIECE:?}: try again")))?;
-        let piece = piece.map_err(|status| CliError::new(Exit::Unreachable, format!("the snapshot broke off: {}", status.message())))?;
-        let Some(piece) = piece else { break };
-        total = piece.total;
-        if total > snapshot::BYTES_MAX {
-            return Err(CliError::failed(format!(
-                "the mesh says that its snapshot has {total} bytes, and none has more than {}",
-                snapshot::BYTES_MAX
-            )));
-        }
-        bytes.extend_from_slice(&piece.data);
-    }
-    if bytes.len() as u64 != total {
-        return Err(CliError::new(Exit::Unreachable, format!("the snapshot broke off after {} of {total} bytes: try again", bytes.len())));
-    }
-    Ok(bytes)
+    let pieces = mesh.read_snapshot(ReadSnapshotRequest {}).await?;
+    whole(pieces).await.map_err(|error| {
+        let exit = if matches!(error, SnapshotError::TooLarge(_)) { Exit::Failed } else { Exit::Unreachable };
+        CliError::new(exit, error.to_string())
+    })
 }
 
 fn as_json(file: &str, about: &About, bytes: u64, sha256: &str) -> Value {

@@ -7,7 +7,7 @@ use crate::state::enrolment::OperatorRole;
 use crate::time::Millis;
 
 /// What can be backed up.
-const SOURCES: Connections = Connections::Always(&["postgres", "redis", "files", "kubernetes"]);
+const SOURCES: Connections = Connections::Always(&["postgres", "redis", "files", "kubernetes", "mesh"]);
 const CONNECTION: Param = optional("connection", ParamType::Connection, "every one of these kinds", "What is backed up");
 const STORE: Param = optional("store", ParamType::Text, "the agent's only one of kind store", "Connection of kind store in which the backups are");
 const DRY_RUN: Param =
@@ -19,7 +19,7 @@ const KEPT: ParamType = ParamType::Integer(0, 10_000);
 
 pub(super) const RUN: Kind = Kind {
     name: super::super::BACKUP_RUN,
-    summary: "A backup of a database, a cache, a directory or objects of Kubernetes, streamed to a store, encrypted, read back, and confirmed",
+    summary: "A backup of a database, a cache, a directory, objects of Kubernetes or the mesh itself, streamed to a store, encrypted, read back, and confirmed",
     scope: Scope::View,
     effect: Effect::Write,
     idempotent: true,
@@ -30,7 +30,7 @@ pub(super) const RUN: Kind = Kind {
     needs: "a connection of kind store at the same agent, which names who can open what is written (breakGlass, drill) and what signs that it counts \
             (sign); for PostgreSQL its client programs, not older than the server, and a user that may read all of the database; for Redis a user that \
             may replicate (ACL: +psync +replconf +ping +info); for objects of Kubernetes an agent of the cluster, and in each namespace a runner that may \
-            list each kind",
+            list each kind; for the mesh itself a name that no other agent has a connection of",
     params: &[
         CONNECTION,
         STORE,
@@ -40,6 +40,12 @@ pub(super) const RUN: Kind = Kind {
             ParamType::Boolean,
             "false",
             "PostgreSQL: sum up the rows of each table too, so that a drill compares more than their number",
+        ),
+        optional(
+            super::super::MESH_PARAM,
+            ParamType::Boolean,
+            "false",
+            "The connection is of kind mesh, and the mesh's own snapshot is what is backed up; `connection` is its name then, and no pattern",
         ),
         optional("limit", ParamType::Size, "none", "Bytes that are sent a second, at most"),
         optional("deadline", ParamType::Duration, "4h", "How long a source may be held: a snapshot of PostgreSQL keeps it from cleaning up"),
@@ -55,7 +61,7 @@ pub(super) const RUN: Kind = Kind {
         ("tookMs", "number", "Until all of it was stored"),
         ("checkMs", "number", "Until it was read back, besides"),
         ("parts", "number", "Streams in it"),
-        ("counted", "number", "What the source has: tables, keys, files or objects"),
+        ("counted", "number", "What the source has: tables, keys, files or objects; of the mesh, entries applied"),
     ],
     default_timeout: Millis::from_secs(6 * 3_600),
     example: "connection: orders-db\nstore: backups\nlimit: 100Mi",
