@@ -117,7 +117,7 @@ pub enum Role {
 /// What was backed up, with the versions of the programs that took part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OfSource {
-    /// `postgres.dump`, `redis.dump`, `files`, `kube.export`.
+    /// `postgres.dump`, `redis.dump`, `files`, `kube.export`, `mesh.snapshot`.
     pub kind: String,
     /// By program.
     pub versions: BTreeMap<String, String>,

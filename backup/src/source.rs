@@ -8,6 +8,7 @@ use tokio::io::AsyncRead;
 
 pub mod files;
 pub mod kubernetes;
+pub mod mesh;
 pub mod postgres;
 pub mod redis;
 

@@ -31,6 +31,8 @@ pub enum Place {
     Bucket(String),
     /// The cluster that the agent speaks for.
     Cluster,
+    /// The mesh that this agent is of: the way to it is the agent's own.
+    Mesh,
 }
 
 /// All that a URL says.
@@ -47,7 +49,7 @@ impl Address {
     #[must_use]
     pub fn is_local(&self) -> bool {
         match &self.place {
-            Place::Socket(_) | Place::Dir(_) | Place::Cluster => true,
+            Place::Socket(_) | Place::Dir(_) | Place::Cluster | Place::Mesh => true,
             Place::Bucket(_) => false,
             Place::Tcp { host, .. } => host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()),
         }
@@ -62,6 +64,7 @@ impl Address {
             Place::Socket(path) | Place::Dir(path) => path.display().to_string(),
             Place::Bucket(name) => format!("s3://{name}"),
             Place::Cluster => "the agent's own cluster".to_owned(),
+            Place::Mesh => "the mesh itself".to_owned(),
         }
     }
 }
@@ -78,6 +81,7 @@ pub(super) fn example(kind: ConnectionKind) -> &'static str {
         ConnectionKind::Files => "file:///etc/nginx",
         ConnectionKind::Store => "s3://BUCKET/PREFIX, or file:///var/backups",
         ConnectionKind::Kubernetes => "nothing: it has no URL",
+        ConnectionKind::Mesh => "nothing: it is the mesh that this agent is of",
     }
 }
 
@@ -175,7 +179,7 @@ fn path(kind: ConnectionKind, url: &Url, decoded: impl Fn(&str) -> Result<String
         }
         ConnectionKind::Prometheus | ConnectionKind::Alertmanager => Ok(path.trim_end_matches('/').to_owned()),
         ConnectionKind::Http => Ok(url.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"))),
-        ConnectionKind::Files | ConnectionKind::Kubernetes => Ok(String::new()),
+        ConnectionKind::Files | ConnectionKind::Kubernetes | ConnectionKind::Mesh => Ok(String::new()),
         ConnectionKind::Store => decoded(path.trim_matches('/')),
         ConnectionKind::Tls if path.is_empty() || path == "/" => Ok(String::new()),
         ConnectionKind::Tls => Err("has a path, and TLS has none".to_owned()),

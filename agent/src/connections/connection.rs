@@ -51,6 +51,8 @@ pub enum ConnectionKind {
     Store,
     /// Objects of the agent's own cluster.
     Kubernetes,
+    /// The mesh that the agent is of, to be backed up.
+    Mesh,
 }
 
 /// How the way is protected.
@@ -96,6 +98,7 @@ impl ConnectionKind {
         ConnectionKind::Files,
         ConnectionKind::Store,
         ConnectionKind::Kubernetes,
+        ConnectionKind::Mesh,
     ];
 
     /// Whether it is asked over HTTP.
@@ -116,6 +119,7 @@ impl ConnectionKind {
             ConnectionKind::Files => "files",
             ConnectionKind::Store => "store",
             ConnectionKind::Kubernetes => "kubernetes",
+            ConnectionKind::Mesh => catalogue::MESH,
         }
     }
 }

@@ -9,7 +9,7 @@ use toml::de::DeTable;
 
 use super::address::{self, Parsed};
 use super::table::{Source, Table};
-use super::{Address, Connection, ConnectionKind, SecretRef, Tls, TlsMode, objects, store};
+use super::{Address, Connection, ConnectionKind, Place, SecretRef, Tls, TlsMode, objects, store};
 
 /// The table of connections.
 const SECTION: &str = "connections";
@@ -179,6 +179,12 @@ fn url(own: &Declared<'_>, kind: ConnectionKind, problems: &mut Vec<String>) -> 
     if kind == ConnectionKind::Kubernetes {
         return Some(Parsed { address: objects::address(), user: None, encrypted: None });
     }
+    if kind == ConnectionKind::Mesh {
+        if let Some(key) = ["url", "username"].into_iter().find(|key| own.table.has(key)) {
+            problems.push(own.problem(key, "is of no use: it is the mesh that this agent is of"));
+        }
+        return Some(Parsed { address: Address { place: Place::Mesh, path: String::new() }, user: None, encrypted: None });
+    }
     if !own.table.has("url") {
         problems.push(own.problem("url", &format!("is missing; for {kind} it looks like {}", address::example(kind))));
         return None;
@@ -200,7 +206,7 @@ fn secret(own: &Declared<'_>, kind: Option<ConnectionKind>, problems: &mut Vec<S
     if bearer && kind.is_some_and(|kind| !kind.is_http()) {
         problems.push(own.problem("token", "is for prometheus, alertmanager and http: write  password"));
     }
-    if let Some(kind @ (ConnectionKind::Tls | ConnectionKind::Files | ConnectionKind::Kubernetes)) = kind {
+    if let Some(kind @ (ConnectionKind::Tls | ConnectionKind::Files | ConnectionKind::Kubernetes | ConnectionKind::Mesh)) = kind {
         problems.push(own.problem(key, &format!("is of no use: to {kind} nothing is sent")));
     }
     (own.reference(key, problems), bearer)

@@ -7,7 +7,7 @@
 //!
 //! ```toml
 //! [connections.orders-db]
-//! kind = "postgres"                              # postgres, redis, prometheus, alertmanager, http, tls, files, store, kubernetes
+//! kind = "postgres"                              # postgres, redis, prometheus, alertmanager, http, tls, files, store, kubernetes, mesh
 //! url = "postgres://app@db.example/orders"       # never with a password in it
 //! password = { file = "secrets/orders-db" }      # or { env = "ORDERS_DB_PASSWORD" }
 //! ca = "ca.pem"                                  # files are relative to this one

@@ -63,6 +63,21 @@ fn a_server_may_say_on_which_node_it_is() {
 }
 
 #[test]
+fn the_mesh_is_a_connection_that_leads_nowhere_else() {
+    let mesh = one("kind = \"mesh\"\nallow = { plans = [\"backup\"] }");
+    assert_eq!((mesh.kind, &mesh.address.place, mesh.tls.mode), (ConnectionKind::Mesh, &Place::Mesh, TlsMode::Off));
+    let problem = |text: &str| parse(&format!("[connections.x]\nkind = \"mesh\"\n{text}")).1.join("\n");
+    for (text, part) in [
+        ("url = \"https://c1:7400\"", "`url` is of no use: it is the mesh that this agent is of"),
+        ("password = { env = \"P\" }", "to mesh nothing is sent"),
+        ("breakGlass = []", "is for store, and this is mesh"),
+    ] {
+        let problem = problem(text);
+        assert!(problem.contains(part), "{text}: {problem}");
+    }
+}
+
+#[test]
 fn encryption_is_on_wherever_nobody_says_otherwise() {
     let mode = |text: &str| one(text).tls.mode;
     let postgres = |host: &str, more: &str| mode(&format!("kind = \"postgres\"\nurl = \"postgres://a@{host}/d\"\n{more}"));
@@ -123,7 +138,7 @@ serverName = "no name"
     assert!(connections.told().is_empty(), "nothing of it is used");
     let all = problems.join("\n");
     for part in [
-        "connections.toml line 2: connections.a: `kind` should be one of postgres, redis, prometheus, alertmanager, http, tls, files, store, kubernetes; did you mean `postgres`?",
+        "connections.toml line 2: connections.a: `kind` should be one of postgres, redis, prometheus, alertmanager, http, tls, files, store, kubernetes, mesh; did you mean `postgres`?",
         "line 6: connections.b: there is no key `urll`; did you mean `url`?",
         "line 4: connections.b: `url` is missing",
         "line 7: `C` is not a connection name",

@@ -55,7 +55,7 @@ pub(super) async fn socket(connection: &Connection, context: &Context, within: D
     Ok(match &connection.address.place {
         Place::Tcp { host, port } => Either::Left(context.outgoing.declared(host).connect(host, *port, within).await?),
         Place::Socket(path) => Either::Right(outgoing::connect_socket(path, within).await?),
-        Place::Dir(_) | Place::Bucket(_) | Place::Cluster => {
+        Place::Dir(_) | Place::Bucket(_) | Place::Cluster | Place::Mesh => {
             return Err(DialError::NotAsked(format!("{} has no socket", connection.address.place_in_words())));
         }
     })
@@ -77,7 +77,7 @@ pub(super) fn server_name(connection: &Connection) -> String {
     match (&connection.tls.server_name, &connection.address.place) {
         (Some(name), _) => name.clone(),
         (None, Place::Tcp { host, .. }) => host.clone(),
-        (None, Place::Socket(_) | Place::Dir(_) | Place::Bucket(_) | Place::Cluster) => "localhost".to_owned(),
+        (None, Place::Socket(_) | Place::Dir(_) | Place::Bucket(_) | Place::Cluster | Place::Mesh) => "localhost".to_owned(),
     }
 }
 

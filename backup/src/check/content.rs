@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::pipe::CHUNK;
 use crate::source::kubernetes::{self, Lines, Tally};
-use crate::source::{files, postgres, redis};
+use crate::source::{files, mesh, postgres, redis};
 
 /// Reads to the end, and looks at the form on the way; of objects also whether there are as many as were counted.
 pub(super) async fn look(mut plain: impl AsyncRead + Unpin, content: &str, counted: &BTreeMap<String, Value>) -> io::Result<()> {
@@ -40,6 +40,7 @@ pub(super) async fn look(mut plain: impl AsyncRead + Unpin, content: &str, count
     }
     match content {
         postgres::CONTENT if !first.starts_with(b"PGDMP") => wrong("it is no archive of pg_dump".to_owned()),
+        mesh::CONTENT if !first.starts_with(mesh::MAGIC) => wrong("it is no snapshot of a mesh".to_owned()),
         files::CONTENT if first.get(257..262) != Some(b"ustar") && first.iter().any(|byte| *byte != 0) => wrong("it is no tar archive".to_owned()),
         _ => match rdb.map(redis::rdb::Check::end) {
             Some(Err(error)) => wrong(error.to_string()),

@@ -10,6 +10,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use mainstay_backup::judge::{Judged, Standing};
 use mainstay_backup::{Id, Target};
+use mainstay_client::mesh::whole;
 use mainstay_client::{CallError, Mesh};
 use mainstay_core::WallTime;
 use mainstay_core::backup::{BackupId, BackupName, BackupNote, BackupTarget, ListedBackup};
@@ -32,6 +33,8 @@ pub trait Clerk: Send + Sync + 'static {
     fn recall(&self, request: v1::RecallBackupsRequest) -> BoxFuture<'_, Result<v1::RecallBackupsResponse, CallError>>;
     /// Takes a note. The same note may come twice.
     fn note(&self, request: v1::NoteBackupsRequest) -> BoxFuture<'_, Result<(), CallError>>;
+    /// All of the mesh's own snapshot, in words why it is not given.
+    fn read_mesh(&self, request: v1::ReadMeshRequest) -> BoxFuture<'_, Result<Vec<u8>, String>>;
 }
 
 impl Clerk for Mesh {
@@ -41,6 +44,14 @@ impl Clerk for Mesh {
 
     fn note(&self, request: v1::NoteBackupsRequest) -> BoxFuture<'_, Result<(), CallError>> {
         async move { self.note_backups(request).await.map(drop) }.boxed()
+    }
+
+    fn read_mesh(&self, request: v1::ReadMeshRequest) -> BoxFuture<'_, Result<Vec<u8>, String>> {
+        async move {
+            let pieces = Mesh::read_mesh(self, request).await.map_err(|error| error.to_string())?;
+            whole(pieces).await.map_err(|error| error.to_string())
+        }
+        .boxed()
     }
 }
 
@@ -139,6 +150,21 @@ impl Catalogue {
         };
         let told = tokio::time::timeout(TOLD_WITHIN, telling).await;
         told.unwrap_or_else(|_| Err(NotTaken::Unanswered(last.unwrap_or_else(|| format!("no answer within {} s", TOLD_WITHIN.as_secs())))))
+    }
+
+    /// Whether there is a mesh to ask at all.
+    pub(super) fn is_there(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The mesh's own snapshot, as this attempt is given it that holds the lease of its target under this token.
+    ///
+    /// # Errors
+    /// In words, why it is not.
+    pub(super) async fn read_mesh(&self, token: &str) -> Result<Vec<u8>, String> {
+        let Some(way) = &self.0 else { return Err("there is no mesh to ask".to_owned()) };
+        let request = v1::ReadMeshRequest { attempt: way.attempt.to_string(), ledger: way.ledger.to_string(), token: token.to_owned() };
+        way.clerk.read_mesh(request).await
     }
 
     /// Tells it which ones are removed; as many notes as it takes.

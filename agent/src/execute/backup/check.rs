@@ -26,7 +26,7 @@ use super::super::params::{self, Limits, Percent, Span};
 use super::super::{Context, StepError, wording};
 use super::catalogue::{NotTaken, Recalled};
 use super::store::Opened;
-use super::{catalogue, not_told, subject, told};
+use super::{catalogue, mesh, not_told, subject, told};
 use crate::connections::Connection;
 
 /// Backups that a report names one by one.
@@ -75,6 +75,7 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
     let mut checks = vec![age(newest, &backups, now, &params.age)];
     checks.extend(newest.and_then(|newest| size(newest, &backups, &params.size_change)));
     checks.extend(newest.and_then(keys));
+    checks.extend(newest.and_then(|newest| mesh::judged(newest, &backups)));
     checks.extend(backups.iter().filter_map(damaged).take(NAMED));
     // Remembered with every look, so that what is said without the catalogue is said of the last one.
     let by_memory = vanished(connection, &backups, context);

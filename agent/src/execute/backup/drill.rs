@@ -21,7 +21,7 @@ use super::super::params::{self, Limits, Span};
 use super::super::{Context, StepError, wording};
 use super::check::seconds_since;
 use super::store::Opened;
-use super::{catalogue, not_told, subject, told, unless_called_off};
+use super::{catalogue, mesh, not_told, subject, told, unless_called_off};
 
 const VERDICT: &str = "drill.restored";
 const HOUR: f64 = 3_600.0;
@@ -70,10 +70,14 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
     };
     let now = Timestamp::from_millisecond(context.host.wall().0).map_err(|error| failed(&format!("the clock of this machine: {error}")))?;
     let rpo = seconds_since(newest, now).round();
-    has_room(&params.scratch, manifest).map_err(|why| failed(&why))?;
     let deadline = params.deadline.0.as_duration();
-    let order = Order { store: &opened.store, manifest, keys: &keys, programs: None, within: &params.scratch, deadline };
-    let drilled = told("restoring", context, async |tell| drill(&order, tell, &context.cancel).await).await;
+    let drilled = if mesh::is_of(manifest) {
+        told("restoring", context, async |tell| mesh::drill(&opened.store, manifest, &keys, deadline, tell, &context.cancel).await).await
+    } else {
+        has_room(&params.scratch, manifest).map_err(|why| failed(&why))?;
+        let order = Order { store: &opened.store, manifest, keys: &keys, programs: None, within: &params.scratch, deadline };
+        told("restoring", context, async |tell| drill(&order, tell, &context.cancel).await).await
+    };
     let name = newest.id.to_string();
     let (verdict, rto) = match drilled {
         Ok(drilled) => (judged(&name, &drilled), Some(drilled.restored_ms)),

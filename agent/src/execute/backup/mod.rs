@@ -11,6 +11,7 @@
 mod catalogue;
 pub(super) mod check;
 pub(super) mod drill;
+mod mesh;
 mod objects;
 pub(super) mod prune;
 pub(super) mod restore;
@@ -35,7 +36,8 @@ use crate::connections::{Connection, ConnectionKind};
 pub use catalogue::{Catalogue, Clerk};
 
 /// What can be backed up.
-const SOURCES: [ConnectionKind; 4] = [ConnectionKind::Postgres, ConnectionKind::Redis, ConnectionKind::Files, ConnectionKind::Kubernetes];
+const SOURCES: [ConnectionKind; 5] =
+    [ConnectionKind::Postgres, ConnectionKind::Redis, ConnectionKind::Files, ConnectionKind::Kubernetes, ConnectionKind::Mesh];
 /// Between two lines that say how far it is.
 const TELLS_EVERY: Duration = Duration::from_secs(5);
 /// Parameter of what only looks.

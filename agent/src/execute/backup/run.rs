@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use super::super::params::{self, Size, Span};
 use super::super::{Context, StepError, wording};
 use super::store::Opened;
-use super::{catalogue, not_told, source, subject, token, told, unless_called_off};
+use super::{catalogue, mesh, not_told, source, subject, token, told, unless_called_off};
 
 /// Random bytes of a writer's name: nobody else draws the same.
 const WRITER_BYTES: usize = 16;
@@ -33,6 +33,8 @@ struct Params {
     set: Option<String>,
     #[serde(default)]
     content: bool,
+    #[serde(default)]
+    mesh: bool,
     limit: Option<Size>,
     #[serde(default = "four_hours")]
     deadline: Span,
@@ -56,6 +58,7 @@ struct Looked {
 pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Report, StepError> {
     let params: Params = params::read(KIND, with)?;
     let (connection, target) = subject(KIND, params.connection.as_deref(), context)?;
+    mesh::is_meant(connection, params.mesh).map_err(StepError::refused)?;
     let opened = unless_called_off(KIND, context, Opened::of(KIND, params.store.as_deref(), params.limit.map(|limit| limit.0), context)).await??;
     let (recipients, signs) = (opened.recipients()?, opened.signs()?);
     let failed = |why: &dyn std::fmt::Display| StepError::failed(format!("{KIND}: {}: {why}", connection.name));
@@ -187,14 +190,15 @@ fn sizes(manifest: &Manifest) -> (u64, u64) {
     manifest.parts.iter().fold((0, 0), |(plain, stored), part| (plain + part.plain.bytes, stored + part.stored.bytes))
 }
 
-/// Tables, keys, files or objects, whatever the source counts.
+/// Tables, keys, files, objects or entries of the mesh's log, whatever the source counts.
 fn counted(manifest: &Manifest) -> Option<u64> {
     let of = |name: &str| manifest.source.counted.get(name);
     let tables = || of("tables").and_then(Value::as_object).map(|tables| tables.len() as u64);
     // By database.
     let keys = || of("keysAfter").and_then(Value::as_object).map(|keys| keys.values().filter_map(Value::as_u64).sum());
     let objects = || of(kubernetes::OBJECTS).map(|counted| kubernetes::Tally::of(counted).count());
-    tables().or_else(keys).or_else(objects).or_else(|| of("files").and_then(Value::as_u64))
+    let either = || of("files").or_else(|| of("applied")).and_then(Value::as_u64);
+    tables().or_else(keys).or_else(objects).or_else(either)
 }
 
 fn outputs(written: &Written, checked: &Checked, is_signed: bool) -> BTreeMap<String, Value> {

@@ -14,7 +14,7 @@ use tokio_util::either::Either;
 use zeroize::Zeroizing;
 
 use super::super::{Context, dial};
-use super::objects;
+use super::{mesh, objects};
 use crate::connections::{Connection, ConnectionKind, Place, TlsMode};
 
 /// For a server to take a connection.
@@ -47,6 +47,7 @@ pub(super) async fn of(connection: &Connection, content: bool, deadline: Duratio
         }
         (ConnectionKind::Files, Place::Dir(dir)) => Ok(Box::new(Files::new(vec![dir.clone()]))),
         (ConnectionKind::Kubernetes, _) => objects::source(connection, deadline, context),
+        (ConnectionKind::Mesh, _) => Ok(Box::new(mesh::Snapshot::of(context))),
         (kind, _) => Err(format!("what is of kind {kind} is not backed up")),
     }
 }
@@ -57,7 +58,7 @@ pub(super) fn postgres(connection: &Connection, context: &Context) -> Result<pos
     let (host, port) = match &connection.address.place {
         Place::Tcp { host, port } => (host.clone(), *port),
         Place::Socket(file) => socket(file)?,
-        Place::Dir(_) | Place::Bucket(_) | Place::Cluster => return Err("its address is no server's".to_owned()),
+        Place::Dir(_) | Place::Bucket(_) | Place::Cluster | Place::Mesh => return Err("its address is no server's".to_owned()),
     };
     let user = connection.user.clone().unwrap_or_default();
     let database = if connection.address.path.is_empty() { user.clone() } else { connection.address.path.clone() };

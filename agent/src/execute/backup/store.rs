@@ -43,7 +43,7 @@ impl<'a> Opened<'a> {
         let store = match &connection.address.place {
             Place::Dir(dir) => directory(dir),
             Place::Bucket(bucket) => bucket_of(connection, settings, bucket, context).await,
-            Place::Tcp { .. } | Place::Socket(_) | Place::Cluster => Err("its address is no store's".to_owned()),
+            Place::Tcp { .. } | Place::Socket(_) | Place::Cluster | Place::Mesh => Err("its address is no store's".to_owned()),
         };
         let store = store.map_err(|why| StepError::failed(format!("{kind}: {}: {why}", connection.name)))?;
         let store = match limit {

@@ -44,6 +44,8 @@ struct Fake {
     refuses: Mutex<Option<(Code, bool)>>,
     /// How it answers the next notes, the last one first.
     refuses_next: Mutex<Vec<Option<Code>>>,
+    /// The mesh's own snapshot, where this attempt is given it.
+    snapshot: Mutex<Option<Vec<u8>>>,
 }
 
 impl Fake {
@@ -84,6 +86,12 @@ impl Clerk for Fake {
         });
         async move { answer }.boxed()
     }
+
+    fn read_mesh(&self, request: v1::ReadMeshRequest) -> BoxFuture<'_, Result<Vec<u8>, String>> {
+        let is_its_own = (request.attempt.as_str(), request.ledger.as_str()) == ("1.1", "l") && request.token.starts_with("1.");
+        let answer = self.snapshot.lock().unwrap().clone().filter(|_| is_its_own).ok_or_else(|| "as the test says".to_owned());
+        async move { answer }.boxed()
+    }
 }
 
 impl Place {
@@ -99,7 +107,7 @@ impl Place {
         let place = dir.path().display();
         let store = store.replace("KEY", &keys.public()[0]);
         let declared = format!(
-            "[connections.etc]\nkind = \"files\"\nurl = \"file://{place}/etc\"\n[connections.backups]\nkind = \"store\"\nurl = \"file://{place}/store\"\n{store}"
+            "[connections.etc]\nkind = \"files\"\nurl = \"file://{place}/etc\"\n[connections.mesh]\nkind = \"mesh\"\n[connections.backups]\nkind = \"store\"\nurl = \"file://{place}/store\"\n{store}"
         );
         let (connections, problems) = Connections::parse(&dir.path().join("connections.toml"), &declared);
         assert_eq!(problems, Vec::<String>::new());
@@ -119,9 +127,13 @@ impl Place {
     }
 
     async fn done(&self, kind: &str, with: Value, token: &str) -> Result<Report, StepError> {
+        self.done_to("etc", kind, with, token).await
+    }
+
+    async fn done_to(&self, connection: &str, kind: &str, with: Value, token: &str) -> Result<Report, StepError> {
         let labels = Labels {
             cluster: Some("prod".parse().unwrap()),
-            connection: Some("etc".parse().unwrap()),
+            connection: Some(connection.parse().unwrap()),
             token: (!token.is_empty()).then(|| token.to_owned()),
             ..Labels::default()
         };
@@ -434,4 +446,75 @@ async fn objects_of_a_cluster_are_exported_by_its_own_agents() {
     let etc: mainstay_core::id::ConnectionName = "etc".parse().unwrap();
     let error = source::of(objects.get(&etc).unwrap(), false, std::time::Duration::from_secs(1), &place.context).await.err().unwrap();
     assert!(error.contains("speaks for a node") && error.contains("objects.toml line 1"), "{error}");
+}
+
+/// A snapshot of a mesh that has just been formed, with so many entries.
+fn snapshot_of_a_mesh(applied: u64) -> Vec<u8> {
+    use mainstay_core::snapshot::{Taken, encode};
+    use mainstay_core::{Actor, Command, Entry, MeshTime, State, WallTime};
+    let mut state = State::default();
+    let command = Command::FormMesh { mesh: "prod".parse().unwrap(), incarnation: 3 };
+    state.apply(&Entry { at: MeshTime(5), wall: WallTime(6), by: Actor::Mesh, key: None, command });
+    encode(&state, Taken { applied, wall: WallTime(8), version: "0.1.0".into(), roots: vec!["ab".into()], survivor: None }).unwrap().concat()
+}
+
+#[tokio::test]
+async fn the_mesh_is_backed_up_checked_and_begun_again_in_a_drill() {
+    let (place, clerk) = Place::catalogued();
+    let dry = place.done_to("mesh", "backup.run", json!({ "mesh": true, "dryRun": true }), "").await.unwrap();
+    assert_eq!(verdicts(&dry), [("backup.dryRun", Verdict::Ok)], "nothing is read for that");
+    let back_up = |applied: u64, token: &'static str| {
+        *clerk.snapshot.lock().unwrap() = Some(snapshot_of_a_mesh(applied));
+        place.done_to("mesh", "backup.run", json!({ "mesh": true }), token)
+    };
+    let made = back_up(91, "1.1").await.unwrap();
+    assert_eq!((&made.outputs["counts"], &made.outputs["counted"], &made.outputs["parts"]), (&json!(true), &json!(91), &json!(1)));
+    let said = |report: &Report| {
+        let mesh = report.checks.iter().find(|check| check.id == "backup.mesh").unwrap();
+        (mesh.verdict, mesh.message.clone())
+    };
+    let check = || place.done_to("mesh", "backup.check", json!({}), "");
+    let checked = check().await.unwrap();
+    assert_eq!(said(&checked), (Verdict::Ok, "mesh prod, incarnation 3, 91 entries applied".to_owned()));
+    assert!(checked.checks.iter().any(|check| check.id == "backup.content" && check.verdict == Verdict::Ok), "{checked:?}");
+
+    let drilled = place.done_to("mesh", "recovery.drill", json!({ "scratch": "/there/is/none" }), "").await.unwrap();
+    let restored = drilled.checks.iter().find(|check| check.id == "drill.restored").unwrap();
+    assert!(restored.verdict == Verdict::Ok && restored.message.contains("mesh prod, 91 entries applied"), "{restored:?}");
+    assert_eq!(drilled.outputs["proven"], json!(true));
+
+    // Another mesh, or an older state of it, writes there.
+    back_up(80, "1.2").await.unwrap();
+    let (verdict, message) = said(&check().await.unwrap());
+    assert!(verdict == Verdict::Warning && message.contains("80 entries") && message.contains("gone back"), "{message}");
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_not_given_or_not_whole_is_no_backup() {
+    let (place, clerk) = Place::catalogued();
+    let back_up = |token: &'static str| place.done_to("mesh", "backup.run", json!({ "mesh": true }), token);
+    let error = back_up("1.1").await.unwrap_err();
+    assert!(error.message.contains("as the test says"), "{error}");
+    let mut damaged = snapshot_of_a_mesh(91);
+    let last = damaged.len() - 1;
+    damaged[last] ^= 1;
+    *clerk.snapshot.lock().unwrap() = Some(damaged);
+    let error = back_up("1.2").await.unwrap_err();
+    assert!(error.message.contains("not usable") && error.message.contains("checksum of its state"), "{error}");
+    let checked = place.done_to("mesh", "backup.check", json!({}), "").await.unwrap();
+    assert_eq!(checked.outputs["good"], json!(0));
+    assert!(clerk.told().iter().all(|told| !told.contains("is written to")));
+    let alone = Place::whole();
+    let error = alone.done_to("mesh", "backup.run", json!({ "mesh": true }), "1.1").await.unwrap_err();
+    assert!(error.message.contains("this agent is of none"), "{error}");
+}
+
+#[tokio::test]
+async fn the_mesh_is_backed_up_by_a_step_that_says_so_and_nothing_else_is() {
+    let (place, clerk) = Place::catalogued();
+    *clerk.snapshot.lock().unwrap() = Some(snapshot_of_a_mesh(91));
+    for (connection, with, part) in [("mesh", json!({}), "by  mesh: true"), ("etc", json!({ "mesh": true }), "etc is of kind files")] {
+        let error = place.done_to(connection, "backup.run", with, "1.1").await.unwrap_err();
+        assert!(error.ended == Ended::Refused && error.message.contains(part), "{error}");
+    }
 }
