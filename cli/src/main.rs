@@ -72,7 +72,7 @@ async fn run(cli: &Cli) -> Result<Exit, CliError> {
         Verb::Plan(args::plan::Plan::Validate { source }) => return verbs::validate::validate(&source.paths(), screen),
         Verb::Plan(args::plan::Plan::Schema) => return verbs::validate::print_schema(),
         Verb::Member(args::node::Member::Issuer(args)) => return verbs::issuer::issuer(args, global, screen),
-        Verb::Mesh(args::mesh::Mesh::Recover(recover)) => return verbs::mesh::recover(recover, global, screen),
+        Verb::Mesh(args::mesh::Mesh::Recover(recover)) => return verbs::mesh::recover(recover, global, screen).await,
         Verb::Mesh(args::mesh::Mesh::Root(args::root::Root::New(new))) => return verbs::root::new(new, screen),
         Verb::Completion { shell } => return completion(*shell),
         Verb::Version => {

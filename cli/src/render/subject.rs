@@ -97,6 +97,7 @@ fn server_noun(id: &str, of: bool) -> Option<&'static str> {
         "backup.signed" => ("signatures", "signatures in"),
         "backup.store" => ("store", "store"),
         "backup.keys" => ("keys", "keys of"),
+        "backup.mesh" => ("what is in the newest backup", "what is in"),
         "backup.age" => ("age of the newest backup", "age of"),
         "backup.size" => ("size of the newest backup", "size of"),
         "backup.damaged" | "backup.vanished" | "backup.content" | "backup.pruned" => ("backup", "backup"),

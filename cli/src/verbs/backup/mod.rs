@@ -4,7 +4,7 @@
 mod known;
 mod list;
 mod objects;
-mod places;
+pub(super) mod places;
 mod prune;
 mod restore;
 mod run;
@@ -73,17 +73,17 @@ fn signers(known: &Known) -> Result<Vec<PublicKey>, CliError> {
     known.signer.iter().map(|key| key.parse().map_err(|error| CliError::usage(format!("--signer: {error}")))).collect()
 }
 
-fn identities(keys: &Identity) -> Result<Identities, CliError> {
+pub(super) fn identities(keys: &Identity) -> Result<Identities, CliError> {
     let file = keys.identity.display();
     let text = files::read_text(&keys.identity, KEYS_MAX).map_err(|error| CliError::usage(format!("{file}: {error}")))?;
     Identities::read(&text).map_err(|error| CliError::usage(format!("{file}: {error}")))
 }
 
-fn target(text: &str) -> Result<Target, CliError> {
+pub(super) fn target(text: &str) -> Result<Target, CliError> {
     text.parse().map_err(|error: mainstay_backup::name::NotAName| CliError::usage(error.to_string()))
 }
 
-async fn scanned(store: &mainstay_backup::Store, target: Option<&Target>, known: &Known) -> Result<Scan, CliError> {
+pub(super) async fn scanned(store: &mainstay_backup::Store, target: Option<&Target>, known: &Known) -> Result<Scan, CliError> {
     mainstay_backup::scan(store, target, &signers(known)?).await.map_err(|error| CliError::failed(error.to_string()))
 }
 
@@ -128,7 +128,7 @@ fn comes_to(checked: &Checked) -> Exit {
 }
 
 /// What a backup is worth, in words.
-fn standing(standing: &Standing) -> String {
+pub(super) fn standing(standing: &Standing) -> String {
     match standing {
         Standing::Good => "✔ good".to_owned(),
         Standing::Unconfirmed { why } => format!("? unconfirmed: {why}"),

@@ -8,6 +8,7 @@ use mainstay_core::state::recovery::Account;
 use mainstay_core::{MemberId, WallTime};
 use serde_json::{Value, json};
 
+use super::bucket::Taken;
 use crate::render::{Sheet, Terminal, time, units};
 
 /// Names of one kind that are listed; the rest is counted.
@@ -16,7 +17,10 @@ const LISTED: usize = 10;
 /// A recovery that was done, or would be.
 pub struct Recovered {
     pub mesh: String,
-    pub from: PathBuf,
+    /// A file, or a store.
+    pub from: String,
+    /// Which backup of that store.
+    pub backup: Option<Taken>,
     pub taken: WallTime,
     pub now: WallTime,
     /// Incarnation of the snapshot.
@@ -37,7 +41,7 @@ pub struct Recovered {
 
 impl Recovered {
     pub fn json(&self) -> Value {
-        json!({
+        let mut told = json!({
             "mesh": self.mesh,
             "dryRun": self.dry_run,
             "from": self.from,
@@ -53,7 +57,11 @@ impl Recovered {
             "account": self.account,
             "unknown": self.unknown(),
             "next": self.next,
-        })
+        });
+        if let (Some(fields), Some(backup)) = (told.as_object_mut(), &self.backup) {
+            fields.insert("backup".to_owned(), json!(backup));
+        }
+        told
     }
 
     fn age_ms(&self) -> u64 {
@@ -104,6 +112,12 @@ pub fn render(told: &Recovered, terminal: Terminal, zone: &TimeZone) -> String {
         told.incarnation,
     ));
     sheet.line("");
+    if let Some(backup) = &told.backup {
+        sheet.fact("backup", &format!("{}, of {}", backup.id, backup.place));
+        for newer in &backup.newer {
+            sheet.fact("newer", &format!("{} is not taken: {}", newer.id, newer.why));
+        }
+    }
     let entries = units::count(told.applied, "entry", "entries");
     sheet.fact(
         "entries",
@@ -181,12 +195,14 @@ mod tests {
     use mainstay_core::state::recovery::{FormerMember, KeptClaim, UnknownAttempt};
     use mainstay_core::state::run::Direction;
 
+    use super::super::bucket::Newer;
     use super::*;
 
     fn example() -> Recovered {
         Recovered {
             mesh: "prod".into(),
             from: "/backup/mesh.snapshot".into(),
+            backup: None,
             taken: WallTime(1_764_580_000_000),
             now: WallTime(1_764_590_400_000),
             before: 1,
@@ -239,6 +255,17 @@ mod tests {
         let survivor = Survivor { member: MemberId(2), name: "c2".into(), agreed: 20_478 };
         let told = Recovered { survivor: Some(survivor), ..example() };
         insta::assert_snapshot!(render(&told, Terminal { width: Some(80), colour: false }, &TimeZone::UTC));
+    }
+
+    #[test]
+    fn which_backup_is_taken_is_said_and_what_is_newer() {
+        let newer = vec![Newer { id: "prod/mesh/20261130T030000Z-1.9".into(), why: "· unfinished: it may be under way".into() }];
+        let backup = Taken { place: "/backups".into(), id: "prod/mesh/20261130T020000Z-1.7".into(), newer };
+        let told = Recovered { from: "/backups".into(), backup: Some(backup), ..example() };
+        let text = render(&told, Terminal::PIPE, &TimeZone::UTC);
+        assert!(text.contains("prod/mesh/20261130T020000Z-1.7, of /backups"), "{text}");
+        assert!(text.contains("prod/mesh/20261130T030000Z-1.9 is not taken: · unfinished"), "{text}");
+        assert_eq!(told.json()["backup"]["newer"][0]["id"], "prod/mesh/20261130T030000Z-1.9");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use mainstay_core::state::recovery::Recovery;
 use mainstay_core::{Identity, MemberId};
 
 use super::account::{self, Recovered};
+use super::bucket;
 use super::place::Place;
 use crate::args::{self, Global};
 use crate::authority::{self, Authority};
@@ -18,15 +19,13 @@ use crate::exit::Exit;
 use crate::verbs::{Screen, now, zone};
 
 /// Makes the directory, or says what would be made.
-pub fn recover(args: &args::mesh::Recover, global: &Global, screen: Screen) -> Result<Exit, CliError> {
+pub async fn recover(args: &args::mesh::Recover, global: &Global, screen: Screen) -> Result<Exit, CliError> {
     let dir = global.dir.as_deref().ok_or_else(|| {
         CliError::usage("in which directory is the mesh to begin again? --dir says it")
             .with_next("a coordinator's own, usually /var/lib/mainstay, or that of a mesh of `mainstay up`")
     })?;
-    let bytes = files::read_bounded(&args.from, snapshot::BYTES_MAX);
-    let bytes = bytes.map_err(|error| CliError::usage(format!("{} cannot be read: {error}", args.from.display())))?;
-    let (about, mut state) =
-        snapshot::decode(&bytes).map_err(|error| CliError::usage(format!("{} cannot be recovered from: {error}", args.from.display())))?;
+    let Source { from, bytes, taken } = source(args, screen).await?;
+    let (about, mut state) = snapshot::decode(&bytes).map_err(|error| CliError::usage(format!("{from} cannot be recovered from: {error}")))?;
     let place = Place::find(dir, args.name.as_deref())?;
     place.check(args.replace)?;
     let signer = Signer::find(args, &place, &about)?;
@@ -38,7 +37,8 @@ pub fn recover(args: &args::mesh::Recover, global: &Global, screen: Screen) -> R
     let done = state.recover(&recovery).map_err(|refusal| CliError::failed(refusal.to_string()))?;
     let mut told = Recovered {
         mesh: about.mesh.to_string(),
-        from: args.from.clone(),
+        from,
+        backup: taken,
         taken: about.taken,
         now: wall,
         before: about.incarnation,
@@ -61,6 +61,26 @@ pub fn recover(args: &args::mesh::Recover, global: &Global, screen: Screen) -> R
     }
     screen.show(&told.json(), |_| account::render(&told, screen.terminal, &zone()))?;
     Ok(Exit::Success)
+}
+
+/// A snapshot, and where it was.
+struct Source {
+    /// For words: a file's name, or a store's.
+    from: String,
+    bytes: Vec<u8>,
+    /// Which backup it is, where it is one.
+    taken: Option<bucket::Taken>,
+}
+
+/// The file, or the backup out of a store. That one is in memory only: no copy of it in plain is left on a disk.
+async fn source(args: &args::mesh::Recover, screen: Screen) -> Result<Source, CliError> {
+    if let Some(file) = &args.from {
+        let bytes = files::read_bounded(file, snapshot::BYTES_MAX);
+        let bytes = bytes.map_err(|error| CliError::usage(format!("{} cannot be read: {error}", file.display())))?;
+        return Ok(Source { from: file.display().to_string(), bytes, taken: None });
+    }
+    let (taken, bytes) = bucket::read(&args.bucket, screen).await?;
+    Ok(Source { from: taken.place.clone(), bytes, taken: Some(taken) })
 }
 
 /// Above the snapshot's, above what is said, and above what an earlier recovery from the same snapshot has
