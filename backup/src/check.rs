@@ -10,6 +10,7 @@ use crate::manifest::Manifest;
 use crate::progress::Teller;
 use crate::seam::Stopwatch;
 use crate::store::Store;
+use crate::target_key;
 
 mod content;
 
@@ -56,7 +57,7 @@ impl From<io::Error> for Flaw {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Checked {
-    /// Part by part.
+    /// Part by part, and the target's key last.
     pub parts: Vec<CheckedPart>,
     /// How long it took.
     pub took_ms: u64,
@@ -82,6 +83,7 @@ pub async fn check(store: &Store, manifest: &Manifest, keys: &Identities, progre
         };
         parts.push(CheckedPart::of(&part.name, looked.await));
     }
+    parts.extend(key(store, manifest).await);
     Checked { parts, took_ms: u64::try_from(watch.elapsed().as_millis()).unwrap_or(u64::MAX) }
 }
 
@@ -93,5 +95,14 @@ pub async fn stored(store: &Store, manifest: &Manifest, progress: &Teller) -> Ch
         let looked = decode::intact(store, manifest, part, progress).await;
         parts.push(CheckedPart::of(&part.name, looked.map_err(Flaw::from)));
     }
+    parts.extend(key(store, manifest).await);
     Checked { parts, took_ms: u64::try_from(watch.elapsed().as_millis()).unwrap_or(u64::MAX) }
+}
+
+/// Is the target's key there, as it was? Whoever reads with another key, as the check right after writing does, would not
+/// miss it.
+async fn key(store: &Store, manifest: &Manifest) -> Option<CheckedPart> {
+    let key = manifest.key.as_ref()?;
+    let looked = target_key::intact(store, &manifest.backup.target, key).await;
+    Some(CheckedPart::of(&format!("key-{}", key.generation), looked.map_err(Flaw::from)))
 }

@@ -23,6 +23,7 @@ use crate::pipe::{self, CHUNK, Mouth, Tap};
 use crate::progress::Teller;
 use crate::seam::{self, Backoff};
 use crate::store::{Store, StoreError, Why};
+use crate::target_key;
 
 /// Times that a read is taken up again where it broke off, without anything new in between.
 const TRIES: u32 = 4;
@@ -95,11 +96,11 @@ pub async fn open(
     progress: &Teller,
 ) -> Result<impl AsyncRead + Send + Unpin + 'static, Damage> {
     let object = there(store, of, part).await?;
+    let keys = target_key::opened(store, of, keys).await?;
     progress.part(&part.name);
     let (sealed_in, sealed_out) = pipe::to_thread();
     let (plain_in, plain_out) = pipe::to_task();
-    let opening =
-        Opening { object: object.clone(), to: in_words(&of.recipients), keys: keys.clone(), was: part.plain.clone(), tell: progress.clone() };
+    let opening = Opening { object: object.clone(), to: in_words(&of.recipients), keys, was: part.plain.clone(), tell: progress.clone() };
     let (store, was, tell) = (store.clone(), part.stored.clone(), progress.clone());
     // Both end when nobody reads any more.
     tokio::spawn(async move {
@@ -161,7 +162,7 @@ pub fn damage(error: io::Error, object: &str) -> Damage {
     }
 }
 
-fn in_words(recipients: &[CanOpen]) -> String {
+pub(crate) fn in_words(recipients: &[CanOpen]) -> String {
     let name = |one: &CanOpen| {
         let role = match one.role {
             Role::BreakGlass => "the break-glass key",

@@ -2,12 +2,14 @@
 //! [`mod@crate::scan`].
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::manifest::{Begun, Manifest, NotARecord, Outcome, digest};
-use crate::name::{Id, Object, Target, Token};
+use crate::erase::Tombstone;
+use crate::manifest::{Begun, Manifest, NotARecord, OfKey, Outcome, digest};
+use crate::name::{Beside, Id, Object, Target, Token};
 use crate::receipt::{Receipt, Verify};
 
 /// What was found of one backup.
@@ -23,6 +25,33 @@ pub struct Found {
     pub sealed: Option<Vec<u8>>,
     /// `begun.json`, as it is.
     pub begun: Option<Vec<u8>>,
+    /// Keys of its target.
+    pub ring: Arc<Ring>,
+}
+
+/// What was found of the keys of a target.
+#[derive(Debug, Clone, Default)]
+pub struct Ring {
+    /// SHA-256 of what is in `key-N.age`, by N.
+    pub secrets: BTreeMap<u32, String>,
+    /// Each `erased-N.json`, as it is.
+    pub erased: BTreeMap<u32, Vec<u8>>,
+}
+
+impl Ring {
+    /// Whose word it is that a key was destroyed; why the words there are do not count, where there are some.
+    fn tombstone(&self, target: &Target, generation: u32, known: &dyn Verify) -> Result<Tombstone, Option<String>> {
+        let mut why = None;
+        for (up_to, bytes) in self.erased.range(generation..) {
+            let read = crate::manifest::read::<Tombstone>(bytes).map_err(|error| error.to_string());
+            match read.and_then(|said| said.holds(target, known).map(|()| said)) {
+                Ok(said) if said.up_to >= generation => return Ok(said),
+                Ok(_) => {}
+                Err(error) => why = Some(format!("{} says that it was erased, and does not count: {error}", Beside::Erased(*up_to))),
+            }
+        }
+        Err(why)
+    }
 }
 
 /// What it is worth.
@@ -52,6 +81,13 @@ pub enum Standing {
     },
     /// Parts of one that did not come to its end, and cannot any more.
     Leftover,
+    /// The target's key that opened it was destroyed, by intent: nobody can open it any more.
+    Erased {
+        /// When.
+        at: String,
+        /// Who signed that.
+        by: String,
+    },
 }
 
 /// A backup, and what it is worth.
@@ -95,7 +131,7 @@ fn judge_one(id: &Id, one: &Found, all: &BTreeMap<Id, Found>, known: &dyn Verify
     let outcome = crate::manifest::read::<Outcome>(bytes);
     match (outcome, holds) {
         (Ok(Outcome::Manifest(manifest)), holds) if manifest.backup == *id => {
-            let standing = finished(&manifest, one, holds);
+            let standing = finished(&manifest, one, holds, known);
             judged(standing, Some(manifest), Some(digest))
         }
         (Ok(Outcome::Manifest(manifest)), _) => judged(damaged(format!("its manifest is that of {}", manifest.backup)), None, None),
@@ -114,14 +150,20 @@ fn holds(receipt: Result<Receipt, NotARecord>, id: &Id, digest: &str, known: &dy
     receipt.map_err(|error| error.to_string())?.holds(id, digest, known)
 }
 
-fn finished(manifest: &Manifest, one: &Found, holds: Option<Result<(), String>>) -> Standing {
-    let lacking: Vec<String> = manifest.parts.iter().filter_map(|part| lacks(part, one)).collect();
+fn finished(manifest: &Manifest, one: &Found, holds: Option<Result<(), String>>, known: &dyn Verify) -> Standing {
+    let mut lacking: Vec<String> = manifest.parts.iter().filter_map(|part| lacks(part, one)).collect();
     // What the catalogue counted had come to its end before anybody could make it void.
     if let (Some(sealed), false) = (&one.sealed, holds == Some(Ok(()))) {
         return match crate::manifest::read::<Outcome>(sealed) {
             Ok(Outcome::Void(void)) => Standing::Sealed { by: void.by, why: void.why },
             _ => damaged("sealed.json says nothing that can be understood".to_owned()),
         };
+    }
+    if let Some(key) = manifest.key.as_ref().filter(|key| one.ring.secrets.get(&key.generation) != Some(&key.sha256)) {
+        match keyless(key, &manifest.backup.target, &one.ring, known) {
+            Ok(said) => return Standing::Erased { at: said.at, by: said.signer },
+            Err(lacks) => lacking.insert(0, lacks),
+        }
     }
     if !lacking.is_empty() {
         return Standing::Damaged { what: lacking };
@@ -137,6 +179,18 @@ fn finished(manifest: &Manifest, one: &Found, holds: Option<Result<(), String>>)
         Some(Err(why)) => Standing::Unconfirmed { why: format!("its receipt does not count: {why}") },
         None => Standing::Unconfirmed { why: "it has no receipt".to_owned() },
     }
+}
+
+/// Who destroyed the key that is not there; else what is wrong with it.
+fn keyless(key: &OfKey, target: &Target, ring: &Ring, known: &dyn Verify) -> Result<Tombstone, String> {
+    let object = Beside::Secret(key.generation);
+    if ring.secrets.contains_key(&key.generation) {
+        return Err(format!("{object} is not the key that it was encrypted to, and nothing else opens it"));
+    }
+    ring.tombstone(target, key.generation, known).map_err(|why| {
+        let missing = format!("its key is gone: {object} is missing, and nothing else opens it");
+        why.map_or(missing.clone(), |why| format!("{missing}; {why}"))
+    })
 }
 
 fn lacks(part: &crate::manifest::Part, one: &Found) -> Option<String> {

@@ -1,11 +1,13 @@
 //! Keys: to whom a backup is encrypted, and with what it is opened.
 
 use std::fmt;
+use std::sync::Arc;
 
 use age::secrecy::ExposeSecret;
 use age::x25519::{Identity, Recipient};
 
 use crate::manifest::{CanOpen, Role};
+use crate::receipt::{Sign, Verify};
 
 /// A file of identities has a few lines; what has more is something else.
 const IDENTITIES_MAX: usize = 64;
@@ -24,9 +26,25 @@ pub enum KeyError {
     NotAnIdentity,
 }
 
-/// To whom a backup is encrypted, beside the one who checks it.
+/// Who can open a backup, beside the one who checks it: the target's key is encrypted to them.
 #[derive(Debug, Clone)]
-pub struct Recipients(Vec<(Role, Recipient)>);
+pub struct Recipients {
+    keys: Vec<(Role, Recipient)>,
+    voucher: Option<Voucher>,
+}
+
+/// Whoever vouches for keys of targets, and whose word for them counts.
+#[derive(Clone)]
+pub(crate) struct Voucher {
+    pub sign: Arc<dyn Sign>,
+    pub known: Arc<dyn Verify>,
+}
+
+impl fmt::Debug for Voucher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Voucher({})", self.sign.signer())
+    }
+}
 
 impl Recipients {
     /// Public keys by what they are for.
@@ -39,27 +57,44 @@ impl Recipients {
             Ok((role, recipient))
         };
         let read: Vec<(Role, Recipient)> = keys.into_iter().filter(|(role, _)| *role != Role::Check).map(read).collect::<Result<_, KeyError>>()?;
-        if read.is_empty() { Err(KeyError::Nobody) } else { Ok(Recipients(read)) }
+        if read.is_empty() { Err(KeyError::Nobody) } else { Ok(Recipients { keys: read, voucher: None }) }
+    }
+
+    /// With somebody who vouches for the keys of targets. A writer cannot open such a key and takes its public half from the
+    /// store, where whoever may write could put one of their own: so it uses only a key for which somebody vouches whose word
+    /// counts. Without this, each backup makes a key of its own.
+    #[must_use]
+    pub fn vouched_by(self, sign: Arc<dyn Sign>, known: Arc<dyn Verify>) -> Recipients {
+        Recipients { voucher: Some(Voucher { sign, known }), ..self }
     }
 
     /// Is there a key that is kept offline? Without one, who loses the machines loses the backups.
     #[must_use]
     pub fn has_break_glass(&self) -> bool {
-        self.0.iter().any(|(role, _)| *role == Role::BreakGlass)
+        self.keys.iter().any(|(role, _)| *role == Role::BreakGlass)
     }
 
-    /// With a key for the check, made now.
-    pub(crate) fn with_check(&self) -> (Vec<(Role, Recipient)>, Identities) {
-        let check = Identity::generate();
-        let mut all = self.0.clone();
-        all.push((Role::Check, check.to_public()));
-        (all, Identities(vec![check]))
+    pub(crate) fn voucher(&self) -> Option<&Voucher> {
+        self.voucher.as_ref()
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Recipient> {
+        self.keys.iter().map(|(_, key)| key)
+    }
+
+    /// For records: in one order, each once.
+    pub(crate) fn who_can_open(&self) -> Vec<CanOpen> {
+        let mut all: Vec<(Role, String)> = self.keys.iter().map(|(role, key)| (*role, key.to_string())).collect();
+        all.sort();
+        all.dedup();
+        all.into_iter().map(|(role, key)| CanOpen { role, key }).collect()
     }
 }
 
-/// For the manifest.
-pub(crate) fn who_can_open(recipients: &[(Role, Recipient)]) -> Vec<CanOpen> {
-    recipients.iter().map(|(role, key)| CanOpen { role: *role, key: key.to_string() }).collect()
+/// A key for the check, made now.
+pub(crate) fn for_check() -> (Recipient, Identities) {
+    let check = Identity::generate();
+    (check.to_public(), Identities(vec![check]))
 }
 
 /// Secret keys that open backups. They are never shown.
@@ -95,6 +130,11 @@ impl Identities {
     #[must_use]
     pub fn public(&self) -> Vec<String> {
         self.0.iter().map(|identity| identity.to_public().to_string()).collect()
+    }
+
+    /// The public half of the first, to encrypt to.
+    pub(crate) fn recipient(&self) -> Option<Recipient> {
+        self.0.first().map(Identity::to_public)
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &dyn age::Identity> {

@@ -114,6 +114,17 @@ pub enum Role {
     Check,
 }
 
+/// The target's key that a backup is encrypted to: its secret half is an object beside the backups.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfKey {
+    /// Its object is `key-GENERATION.age`.
+    pub generation: u32,
+    /// Its public half.
+    pub key: String,
+    /// SHA-256 of its object: a key that was exchanged is found.
+    pub sha256: String,
+}
+
 /// What was backed up, with the versions of the programs that took part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OfSource {
@@ -140,7 +151,10 @@ pub struct Manifest {
     pub source: OfSource,
     /// In the order in which they were read.
     pub parts: Vec<Part>,
-    /// Who can open it.
+    /// The target's key; nothing in one that is encrypted to the recipients themselves, as they all were at first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<OfKey>,
+    /// Who can open it: those who can open the target's key, and the one who checked it.
     pub recipients: Vec<CanOpen>,
     /// From its beginning until all parts were stored.
     pub took_ms: u64,

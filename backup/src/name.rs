@@ -7,6 +7,8 @@
 //!                                      sealed.json      who made it void
 //!                                      receipt.json     that the catalogue counts it
 //! ```
+//!
+//! Beside them are the target's keys: [`Beside`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,6 +16,10 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
+
+mod beside;
+
+pub use beside::{Beside, beside};
 
 /// Longest part of a name.
 const SEGMENT_MAX: usize = 63;

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use ring::rand::SystemRandom;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
@@ -43,6 +44,16 @@ pub trait Sign: Send + Sync {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, String>;
 }
 
+impl<T: Sign + ?Sized> Sign for Arc<T> {
+    fn signer(&self) -> String {
+        (**self).signer()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, String> {
+        (**self).sign(message)
+    }
+}
+
 /// Who knows whose signatures count.
 pub trait Verify: Send + Sync {
     /// Is it this signer's signature over these bytes, and does it count?
@@ -63,11 +74,7 @@ impl Receipt {
     /// # Errors
     /// In words, when it cannot be signed.
     pub fn sign(backup: Id, manifest: String, by: &dyn Sign) -> Result<Receipt, String> {
-        let signer = by.signer();
-        if signer.contains('\n') {
-            return Err("the name of a signer is one line".to_owned());
-        }
-        let signature = seam::hex(&by.sign(&message(&backup, &manifest, &signer))?);
+        let (signer, signature) = signed(by, |signer| message(&backup, &manifest, signer))?;
         Ok(Receipt { version: VERSION, backup, manifest, signer, signature })
     }
 
@@ -82,9 +89,24 @@ impl Receipt {
         if self.manifest != manifest {
             return Err("it is for another manifest".to_owned());
         }
-        let signature = from_hex(&self.signature).ok_or("its signature is no hexadecimal number")?;
-        known.verify(&self.signer, &message(backup, manifest, &self.signer), &signature)
+        verified(known, &self.signer, &message(backup, manifest, &self.signer), &self.signature)
     }
+}
+
+/// Who signed, and the signature in hexadecimal over the message that names them.
+pub(crate) fn signed(by: &dyn Sign, message: impl FnOnce(&str) -> Vec<u8>) -> Result<(String, String), String> {
+    let signer = by.signer();
+    if signer.contains('\n') {
+        return Err("the name of a signer is one line".to_owned());
+    }
+    let signature = seam::hex(&by.sign(&message(&signer))?);
+    Ok((signer, signature))
+}
+
+/// Is it this signer's signature, in hexadecimal, and does it count?
+pub(crate) fn verified(known: &dyn Verify, signer: &str, message: &[u8], signature: &str) -> Result<(), String> {
+    let signature = from_hex(signature).ok_or("its signature is no hexadecimal number")?;
+    known.verify(signer, message, &signature)
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {

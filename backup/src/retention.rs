@@ -50,6 +50,8 @@ pub enum Worth {
     Unfinished,
     /// It did not come to its end, and cannot any more.
     Dead,
+    /// Its key was destroyed, so that nobody can open it.
+    Erased,
 }
 
 /// A backup there is.
@@ -107,6 +109,8 @@ pub enum Goes {
     Damaged,
     /// It did not come to its end.
     Dead,
+    /// It was erased: nobody can open it.
+    Erased,
 }
 
 /// What becomes of one.
@@ -145,6 +149,7 @@ impl fmt::Display for Goes {
             Goes::NeverConfirmed => f.write_str("never confirmed, and a newer one is good"),
             Goes::Damaged => f.write_str("damaged, and a newer one is good"),
             Goes::Dead => f.write_str("did not come to its end"),
+            Goes::Erased => f.write_str("erased: nobody can open it"),
         }
     }
 }
@@ -216,6 +221,7 @@ fn of_one_target(policy: Policy, zone: &TimeZone, newest_first: &[&There]) -> BT
             Worth::Unconfirmed => Goes::NeverConfirmed,
             Worth::Damaged => Goes::Damaged,
             Worth::Unfinished | Worth::Dead => Goes::Dead,
+            Worth::Erased => Goes::Erased,
         };
         match one.worth {
             Worth::Good => {
@@ -227,7 +233,7 @@ fn of_one_target(policy: Policy, zone: &TimeZone, newest_first: &[&There]) -> BT
             Worth::Unconfirmed if !newer_is_good => reasons.push(Stays::Unconfirmed),
             Worth::Damaged if !newer_is_good => reasons.push(Stays::Damaged),
             Worth::Unfinished => reasons.push(Stays::Unfinished),
-            Worth::Unconfirmed | Worth::Damaged | Worth::Dead => {}
+            Worth::Unconfirmed | Worth::Damaged | Worth::Dead | Worth::Erased => {}
         }
         if reasons.is_empty() { Fate::Goes(goes) } else { Fate::Stays(reasons) }
     };
@@ -240,8 +246,8 @@ fn keep_sets_whole(there: &[There], fates: &mut BTreeMap<Id, Fate>) {
     let staying: BTreeSet<&String> = there.iter().filter(|one| stays(fates, one)).filter_map(|one| one.set.as_ref()).collect();
     for one in there {
         let Some(set) = one.set.as_ref().filter(|set| staying.contains(set)) else { continue };
-        // What never came to its end is of no use to its set.
-        if !stays(fates, one) && one.worth != Worth::Dead {
+        // What never came to its end, or cannot be opened, is of no use to its set.
+        if !stays(fates, one) && !matches!(one.worth, Worth::Dead | Worth::Erased) {
             fates.insert(one.id.clone(), Fate::Stays(vec![Stays::Set(set.clone())]));
         }
     }

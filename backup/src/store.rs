@@ -21,6 +21,7 @@ mod pieces;
 mod probe;
 mod s3;
 mod upload;
+mod version;
 
 pub use error::{StoreError, Why};
 pub use probe::{CreateIfAbsent, Probe};

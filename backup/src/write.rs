@@ -5,20 +5,19 @@
 //! the other has not finished; the one with the lesser token stops. A writer that was paused for an hour is one of those
 //! two, whenever it goes on: it finds the greater token when it looks, or its manifest's name taken when it ends.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::encode::{EncodeError, encode};
-use crate::keys::{Identities, Recipients, who_can_open};
-use crate::manifest::{self, Begun, Manifest, NotARecord, OfSource, Outcome, Part, RECORD_MAX, VERSION, Void};
+use crate::keys::{Identities, Recipients, for_check};
+use crate::manifest::{self, Begun, CanOpen, Manifest, NotARecord, OfSource, Outcome, Part, RECORD_MAX, Role, VERSION, Void};
 use crate::name::{Id, NotAName, Object, Target, Token, owner};
 use crate::progress::Teller;
 use crate::receipt::{Receipt, Sign};
 use crate::seam::Stopwatch;
 use crate::source::{Source, SourceError};
 use crate::store::{Created, Store, StoreError};
+use crate::target_key::{self, NoKey};
 
 /// Most streams of one backup.
 const PARTS_MAX: usize = 1_000;
@@ -80,6 +79,9 @@ pub enum WriteError {
     /// It was called off.
     #[error("it was cancelled")]
     Cancelled,
+    /// There is no key of the target to encrypt to.
+    #[error(transparent)]
+    Key(#[from] NoKey),
     /// A stream with a name that cannot be stored.
     #[error(transparent)]
     Name(#[from] NotAName),
@@ -127,8 +129,12 @@ pub async fn write(
     begin(store, &id, &order.writer).await?;
     let attempt = async {
         let sealed = seal_earlier(store, &id).await?;
-        let (recipients, check) = order.recipients.with_check();
-        let keys: Arc<[_]> = recipients.iter().map(|(_, key)| key.clone()).collect();
+        let key = cancellable(cancel, target_key::choose(store, &id.target, &order.recipients)).await??;
+        let (checker, check) = for_check();
+        let mut recipients = order.recipients.who_can_open();
+        recipients.push(CanOpen { role: Role::Check, key: checker.to_string() });
+        // To the target's key and to nothing that lasts besides, so that nothing opens it when that is destroyed.
+        let keys = [key.recipient, checker];
         let mut parts: Vec<Part> = Vec::new();
         while let Some(stream) = cancellable(cancel, source.next()).await?? {
             let object = Object::part(&stream.name)?;
@@ -151,7 +157,8 @@ pub async fn write(
             set: order.set.clone(),
             source: OfSource { kind: source.kind().to_owned(), versions, counted },
             parts,
-            recipients: who_can_open(&recipients),
+            key: Some(key.of),
+            recipients,
             took_ms: u64::try_from(watch.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
         let digest = commit(store, &manifest).await?;

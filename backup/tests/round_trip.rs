@@ -71,7 +71,11 @@ async fn it_opens_with_age_and_zstd_alone() {
     order.recipients = Recipients::read([(Role::BreakGlass, identity.public()[0].as_str())]).expect("a recipient");
     let written = back_up(&store, order, &mut Given::one(Made::new(3 << 20))).await.expect("a backup");
     let object = dir.path().join("backups").join(written.manifest.backup.to_string()).join("data.zst.age");
-    let age = Command::new("age").arg("--decrypt").arg("--identity").arg(&key).arg(&object).stdout(Stdio::piped()).spawn();
+    // The target's key first: it opens all backups that name it.
+    let (sealed, target_key) = (dir.path().join("backups/prod/orders-db/key-1.age"), dir.path().join("target.key"));
+    let opened = Command::new("age").args(["--decrypt", "--identity"]).arg(&key).arg("--output").arg(&target_key).arg(&sealed).status();
+    assert!(opened.expect("age starts; tests/packages installs it").success());
+    let age = Command::new("age").arg("--decrypt").arg("--identity").arg(&target_key).arg(&object).stdout(Stdio::piped()).spawn();
     let mut age = age.expect("age starts; tests/packages installs it");
     let zstd = Command::new("zstd").args(["--decompress", "--stdout"]).stdin(age.stdout.take().expect("its output")).output();
     let zstd = zstd.expect("zstd starts; tests/packages installs it");
@@ -119,9 +123,10 @@ async fn a_source_that_breaks_off_makes_no_backup() {
     assert_eq!(error.to_string(), "part data: the source: the disk is on fire");
     let found = scan(&store, None, &keys.known()).await.expect("a scan").backups;
     assert!(matches!(&found[0].standing, Standing::Sealed { why, .. } if why.contains("on fire")), "{found:?}");
-    // Nothing of it is in the store but who began, and that it is void; the next one succeeds.
+    // Nothing of it is in the store but who began, that it is void, and the target's key; the next one succeeds.
     let objects = store.list("").await.expect("a listing");
-    assert!(objects.iter().all(|object| object.name.ends_with(".json")), "{objects:?}");
+    let is_left = |name: &str| name.ends_with(".json") || name.ends_with("/key-1.age");
+    assert!(objects.iter().all(|object| is_left(&object.name)), "{objects:?}");
     good_one(&store, &keys, 2, 1000).await;
 }
 

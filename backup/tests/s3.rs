@@ -116,7 +116,7 @@ async fn a_bucket_keeps_what_it_is_given() {
     assert_eq!(scan(&store, None, &keys.known()).await.expect("a scan").backups.len(), 1);
     assert!(check(&store, &made[1], &keys.drill, &Teller::default()).await.is_good());
     // Somebody empties the bucket.
-    for listed in store.list("").await.expect("a listing").iter().filter(|listed| listed.name.ends_with(".age")) {
+    for listed in store.list("").await.expect("a listing").iter().filter(|listed| listed.name.ends_with(".zst.age")) {
         store.remove(&listed.name).await.expect("it is removed");
     }
     let found = scan(&store, None, &keys.known()).await.expect("a scan").backups;

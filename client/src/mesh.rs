@@ -182,6 +182,8 @@ calls! {
     list_backups(backups_client::BackupsClient.list): ListBackupsRequest => ListBackupsResponse, LOOK;
     /// Keeps retention from removing a backup, or lets it again.
     hold_backup(backups_client::BackupsClient.hold): HoldBackupRequest => HoldBackupResponse, CHANGE;
+    /// Has the backups of a target count no more, before the key that opens them is destroyed.
+    erase_backups(backups_client::BackupsClient.erase): EraseBackupsRequest => EraseBackupsResponse, CHANGE;
     /// What the catalogue has of the target of an attempt of the caller's own.
     recall_backups(backups_client::BackupsClient.recall): RecallBackupsRequest => RecallBackupsResponse, LOOK;
     /// What an attempt of the caller's own has done to backups, or seen of them.

@@ -53,6 +53,8 @@ pub enum Method {
     HoldBackup,
     /// The mesh's own snapshot, for an attempt that backs it up; [`State::may_read_mesh`] says whether that is one.
     BackUpMesh,
+    /// Have the backups of a target count no more, because whoever asks destroys their key.
+    EraseBackups,
 }
 
 impl Method {
@@ -88,6 +90,7 @@ impl Method {
         Method::MirrorObjects,
         Method::HoldBackup,
         Method::BackUpMesh,
+        Method::EraseBackups,
     ];
 }
 
@@ -203,7 +206,8 @@ fn operator(role: OperatorRole, method: Method, subject: Subject<'_>) -> Result<
         | Method::ChangeRoots
         | Method::Revoke
         | Method::RemoveMember
-        | Method::TransferLeadership => OperatorRole::Admin,
+        | Method::TransferLeadership
+        | Method::EraseBackups => OperatorRole::Admin,
         Method::LinkAgent | Method::ReportAttempt | Method::PutArtifact | Method::BackUpMesh => {
             return Err("only an agent does that, as itself".into());
         }

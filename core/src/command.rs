@@ -382,6 +382,10 @@ pub enum Command {
         ledger: LedgerId,
         token: Token,
     },
+    /// The key is destroyed that opens the backups of a target: those that are known count no more.
+    EraseBackups {
+        target: BackupTarget,
+    },
 }
 
 /// What a schedule's instant leads to.
@@ -437,7 +441,7 @@ impl Command {
             Command::StartRun { object: Some(_), .. } => ORIGINS,
             Command::EndGuard => GUARDS,
             Command::EnrolVouched { .. } => VOUCHED,
-            Command::NoteBackups { .. } | Command::HoldBackup { .. } => CATALOGUES,
+            Command::NoteBackups { .. } | Command::HoldBackup { .. } | Command::EraseBackups { .. } => CATALOGUES,
             Command::ReadMesh { .. } => MESH_BACKUPS,
             _ => 1,
         })
@@ -585,6 +589,7 @@ impl fmt::Display for Command {
             Command::ReadMesh { attempt, token, .. } => {
                 write!(f, "give the mesh's snapshot to attempt {attempt}, which backs it up under token {token}")
             }
+            Command::EraseBackups { target } => write!(f, "erase the backups of {target}"),
         }
     }
 }

@@ -180,7 +180,17 @@ mod tests {
 
     fn backup_of(hours: i64) -> Backup {
         let store = "backups".parse().unwrap();
-        Backup { begun: WallTime(hours * HOUR), store, stored_bytes: 1, checksum: String::new(), counts: true, read: None, hold: None, missing: None }
+        Backup {
+            begun: WallTime(hours * HOUR),
+            store,
+            stored_bytes: 1,
+            checksum: String::new(),
+            counts: true,
+            read: None,
+            hold: None,
+            missing: None,
+            erased: None,
+        }
     }
 
     /// At the hundredth hour.

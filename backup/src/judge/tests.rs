@@ -21,6 +21,7 @@ fn manifest(of: &str) -> Manifest {
         set: None,
         source: OfSource { kind: "files".to_owned(), versions: BTreeMap::new(), counted: BTreeMap::new() },
         parts: vec![Part { name: "tree".to_owned(), content: "application/x-tar".to_owned(), plain: sum(9), stored: sum(5) }],
+        key: None,
         recipients: Vec::new(),
         took_ms: 1,
     }

@@ -42,6 +42,12 @@ pub enum Fault {
     HangsOnGet(&'static str),
     /// It fails every other call once.
     Stutters,
+    /// It says that it has removed what it was told to remove.
+    KeepsWhatIsRemoved,
+    /// It removes nothing, and says so.
+    RefusesToRemove,
+    /// The first version of each object can still be read when it was removed: it is below `versions`.
+    KeepsVersions,
 }
 
 pub struct Faulty {
@@ -121,6 +127,11 @@ impl Faulty {
     }
 }
 
+/// Where a version is kept.
+fn version_of(location: &Path) -> Path {
+    Path::from(format!("versions/{location}"))
+}
+
 fn flat(payload: &PutPayload) -> Vec<u8> {
     payload.iter().flat_map(|bytes| bytes.iter().copied()).collect()
 }
@@ -132,6 +143,9 @@ impl ObjectStore for Faulty {
         let Some(stored) = self.taken(location, flat(&payload)).await? else { return put_nothing(&self.inner).await };
         if self.is(|fault| *fault == Fault::IgnoresCreate) {
             options.mode = PutMode::Overwrite;
+        }
+        if self.is(|fault| *fault == Fault::KeepsVersions) {
+            self.inner.put(&version_of(location), stored.clone().into()).await?;
         }
         let put = self.inner.put_opts(location, stored.into(), options).await;
         let mut faults = self.faults.lock().expect("a lock");
@@ -154,12 +168,16 @@ impl ObjectStore for Faulty {
         }))
     }
 
-    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+    async fn get_opts(&self, location: &Path, mut options: GetOptions) -> Result<GetResult> {
         self.stutter()?;
+        if options.version.take().is_some() {
+            return self.inner.get_opts(&version_of(location), options).await;
+        }
         if self.is(|fault| matches!(fault, Fault::HangsOnGet(end) if location.as_ref().ends_with(end))) {
             std::future::pending::<()>().await;
         }
-        let whole = self.inner.get_opts(location, options).await?;
+        let mut whole = self.inner.get_opts(location, options).await?;
+        whole.meta.version = self.is(|fault| *fault == Fault::KeepsVersions).then(|| "first".to_owned());
         let breaks =
             self.faults.lock().expect("a lock").iter().find_map(|fault| if let Fault::BreaksReads(after) = fault { Some(*after) } else { None });
         let Some(after) = breaks.filter(|after| whole.range.end - whole.range.start > *after) else { return Ok(whole) };
@@ -170,6 +188,13 @@ impl ObjectStore for Faulty {
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        if self.is(|fault| *fault == Fault::KeepsWhatIsRemoved) {
+            return locations;
+        }
+        if self.is(|fault| *fault == Fault::RefusesToRemove) {
+            let refused = |location: Path| object_store::Error::PermissionDenied { path: location.to_string(), source: "it is locked".into() };
+            return locations.map(move |location| Err(refused(location?))).boxed();
+        }
         self.inner.delete_stream(locations)
     }
 

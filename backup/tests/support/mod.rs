@@ -110,17 +110,18 @@ impl Source for Given {
 /// Keys of a test: who opens, who signs.
 pub struct Keys {
     pub drill: Identities,
-    pub sign: SigningKey,
+    pub sign: Arc<SigningKey>,
 }
 
 impl Keys {
     pub fn new() -> Keys {
         let kept = SigningKey::generate().expect("random numbers");
-        Keys { drill: Identities::generate().0, sign: SigningKey::read(&kept, "here".as_ref()).expect("a key") }
+        Keys { drill: Identities::generate().0, sign: Arc::new(SigningKey::read(&kept, "here".as_ref()).expect("a key")) }
     }
 
     pub fn recipients(&self) -> Recipients {
-        Recipients::read([(Role::Drill, self.drill.public()[0].as_str())]).expect("a recipient")
+        let recipients = Recipients::read([(Role::Drill, self.drill.public()[0].as_str())]).expect("a recipient");
+        recipients.vouched_by(self.sign.clone(), Arc::new(self.known()))
     }
 
     pub fn known(&self) -> Vec<PublicKey> {

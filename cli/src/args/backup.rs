@@ -84,6 +84,8 @@ it be read, which says nothing of the backup.")]
     Prune(Prune),
     /// Put a backup where nothing is
     Restore(Restore),
+    /// Destroy the key of a target, so that nobody can open its backups any more
+    Erase(Erase),
     /// Who can open the backups of a store
     #[command(after_help = "Example:
   mainstay backup keys --store /backups
@@ -256,6 +258,35 @@ pub struct Prune {
     #[arg(long, value_name = "N")]
     pub maximum: Option<u32>,
     /// Only say what would go, and why
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  mainstay backup erase prod/orders-db --store /backups --dry-run
+  mainstay backup erase prod/orders-db --store /backups --sign sign.der --confirm prod/orders-db
+
+This cannot be taken back: no key opens them afterwards, the one that is kept offline neither. The mesh's audit log has
+it, and it is refused while a backup is held (`mainstay backup hold`) or somebody makes or removes backups there.
+The backups themselves are noise from then on, and go by retention. The next backup of the target makes a new key.")]
+pub struct Erase {
+    /// CLUSTER/TARGET: of what nothing is to be restored any more
+    pub target: String,
+    #[command(flatten)]
+    pub store: Store,
+    #[command(flatten)]
+    pub known: Known,
+    /// File with the Ed25519 key (PKCS #8, DER) that signs that it was erased
+    #[arg(long, value_name = "FILE", required_unless_present = "dry_run")]
+    pub sign: Option<PathBuf>,
+    /// The target's name once more; without it nothing is destroyed
+    #[arg(long, value_name = "CLUSTER/TARGET", conflicts_with = "dry_run")]
+    pub confirm: Option<String>,
+    /// Ask no mesh what is held there, and tell none
+    #[arg(long)]
+    pub without_mesh: bool,
+    /// Only say what could not be opened any more
     #[arg(long)]
     pub dry_run: bool,
 }

@@ -56,6 +56,9 @@ fn wrong_words_are_bad_usage() {
         "mainstay backup run a/b --store s --drill k --files /etc --redis redis://r",
         "mainstay backup restore a/b --store s --to d",
         "mainstay backup restore a/b --store s --to d --identity k --at noon",
+        "mainstay backup erase a/b --store s",
+        "mainstay backup erase a/b --sign k",
+        "mainstay backup erase a/b --store s --dry-run --confirm a/b",
         "mainstay nonsense",
     ] {
         let error = parsed(line).unwrap_err();

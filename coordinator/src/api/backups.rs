@@ -1,4 +1,4 @@
-//! The catalogue of backups: read by operators and by the agents that are at them, told by agents, held by operators.
+//! The catalogue of backups: read by operators and by the agents that are at them, told by agents, held by operators and erased by admins.
 
 use std::sync::Arc;
 
@@ -49,6 +49,15 @@ impl v1::backups_server::Backups for BackupsApi {
         let command = Command::HoldBackup { backup: parsed("id", &id).map_err(status::invalid)?, reason: (!off).then_some(reason) };
         self.0.change(&office, by, key, command, dry_run).await?;
         Ok(Response::new(v1::HoldBackupResponse {}))
+    }
+
+    async fn erase(&self, request: Request<v1::EraseBackupsRequest>) -> Result<Response<v1::EraseBackupsResponse>, Status> {
+        let (office, by) = self.0.lead(&request, Method::EraseBackups, Subject::None)?;
+        let key = request_key(&request)?;
+        let v1::EraseBackupsRequest { target, dry_run } = request.into_inner();
+        let command = Command::EraseBackups { target: parsed("target", &target).map_err(status::invalid)? };
+        self.0.change(&office, by, key, command, dry_run).await?;
+        Ok(Response::new(v1::EraseBackupsResponse {}))
     }
 
     async fn recall(&self, request: Request<v1::RecallBackupsRequest>) -> Result<Response<v1::RecallBackupsResponse>, Status> {

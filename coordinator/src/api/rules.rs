@@ -60,6 +60,7 @@ pub const RULES: &[(&str, Method)] = &[
     ("mainstay.v1.Artifacts/Forget", Method::ForgetArtifact),
     ("mainstay.v1.Backups/List", Method::Look),
     ("mainstay.v1.Backups/Hold", Method::HoldBackup),
+    ("mainstay.v1.Backups/Erase", Method::EraseBackups),
     ("mainstay.v1.Backups/Recall", Method::ReportAttempt),
     ("mainstay.v1.Backups/Note", Method::ReportAttempt),
     ("mainstay.v1.Backups/ReadMesh", Method::BackUpMesh),

@@ -4,6 +4,7 @@
 //!  a writer has the manifest in the store ─▶ Made, under the token of the lease ─▶ its receipt is signed ─▶ Confirmed
 //!  a check has listed and read a store ────▶ Found: what is there is known, what was and is not any more is missing
 //!  retention removes ──────────────────────▶ Removed          a drill has ended ─▶ Drilled
+//!  a person destroys the target's key ─────▶ erased: nothing of it counts any more
 //! ```
 //! A store says all of it by itself, so that a catalogue that is lost is filled again by the next check. What a person holds
 //! is in here only.
@@ -62,6 +63,16 @@ pub struct Backup {
     pub hold: Option<Hold>,
     /// Since when it has been missed in the store.
     pub missing: Option<WallTime>,
+    /// Who had the key destroyed that opened it. It is never taken back.
+    #[serde(default)]
+    pub erased: Option<Erasure>,
+}
+
+/// That the key of a target was destroyed, or is being.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Erasure {
+    pub by: String,
+    pub at: WallTime,
 }
 
 /// That a backup was read to its end.
@@ -90,7 +101,7 @@ impl Backup {
     /// Whether it is one to restore from, as far as anybody has seen.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.counts && self.missing.is_none() && self.read.is_none_or(|read| !read.verdict.is_bad())
+        self.counts && self.missing.is_none() && self.erased.is_none() && self.read.is_none_or(|read| !read.verdict.is_bad())
     }
 }
 
@@ -105,7 +116,8 @@ impl TargetBackups {
     #[must_use]
     pub(crate) fn weight(&self) -> u64 {
         let held: usize = self.backups.values().filter_map(|backup| backup.hold.as_ref()).map(|hold| hold.by.len() + hold.reason.len()).sum();
-        TARGET_WEIGHT + self.backups.len() as u64 * BACKUP_WEIGHT + held as u64
+        let erased: usize = self.backups.values().filter_map(|backup| backup.erased.as_ref()).map(|erasure| erasure.by.len()).sum();
+        TARGET_WEIGHT + self.backups.len() as u64 * BACKUP_WEIGHT + (held + erased) as u64
     }
 
     /// Takes in one. Who has looked before it was signed does not take back that it counts: that stays with its checksum.
@@ -126,6 +138,7 @@ impl TargetBackups {
             read: listed.read.map(|verdict| Read { at: when.wall, verdict }).or_else(|| before.and_then(|before| before.read)),
             hold: before.and_then(|before| before.hold.clone()),
             missing: None,
+            erased: before.and_then(|before| before.erased.clone()),
         };
         self.backups.insert(listed.name.clone(), backup);
     }
@@ -281,6 +294,33 @@ impl State {
     }
 }
 
+impl State {
+    /// The key of a target is about to be destroyed: nothing that is known of it counts any more. What somebody holds is not
+    /// erased, nor what somebody is at, who would make another one of what is to be gone.
+    pub(super) fn erase_backups(&mut self, target: &BackupTarget, by: &str, when: When) -> Reply {
+        let known = self.backups.get(target);
+        let held = known.and_then(|known| known.backups.iter().find_map(|(name, backup)| Some((name, backup.hold.as_ref()?))));
+        if let Some((name, hold)) = held {
+            let words = format!("backup {target}/{name} is held by {}: if it may go,  mainstay backup hold {target}/{name} --off", hold.by);
+            return Reply::Refused(Refusal::Conflict(words));
+        }
+        let lease = target.lease();
+        if let Some(at_it) = self.leases.get(&lease).and_then(|lease| lease.held.front()) {
+            let words = format!("{} holds the lease {lease}, and makes or removes backups there: say it again when that has ended", at_it.holder);
+            return Reply::Refused(Refusal::Conflict(words));
+        }
+        let Some(mut known) = known.map(|known| TargetBackups::clone(known)) else { return Reply::Done };
+        let names: Vec<BackupName> = known.backups.keys().cloned().collect();
+        for name in names {
+            if let Some(backup) = known.backups.get_mut(&name) {
+                backup.erased.get_or_insert_with(|| Erasure { by: by.to_owned(), at: when.wall });
+            }
+        }
+        self.put_backups(target, known);
+        Reply::Done
+    }
+}
+
 /// How long ago something was, by a wall clock that may have gone back.
 #[must_use]
 pub fn age(of: WallTime, now: WallTime) -> Millis {
@@ -412,6 +452,50 @@ mod tests {
     }
 
     #[test]
+    fn what_is_erased_counts_no_more_and_stays_erased_whatever_is_found() {
+        let target: BackupTarget = "prod/db".parse().unwrap();
+        let mut state = State::default();
+        assert_eq!(state.erase_backups(&target, "operator/ana", when(1)), Reply::Done, "there may be some that only a store knows");
+        assert!(state.backups.is_empty());
+        state.put_backups(&target, known(1..=2));
+        let held = BackupId { target: target.clone(), name: listed(1).name };
+        state.hold_backup(&held, Some("the audit"), "operator/bob".into(), when(1));
+        let Reply::Refused(Refusal::Conflict(words)) = state.erase_backups(&target, "operator/ana", when(2)) else { panic!("one is held") };
+        assert!(words.contains("held by operator/bob") && words.contains("--off"), "{words}");
+        state.hold_backup(&held, None, "operator/bob".into(), when(2));
+        assert!(state.backups[&target].newest_good().is_some());
+        assert_eq!(state.erase_backups(&target, "operator/ana", when(3)), Reply::Done);
+        let erasure = Some(Erasure { by: "operator/ana".into(), at: WallTime(3 * DAY) });
+        assert!(state.backups[&target].backups.values().all(|backup| backup.erased == erasure));
+        assert_eq!(state.backups[&target].newest_good(), None);
+        assert_eq!(state.erase_backups(&target, "operator/bob", when(4)), Reply::Done, "again");
+        // Who had looked before, and a store of which not everything was erased yet.
+        let mut known = TargetBackups::clone(&state.backups[&target]);
+        known.found(&"backups".parse().unwrap(), &[listed(2), listed(3)], &[], when(5));
+        assert_eq!(known.backups[&listed(2).name].erased, erasure, "who did it first");
+        assert_eq!(known.newest_good().map(|(name, _)| name), Some(&listed(3).name), "what is made afterwards has another key");
+        assert_eq!(state.weight, state.backups[&target].weight());
+    }
+
+    #[test]
+    fn nothing_is_erased_while_somebody_is_at_it() {
+        use std::collections::BTreeMap;
+
+        use crate::state::lease::{Held, Holder, Lease, LeaseSpec};
+        let target: BackupTarget = "prod/db".parse().unwrap();
+        let mut state = State::default();
+        state.put_backups(&target, known(1..=1));
+        let identity = "cluster/prod/node/n1".parse().unwrap();
+        let holder = Holder { identity, incarnation: "1234567890".into(), attributes: BTreeMap::new(), takes_over: false };
+        let held = Held { token: "1.7".parse().unwrap(), holder, at: MeshTime(0), since: WallTime(0) };
+        let lease = Lease { spec: LeaseSpec::default(), held: [Arc::new(held)].into(), waiting: [].into(), idle_since: MeshTime(0) };
+        state.leases.insert(target.lease(), Arc::new(lease));
+        let Reply::Refused(Refusal::Conflict(words)) = state.erase_backups(&target, "operator/ana", when(1)) else { panic!("it is held") };
+        assert!(words.contains("holds the lease backup/prod/db"), "{words}");
+        assert!(state.backups[&target].newest_good().is_some());
+    }
+
+    #[test]
     fn no_more_are_held_than_there_is_room_for() {
         let target: BackupTarget = "prod/db".parse().unwrap();
         let mut state = State::default();
@@ -456,5 +540,7 @@ mod tests {
         let refused = State { feature_level: CATALOGUES - 1, ..State::default() }.too_early(&hold);
         assert!(matches!(refused, Some(Refusal::Unsupported(_))));
         assert_eq!(State { feature_level: CATALOGUES, ..State::default() }.too_early(&hold), None);
+        let erase = Command::EraseBackups { target: "prod/db".parse().unwrap() };
+        assert!(State { feature_level: CATALOGUES - 1, ..State::default() }.too_early(&erase).is_some());
     }
 }

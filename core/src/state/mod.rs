@@ -232,6 +232,7 @@ impl State {
             Command::NoteBackups { attempt, ledger, target, note } => self.note_backups(*attempt, ledger, target, note, when),
             Command::HoldBackup { backup, reason } => self.hold_backup(backup, reason.as_deref(), entry.by.to_string(), when),
             Command::ReadMesh { attempt, ledger, token } => self.may_read_mesh(*attempt, ledger, *token),
+            Command::EraseBackups { target } => self.erase_backups(target, &entry.by.to_string(), when),
         }
     }
 

@@ -34,6 +34,7 @@ fn backup_to_wire(target: &BackupTarget, name: &BackupName, backup: &Backup) -> 
         read_unix_ms: backup.read.map_or(0, |read| read.at.0),
         hold: backup.hold.as_ref().map(|hold| v1::BackupHold { by: hold.by.clone(), at_unix_ms: hold.at.0, reason: hold.reason.clone() }),
         missing_unix_ms: backup.missing.map_or(0, |since| since.0),
+        erased: backup.erased.as_ref().map(|erasure| v1::BackupErasure { by: erasure.by.clone(), at_unix_ms: erasure.at.0 }),
     }
 }
 

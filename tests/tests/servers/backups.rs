@@ -163,7 +163,8 @@ identity = {{ file = "{}" }}
     fn backups(&self, target: &str) -> Vec<PathBuf> {
         let under = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>();
         let clusters = under(&self.path("store")).into_iter().filter(|dir| !dir.ends_with("probe"));
-        let mut all: Vec<PathBuf> = clusters.flat_map(|cluster| under(&cluster.join(target))).collect();
+        // Beside them are the target's keys.
+        let mut all: Vec<PathBuf> = clusters.flat_map(|cluster| under(&cluster.join(target))).filter(|path| path.is_dir()).collect();
         all.sort();
         all
     }
@@ -192,6 +193,7 @@ async fn what_connections_lead_to_is_backed_up_checked_and_thinned_out() {
     what_is_changed_or_gone_is_found(&stage).await;
     what_no_rule_keeps_goes(&stage).await;
     what_is_wrong_is_said_before_anything_is_written(&stage).await;
+    what_is_erased_nobody_opens(&stage).await;
 }
 
 async fn a_dry_run_writes_nothing(stage: &Stage) {
@@ -233,7 +235,7 @@ fn others_open_it(stage: &Stage) {
     let open = |target: &str, part: &str| {
         let part = stage.backups(target).pop().expect("a backup").join(format!("{part}.zst.age"));
         let (key, part, to) = (stage.path("break-glass.txt"), part.display().to_string(), stage.path(&format!("opened-{target}")));
-        let script = "age -d -i \"$1\" \"$2\" | zstd -dc > \"$3\"";
+        let script = "age -d -i \"$1\" -o \"$3.key\" \"$(dirname \"$2\")/../key-1.age\" && age -d -i \"$3.key\" \"$2\" | zstd -dc > \"$3\"";
         run("bash", &["-o", "pipefail", "-c", script, "open", &key.display().to_string(), &part, &to.display().to_string()]);
         to.display().to_string()
     };
@@ -352,4 +354,42 @@ async fn what_is_wrong_is_said_before_anything_is_written(stage: &Stage) {
     let said = tried(&["store=elsewhere"]).await;
     assert!(said.message.contains("no connection elsewhere") && said.message.contains("kind = \"store\""), "{said:?}");
     assert_eq!(stage.backups("orders-db"), before);
+}
+
+async fn what_is_erased_nobody_opens(stage: &Stage) {
+    let known = stage.known("cache");
+    let (target, newest) = (known["target"].as_str().expect("its name"), known["newestGood"].as_str().expect("a good one"));
+    let (store, sign) = (stage.path("store").display().to_string(), stage.path("sign.der").display().to_string());
+    let words = ["backup", "erase", target, "--store", &store, "--sign", &sign];
+    let erase = [&words[..], &["--confirm", target]].concat();
+    // The mesh is asked first, and nothing is destroyed without the name said twice.
+    stage.up.json(&["backup", "hold", newest, "--reason", "the audit of December"]);
+    let held = stage.up.cli(&erase);
+    let said = String::from_utf8_lossy(&held.stderr);
+    assert!(!held.status.success() && said.contains("is held by"), "{said}");
+    stage.up.json(&["backup", "hold", newest, "--off"]);
+    let looked = stage.up.json(&[&words[..], &["--dry-run"]].concat());
+    assert_eq!((&looked["newest"], &looked["keys"]), (&newest.into(), &serde_json::json!([1])), "{looked}");
+    assert_eq!(stage.up.cli(&words).status.code(), Some(2));
+    let key = stage.backups("cache").pop().expect("a backup").with_file_name("key-1.age");
+    assert!(key.is_file() && stage.known("cache")["newestGood"] == newest, "nothing was destroyed");
+    let erased = stage.up.json(&erase);
+    assert!(erased["erased"]["destroyed"] == serde_json::json!([1]) && !key.exists(), "{erased}");
+    assert_eq!(stage.up.json(&erase)["erased"]["wasDone"], true);
+    // Who looks at the store without the mesh sees it, and the mesh has it.
+    let signer = erased["erased"]["tombstone"]["signer"].as_str().expect("who signed");
+    let listed = stage.up.json(&["backup", "list", target, "--store", &store, "--signer", signer]);
+    let backups = listed["backups"].as_array().expect("backups");
+    assert!(!backups.is_empty() && backups.iter().all(|backup| backup["state"] == "erased"), "{listed}");
+    let known = stage.known("cache");
+    assert!(known["newestGood"].as_str().is_none_or(str::is_empty) && !known["backups"][0]["erased"]["by"].is_null(), "{known}");
+    let audit = stage.up.json(&["audit"]).to_string();
+    assert!(audit.contains(&format!("erase the backups of {target}")), "{audit}");
+    // The next one has another key, and counts.
+    let said = stage.of(&[], "run", "cache").await;
+    let known = stage.known("cache");
+    assert!(said.state == "succeeded" && known["newestGood"] == said.output("backup"), "{said:?} {known}");
+    assert!(key.with_file_name("key-2.age").is_file());
+    let said = stage.of(&[], "check", "cache").await;
+    assert!(said.checks("backup.damaged").next().is_none() && said.checks("backup.erased").next().is_none(), "{said:?}");
 }

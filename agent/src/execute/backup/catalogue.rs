@@ -188,6 +188,12 @@ impl Recalled {
         Some(if hold.reason.is_empty() { format!("held by {}", hold.by) } else { format!("held by {}: {}", hold.by, hold.reason) })
     }
 
+    /// Who had a backup erased.
+    pub fn erased(&self, id: &Id) -> Option<&v1::BackupErasure> {
+        let id = id.to_string();
+        self.known.backups.iter().find(|backup| backup.id == id)?.erased.as_ref()
+    }
+
     /// Those of a store that are not in it any more.
     pub fn missing<'r>(&'r self, store: &str, all: &[Judged]) -> Vec<&'r v1::Backup> {
         let is_there = |backup: &&v1::Backup| all.iter().any(|judged| judged.id.to_string() == backup.id);
@@ -206,7 +212,7 @@ pub(super) fn listed(judged: &Judged, read: Option<Verdict>) -> Option<ListedBac
         Standing::Good => (true, read),
         Standing::Unconfirmed { .. } => (false, read),
         Standing::Damaged { .. } => (true, Some(Verdict::Critical)),
-        Standing::Unfinished | Standing::Sealed { .. } | Standing::Leftover => return None,
+        Standing::Unfinished | Standing::Sealed { .. } | Standing::Leftover | Standing::Erased { .. } => return None,
     };
     Some(ListedBackup {
         name: name(&judged.id)?,

@@ -83,6 +83,7 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
         Some(known) => checks.extend(gone(known, opened.connection.name.as_str(), &backups, newest)),
         None => checks.extend(by_memory),
     }
+    checks.extend(known.iter().flat_map(|known| unerased(known, &backups)));
     checks.extend(known.as_ref().and_then(|known| drilled(known, now, &params.drill_within)));
     checks.extend(unasked.map(|why| {
         let message = format!("the mesh's catalogue was not asked what there was before: {why}");
@@ -190,6 +191,18 @@ fn damaged(judged: &Judged) -> Option<Check> {
     )
 }
 
+/// What the catalogue has as erased, and the store lets be opened: who erased it did not come to the end.
+fn unerased(known: &Recalled, all: &[Judged]) -> Vec<Check> {
+    let is_whole = |judged: &&Judged| matches!(judged.standing, Standing::Good | Standing::Unconfirmed { .. });
+    let whole = all.iter().filter(is_whole).filter_map(|judged| Some((judged, known.erased(&judged.id)?))).take(NAMED);
+    let checks = whole.map(|(judged, erasure)| {
+        let message = format!("{} had it erased, and its key is still in the store: it can be opened", erasure.by);
+        let hint = format!("go on with it:  mainstay backup erase {} --store …", judged.id.target);
+        Check::stated("backup.erased", &judged.id.to_string(), Verdict::Critical, message).with_hint(&hint)
+    });
+    checks.collect()
+}
+
 /// What the catalogue is told: the newest ones that came to their ends, and those that it had and the store has not.
 fn found(known: &Recalled, opened: &Opened<'_>, all: &[Judged], read: &BTreeMap<&Id, Verdict>) -> BackupNote {
     let mut backups: Vec<ListedBackup> = all.iter().filter_map(|judged| catalogue::listed(judged, read.get(&judged.id).copied())).collect();
@@ -219,7 +232,8 @@ async fn again(
 /// What the catalogue had and the store has not: retention tells of what it removes, so somebody else has taken it.
 fn gone(known: &Recalled, store: &str, all: &[Judged], newest: Option<&Judged>) -> Vec<Check> {
     let newest = newest.map(|newest| newest.id.time.as_millisecond());
-    let missing = known.missing(store, all).into_iter().take(NAMED);
+    // Nobody misses what cannot be opened any more.
+    let missing = known.missing(store, all).into_iter().filter(|backup| backup.erased.is_none()).take(NAMED);
     let checks = missing.map(|backup| {
         let is_news = backup.missing_unix_ms == 0;
         let is_replaced = newest.is_some_and(|newest| newest > backup.begun_unix_ms);

@@ -139,6 +139,7 @@ fn there(judged: &Judged, recalled: Option<&Recalled>) -> There {
         Standing::Damaged { .. } => Worth::Damaged,
         Standing::Unfinished => Worth::Unfinished,
         Standing::Sealed { .. } | Standing::Leftover => Worth::Dead,
+        Standing::Erased { .. } => Worth::Erased,
     };
     let held = recalled.and_then(|recalled| recalled.held(&judged.id));
     There { id: judged.id.clone(), worth, set: judged.manifest.as_ref().and_then(|manifest| manifest.set.clone()), held }

@@ -1,10 +1,12 @@
 //! `backup.run`: looks at source, keys and store, writes, reads back what was written, and confirms it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use mainstay_backup::check::Checked;
 use mainstay_backup::manifest::Manifest;
+use mainstay_backup::receipt::Sign;
 use mainstay_backup::source::{Source, kubernetes};
 use mainstay_backup::store::{CreateIfAbsent, Probe};
 use mainstay_backup::write::{Order, WriteError, Written, confirm, write};
@@ -60,7 +62,12 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
     let (connection, target) = subject(KIND, params.connection.as_deref(), context)?;
     mesh::is_meant(connection, params.mesh).map_err(StepError::refused)?;
     let opened = unless_called_off(KIND, context, Opened::of(KIND, params.store.as_deref(), params.limit.map(|limit| limit.0), context)).await??;
-    let (recipients, signs) = (opened.recipients()?, opened.signs()?);
+    let (recipients, signs) = (opened.recipients()?, opened.signs()?.map(Arc::new));
+    // The target's key is one for which somebody vouches whose word counts here, or a new one.
+    let recipients = match &signs {
+        Some(by) => recipients.vouched_by(Arc::clone(by) as Arc<dyn Sign>, Arc::new(opened.signers()?)),
+        None => recipients,
+    };
     let failed = |why: &dyn std::fmt::Display| StepError::failed(format!("{KIND}: {}: {why}", connection.name));
     let looking = async {
         let deadline = params.deadline.0.as_duration();

@@ -146,7 +146,8 @@ impl Place {
 
     fn backups(&self) -> Vec<PathBuf> {
         let all = fs::read_dir(self.dir.path().join("store/prod/etc")).into_iter().flatten().flatten();
-        let mut all: Vec<PathBuf> = all.map(|entry| entry.path()).collect();
+        // Beside them are the target's keys.
+        let mut all: Vec<PathBuf> = all.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
         all.sort();
         all
     }

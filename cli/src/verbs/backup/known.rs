@@ -57,6 +57,9 @@ fn render(targets: &[BackupTarget], wanted: &str, terminal: Terminal, now: WallT
 
 /// What one is worth, as far as anybody has seen.
 fn worth(backup: &Backup) -> (String, Tone) {
+    if let Some(erasure) = &backup.erased {
+        return (format!("· erased by {}: nobody can open it", erasure.by), Tone::Plain);
+    }
     match backup.read() {
         _ if backup.missing_unix_ms != 0 => ("✖ missing in the store".to_owned(), Tone::Bad),
         Verdict::Critical => ("✖ damaged".to_owned(), Tone::Bad),
@@ -93,7 +96,7 @@ fn drilled(target: &BackupTarget, now: WallTime) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mainstay_proto::v1::{BackupDrill, BackupHold};
+    use mainstay_proto::v1::{BackupDrill, BackupErasure, BackupHold};
 
     use super::*;
 
@@ -121,6 +124,7 @@ mod tests {
                 Backup { counts: false, ..backup(3) },
                 Backup { read: Verdict::Critical.into(), hold: Some(hold), ..backup(2) },
                 Backup { missing_unix_ms: 7, ..backup(1) },
+                Backup { erased: Some(BackupErasure { by: "operator/ana".into(), at_unix_ms: 9 }), missing_unix_ms: 9, ..backup(0) },
             ],
             drill: Some(BackupDrill { at_unix_ms: 7_200_000, proven: true, rto_ms: Some(90_000), rpo_ms: Some(3_600_000), ..BackupDrill::default() }),
             ..BackupTarget::default()

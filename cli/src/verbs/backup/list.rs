@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use mainstay_backup::judge::{Judged, Standing};
-use mainstay_backup::manifest::Role;
+use mainstay_backup::manifest::{CanOpen, Role};
+use mainstay_backup::scan::{Key, Scan};
 use serde_json::json;
 
 use super::{one, places, scanned, standing, target};
@@ -62,6 +63,9 @@ pub async fn show(store: &Store, known: &Known, name: &str, screen: Screen) -> R
             let (plain, stored) = (units::bytes(part.plain.bytes as f64), units::bytes(part.stored.bytes as f64));
             text.push_str(&format!("  {}  {plain}, stored as {stored}  {}\n", part.name, part.content));
         }
+        if let Some(key) = &manifest.key {
+            text.push_str(&format!("  encrypted to the target's key {}  {}\n", key.generation, key.key));
+        }
         for one in &manifest.recipients {
             text.push_str(&format!("  opened by {} {}\n", role(one.role), one.key));
         }
@@ -84,7 +88,9 @@ pub async fn keys(store: &Store, known: &Known, screen: Screen) -> Result<Exit, 
         }
     }
     let listed: Vec<_> = opens.iter().map(|((role, key), backups)| json!({ "role": role, "key": key, "backups": backups })).collect();
-    screen.show(&json!({ "keys": listed, "withoutBreakGlass": without }), |_| {
+    let of_targets: Vec<OfTarget<'_>> = found.keys.iter().map(|key| OfTarget::of(key, &found)).collect();
+    let told: Vec<_> = of_targets.iter().map(OfTarget::told).collect();
+    screen.show(&json!({ "keys": listed, "withoutBreakGlass": without, "targetKeys": told }), |_| {
         let mut table = Table::new(screen.terminal, &["key", "for", "opens"]);
         for ((for_what, key), backups) in &opens {
             table.row(vec![key.as_str().into(), role(*for_what).into(), units::count(backups.len() as u64, "backup", "backups").into()]);
@@ -93,9 +99,66 @@ pub async fn keys(store: &Store, known: &Known, screen: Screen) -> Result<Exit, 
             0 => String::new(),
             count => format!("▲ {} no break-glass key\n", units::count(count, "backup has", "backups have")),
         };
-        table.render() + &warning
+        table.render() + &warning + &generations(&of_targets, screen)
     })?;
     Ok(Exit::Success)
+}
+
+/// A target's key, with who can open it and what needs it.
+struct OfTarget<'s> {
+    key: &'s Key,
+    opened_by: Vec<CanOpen>,
+    needed_by: Vec<String>,
+    is_erased: bool,
+}
+
+impl<'s> OfTarget<'s> {
+    fn of(key: &'s Key, found: &Scan) -> OfTarget<'s> {
+        let manifests = found.backups.iter().filter(|judged| judged.id.target == key.target);
+        let manifests = manifests.filter_map(|judged| Some((judged, judged.manifest.as_ref()?)));
+        let needing: Vec<_> = manifests.filter(|(_, manifest)| manifest.key.as_ref().is_some_and(|of| of.generation == key.generation)).collect();
+        // Those who made backups with it wrote down the same.
+        let by_record = key.record.as_ref().map(|record| record.recipients.clone());
+        let opened_by = by_record.or_else(|| needing.first().map(|(_, manifest)| manifest.recipients.clone())).unwrap_or_default();
+        OfTarget {
+            key,
+            opened_by: opened_by.into_iter().filter(|one| one.role != Role::Check).collect(),
+            is_erased: needing.iter().any(|(judged, _)| matches!(judged.standing, Standing::Erased { .. })),
+            needed_by: needing.iter().map(|(judged, _)| judged.id.to_string()).collect(),
+        }
+    }
+
+    fn told(&self) -> serde_json::Value {
+        json!({ "target": self.key.target, "generation": self.key.generation, "isThere": self.key.secret.is_some(), "isErased": self.is_erased,
+            "openedBy": self.opened_by, "backups": self.needed_by })
+    }
+
+    fn is(&self) -> Entry {
+        match (&self.key.secret, self.is_erased) {
+            (Some(_), _) => Entry::toned("✔ there", Tone::Good),
+            (None, true) => Entry::toned("· erased", Tone::Plain),
+            (None, false) if self.needed_by.is_empty() => Entry::toned("· gone, and nothing needs it", Tone::Plain),
+            (None, false) => Entry::toned("✖ gone: nothing else opens them", Tone::Bad),
+        }
+    }
+}
+
+fn generations(all: &[OfTarget<'_>], screen: Screen) -> String {
+    if all.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(screen.terminal, &["key of", "nth", "opened by", "opens", "is"]).wrapping(&[2]);
+    for one in all {
+        let opened_by: Vec<String> = one.opened_by.iter().map(|by| format!("{} {}", role(by.role), by.key)).collect();
+        table.row(vec![
+            one.key.target.to_string().into(),
+            one.key.generation.to_string().into(),
+            opened_by.join(", ").into(),
+            units::count(one.needed_by.len() as u64, "backup", "backups").into(),
+            one.is(),
+        ]);
+    }
+    format!("\n{}", table.render())
 }
 
 fn role(role: Role) -> &'static str {

@@ -1,6 +1,7 @@
 //! `mainstay backup`. Straight to a store, with the keys that are named: what restores a backup must not need what may be lost
-//! together with what is restored. Only the mesh's own catalogue is asked of the mesh.
+//! together with what is restored. Only the mesh's own catalogue is asked of the mesh, and told what is erased.
 
+mod erase;
 mod known;
 mod list;
 mod objects;
@@ -29,7 +30,12 @@ const KEYS_MAX: u64 = 64 << 10;
 
 /// Whether the mesh is asked, and not a store.
 pub fn is_of_mesh(verb: &Backup) -> bool {
-    matches!(verb, Backup::List { store: None, .. } | Backup::Hold { .. })
+    match verb {
+        Backup::List { store, .. } => store.is_none(),
+        Backup::Hold { .. } => true,
+        Backup::Erase(erase) => !erase.without_mesh,
+        _ => false,
+    }
 }
 
 /// What the mesh knows of backups, and is told of them.
@@ -44,6 +50,7 @@ pub async fn of_mesh(verb: &Backup, mesh: &Mesh, screen: Screen) -> Result<Exit,
             known::list(target.as_deref(), mesh, screen).await
         }
         Backup::Hold { backup, reason, off, dry_run } => known::hold(backup, reason, *off, *dry_run, mesh, screen).await,
+        Backup::Erase(args) => erase::run_erase(args, Some(mesh), screen).await,
         _ => Ok(Exit::Success),
     }
 }
@@ -64,6 +71,7 @@ pub async fn backup(verb: &Backup, screen: Screen) -> Result<Exit, CliError> {
             check(&store, &judged, &identities(keys)?, screen).await
         }
         Backup::Prune(prune) => prune::prune(prune, screen).await,
+        Backup::Erase(args) => erase::run_erase(args, None, screen).await,
         Backup::Restore(restore) => restore::restore(restore, screen).await,
     }
 }
@@ -136,6 +144,7 @@ pub(super) fn standing(standing: &Standing) -> String {
         Standing::Unfinished => "· unfinished: it may be under way".to_owned(),
         Standing::Sealed { by, why } => format!("· void, by {by}: {why}"),
         Standing::Leftover => "· leftover of one that did not come to its end".to_owned(),
+        Standing::Erased { at, by } => format!("· erased at {at} by {by}: nobody can open it"),
     }
 }
 

@@ -9,6 +9,7 @@ use super::{places, scanned, target};
 use crate::args;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::render::units;
 use crate::verbs::{Screen, zone};
 
 pub async fn prune(args: &args::backup::Prune, screen: Screen) -> Result<Exit, CliError> {
@@ -20,7 +21,7 @@ pub async fn prune(args: &args::backup::Prune, screen: Screen) -> Result<Exit, C
     }
     let store = places::store(&args.store)?;
     let of = args.target.as_deref().map(target).transpose()?;
-    let found = scanned(&store, of.as_ref(), &args.known).await?.backups;
+    let mainstay_backup::scan::Scan { backups: found, keys, .. } = scanned(&store, of.as_ref(), &args.known).await?;
     let there: Vec<There> = found.iter().map(there).collect();
     let fates = decide(policy, &zone(), &there).map_err(|error| CliError::usage(error.to_string()))?;
     let (mut lines, mut told, mut gone) = (String::new(), Vec::new(), 0);
@@ -44,7 +45,10 @@ pub async fn prune(args: &args::backup::Prune, screen: Screen) -> Result<Exit, C
         lines.push_str(&format!("{mark:8}  {}  {why}\n", judged.id));
         told.push(json!({ "backup": judged.id, "fate": fate, "is": mark }));
     }
-    let end = if args.dry_run { "nothing was removed\n".to_owned() } else { format!("{gone} removed\n") };
+    // Which backups a key opens only their manifests say, and one of those may be what is damaged.
+    let stay = units::count(keys.iter().filter(|key| key.secret.is_some()).count() as u64, "key of a target stays", "keys of targets stay");
+    let stay = format!("{stay}: only  mainstay backup erase  destroys one\n");
+    let end = if args.dry_run { format!("{stay}nothing was removed\n") } else { format!("{gone} removed\n") };
     screen.show(&json!({ "backups": told, "removed": gone, "dryRun": args.dry_run }), |_| lines + &end)?;
     Ok(Exit::Success)
 }
@@ -56,6 +60,7 @@ fn there(judged: &Judged) -> There {
         Standing::Damaged { .. } => Worth::Damaged,
         Standing::Unfinished => Worth::Unfinished,
         Standing::Sealed { .. } | Standing::Leftover => Worth::Dead,
+        Standing::Erased { .. } => Worth::Erased,
     };
     There { id: judged.id.clone(), worth, set: judged.manifest.as_ref().and_then(|manifest| manifest.set.clone()), held: None }
 }

@@ -1,6 +1,7 @@
 //! `mainstay backup run`
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -34,7 +35,12 @@ pub async fn run(args: &args::backup::Run, screen: Screen) -> Result<Exit, CliEr
     let roles = [(Role::BreakGlass, &args.break_glass), (Role::Drill, &args.drill)];
     let keys = roles.into_iter().flat_map(|(role, keys)| keys.iter().map(move |key| (role, key.as_str())));
     let recipients = Recipients::read(keys).map_err(|error| CliError::usage(error.to_string()))?;
-    let signer = args.sign.as_deref().map(signing_key).transpose()?;
+    let signer = args.sign.as_deref().map(signing_key).transpose()?.map(Arc::new);
+    // The target's key is one for which this signer vouches, or a new one.
+    let recipients = match &signer {
+        Some(by) => recipients.vouched_by(Arc::clone(by) as Arc<dyn Sign>, Arc::new(vec![by.public()])),
+        None => recipients,
+    };
     let target = target(&args.target)?;
     let mut source = source(&args.source, Duration::from_millis(args.deadline.0))?;
     let store = places::store(&args.store)?;
@@ -73,9 +79,9 @@ pub async fn run(args: &args::backup::Run, screen: Screen) -> Result<Exit, CliEr
     if let Some((part, wrong)) = checked.parts.iter().find_map(|part| Some((&part.name, part.wrong.as_ref()?))) {
         return Err(CliError::failed(format!("{id} was written and read back, and is not good: {part}: {wrong}")));
     }
-    confirmed(&store, id, &written.digest, signer.as_ref()).await?;
+    confirmed(&store, id, &written.digest, signer.as_deref()).await?;
     let (plain, stored) = written.manifest.parts.iter().fold((0, 0), |(plain, stored), part| (plain + part.plain.bytes, stored + part.stored.bytes));
-    let public = signer.as_ref().map(SigningKey::public).map(|key| key.to_string());
+    let public = signer.as_ref().map(|key| key.public().to_string());
     let counts = match &public {
         Some(key) => format!("counts by the word of {key}"),
         None => "unconfirmed: without --sign nothing says that it counts".to_owned(),
@@ -105,7 +111,7 @@ fn note(screen: Screen, is: bool, words: &str) -> Result<(), CliError> {
     host::print_error(&format!("▲ {words}\n")).map_err(|error| CliError::failed(format!("nothing can be printed: {error}")))
 }
 
-fn signing_key(file: &std::path::Path) -> Result<SigningKey, CliError> {
+pub(super) fn signing_key(file: &std::path::Path) -> Result<SigningKey, CliError> {
     let kept = files::read_bounded(file, KEYS_MAX).map_err(|error| CliError::usage(format!("{}: {error}", file.display())))?;
     SigningKey::read(&kept, file).map_err(CliError::usage)
 }
