@@ -324,7 +324,7 @@ async fn a_client_shows_its_certificate() {
     bench.server.sql("postgres", "CREATE DATABASE again OWNER app").expect("a database");
     let part = written.manifest.parts.iter().find(|part| part.name == "database").expect("the database");
     let plain = open(&bench.store, &written.manifest, part, &bench.keys.drill, &Teller::default()).await.expect("it opens");
-    let options = place::postgres::Options { without_owners: false, deadline: Duration::from_secs(120) };
+    let options = place::postgres::Options { without_owners: false, deadline: Duration::from_secs(120), tables: None };
     place::postgres::restore(plain, &Connection { database: "again".to_owned(), ..shown.clone() }, None, &options).await.expect("it is restored");
     assert_eq!(bench.sums("again"), bench.sums("orders"));
 

@@ -58,7 +58,7 @@ pub enum Method {
 }
 
 impl Method {
-    pub const ALL: [Method; 31] = [
+    pub const ALL: [Method; 32] = [
         Method::Look,
         Method::ReadAudit,
         Method::ReadSnapshot,

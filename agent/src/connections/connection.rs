@@ -88,7 +88,7 @@ pub struct NotAllowed {
 }
 
 impl ConnectionKind {
-    pub const ALL: [ConnectionKind; 9] = [
+    pub const ALL: [ConnectionKind; 10] = [
         ConnectionKind::Postgres,
         ConnectionKind::Redis,
         ConnectionKind::Prometheus,

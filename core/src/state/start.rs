@@ -6,7 +6,6 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use serde_json::Value;
 
-use super::agent::Connection;
 use super::privilege::CLUSTER_KINDS;
 use super::run::{Run, RunPhase, Work, WorkState};
 use super::{State, When};
