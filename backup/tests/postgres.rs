@@ -180,8 +180,13 @@ async fn it_is_restored_with_age_zstd_and_pg_restore_alone() {
     order.recipients = Recipients::read([(Role::BreakGlass, identity.public()[0].as_str())]).expect("a recipient");
     let manifest = back_up(&bench.store, order, &mut bench.source()).await.expect("a backup").manifest;
     bench.server.sql("postgres", "CREATE DATABASE alone OWNER app").expect("a database");
-    let object = bench.dir.path().join("backups").join(manifest.backup.to_string()).join("database.zst.age");
-    let mut age = Command::new("age").args(["-d", "-i"]).arg(&key).arg(&object).stdout(Stdio::piped()).spawn().expect("age");
+    let backups = bench.dir.path().join("backups");
+    let targets = bench.dir.path().join("target.key");
+    let sealed = backups.join(manifest.backup.target.to_string()).join("key-1.age");
+    let opened = Command::new("age").args(["-d", "-i"]).arg(&key).arg("-o").arg(&targets).arg(sealed).status();
+    assert!(opened.expect("age").success());
+    let object = backups.join(manifest.backup.to_string()).join("database.zst.age");
+    let mut age = Command::new("age").args(["-d", "-i"]).arg(&targets).arg(&object).stdout(Stdio::piped()).spawn().expect("age");
     let mut zstd = Command::new("zstd").arg("-dc").stdin(age.stdout.take().expect("output")).stdout(Stdio::piped()).spawn().expect("zstd");
     let restored = Command::new(postgres_programs().join("pg_restore"))
         .args(["--host=127.0.0.1", &format!("--port={}", bench.server.0.port), "--username=app", "--dbname=alone", "--exit-on-error"])
