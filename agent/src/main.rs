@@ -12,8 +12,9 @@ use mainstay_agent::host::Host;
 use mainstay_agent::settings::{Arguments, Settings};
 use mainstay_agent::{log, run, signals};
 
-/// Blocking work (ledger, log files, file systems) at one time.
-const BLOCKING_THREADS: usize = 16;
+/// Blocking work (ledger, log files, file systems) at one time: of each of the attempts that there may be at once a few
+/// streams of a backup, which take two or three as long as they go, and the ledger besides.
+const BLOCKING_THREADS: usize = 64;
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);

@@ -174,12 +174,14 @@ impl Program {
             let (Some(mut stdin), Some(stdout)) = (running.child.stdin.take(), running.child.stdout.take()) else { return Ok(String::new()) };
             let printed = tokio::spawn(last_of(stdout));
             let mut buffer = vec![0; CHUNK];
+            let mut has_enough = false;
             let fed = loop {
                 match from.read(&mut buffer).await {
                     Ok(0) => break Ok(()),
                     Ok(read) => {
                         // It has ended: why, it says itself.
                         if stdin.write_all(&buffer[..read]).await.is_err() {
+                            has_enough = true;
                             break Ok(());
                         }
                     }
@@ -190,6 +192,11 @@ impl Program {
                 Ok(()) => {
                     drop(stdin);
                     running.end().await?;
+                    if has_enough {
+                        // It went well without the rest, of which nobody knows yet whether it is what it should be.
+                        let rest = tokio::io::copy(&mut from, &mut tokio::io::sink()).await;
+                        rest.map_err(|source| ChildError::Broken { program: running.name.clone(), source, said: String::new() })?;
+                    }
                     Ok(printed.await.unwrap_or_default())
                 }
                 Err(source) => {

@@ -135,6 +135,12 @@ pub async fn erase(store: &Store, target: &Target, at: Timestamp, by: &dyn Sign)
     if !remains.is_empty() {
         return Err(EraseError::Remains(remains));
     }
+    // A backup that began before this was asked may have made another key meanwhile.
+    let again = store.list(&target.to_string()).await?;
+    let is_new = |one: &Beside| matches!(one, Beside::Secret(_));
+    if let Some((_, one)) = again.iter().filter_map(|listed| beside(&listed.name)).find(|(of, one)| of == target && is_new(one)) {
+        return Err(EraseError::Remains(vec![format!("{} was made meanwhile: somebody writes there; say it again", one.of(target))]));
+    }
     let object = Beside::Erased(up_to).of(target);
     if destroyed.is_empty()
         && let Some(bytes) = store.read(&object, RECORD_MAX).await?

@@ -124,6 +124,9 @@ pub(crate) async fn choose(store: &Store, target: &Target, recipients: &Recipien
     let there: Vec<Beside> = listed.iter().filter_map(|listed| beside(&listed.name)).filter(|(of, _)| of == target).map(|(_, one)| one).collect();
     let mut described: Vec<u32> =
         there.iter().filter_map(|one| if let Beside::Public(generation) = one { Some(*generation) } else { None }).collect();
+    // What was declared destroyed is not used, should it be there again.
+    let erased = there.iter().filter_map(|one| if let Beside::Erased(generation) = one { Some(*generation) } else { None }).max();
+    described.retain(|generation| erased.is_none_or(|erased| *generation > erased));
     described.sort_unstable();
     if let Some(voucher) = recipients.voucher() {
         for generation in described.into_iter().rev().take(LOOKED_AT) {
@@ -171,7 +174,8 @@ async fn make(store: &Store, target: &Target, generation: u32, recipients: &Reci
     let recipient = identity.recipient().ok_or_else(no_public)?;
     let secret = seal(age::secrecy::ExposeSecret::expose_secret(&file), recipients).map_err(|error| NoKey::NotMade(error.to_string()))?;
     let object = Beside::Secret(generation).of(target);
-    if store.create(&object, &secret).await? == Created::Exists {
+    // Where a store overwrites, one that is there is not written over by somebody who has slept since it looked.
+    if store.read(&object, SECRET_MAX).await?.is_some() || store.create(&object, &secret).await? == Created::Exists {
         return Ok(None);
     }
     // Where a store overwrites, the later of two is found here by the earlier.

@@ -9,6 +9,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::PlaceError;
@@ -27,6 +28,8 @@ pub struct Whole {
     /// Where it is made.
     room: PathBuf,
     mark: PathBuf,
+    /// Whoever was called off throws nothing away beside a thread that still puts it there.
+    at_it: Arc<Mutex<()>>,
 }
 
 impl Whole {
@@ -41,7 +44,7 @@ impl Whole {
             return Err(wrong(&format!("{} is no directory: make it, or mount what is to be there", above.display())));
         }
         let beside = |what: &str| above.join(format!(".{}.{what}", name.to_string_lossy()));
-        let whole = Whole { into: into.to_owned(), room: beside("mainstay-restore"), mark: beside("mainstay-restored") };
+        let whole = Whole { into: into.to_owned(), room: beside("mainstay-restore"), mark: beside("mainstay-restored"), at_it: Arc::default() };
         let Some(there) = whole.there().map_err(|error| wrong(&error))? else { return Ok(whole) };
         if !there.is_dir() {
             return Err(wrong(&"it is no directory of its own: name one that is, and no link"));
@@ -72,15 +75,18 @@ impl Whole {
         }
     }
 
-    /// An empty directory in which it is made. What an earlier try has left there is thrown away.
+    /// An empty directory in which it is made. What an earlier try has left there is thrown away, with what it said of a
+    /// directory that is not there any more.
     ///
     /// # Errors
     /// When it cannot be made.
     pub fn begin(&self) -> Result<PathBuf, PlaceError> {
         let made = || {
-            match fs::remove_dir_all(&self.room) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+            for removed in [fs::remove_file(&self.mark), fs::remove_dir_all(&self.room)] {
+                match removed {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
             }
             DirBuilder::new().mode(0o700).create(&self.room)?;
             let room = self.room.join("content");
@@ -98,17 +104,25 @@ impl Whole {
     pub async fn settle(&self, content: PathBuf, what: &str, to_give: Vec<PathBuf>) -> Result<(), PlaceError> {
         let (whole, mark) = (self.clone(), what.to_owned());
         let settled = seam::blocking(move || {
-            let settled = whole.put(&content, &mark, &to_give);
-            if settled.is_err() {
+            let _at_it = whole.at_it.lock().unwrap_or_else(PoisonError::into_inner);
+            let put = whole.complete(&content, &mark, &to_give).and_then(|()| fs::rename(whole.made(), &whole.into));
+            if put.is_err() {
                 // It says of a directory that this was put there. Without the move it was not.
                 let _ = fs::remove_file(&whole.mark);
+                return put;
             }
-            settled
+            // It is there, whatever becomes of this.
+            if let Err(error) = whole.tidy() {
+                tracing::warn!(dir = %whole.into.display(), %error, "what was restored is there; what was beside it meanwhile could not be removed");
+            }
+            Ok(())
         });
         settled.await.map_err(|broken| self.wrong(broken))?.map_err(|error| self.wrong(error))
     }
 
-    fn put(&self, content: &Path, mark: &str, to_give: &[PathBuf]) -> io::Result<()> {
+    /// All but the move: on the disk, given to whom it is to belong, and marked. An empty directory is replaced by the move,
+    /// and one with something in it is not.
+    fn complete(&self, content: &Path, mark: &str, to_give: &[PathBuf]) -> io::Result<()> {
         if let Some(there) = self.there()? {
             let owner = fs::metadata(content)?;
             fs::set_permissions(content, there.permissions())?;
@@ -123,9 +137,10 @@ impl Whole {
         fs::rename(content, self.made())?;
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&self.mark)?;
         writeln!(file, "{mark}")?;
-        file.sync_all()?;
-        // An empty directory is replaced, and one with something in it is not.
-        fs::rename(self.made(), &self.into)?;
+        file.sync_all()
+    }
+
+    fn tidy(&self) -> io::Result<()> {
         if let Some(above) = self.into.parent() {
             File::open(above)?.sync_all()?;
         }
@@ -135,8 +150,12 @@ impl Whole {
     /// Throws away what was made and has not taken its place.
     pub async fn throw_away(&self) {
         for _ in 0..TRIES {
-            let room = self.room.clone();
-            match seam::blocking(move || fs::remove_dir_all(room)).await {
+            let whole = self.clone();
+            let removed = seam::blocking(move || {
+                let _at_it = whole.at_it.lock().unwrap_or_else(PoisonError::into_inner);
+                fs::remove_dir_all(&whole.room)
+            });
+            match removed.await {
                 Ok(Err(error)) if error.kind() != io::ErrorKind::NotFound => tokio::time::sleep(PAUSE).await,
                 _ => return,
             }

@@ -158,12 +158,12 @@ async fn give(api: &dyn Api, wanted: &Wanted, mouth: &Mouth) -> Result<Counted, 
             list(api, wanted, (kind, namespace), &mut counted, mouth).await?;
         }
     }
-    if counted.objects.count() == 0 && !wanted.allow_empty {
-        let namespaces: Vec<&str> = wanted.namespaces.iter().map(String::as_str).collect();
-        let what = if counted.seen == 0 { "nothing" } else { "nothing that does not come by itself or is left out" };
+    let empty: Vec<&str> = wanted.namespaces.iter().map(String::as_str).filter(|namespace| !counted.objects.has(namespace)).collect();
+    if !empty.is_empty() && !wanted.allow_empty {
+        let what = if counted.seen == 0 { "nothing" } else { "nothing that does not come by itself, is being deleted or is left out" };
         return Err(format!(
             "there is {what} of these kinds in {}: look at  namespaces, kinds, selector  and  exclude; if that is right:  allowEmpty = true",
-            namespaces.join(", ")
+            empty.join(", ")
         ));
     }
     Ok(counted)

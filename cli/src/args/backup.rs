@@ -296,7 +296,7 @@ pub struct Erase {
   mainstay backup restore local/etc --store /backups --identity drill.txt --to /tmp/etc
   mainstay backup restore prod/orders-db --at 2026-11-30T02:00:00Z --store /backups --identity break-glass.txt --to postgres://app@db/restored
   mainstay backup restore prod/cache/20261130T020000Z-3.42 --store /backups --identity drill.txt --to /var/lib/redis-new
-  mainstay backup restore prod/shop-objects --store /backups --identity drill.txt --namespace shop-copy --to - | kubectl apply -f -
+  mainstay backup restore prod/shop-objects --store /backups --identity drill.txt --namespace shop-copy --to - | kubectl apply --server-side -f -
 
 What is there already is not touched: it is an error.")]
 pub struct Restore {

@@ -310,6 +310,8 @@ impl State {
             return Reply::Refused(Refusal::Conflict(words));
         }
         let Some(mut known) = known.map(|known| TargetBackups::clone(known)) else { return Reply::Done };
+        // What was proven of it says nothing of what comes next.
+        known.drill = None;
         let names: Vec<BackupName> = known.backups.keys().cloned().collect();
         for name in names {
             if let Some(backup) = known.backups.get_mut(&name) {

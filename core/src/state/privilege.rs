@@ -11,6 +11,7 @@ use crate::identity::Identity;
 use crate::plan::strategy::Order;
 use crate::plan::{OnFailure, Plan, RunOn, confined};
 use crate::reply::Refusal;
+use crate::state::backup::CATALOGUES;
 use crate::state::enrolment::OperatorRole;
 
 /// From this level on all members know how the mesh carries out steps itself.
@@ -127,7 +128,11 @@ impl State {
             // An older member knows no targets that are clusters, and could not read the plan. Of the kinds that came
             // later it could start no run: what the mesh has of a bundled plan goes on until all members know them.
             Command::ApplyPlan { plan, .. } if plan.steps.iter().any(|step| step.run_on == RunOn::Cluster) => level_of(plan).max(CLUSTERS),
-            Command::ApplyPlan { plan, .. } if kinds(plan).any(is_upkeep) || goes_by_zones(plan) || keeps(plan) => level_of(plan),
+            Command::ApplyPlan { plan, .. }
+                if kinds(plan).any(|kind| is_upkeep(kind) || is_of_backups(kind)) || goes_by_zones(plan) || keeps(plan) =>
+            {
+                level_of(plan)
+            }
             _ => 0,
         };
         command.level().max(of_plan)
@@ -137,6 +142,7 @@ impl State {
 fn level_of(plan: &Plan) -> u32 {
     let level = |kind: &Kind| match kind.scope {
         _ if is_upkeep(kind) => UPKEEP,
+        _ if is_of_backups(kind) => CATALOGUES,
         Scope::Cluster if kind.name == FIRST_CLUSTER_KIND => CLUSTERS,
         Scope::Cluster => CLUSTER_KINDS,
         _ if matches!(kind.name, catalogue::ALERTMANAGER_SILENCE | catalogue::ALERTMANAGER_EXPIRE) => CLUSTER_KINDS,
@@ -157,6 +163,11 @@ fn keeps(plan: &Plan) -> bool {
 fn goes_by_zones(plan: &Plan) -> bool {
     let mut strategies = plan.steps.iter().filter_map(|step| step.strategy.as_ref()).chain(&plan.strategy);
     strategies.any(|strategy| strategy.order == Order::Zones)
+}
+
+/// An older member does not know what they are done to, and would give a run other targets than the rest does.
+fn is_of_backups(kind: &Kind) -> bool {
+    kind.name.starts_with("backup.") || kind.name == catalogue::RECOVERY_DRILL
 }
 
 fn is_upkeep(kind: &Kind) -> bool {

@@ -362,20 +362,16 @@ impl Run {
     /// Whether what was done is to be taken back: the run was aborted, or something failed after which it is not to stay.
     #[must_use]
     pub fn goes_back(&self) -> bool {
-        self.abort.is_some() || self.failing().any(|step| step.on_failure == OnFailure::Undo)
+        // What was skipped was held back by what failed, and that decides; where nothing failed itself, what was skipped does.
+        let is_itself = |step: &&Step| self.work.get(&step.name).is_some_and(|works| works.values().any(|work| has_gone_wrong(step, work)));
+        let (itself, held): (Vec<&Step>, Vec<&Step>) = self.failing().partition(is_itself);
+        let deciding = if itself.is_empty() { held } else { itself };
+        self.abort.is_some() || deciding.iter().any(|step| step.on_failure == OnFailure::Undo)
     }
 
     fn failing(&self) -> impl Iterator<Item = &Step> {
-        let has_failed = |step: &&Step| self.work.get(&step.name).is_some_and(|works| self.has_failed_at(step, works));
+        let has_failed = |step: &&Step| self.work.get(&step.name).is_some_and(|works| has_failed_at(step, works));
         self.plan.steps.iter().filter(has_failed).filter(|step| !self.is_within_budget(step))
-    }
-
-    fn has_failed_at(&self, step: &Step, works: &OrdMap<Target, Work>) -> bool {
-        works.values().any(|work| match &work.forward {
-            WorkState::Failed { .. } | WorkState::Skipped { .. } | WorkState::Cancelled => true,
-            WorkState::Unknown { .. } | WorkState::Unreachable { .. } => step.on_unknown != OnUnknown::Continue,
-            _ => false,
-        })
     }
 
     /// What an undo of the ended run takes back: all that it did and has an undo, but for what is back already.
@@ -517,6 +513,19 @@ impl Run {
     pub fn verdict(&self) -> Verdict {
         let had_something_to_do = |work: &&Work| !is_omitted(work);
         self.works().map(|(_, _, work)| work).filter(had_something_to_do).map(|work| work.forward.verdict()).max().unwrap_or_default()
+    }
+}
+
+fn has_failed_at(step: &Step, works: &OrdMap<Target, Work>) -> bool {
+    works.values().any(|work| matches!(work.forward, WorkState::Skipped { .. }) || has_gone_wrong(step, work))
+}
+
+/// Whether it did not come off itself, and was not just held back by something that did not.
+fn has_gone_wrong(step: &Step, work: &Work) -> bool {
+    match &work.forward {
+        WorkState::Failed { .. } | WorkState::Cancelled => true,
+        WorkState::Unknown { .. } | WorkState::Unreachable { .. } => step.on_unknown != OnUnknown::Continue,
+        _ => false,
     }
 }
 

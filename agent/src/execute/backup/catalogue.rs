@@ -211,8 +211,9 @@ pub(super) fn listed(judged: &Judged, read: Option<Verdict>) -> Option<ListedBac
     let (counts, read) = match judged.standing {
         Standing::Good => (true, read),
         Standing::Unconfirmed { .. } => (false, read),
-        Standing::Damaged { .. } => (true, Some(Verdict::Critical)),
-        Standing::Unfinished | Standing::Sealed { .. } | Standing::Leftover | Standing::Erased { .. } => return None,
+        // Nobody opens one that was erased, whoever was told of it.
+        Standing::Damaged { .. } | Standing::Erased { .. } => (true, Some(Verdict::Critical)),
+        Standing::Unfinished | Standing::Sealed { .. } | Standing::Leftover => return None,
     };
     Some(ListedBackup {
         name: name(&judged.id)?,

@@ -30,7 +30,7 @@ pub struct Choice {
 pub struct NotAChoice(String);
 
 impl Choice {
-    /// `namespaces` are NEW, or OLD=NEW where the backup is of several; `only` are patterns such as `Deployment` or `ConfigMap/web-*`;
+    /// `namespaces` are NEW, or OLD=NEW where the backup is of several, and no others are put back then; `only` are patterns such as `Deployment` or `ConfigMap/web-*`;
     /// `labels` are NAME=VALUE. `has` are the namespaces of the backup.
     ///
     /// # Errors
@@ -43,9 +43,7 @@ impl Choice {
                 (None, [old]) => (*old, text.as_str()),
                 (None, _) => {
                     let has = has.join(", ");
-                    return Err(NotAChoice(format!(
-                        "it is a backup of several namespaces: say OLD=NEW for each that is put elsewhere; it has {has}"
-                    )));
+                    return Err(NotAChoice(format!("it is a backup of several namespaces: say OLD=NEW for each that is put back; it has {has}")));
                 }
             };
             if !has.contains(&old) {
@@ -78,7 +76,9 @@ impl Choice {
             return Ok(Some(line.to_vec()));
         }
         let object: Value = serde_json::from_slice(line)?;
-        if !self.fits(&object) {
+        // Who moves one namespace has not asked for the others to be put over what is there.
+        let is_meant = self.namespaces.is_empty() || object["metadata"]["namespace"].as_str().is_some_and(|own| self.namespaces.contains_key(own));
+        if !is_meant || !self.fits(&object) {
             return Ok(None);
         }
         Ok(Some(serde_json::to_vec(&moved(object, &self.namespaces))?))
@@ -164,7 +164,9 @@ mod tests {
     fn each_namespace_moves_where_it_is_to() {
         let choice = read(&["shop=copy"], &[], &[], &["jobs", "shop"]).unwrap();
         let object = |namespace: &str| json!({ "kind": "ConfigMap", "metadata": { "name": "a", "namespace": namespace } });
-        assert_eq!((put(&choice, &object("shop")), put(&choice, &object("jobs"))), (Some(object("copy")), Some(object("jobs"))));
+        assert_eq!((put(&choice, &object("shop")), put(&choice, &object("jobs"))), (Some(object("copy")), None));
+        let beside = read(&["shop=copy", "jobs=jobs"], &[], &[], &["jobs", "shop"]).unwrap();
+        assert_eq!(put(&beside, &object("jobs")), Some(object("jobs")));
         // They may change places.
         let both = read(&["shop=jobs", "jobs=shop"], &[], &[], &["jobs", "shop"]).unwrap();
         assert_eq!(put(&both, &object("shop")), Some(object("jobs")));

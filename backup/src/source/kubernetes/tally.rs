@@ -73,6 +73,12 @@ struct HeadMeta {
 }
 
 impl Tally {
+    /// Whether there is any in this namespace.
+    #[must_use]
+    pub fn has(&self, namespace: &str) -> bool {
+        self.by_namespace.contains_key(namespace)
+    }
+
     /// An object, as it stands on its line.
     ///
     /// # Errors

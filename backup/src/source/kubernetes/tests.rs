@@ -112,6 +112,10 @@ async fn nothing_is_no_backup_unless_that_is_said() {
     api.says("shop/ConfigMap", vec![page("shop", &["kube-root-ca.crt"], "")]);
     let error = exported(&api, nothing.clone()).await.unwrap_err();
     assert!(error.contains("nothing that does not come by itself"), "{error}");
+    // Nor is it where one of several has nothing, as one that is being deleted.
+    api.says("jobs/ConfigMap", vec![page("jobs", &["settings"], "")]);
+    let error = exported(&api, wanted(&["v1/ConfigMap"], &["jobs", "shop"])).await.unwrap_err();
+    assert!(error.contains("of these kinds in shop:"), "{error}");
     let (came, counted) = exported(&api, Wanted { allow_empty: true, ..nothing }).await.unwrap();
     assert_eq!((came, counted["objects"].clone()), (Vec::<String>::new(), json!({})));
 }

@@ -33,7 +33,7 @@ pub async fn restore(
 ) -> Result<Exit, CliError> {
     let failed = |error: &dyn std::fmt::Display| CliError::failed(error.to_string());
     if args.to.contains("://") {
-        return Err(CliError::usage("objects of Kubernetes are put back by kubectl: --to DIR, or --to - | kubectl apply -f -"));
+        return Err(CliError::usage("objects of Kubernetes are put back by kubectl: --to DIR, or --to - | kubectl apply --server-side -f -"));
     }
     let is_piped = args.to == STDOUT;
     if is_piped && screen.is_json() {
@@ -81,7 +81,7 @@ fn words(judged: &Judged, put: &Put, place: &str, differs: &[String]) -> String 
         for namespace in put.objects.namespaces() {
             words.push_str(&format!("  kubectl create namespace {namespace}        unless it is there\n"));
         }
-        words.push_str(&format!("  kubectl apply -f {place}\n"));
+        words.push_str(&format!("  kubectl apply --server-side -f {place}\n"));
     }
     words
 }

@@ -145,7 +145,7 @@ impl<'s> RunPass<'_, 's, '_> {
                 let with = self.run.with_of(&item.step.name, item.target, Direction::Do);
                 let message = with.and_then(|with| with.get("message")).and_then(serde_json::Value::as_str).unwrap_or_default();
                 let reason = self.approval_wanted(Some(&item.step.name), None, &approval, message, None);
-                self.wait(item, reason, item.ready, Some((until, self.if_nobody_approves())));
+                self.wait(item, reason, item.ready, Some((until, self.if_nobody_approves(item))));
             }
         }
     }
@@ -153,11 +153,11 @@ impl<'s> RunPass<'_, 's, '_> {
 
 impl RunPass<'_, '_, '_> {
     /// What becomes of the run when the time of an approval is up.
-    fn if_nobody_approves(&self) -> &'static str {
-        if self.run.to_take_back().next().is_some() {
-            "then it counts as failed: the run fails, and what it did is taken back"
-        } else {
-            "then it counts as failed, and the run fails"
+    fn if_nobody_approves(&self, item: Item<'s>) -> &'static str {
+        match self.fate(item) {
+            Fate::FailsAndUndoes => "then it counts as failed: the run fails, and what it did is taken back",
+            // An approval that is not given is a failure, whatever the step makes of what is unknown.
+            Fate::GoesOn | Fate::Fails => "then it counts as failed, and the run fails",
         }
     }
 }
