@@ -63,7 +63,7 @@ async fn objects_are_written_read_back_drilled_and_put_into_a_file() {
     let compared = "6 objects of 2 namespaces, each of which can be read".to_owned();
     assert_eq!(drilled(&store, &manifest, &keys).await, Ok((compared.clone(), Vec::new())));
 
-    let choice = place::Choice::read(&["shop=copy".to_owned()], &[], &[], &["jobs", "shop"]).expect("a choice");
+    let choice = place::Choice::read(&["shop=copy".to_owned(), "jobs=jobs".to_owned()], &[], &[], &["jobs", "shop"]).expect("a choice");
     let plain = open(&store, &manifest, &manifest.parts[0], &keys.drill, &Teller::default()).await.expect("it opens");
     let (file, put) = place::write(plain, &dir.path().join("restored"), &choice).await.expect("a file");
     let text = std::fs::read_to_string(file).expect("the objects");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::lease::in_the_way;
-use super::{Item, RunPass};
+use super::{Fate, Item, RunPass};
 use crate::freshness;
 use crate::id::{PlanName, StepName};
 use crate::outlook::{Said, said};
@@ -151,7 +151,7 @@ impl<'s> RunPass<'_, 's, '_> {
     }
 }
 
-impl RunPass<'_, '_, '_> {
+impl<'s> RunPass<'_, 's, '_> {
     /// What becomes of the run when the time of an approval is up.
     fn if_nobody_approves(&self, item: Item<'s>) -> &'static str {
         match self.fate(item) {
