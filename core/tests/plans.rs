@@ -276,3 +276,17 @@ fn nonsense_is_refused_by_its_size_before_it_is_read() {
         assert!(parse(all.get(all.char_indices().nth(from).unwrap().0..).unwrap()).is_err());
     }
 }
+
+/// Members of an older build hold the same state, and compare digests of its bytes: what they do not know is not written where
+/// a plan does not say it.
+#[test]
+fn what_a_plan_does_not_say_is_not_in_the_state_either() {
+    let text = |more: &str| {
+        format!(
+            "apiVersion: mainstay.dev/v1alpha1\nkind: MaintenancePlan\nmetadata: {{ name: p }}\nspec: {{ steps: [{{ name: a, uses: wait, with: {{ for: 1s }}{more} }}] }}"
+        )
+    };
+    let written = |more: &str| serde_json::to_value(&parse(&text(more)).unwrap().steps[0]).unwrap().get("on_failure").cloned();
+    assert_eq!(written(""), None);
+    assert_eq!(written(", onFailure: keep"), Some(serde_json::json!("keep")));
+}

@@ -97,8 +97,9 @@ pub struct Step {
     pub retry: Retry,
     pub undo: Option<UndoStep>,
     pub on_unknown: OnUnknown,
-    /// What the document says of it, or of a step that it needs, directly or not.
-    #[serde(default)]
+    /// What the document says of it, or of a step that it needs, directly or not. Not written where it is the default: a state
+    /// is to be the same bytes for members that do not know it.
+    #[serde(default, skip_serializing_if = "OnFailure::is_undo")]
     pub on_failure: OnFailure,
 }
 
@@ -196,6 +197,12 @@ pub enum OnFailure {
     Undo,
     /// It stays, until a person takes it back.
     Keep,
+}
+
+impl OnFailure {
+    fn is_undo(&self) -> bool {
+        *self == OnFailure::Undo
+    }
 }
 
 impl Plan {
