@@ -295,9 +295,11 @@ fn each_is_what_it_was_elsewhere(stage: &Stage<'_>, backup: &Path) {
 /// As docs/backup-format.md says.
 fn kubectl_takes_it_without_mainstay(stage: &Stage<'_>, backup: &Path) {
     let (key, part) = (stage.up.scratch().join("drill.txt"), backup.join("objects.zst.age"));
-    let script = "age -d -i \"$1\" \"$2\" | zstd -dc | \"$3\" --kubeconfig \"$4\" apply --dry-run=server -o name -f -";
+    let script = "age -d -i \"$1\" -o \"$5\" \"$(dirname \"$2\")/../key-1.age\" && \
+                  age -d -i \"$5\" \"$2\" | zstd -dc | \"$3\" --kubeconfig \"$4\" apply --dry-run=server -o name -f -";
     let (kubectl, settings) = (stage.cluster.program("kubectl"), stage.cluster.kubeconfig());
-    let paths = [&key, &part, &kubectl, &settings].map(|path| path.display().to_string());
+    let targets = stage.up.scratch().join("target.key");
+    let paths = [&key, &part, &kubectl, &settings, &targets].map(|path| path.display().to_string());
     let words = [&["-o", "pipefail", "-c", script, "open"][..], &paths.each_ref().map(String::as_str)].concat();
     let applied = run("bash", &words);
     assert_eq!(applied.lines().count(), 12, "{applied}");

@@ -202,8 +202,8 @@ async fn a_rollout_whose_pods_do_not_come_or_that_is_called_off_comes_back_by_it
     let talks = "object: {spec: {template: {spec: {containers: [{name: app, command: [sh, -c, \"while sleep 1; do echo ERROR no database; done\"], \
          readinessProbe: {exec: {command: [\"false\"]}}}]}}}}, takeOver: true, gates: [{logErrors: {selector: app=web, most: 2}, every: 1s}]";
     let ended = up.ended(&starts(&up, "deaf", &rollout(&space, "web", talks))).await;
-    assert!(ended["state"] == "failed" && ended.to_string().contains("get pods/log"), "{ended}");
-    assert_eq!(template(&space, "web"), first, "nothing is begun that could not be watched: {ended}");
+    assert!(ended["state"] == "failed" && ended.to_string().contains("mainstay-runner needs the right"), "{ended}");
+    assert_eq!(template(&space, "web"), first, "what cannot be watched does not stay: {ended}");
     runner(
         &space,
         &format!("{RIGHTS}, {{apiGroups: [\"\"], resources: [pods], verbs: [list]}}, {{apiGroups: [\"\"], resources: [pods/log], verbs: [get]}}"),
