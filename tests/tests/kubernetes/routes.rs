@@ -80,8 +80,8 @@ async fn a_route_is_led_elsewhere_in_shares_and_back_as_it_was_when_a_gate_fails
         space.until(PATIENCE, &["httproute", "web"], |route| (backends(route) == wanted).then_some(())).await;
     };
 
-    // A gate fails at the second share: all goes back at once.
-    let run = up.start_run("fails", &plan("fails", &shift(&space, "10, 50", "4s").replace("attempts: 4", "attempts: 1")));
+    // A gate fails at the second share, which has to last until somebody says so: all goes back at once.
+    let run = up.start_run("fails", &plan("fails", &shift(&space, "10, 50", "15s").replace("attempts: 4", "attempts: 1")));
     led(&[("web-blue", 90), ("api", 200), ("web-green", 10)]).await;
     led(&[("web-blue", 50), ("api", 200), ("web-green", 50)]).await;
     well(&space, false);
