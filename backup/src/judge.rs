@@ -127,11 +127,15 @@ fn judge_one(id: &Id, one: &Found, all: &BTreeMap<Id, Found>, known: &dyn Verify
         return judged(standing, None, None);
     };
     let digest = digest(bytes);
+    // Signed by somebody whose word counts, and for something else than what stands there: it was good, and is not as it was.
+    let other = receipt.as_ref().and_then(|receipt| receipt.as_ref().ok());
+    let other = other.filter(|receipt| receipt.manifest != digest && receipt.holds(id, &receipt.manifest, known).is_ok());
+    let changed = other.map(|receipt| format!("its manifest is not the one for which {} has signed", receipt.signer));
     let holds = receipt.map(|receipt| holds(receipt, id, &digest, known));
     let outcome = crate::manifest::read::<Outcome>(bytes);
     match (outcome, holds) {
         (Ok(Outcome::Manifest(manifest)), holds) if manifest.backup == *id => {
-            let standing = finished(&manifest, one, holds, known);
+            let standing = changed.map_or_else(|| finished(&manifest, one, holds, known), damaged);
             judged(standing, Some(manifest), Some(digest))
         }
         (Ok(Outcome::Manifest(manifest)), _) => judged(damaged(format!("its manifest is that of {}", manifest.backup)), None, None),

@@ -83,7 +83,8 @@ impl Recipients {
     }
 
     /// For records: in one order, each once.
-    pub(crate) fn who_can_open(&self) -> Vec<CanOpen> {
+    #[must_use]
+    pub fn who_can_open(&self) -> Vec<CanOpen> {
         let mut all: Vec<(Role, String)> = self.keys.iter().map(|(role, key)| (*role, key.to_string())).collect();
         all.sort();
         all.dedup();

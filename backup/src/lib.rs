@@ -6,7 +6,7 @@
 //! manifest last. [`check()`] reads it back. A signed [`receipt`] says that whoever keeps the catalogue counts it.
 //! [`scan()`] lists a store and [`judge`] says what each backup there is worth; [`retention`] which of them go. [`open()`]
 //! gives back what was written, [`place`] puts it somewhere, and [`drill()`] rehearses that. What is backed up is a [`source`].
-//! Each target has a key of its own, [`target_key`]: who destroys it has erased what it opens, [`mod@erase`].
+//! A [`worker`] writes for somebody else. Each target has a key of its own, [`target_key`]: who destroys it has erased what it opens, [`mod@erase`].
 //!
 //! It knows neither the mesh nor a cluster: agents and the CLI bring the order, the credentials and the signature. It sees
 //! none of the other crates, so that what restores a backup needs nothing that may be lost with the mesh. Its own
@@ -33,6 +33,7 @@ pub mod seam;
 pub mod source;
 pub mod store;
 pub mod target_key;
+pub mod worker;
 pub mod write;
 
 pub use check::check;

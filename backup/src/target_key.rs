@@ -118,6 +118,20 @@ pub(crate) struct Chosen {
     pub recipient: Recipient,
 }
 
+/// Chooses a target's key for a writer with fewer rights, to whom nobody's word is lent: see [`crate::worker`].
+///
+/// # Errors
+/// When the store does not take one.
+pub async fn for_worker(store: &Store, target: &Target, recipients: &Recipients) -> Result<OfKey, NoKey> {
+    choose(store, target, recipients).await.map(|chosen| chosen.of)
+}
+
+/// A key that somebody with more rights has chosen.
+pub(crate) fn given(of: &OfKey) -> Result<Chosen, NoKey> {
+    let recipient = of.key.parse::<Recipient>().map_err(|_| NoKey::NotMade(format!("`{}` is no public key", of.key)))?;
+    Ok(Chosen { of: of.clone(), recipient })
+}
+
 /// The target's key, or a new one.
 pub(crate) async fn choose(store: &Store, target: &Target, recipients: &Recipients) -> Result<Chosen, NoKey> {
     let listed = store.list(&target.to_string()).await?;

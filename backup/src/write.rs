@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::encode::{EncodeError, encode};
 use crate::keys::{Identities, Recipients, for_check};
-use crate::manifest::{self, Begun, CanOpen, Manifest, NotARecord, OfSource, Outcome, Part, RECORD_MAX, Role, VERSION, Void};
+use crate::manifest::{self, Begun, CanOpen, Manifest, NotARecord, OfKey, OfSource, Outcome, Part, RECORD_MAX, Role, VERSION, Void};
 use crate::name::{Id, NotAName, Object, Target, Token, owner};
 use crate::progress::Teller;
 use crate::receipt::{Receipt, Sign};
@@ -37,6 +37,8 @@ pub struct Order {
     pub set: Option<String>,
     /// Who can open it.
     pub recipients: Recipients,
+    /// The target's key, where somebody with more rights has chosen it; it is chosen here, if left out.
+    pub key: Option<OfKey>,
 }
 
 /// Why there is no backup.
@@ -129,7 +131,10 @@ pub async fn write(
     begin(store, &id, &order.writer).await?;
     let attempt = async {
         let sealed = seal_earlier(store, &id).await?;
-        let key = cancellable(cancel, target_key::choose(store, &id.target, &order.recipients)).await??;
+        let key = match &order.key {
+            Some(of) => target_key::given(of)?,
+            None => cancellable(cancel, target_key::choose(store, &id.target, &order.recipients)).await??,
+        };
         let (checker, check) = for_check();
         let mut recipients = order.recipients.who_can_open();
         recipients.push(CanOpen { role: Role::Check, key: checker.to_string() });
@@ -250,6 +255,24 @@ async fn commit(store: &Store, manifest: &Manifest) -> Result<String, WriteError
     match store.read(&object, RECORD_MAX).await? {
         Some(void) => Err(sealed_by(&object, &void, id)),
         None => Ok(manifest::digest(&there)),
+    }
+}
+
+/// What somebody else has written to its end, and its digest: a worker, of whom only the store can say what came of it.
+///
+/// # Errors
+/// When it is not there, is void, or is another writer's.
+pub async fn written_by(store: &Store, id: &Id, writer: &str) -> Result<(Manifest, String), WriteError> {
+    let object = id.object(&Object::Manifest);
+    let there = store.read(&object, RECORD_MAX).await?.ok_or_else(|| WriteError::Lost(object.clone()))?;
+    let manifest = match manifest::read::<Outcome>(&there) {
+        Ok(Outcome::Manifest(manifest)) if manifest.backup == *id && manifest.writer == writer => manifest,
+        _ => return Err(sealed_by(&object, &there, id)),
+    };
+    let object = id.object(&Object::Sealed);
+    match store.read(&object, RECORD_MAX).await? {
+        Some(void) => Err(sealed_by(&object, &void, id)),
+        None => Ok((manifest, manifest::digest(&there))),
     }
 }
 

@@ -7,7 +7,7 @@ use mainstay_core::PlanName;
 use mainstay_core::catalogue;
 use mainstay_core::id::{ConnectionName, NodeName};
 
-use super::{Address, ObjectsSettings, SecretRef, StoreSettings};
+use super::{Address, ObjectsSettings, SecretRef, StoreSettings, WorkerSettings};
 
 /// A way to one outside system.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +32,8 @@ pub struct Connection {
     pub store: Option<Box<StoreSettings>>,
     /// What of a cluster is backed up; nothing for other kinds.
     pub objects: Option<Box<ObjectsSettings>>,
+    /// The pod that backs it up, where it is not the agent itself.
+    pub worker: Option<Box<WorkerSettings>>,
     /// File and line, for a person who is to change it.
     pub declared_at: String,
 }

@@ -9,7 +9,7 @@ use toml::de::DeTable;
 
 use super::address::{self, Parsed};
 use super::table::{Source, Table};
-use super::{Address, Connection, ConnectionKind, Place, SecretRef, Tls, TlsMode, objects, store};
+use super::{Address, Connection, ConnectionKind, Place, SecretRef, Tls, TlsMode, objects, store, worker};
 
 /// The table of connections.
 const SECTION: &str = "connections";
@@ -106,7 +106,7 @@ impl Declared<'_> {
 
 fn declare(own: Declared<'_>, problems: &mut Vec<String>) -> Option<Connection> {
     let before = problems.len();
-    own.table.unknown(&[&KEYS[..], &store::KEYS, &objects::KEYS].concat(), problems);
+    own.table.unknown(&[&KEYS[..], &store::KEYS, &objects::KEYS, &[worker::KEY]].concat(), problems);
     let kind = kind(&own, problems);
     let parsed = kind.and_then(|kind| url(&own, kind, problems));
     let username = own.table.text("username", "text", problems);
@@ -154,9 +154,11 @@ fn declare(own: Declared<'_>, problems: &mut Vec<String>) -> Option<Connection> 
         objects::strangers(&own, kind, problems);
         None
     };
+    worker::together(&own, kind, &address, tls.as_ref(), problems);
+    let worker = worker::read(&own, problems).map(Box::new);
     let name = own.name?;
     (problems.len() == before).then_some(())?;
-    Some(Connection { name, kind, address, user, secret, bearer, tls: tls?, replicas, plans, source_node, store, objects, declared_at: own.at })
+    Some(Connection { name, kind, address, user, secret, bearer, tls: tls?, replicas, plans, source_node, store, objects, worker, declared_at: own.at })
 }
 
 fn kind(own: &Declared<'_>, problems: &mut Vec<String>) -> Option<ConnectionKind> {

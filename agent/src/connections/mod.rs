@@ -22,6 +22,7 @@ mod objects;
 mod secret;
 mod store;
 mod table;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -36,6 +37,7 @@ pub use memory::Memory;
 pub use objects::ObjectsSettings;
 pub use secret::{Secret, SecretError, SecretRef, Secrets};
 pub use store::StoreSettings;
+pub use worker::WorkerSettings;
 
 /// Connections of one agent; the mesh takes no more of them in.
 const CONNECTIONS_MAX: usize = 256;

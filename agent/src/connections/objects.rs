@@ -93,7 +93,7 @@ pub(super) fn strangers(own: &Declared<'_>, kind: ConnectionKind, problems: &mut
     }
 }
 
-fn is_name(text: &str, most: usize) -> bool {
+pub(super) fn is_name(text: &str, most: usize) -> bool {
     let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
     !text.is_empty() && text.len() <= most && text.chars().all(is_part) && !text.starts_with(['-', '.']) && !text.ends_with(['-', '.'])
 }

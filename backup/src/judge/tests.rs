@@ -131,7 +131,12 @@ fn a_receipt_is_for_one_manifest() {
     world.confirm(OLD);
     let changed = Manifest { took_ms: 2, ..manifest(OLD) };
     world.one(OLD).manifest = Some(bytes_of(&Outcome::Manifest(changed)).unwrap());
-    assert!(matches!(world.standing(OLD), Standing::Unconfirmed { why } if why.contains("another manifest")));
+    // Somebody whose word counts has signed another: what stands there was changed after that.
+    assert!(matches!(world.standing(OLD), Standing::Damaged { what } if what[0].contains("is not the one for which ed25519:")));
+    let other = World::with(OLD);
+    let receipt = Receipt::sign(id(OLD), "ab".to_owned(), &other.key).unwrap();
+    world.one(OLD).receipt = Some(bytes_of(&receipt).unwrap());
+    assert!(matches!(world.standing(OLD), Standing::Unconfirmed { why } if why.contains("another manifest")), "a stranger's word says nothing");
 }
 
 #[test]

@@ -131,6 +131,7 @@ impl Keys {
     /// At `hour` of a day, under a token that grows with the hour.
     pub fn order(&self, hour: u64) -> Order {
         Order {
+            key: None,
             target: "prod/orders-db".parse().expect("a target"),
             time: format!("2026-11-30T{hour:02}:00:00Z").parse().expect("a time"),
             token: format!("1.{}", hour + 1).parse().expect("a token"),

@@ -173,7 +173,7 @@ pub struct Run {
     #[arg(long, value_name = "KEY")]
     pub break_glass: Vec<String>,
     /// Public key of drills
-    #[arg(long, value_name = "KEY", required_unless_present = "break_glass")]
+    #[arg(long, value_name = "KEY", required_unless_present_any = ["break_glass", "worker"])]
     pub drill: Vec<String>,
     /// File with the Ed25519 key (PKCS #8, DER) that signs its receipt
     #[arg(long, value_name = "FILE")]
@@ -187,6 +187,9 @@ pub struct Run {
     /// Only look whether it could be made
     #[arg(long)]
     pub dry_run: bool,
+    /// What an agent has decided for its worker
+    #[arg(long, value_name = "JSON", hide = true, conflicts_with_all = ["break_glass", "drill", "sign", "dry_run"])]
+    pub worker: Option<String>,
 }
 
 /// What is backed up.

@@ -16,6 +16,7 @@ mod program;
 mod prometheus;
 mod redis;
 mod registry;
+mod relay;
 mod upstream;
 
 pub use alertmanager::Alertmanager;
@@ -28,6 +29,7 @@ pub use program::Program;
 pub use prometheus::{Exporter, Prometheus};
 pub use redis::Redis;
 pub use registry::Registry;
+pub use relay::Relay;
 pub use upstream::Upstream;
 
 /// Who logs in.

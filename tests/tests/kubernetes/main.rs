@@ -31,5 +31,6 @@ mod switching;
 mod upkeep;
 mod view;
 mod work;
+mod workers;
 mod workloads;
 mod writing;

@@ -18,6 +18,7 @@ pub(super) mod restore;
 pub(super) mod run;
 mod source;
 mod store;
+pub(super) mod worker;
 
 use std::future::Future;
 use std::time::Duration;

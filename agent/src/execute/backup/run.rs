@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use mainstay_backup::check::Checked;
 use mainstay_backup::manifest::Manifest;
 use mainstay_backup::receipt::Sign;
 use mainstay_backup::source::{Source, kubernetes};
 use mainstay_backup::store::{CreateIfAbsent, Probe};
-use mainstay_backup::write::{Order, WriteError, Written, confirm, write};
-use mainstay_backup::{Id, Target};
+use mainstay_backup::worker::WorkOrder;
+use mainstay_backup::write::{Order, WriteError, confirm, write, written_by};
+use mainstay_backup::{Id, Target, target_key};
 use mainstay_client::random;
 use mainstay_core::backup::{BackupNote, ListedBackup};
 use mainstay_core::catalogue::BACKUP_RUN as KIND;
@@ -22,6 +22,7 @@ use serde_json::{Map, Value};
 use super::super::params::{self, Size, Span};
 use super::super::{Context, StepError, wording};
 use super::store::Opened;
+use super::worker::{Task, Worker};
 use super::{catalogue, mesh, not_told, source, subject, token, told, unless_called_off};
 
 /// Random bytes of a writer's name: nobody else draws the same.
@@ -51,10 +52,20 @@ fn four_hours() -> Span {
 /// What is known before anything is written.
 struct Looked {
     target: Target,
-    source: Box<dyn Source>,
+    /// Read by this process; nothing where a worker does that.
+    source: Option<Box<dyn Source>>,
     versions: BTreeMap<String, String>,
     probe: Probe,
     has_break_glass: bool,
+}
+
+/// A backup that was written and read back, and of which nobody has said yet that it counts.
+struct Made {
+    manifest: Manifest,
+    digest: String,
+    /// Unfinished ones that were made void.
+    sealed: Vec<Id>,
+    check_ms: u64,
 }
 
 pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Report, StepError> {
@@ -69,10 +80,17 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
         None => recipients,
     };
     let failed = |why: &dyn std::fmt::Display| StepError::failed(format!("{KIND}: {}: {why}", connection.name));
+    let worker = Worker::of(connection, &opened, context)?;
+    let deadline = params.deadline.0.as_duration();
     let looking = async {
-        let deadline = params.deadline.0.as_duration();
-        let mut source = source::of(connection, params.content, deadline, context).await.map_err(|why| failed(&why))?;
-        let versions = source.look().await.map_err(|error| failed(&error))?;
+        let (source, versions) = match &worker {
+            Some(worker) => (None, worker.look().await.map_err(|why| failed(&why))?),
+            None => {
+                let mut source = source::of(connection, params.content, deadline, context).await.map_err(|why| failed(&why))?;
+                let versions = source.look().await.map_err(|error| failed(&error))?;
+                (Some(source), versions)
+            }
+        };
         let probe = opened.store.probe().await.map_err(|error| failed(&error))?;
         Ok::<_, StepError>((source, versions, probe))
     };
@@ -84,18 +102,49 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
         return Ok(Report { checks, ..Report::default() });
     }
     let time = Timestamp::from_millisecond(context.host.wall().0).map_err(|error| failed(&format!("the clock of this machine: {error}")))?;
-    let writer = random::token(WRITER_BYTES);
     let order = Order {
         target: looked.target.clone(),
         time,
         token: token(KIND, context)?,
-        writer,
+        writer: random::token(WRITER_BYTES),
         set: params.set.clone().filter(|set| !set.is_empty()),
         recipients,
+        key: None,
     };
+    let made = match (looked.source.as_deref_mut(), &worker) {
+        (Some(source), _) => here(source, order, &opened, context, &failed).await?,
+        (None, Some(worker)) => elsewhere(worker, order, &params, &opened, context, &failed).await?,
+        (None, None) => return Err(failed(&"nothing reads it")),
+    };
+    let id = &made.manifest.backup;
+    let uncounted =
+        |error: &dyn std::fmt::Display| failed(&format!("{id} is written and is good, and does not count: {error}; the next run makes another one"));
+    // Who has been overtaken hears so here, before anything says that it counts. Who loses the lease meanwhile is called off.
+    if let Some(note) = note(&made, &opened) {
+        let told = context.cancel.run_until_cancelled(context.catalogue.note_until_answered(&looked.target, &note)).await;
+        told.ok_or_else(|| StepError::cancelled(format!("{KIND} was called off: {id} is written and is good, and does not count")))?
+            .map_err(|why| uncounted(&format!("the mesh's catalogue does not take it: {why}")))?;
+    }
+    if let Some(by) = &signs {
+        confirm(&opened.store, id, &made.digest, by).await.map_err(|error| uncounted(&error))?;
+        if let Some(backup) = catalogue::name(id) {
+            let note = BackupNote::Confirmed { backup };
+            match context.cancel.run_until_cancelled(context.catalogue.note_until_answered(&looked.target, &note)).await {
+                Some(told) => checks.extend(told.err().map(|why| not_told(&looked.target, &why))),
+                None => checks.push(not_told(&looked.target, &"it was called off")),
+            }
+        }
+    }
+    checks.insert(0, told_of(&made));
+    Ok(Report { checks, outputs: outputs(&made, signs.is_some()), ..Report::default() })
+}
+
+type Failed<'f> = dyn Fn(&dyn std::fmt::Display) -> StepError + Send + Sync + 'f;
+
+/// This process reads the source, writes, and reads back.
+async fn here(source: &mut dyn Source, order: Order, opened: &Opened<'_>, context: &Context, failed: &Failed<'_>) -> Result<Made, StepError> {
     let store = &opened.store;
-    let written =
-        told("writing", context, async |tell| write(store, order, looked.source.as_mut(), tell, &context.cancel).await).await.map_err(not_written)?;
+    let written = told("writing", context, async |tell| write(store, order, source, tell, &context.cancel).await).await.map_err(not_written)?;
     let id = &written.manifest.backup;
     let checked = told("reading back", context, async |tell| {
         context.cancel.run_until_cancelled(mainstay_backup::check(store, &written.manifest, &written.check, tell)).await
@@ -107,36 +156,41 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
         let what = if part.unread { "could not be read back" } else { "is not what was written when it is read back" };
         return Err(failed(&format!("{id} was written, and {what}: {}: {wrong}; it does not count", part.name)));
     }
-    let uncounted =
-        |error: &dyn std::fmt::Display| failed(&format!("{id} is written and is good, and does not count: {error}; the next run makes another one"));
-    // Who has been overtaken hears so here, before anything says that it counts. Who loses the lease meanwhile is called off.
-    if let Some(note) = note(&written, &opened) {
-        let told = context.cancel.run_until_cancelled(context.catalogue.note_until_answered(&looked.target, &note)).await;
-        told.ok_or_else(|| StepError::cancelled(format!("{KIND} was called off: {id} is written and is good, and does not count")))?
-            .map_err(|why| uncounted(&format!("the mesh's catalogue does not take it: {why}")))?;
+    Ok(Made { manifest: written.manifest, digest: written.digest, sealed: written.sealed, check_ms: checked.took_ms })
+}
+
+/// A worker does the same. What it has made is what the store has under its name.
+async fn elsewhere(
+    worker: &Worker<'_>,
+    order: Order,
+    params: &Params,
+    opened: &Opened<'_>,
+    context: &Context,
+    failed: &Failed<'_>,
+) -> Result<Made, StepError> {
+    let store = &opened.store;
+    let key = unless_called_off(KIND, context, target_key::for_worker(store, &order.target, &order.recipients)).await?.map_err(|error| failed(&error))?;
+    let Order { target, time, token, writer, set, recipients, .. } = order;
+    let work = WorkOrder { time, token, writer, key, recipients: recipients.who_can_open(), content: params.content };
+    let task = Task { target: &target, order: &work, set: set.as_deref(), limit: params.limit.map(|limit| limit.0), deadline: params.deadline.0.as_duration() };
+    let made = worker.make(&task, opened).await?;
+    let id = Id::new(target.clone(), time, token);
+    let (manifest, digest) = written_by(store, &id, &work.writer).await.map_err(not_written)?;
+    // It chooses nothing: whom it was encrypted to is what was ordered.
+    if manifest.key.as_ref() != Some(&work.key) {
+        return Err(failed(&format!("{id} is encrypted to another key than its worker was given; it does not count")));
     }
-    if let Some(by) = &signs {
-        confirm(store, id, &written.digest, by).await.map_err(|error| uncounted(&error))?;
-        if let Some(backup) = catalogue::name(id) {
-            let note = BackupNote::Confirmed { backup };
-            match context.cancel.run_until_cancelled(context.catalogue.note_until_answered(&looked.target, &note)).await {
-                Some(told) => checks.extend(told.err().map(|why| not_told(&looked.target, &why))),
-                None => checks.push(not_told(&looked.target, &"it was called off")),
-            }
-        }
-    }
-    checks.insert(0, made(&written, &checked));
-    Ok(Report { checks, outputs: outputs(&written, &checked, signs.is_some()), ..Report::default() })
+    Ok(Made { manifest, digest, sealed: made.sealed, check_ms: made.check_ms })
 }
 
 /// What the catalogue is told of it; nothing where it could not have it.
-fn note(written: &Written, opened: &Opened<'_>) -> Option<BackupNote> {
-    let manifest = &written.manifest;
+fn note(made: &Made, opened: &Opened<'_>) -> Option<BackupNote> {
+    let manifest = &made.manifest;
     let backup = ListedBackup {
         name: catalogue::name(&manifest.backup)?,
         begun: WallTime(manifest.backup.time.as_millisecond()),
         stored_bytes: sizes(manifest).1,
-        checksum: written.digest.clone(),
+        checksum: made.digest.clone(),
         counts: false,
         read: Some(Verdict::Ok),
     };
@@ -178,8 +232,8 @@ fn would(looked: &Looked, opened: &Opened<'_>) -> Check {
     Check::stated("backup.dryRun", &looked.target.to_string(), Verdict::Ok, message).with_details(versions)
 }
 
-fn made(written: &Written, checked: &Checked) -> Check {
-    let manifest = &written.manifest;
+fn told_of(made: &Made) -> Check {
+    let manifest = &made.manifest;
     let (plain, stored) = sizes(manifest);
     let took = |ms: u64| wording::seconds(Millis(ms).as_secs_f64());
     let message = format!(
@@ -187,9 +241,9 @@ fn made(written: &Written, checked: &Checked) -> Check {
         wording::bytes(plain),
         wording::bytes(stored),
         took(manifest.took_ms),
-        took(checked.took_ms)
+        took(made.check_ms)
     );
-    let sealed = written.sealed.iter().take(4).map(|id: &Id| format!("{id} had not come to its end, and was made void"));
+    let sealed = made.sealed.iter().take(4).map(|id: &Id| format!("{id} had not come to its end, and was made void"));
     Check::stated("backup.made", &manifest.backup.to_string(), Verdict::Ok, message).with_details(sealed)
 }
 
@@ -208,17 +262,17 @@ fn counted(manifest: &Manifest) -> Option<u64> {
     tables().or_else(keys).or_else(objects).or_else(either)
 }
 
-fn outputs(written: &Written, checked: &Checked, is_signed: bool) -> BTreeMap<String, Value> {
-    let manifest = &written.manifest;
+fn outputs(made: &Made, is_signed: bool) -> BTreeMap<String, Value> {
+    let manifest = &made.manifest;
     let (plain, stored) = sizes(manifest);
     let outputs = [
         ("backup", Some(Value::from(manifest.backup.to_string()))),
         ("counts", Some(Value::from(is_signed))),
         ("plainBytes", Some(Value::from(plain))),
         ("storedBytes", Some(Value::from(stored))),
-        ("checksum", Some(Value::from(written.digest.clone()))),
+        ("checksum", Some(Value::from(made.digest.clone()))),
         ("tookMs", Some(Value::from(manifest.took_ms))),
-        ("checkMs", Some(Value::from(checked.took_ms))),
+        ("checkMs", Some(Value::from(made.check_ms))),
         ("parts", Some(Value::from(manifest.parts.len()))),
         ("counted", counted(manifest).map(Value::from)),
     ];

@@ -167,7 +167,8 @@ async fn run(cluster: &Cluster, wanted: Wanted, context: &Context) -> Result<Rep
     }
 }
 
-fn jobs(namespace: &str) -> String {
+/// Where the Jobs of a namespace are.
+pub fn jobs(namespace: &str) -> String {
     format!("/apis/batch/v1/namespaces/{}/jobs", crate::kube::escaped(namespace))
 }
 
@@ -221,7 +222,7 @@ fn job(wanted: &Wanted, work: &Work, name: &str) -> Value {
 }
 
 /// Whether a Job has ended, and then whether it succeeded.
-fn ended(job: &Value) -> Option<bool> {
+pub fn ended(job: &Value) -> Option<bool> {
     let conditions = job.pointer("/status/conditions").and_then(Value::as_array)?;
     let is = |state: &str| conditions.iter().any(|condition| condition["type"] == state && condition["status"] == "True");
     if is("Complete") { Some(true) } else { is("Failed").then_some(false) }

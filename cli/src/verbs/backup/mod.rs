@@ -9,6 +9,7 @@ pub(super) mod places;
 mod prune;
 mod restore;
 mod run;
+mod worker;
 
 use mainstay_backup::check::{Checked, CheckedPart};
 use mainstay_backup::judge::{Judged, Standing};

@@ -13,6 +13,7 @@ use mainstay_backup::receipt::{Sign, SigningKey};
 use mainstay_backup::seam::Stopwatch;
 use mainstay_backup::source::Source;
 use mainstay_backup::source::files::Files;
+use mainstay_backup::source::postgres::rows::Compare;
 use mainstay_backup::source::postgres::{Options, Postgres};
 use mainstay_backup::source::redis::{Dial, Duplex, Login, Redis};
 use mainstay_backup::store::CreateIfAbsent;
@@ -22,7 +23,7 @@ use mainstay_client::{files, random};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{KEYS_MAX, places, target};
+use super::{KEYS_MAX, places, target, worker};
 use crate::args;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -32,6 +33,9 @@ use crate::verbs::{Screen, now};
 
 /// Makes a backup, reads it back, and has it count if that went well.
 pub async fn run(args: &args::backup::Run, screen: Screen) -> Result<Exit, CliError> {
+    if let Some(order) = &args.worker {
+        return worker::run(args, order).await;
+    }
     let roles = [(Role::BreakGlass, &args.break_glass), (Role::Drill, &args.drill)];
     let keys = roles.into_iter().flat_map(|(role, keys)| keys.iter().map(move |key| (role, key.as_str())));
     let recipients = Recipients::read(keys).map_err(|error| CliError::usage(error.to_string()))?;
@@ -42,7 +46,7 @@ pub async fn run(args: &args::backup::Run, screen: Screen) -> Result<Exit, CliEr
         None => recipients,
     };
     let target = target(&args.target)?;
-    let mut source = source(&args.source, Duration::from_millis(args.deadline.0))?;
+    let mut source = source(&args.source, false, Duration::from_millis(args.deadline.0))?;
     let store = places::store(&args.store)?;
     let probe = store.probe().await.map_err(failed)?;
     note(screen, !recipients.has_break_glass(), "there is no break-glass key: who loses the drill key loses this backup")?;
@@ -60,7 +64,7 @@ pub async fn run(args: &args::backup::Run, screen: Screen) -> Result<Exit, CliEr
     let time = Timestamp::from_millisecond(now().0).map_err(|error| CliError::failed(format!("the clock of this machine: {error}")))?;
     // Without a mesh nobody gives out tokens: the clock's are below all of a mesh's, and grow as it does.
     let token = Token { incarnation: 0, counter: u64::try_from(now().0).unwrap_or_default() };
-    let order = Order { target, time, token, writer: random::token(16), set: args.set.clone(), recipients };
+    let order = Order { target, time, token, writer: random::token(16), set: args.set.clone(), recipients, key: None };
     let cancel = CancellationToken::new();
     let (tell, _look) = Teller::new();
     let watch = Stopwatch::start();
@@ -100,7 +104,7 @@ pub async fn run(args: &args::backup::Run, screen: Screen) -> Result<Exit, CliEr
     Ok(Exit::Success)
 }
 
-fn failed(error: impl std::fmt::Display) -> CliError {
+pub(super) fn failed(error: impl std::fmt::Display) -> CliError {
     CliError::failed(error.to_string())
 }
 
@@ -125,9 +129,11 @@ async fn confirmed(store: &Store, id: &mainstay_backup::Id, digest: &str, signer
         .map_err(|error| CliError::failed(format!("{id} was written and is good, and is unconfirmed: {error}")))
 }
 
-fn source(args: &args::backup::Source, deadline: Duration) -> Result<Box<dyn Source>, CliError> {
+/// With `content`, what is in each row is counted too.
+pub(super) fn source(args: &args::backup::Source, content: bool, deadline: Duration) -> Result<Box<dyn Source>, CliError> {
     if let Some(url) = &args.postgres {
-        let options = Options { deadline, ..Options::default() };
+        let compare = if content { Compare::Content } else { Compare::default() };
+        let options = Options { deadline, compare, ..Options::default() };
         return Ok(Box::new(Postgres::new(places::postgres(url)?, options)));
     }
     if let Some(url) = &args.redis {

@@ -137,10 +137,12 @@ async fn round(
     }
     progress.rounds += 1;
     place.stands(context, &node, Stage::Draining).await;
-    let Sorted { evict, own, ending, .. } = sorted;
+    let Sorted { evict, own, ending, working, .. } = sorted;
     progress.waits = ending.iter().map(|pod| format!("{} is ending", pod.full_name())).collect();
+    // Evicted, its backup would have to begin anew. It ends by itself, at its deadline at the latest.
+    progress.waits.extend(working.iter().map(|pod| format!("{} makes a backup, and is waited for", pod.full_name())));
     // Its own pod last: what comes after that is another replica's to do.
-    let last = own.filter(|_| evict.is_empty() && ending.is_empty());
+    let last = own.filter(|_| evict.is_empty() && ending.is_empty() && working.is_empty());
     for pod in evict.iter().chain(&last) {
         let asked = place.cluster.evict(&pod.metadata.namespace, &pod.metadata.name, &pod.metadata.uid, grace).await;
         match asked {

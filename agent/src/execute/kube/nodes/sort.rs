@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::super::super::backup::worker::WORKER;
 use crate::kube::objects::Owner;
 
 /// On a pod that the kubelet makes of a file on its node: nobody else can end it.
@@ -111,6 +112,8 @@ pub struct Sorted {
     pub evict: Vec<Pod>,
     /// The agent's own, once nothing else is left.
     pub own: Option<Pod>,
+    /// Workers of Mainstay, which would have to begin anew: they are waited for.
+    pub working: Vec<Pod>,
     /// About to end.
     pub ending: Vec<Pod>,
     /// They stay.
@@ -158,6 +161,8 @@ pub fn sort(pods: Vec<Pod>, rules: Rules<'_>) -> Sorted {
             sorted.left += 1;
         } else if pod.metadata.deletion_timestamp.is_some() {
             sorted.ending.push(pod);
+        } else if pod.metadata.labels.contains_key(WORKER) {
+            sorted.working.push(pod);
         } else if let Some(why) = pod.loses(rules).filter(|_| !is_own) {
             sorted.refused.push(format!("{}: {why}", pod.full_name()));
         } else if is_own {
@@ -173,7 +178,7 @@ pub fn sort(pods: Vec<Pod>, rules: Rules<'_>) -> Sorted {
 
 impl Sorted {
     pub fn is_done(&self) -> bool {
-        self.evict.is_empty() && self.own.is_none() && self.ending.is_empty()
+        self.evict.is_empty() && self.own.is_none() && self.ending.is_empty() && self.working.is_empty()
     }
 
     /// Why nothing is evicted, and what to do.
@@ -234,6 +239,17 @@ mod tests {
         assert_eq!((names(&sorted.evict), names(&sorted.ending), sorted.left), (vec!["web-1", "web-2"], vec!["web-0"], 3));
         assert_eq!((sorted.own.as_ref().unwrap().full_name(), sorted.refusal()), ("mainstay/agent-0".to_owned(), None));
         assert!(!sorted.is_done() && sort(Vec::new(), Rules::default()).is_done());
+    }
+
+    #[test]
+    fn a_worker_is_waited_for_and_not_evicted() {
+        let worker = |phase: &str| {
+            let scratch = json!({ "volumes": [{ "emptyDir": {} }] });
+            pod("w", &json!({ "metadata": { "labels": { WORKER: "backup" } }, "spec": scratch, "status": { "phase": phase } }))
+        };
+        let sorted = sort(vec![worker("Running")], Rules::default());
+        assert_eq!((names(&sorted.working), sorted.refusal(), sorted.is_done()), (vec!["w"], None, false));
+        assert!(sort(vec![worker("Succeeded")], Rules::default()).is_done());
     }
 
     #[test]
