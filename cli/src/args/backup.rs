@@ -295,6 +295,7 @@ pub struct Erase {
 #[command(after_help = "Examples:
   mainstay backup restore local/etc --store /backups --identity drill.txt --to /tmp/etc
   mainstay backup restore prod/orders-db --at 2026-11-30T02:00:00Z --store /backups --identity break-glass.txt --to postgres://app@db/restored
+  mainstay backup restore prod/orders-db --set backup-12 --store /backups --signer ed25519:… --identity drill.txt --to postgres://app@db/restored
   mainstay backup restore prod/cache/20261130T020000Z-3.42 --store /backups --identity drill.txt --to /var/lib/redis-new
   mainstay backup restore prod/shop-objects --store /backups --identity drill.txt --namespace shop-copy --to - | kubectl apply --server-side -f -
 
@@ -309,8 +310,11 @@ pub struct Restore {
     #[command(flatten)]
     pub keys: Identity,
     /// The newest good one at or before this instant
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", conflicts_with = "set")]
     pub at: Option<Timestamp>,
+    /// The target's good one of this set; those of a set were made together
+    #[arg(long, value_name = "NAME")]
+    pub set: Option<String>,
     /// Empty directory (files, Redis, objects of Kubernetes), postgres://USER@HOST:PORT/DATABASE of an empty database, or - for objects on standard output
     #[arg(long, value_name = "PLACE")]
     pub to: String,

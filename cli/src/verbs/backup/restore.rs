@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use mainstay_backup::decode::verify;
-use mainstay_backup::judge::{Judged, Standing, newest_good};
+use mainstay_backup::judge::{Judged, Standing, good_of_set, newest_good};
 use mainstay_backup::keys::Identities;
 use mainstay_backup::manifest::Manifest;
 use mainstay_backup::place::some::{Paths, Tables};
@@ -56,8 +56,8 @@ fn may_be_restored(standing: &Standing) -> bool {
 /// The one that is named, or the newest good one.
 async fn chosen(args: &args::backup::Restore, store: &Store) -> Result<Judged, CliError> {
     if args.backup.parse::<Id>().is_ok() {
-        if args.at.is_some() {
-            return Err(CliError::usage("a backup is named, and --at chooses one: say one of the two"));
+        if args.at.is_some() || args.set.is_some() {
+            return Err(CliError::usage("a backup is named, and --at or --set chooses one: say one of the two"));
         }
         return one(store, &args.known, &args.backup).await;
     }
@@ -67,8 +67,15 @@ async fn chosen(args: &args::backup::Restore, store: &Store) -> Result<Judged, C
             .with_next("name one:  mainstay backup restore CLUSTER/TARGET/TIME-TOKEN …; which there are:  mainstay backup list --store …"));
     }
     let found = scanned(store, Some(&target), &args.known).await?.backups;
-    let newest = newest_good(&found, &target, args.at).cloned();
-    newest.ok_or_else(|| {
+    let newest = match &args.set {
+        Some(set) => good_of_set(&found, &target, set),
+        None => newest_good(&found, &target, args.at),
+    };
+    newest.cloned().ok_or_else(|| {
+        if let Some(set) = &args.set {
+            return CliError::failed(format!("{}: {target} has no good backup in the set {set}", store.place()))
+                .with_next("which sets there are:  mainstay backup list --store … --signer …");
+        }
         let until = args.at.map_or_else(String::new, |at| format!(" at or before {at}"));
         CliError::failed(format!("{}: {target} has no good backup{until}", store.place()))
             .with_next("which there are:  mainstay backup list --store …")
