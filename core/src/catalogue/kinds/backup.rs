@@ -86,6 +86,12 @@ pub(super) const CHECK: Kind = Kind {
         optional("sizeChange", PERCENT, "{ warning: 50% }", "By how much its size differs from what is usual, the median of up to ten before it"),
         optional("drillWithin", DURATION, "never", "Time since the last drill of its backups; that there was none is as bad"),
         optional("read", ParamType::OneOf(&["newest", "all", "none"]), "newest", "Which good ones are read to their ends"),
+        optional(
+            "onlyBackedUp",
+            ParamType::Boolean,
+            "false",
+            "Say nothing of a connection of which there never was a backup, or whose agent has no store",
+        ),
     ],
     together: &[],
     outputs: &[
