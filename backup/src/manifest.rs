@@ -174,6 +174,12 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// What its parts take in the store.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        self.parts.iter().map(|part| part.stored.bytes).fold(0, u64::saturating_add)
+    }
+
     /// As of when it is: of one that does not say, somewhere between its beginning and its end.
     #[must_use]
     pub fn taken(&self) -> Taken {
