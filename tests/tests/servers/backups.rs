@@ -191,10 +191,12 @@ async fn what_connections_lead_to_is_backed_up_checked_and_thinned_out() {
     let stage = Stage::start().await;
     a_dry_run_writes_nothing(&stage).await;
     each_is_backed_up(&stage).await;
+    they_are_one_set(&stage);
     others_open_it(&stage);
     let guarded = what_was_never_drilled_holds_a_step(&stage);
     each_is_restored_and_compared(&stage).await;
     assert_eq!(stage.up.ended(&guarded).await["state"], "completed", "the drill has opened its gates");
+    each_is_looked_at_every_day(&stage).await;
     what_is_changed_or_gone_is_found(&stage).await;
     what_no_rule_keeps_goes(&stage).await;
     what_is_wrong_is_said_before_anything_is_written(&stage).await;
@@ -233,6 +235,29 @@ async fn each_is_backed_up(stage: &Stage) {
     }
     let everything = format!("{all:?}{}", stage.up.log());
     assert!(!everything.contains(PASSWORD) && !everything.contains("AGE-SECRET-KEY"), "a secret is told");
+}
+
+/// What the store alone says of all that one run has made.
+fn they_are_one_set(stage: &Stage) {
+    let store = stage.path("store").display().to_string();
+    let listed = stage.up.json(&["backup", "list", "--store", &store, "--signer", &stage.signer()]);
+    let sets = listed["sets"].as_array().expect("sets");
+    assert!(sets.len() == 1 && sets[0]["backups"].as_array().map(Vec::len) == Some(3), "{listed}");
+    let span = [&sets[0]["span"]["from"], &sets[0]["span"]["to"]].map(|at| at.as_str().unwrap_or_default());
+    assert!(sets[0]["name"].as_str().is_some_and(|name| name.starts_with("backup-")) && !span[0].is_empty() && span[0] <= span[1], "{listed}");
+}
+
+/// Nothing is read of the parts.
+async fn each_is_looked_at_every_day(stage: &Stage) {
+    let (state, all) = stage.run_of("daily", &[]).await;
+    assert_eq!(state, "completed", "{all:#?}");
+    for target in ["orders-db", "cache", "settings"] {
+        let said = all.iter().find(|said| said.step == "backups" && said.target == target).expect("each is looked at");
+        for id in ["backup.age", "backup.keys", "backup.drill"] {
+            assert_eq!(said.check(id)["verdict"], "ok", "{said:?}");
+        }
+        assert!(said.checks("backup.content").next().is_none(), "{said:?}");
+    }
 }
 
 /// With nothing of this program: `age`, `zstd`, `pg_restore`, `tar`.

@@ -1,6 +1,7 @@
 //! What befalls a backup in the middle: its agent is killed or held still, another one is told to do the same, its database is
 //! restarted, its store is emptied. Nothing bad is called good, nothing good is lost, and the next run succeeds.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -42,7 +43,7 @@ async fn stage() -> (Stage, String) {
     // Who takes it first says how long it lasts.
     let agent = stage.up.client_of(&stage.up.dir().join("a1"));
     let spec = LeaseSpec { slots: 1, ttl: TTL, kind: LeaseKind::Ttl };
-    let options = HoldOptions { spec: Some(spec), wait: Duration::ZERO, attributes: [].into(), takes_over: false };
+    let options = HoldOptions { spec: Some(spec), wait: Duration::ZERO, attributes: BTreeMap::new(), takes_over: false };
     let held = agent.hold_lease("backup/local/orders-db", options).await.expect("nobody has it");
     held.release().await.expect("it is given back");
     let first = stage.makes_one().await;
@@ -86,7 +87,8 @@ impl Stage {
         self.scanned().into_iter().map(|(_, state)| state).collect()
     }
 
-    fn signer(&self) -> String {
+    /// The public half of the key that signs.
+    pub fn signer(&self) -> String {
         let (key, public) = (self.path("sign.der").display().to_string(), self.path("sign.pub"));
         run("openssl", &["pkey", "-inform", "DER", "-in", &key, "-pubout", "-outform", "DER", "-out", &public.display().to_string()]);
         let public = fs::read(public).expect("its public half");
