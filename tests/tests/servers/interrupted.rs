@@ -24,7 +24,7 @@ const NOISE: &str = "CREATE TABLE noise AS SELECT n AS id, md5(n::text) || md5((
 /// Shorter than a lease of a backup has where nobody says otherwise, so that its end is not waited for so long.
 const TTL: Millis = Millis(6_000);
 /// Bytes a second with which a backup does not end before something befalls it.
-const HELD_UP: &str = "limit=12Ki";
+const HELD_UP: &str = "limit=24Ki";
 /// Bytes a second with which it takes a second or two.
 const SLOWLY: &str = "limit=400Ki";
 const MAKE: &str = "apiVersion: mainstay.dev/v1alpha1\nkind: MaintenancePlan\nmetadata: { name: make }\nspec:\n  concurrency: allow\n  inputs:\n    \
