@@ -75,6 +75,7 @@ impl Checked {
 /// looked at, whatever is wrong with others.
 pub async fn check(store: &Store, manifest: &Manifest, keys: &Identities, progress: &Teller) -> Checked {
     let watch = Stopwatch::start();
+    progress.expect(manifest.stored_bytes());
     let mut parts = Vec::new();
     for part in &manifest.parts {
         let looked = async {
@@ -90,6 +91,7 @@ pub async fn check(store: &Store, manifest: &Manifest, keys: &Identities, progre
 /// Reads all parts to their ends as they are stored, and compares their checksums: what somebody can say who has no key.
 pub async fn stored(store: &Store, manifest: &Manifest, progress: &Teller) -> Checked {
     let watch = Stopwatch::start();
+    progress.expect(manifest.stored_bytes());
     let mut parts = Vec::new();
     for part in &manifest.parts {
         let looked = decode::intact(store, manifest, part, progress).await;

@@ -129,6 +129,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for Watched<R> {
 /// When it could not be tried, or not be restored, or was called off.
 pub async fn drill(order: &Order<'_>, progress: &Teller, cancel: &CancellationToken) -> Result<Drilled, DrillError> {
     let watch = Stopwatch::start();
+    progress.expect(order.manifest.stored_bytes());
     let scratch = Scratch::make(order.within).map_err(|error| DrillError::NotTried(format!("{}: {error}", order.within.display())))?;
     let mut server = None;
     let unread = Unread::default();

@@ -12,6 +12,10 @@ use crate::manifest::{Begun, Manifest, NotARecord, OfKey, Outcome, digest};
 use crate::name::{Beside, Id, Object, Target, Token};
 use crate::receipt::{Receipt, Verify};
 
+mod sets;
+
+pub use sets::{Set, good_of_set, newest_good_set, sets};
+
 /// What was found of one backup.
 #[derive(Debug, Clone, Default)]
 pub struct Found {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -136,6 +137,15 @@ pub struct OfSource {
     pub counted: BTreeMap<String, Value>,
 }
 
+/// As of when something was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// Nothing of it is older.
+    pub from: Timestamp,
+    /// Nothing of it is newer.
+    pub to: Timestamp,
+}
+
 /// What a backup is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -158,6 +168,30 @@ pub struct Manifest {
     pub recipients: Vec<CanOpen>,
     /// From its beginning until all parts were stored.
     pub took_ms: u64,
+    /// As of when it is; not written down in those of before that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<Taken>,
+}
+
+impl Manifest {
+    /// What its parts take in the store.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        self.parts.iter().map(|part| part.stored.bytes).fold(0, u64::saturating_add)
+    }
+
+    /// As of when it is: of one that does not say, somewhere between its beginning and its end.
+    #[must_use]
+    pub fn taken(&self) -> Taken {
+        let from = self.backup.time;
+        self.taken.unwrap_or_else(|| Taken { from, to: after(from, self.took_ms) })
+    }
+}
+
+/// So long after an instant, as far as there is time.
+#[must_use]
+pub(crate) fn after(from: Timestamp, ms: u64) -> Timestamp {
+    from.saturating_add(SignedDuration::from_millis(i64::try_from(ms).unwrap_or(i64::MAX))).unwrap_or(Timestamp::MAX)
 }
 
 /// That there is no backup under this name, and will not be.

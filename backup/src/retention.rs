@@ -244,10 +244,14 @@ fn of_one_target(policy: Policy, zone: &TimeZone, newest_first: &[&There]) -> BT
 fn keep_sets_whole(there: &[There], fates: &mut BTreeMap<Id, Fate>) {
     let stays = |fates: &BTreeMap<Id, Fate>, one: &There| matches!(fates.get(&one.id), Some(Fate::Stays(_)));
     let staying: BTreeSet<&String> = there.iter().filter(|one| stays(fates, one)).filter_map(|one| one.set.as_ref()).collect();
+    // A step that was tried again has left one that does not count beside the one that does.
+    let good = there.iter().filter(|one| one.worth == Worth::Good);
+    let complete: BTreeSet<(&String, &Target)> = good.filter_map(|one| Some((one.set.as_ref()?, &one.id.target))).collect();
     for one in there {
         let Some(set) = one.set.as_ref().filter(|set| staying.contains(set)) else { continue };
+        let is_needed = one.worth == Worth::Good || !complete.contains(&(set, &one.id.target));
         // What never came to its end, or cannot be opened, is of no use to its set.
-        if !stays(fates, one) && !matches!(one.worth, Worth::Dead | Worth::Erased) {
+        if is_needed && !stays(fates, one) && !matches!(one.worth, Worth::Dead | Worth::Erased) {
             fates.insert(one.id.clone(), Fate::Stays(vec![Stays::Set(set.clone())]));
         }
     }

@@ -50,6 +50,11 @@ pub trait Source: Send {
     /// The next stream; nothing after the last. The one before has been read to its end.
     fn next(&mut self) -> BoxFuture<'_, Result<Option<Stream>, SourceError>>;
 
+    /// Whether each stream is as of the instant at which it is given, however long it takes to be read: a snapshot.
+    fn has_snapshot(&self) -> bool {
+        false
+    }
+
     /// All streams have been read: what was counted, to compare a restore with.
     fn end(&mut self) -> BoxFuture<'_, Result<BTreeMap<String, Value>, SourceError>>;
 }

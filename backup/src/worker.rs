@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_line_is_read_as_it_was_written_and_others_are_none() {
-        let far = Progress { part: "database".to_owned(), plain_bytes: 7, stored_bytes: 3 };
+        let far = Progress { part: "database".to_owned(), plain_bytes: 7, stored_bytes: 3, ..Progress::default() };
         let id: Id = "a/b/20261130T020000Z-1.1".parse().unwrap();
         for told in [Told::Writing(far.clone()), Told::Reading(far), Told::Made { check_ms: 12, sealed: vec![id] }] {
             assert!(!told.line().contains('\n'));

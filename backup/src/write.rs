@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::encode::{EncodeError, encode};
 use crate::keys::{Identities, Recipients, for_check};
-use crate::manifest::{self, Begun, CanOpen, Manifest, NotARecord, OfKey, OfSource, Outcome, Part, RECORD_MAX, Role, VERSION, Void};
+use crate::manifest::{self, Begun, CanOpen, Manifest, NotARecord, OfKey, OfSource, Outcome, Part, RECORD_MAX, Role, Taken, VERSION, Void, after};
 use crate::name::{Id, NotAName, Object, Target, Token, owner};
 use crate::progress::Teller;
 use crate::receipt::{Receipt, Sign};
@@ -141,12 +141,17 @@ pub async fn write(
         // To the target's key and to nothing that lasts besides, so that nothing opens it when that is destroyed.
         let keys = [key.recipient, checker];
         let mut parts: Vec<Part> = Vec::new();
+        // By the clock of whoever ordered it, as its name is.
+        let now = || after(order.time, milliseconds(&watch));
+        let from = now();
+        let mut to = from;
         while let Some(stream) = cancellable(cancel, source.next()).await?? {
             let object = Object::part(&stream.name)?;
             if parts.len() == PARTS_MAX || parts.iter().any(|part| part.name == stream.name) {
                 return Err(SourceError::new(stream.name, "there are two of this name, or more parts than can be kept").into());
             }
             progress.part(&stream.name);
+            to = now();
             let upload = store.upload(&id.object(&object))?;
             let stored = encode(stream.reader, keys.to_vec(), upload, progress, cancel).await;
             let stored = stored.map_err(|source| match source {
@@ -154,6 +159,9 @@ pub async fn write(
                 source => WriteError::Part { part: stream.name.clone(), source },
             })?;
             parts.push(Part { name: stream.name, content: stream.content.to_owned(), plain: stored.plain, stored: stored.stored });
+        }
+        if !source.has_snapshot() {
+            to = now();
         }
         let counted = cancellable(cancel, source.end()).await??;
         let manifest = Manifest {
@@ -164,7 +172,8 @@ pub async fn write(
             parts,
             key: Some(key.of),
             recipients,
-            took_ms: u64::try_from(watch.elapsed().as_millis()).unwrap_or(u64::MAX),
+            took_ms: milliseconds(&watch),
+            taken: Some(Taken { from, to }),
         };
         let digest = commit(store, &manifest).await?;
         Ok(Written { manifest, digest, check, sealed })
@@ -177,6 +186,10 @@ pub async fn write(
         tracing::warn!(backup = %id, "it could not be marked as void: {also}; without a manifest it counts for nothing in any case");
     }
     outcome
+}
+
+fn milliseconds(watch: &Stopwatch) -> u64 {
+    u64::try_from(watch.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn cancellable<T>(cancel: &CancellationToken, work: impl Future<Output = T>) -> Result<T, WriteError> {

@@ -24,6 +24,7 @@ fn manifest(of: &str) -> Manifest {
         key: None,
         recipients: Vec::new(),
         took_ms: 1,
+        taken: None,
     }
 }
 

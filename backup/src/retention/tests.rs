@@ -114,6 +114,20 @@ fn a_set_stays_whole() {
 }
 
 #[test]
+fn a_set_needs_nothing_that_does_not_count_where_its_target_has_one_that_does() {
+    let mut there = vec![
+        there("prod/db", "2026-11-01T02:00:00Z", 1, Worth::Unconfirmed),
+        there("prod/db", "2026-11-01T02:01:00Z", 2, Worth::Good),
+        there("prod/files", "2026-11-01T02:02:00Z", 3, Worth::Good),
+        there("prod/db", "2026-11-02T02:00:00Z", 4, Worth::Good),
+    ];
+    there[..3].iter_mut().for_each(|one| one.set = Some("night-1".to_owned()));
+    let said = fates(Policy { last: 1, ..Policy::default() }, &there);
+    assert_eq!(said[0], "goes: never confirmed, and a newer one is good");
+    assert_eq!(said[1], "stays: belongs to set night-1, of which another one stays");
+}
+
+#[test]
 fn what_does_not_count_goes_only_when_something_newer_does() {
     let times = |worth| [there("prod/db", "2026-11-01T02:00:00Z", 1, worth), there("prod/db", "2026-11-02T02:00:00Z", 2, Worth::Good)];
     let policy = Policy { last: 9, ..Policy::default() };

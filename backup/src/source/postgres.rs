@@ -179,6 +179,10 @@ impl Source for Postgres {
         "postgres.dump"
     }
 
+    fn has_snapshot(&self) -> bool {
+        true
+    }
+
     fn look(&mut self) -> BoxFuture<'_, Result<BTreeMap<String, String>, SourceError>> {
         self.checked().boxed()
     }

@@ -213,6 +213,10 @@ impl Source for Redis {
         "redis.dump"
     }
 
+    fn has_snapshot(&self) -> bool {
+        true
+    }
+
     fn look(&mut self) -> BoxFuture<'_, Result<BTreeMap<String, String>, SourceError>> {
         self.looked().boxed()
     }

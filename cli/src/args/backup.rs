@@ -84,6 +84,8 @@ it be read, which says nothing of the backup.")]
     Prune(Prune),
     /// Put a backup where nothing is
     Restore(Restore),
+    /// Restore a backup into a server of its own, compare it with what it was, and throw it away
+    Drill(Drill),
     /// Destroy the key of a target, so that nobody can open its backups any more
     Erase(Erase),
     /// Who can open the backups of a store
@@ -298,6 +300,7 @@ pub struct Erase {
 #[command(after_help = "Examples:
   mainstay backup restore local/etc --store /backups --identity drill.txt --to /tmp/etc
   mainstay backup restore prod/orders-db --at 2026-11-30T02:00:00Z --store /backups --identity break-glass.txt --to postgres://app@db/restored
+  mainstay backup restore prod/orders-db --set backup-12 --store /backups --signer ed25519:… --identity drill.txt --to postgres://app@db/restored
   mainstay backup restore prod/cache/20261130T020000Z-3.42 --store /backups --identity drill.txt --to /var/lib/redis-new
   mainstay backup restore prod/shop-objects --store /backups --identity drill.txt --namespace shop-copy --to - | kubectl apply --server-side -f -
 
@@ -312,8 +315,11 @@ pub struct Restore {
     #[command(flatten)]
     pub keys: Identity,
     /// The newest good one at or before this instant
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", conflicts_with = "set")]
     pub at: Option<Timestamp>,
+    /// The target's good one of this set; those of a set were made together
+    #[arg(long, value_name = "NAME")]
+    pub set: Option<String>,
     /// Empty directory (files, Redis, objects of Kubernetes), postgres://USER@HOST:PORT/DATABASE of an empty database, or - for objects on standard output
     #[arg(long, value_name = "PLACE")]
     pub to: String,
@@ -334,4 +340,39 @@ pub struct Restore {
     /// Only say what would be restored, and whether it is whole
     #[arg(long)]
     pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  mainstay backup drill local/etc --store /backups --signer ed25519:… --identity drill.txt
+  mainstay backup drill prod/orders-db --store s3://backups/prod --signer ed25519:… --identity drill.txt --scratch /srv/scratch
+  mainstay backup drill prod/cache/20261130T020000Z-3.42 --store /backups --identity drill.txt -o json
+
+The server that it starts has no port, and is gone afterwards. Exit status: 0 it was restored and is what it was; 1 it
+is not, cannot be restored, or could not be tried here; 3 the store did not let it be read, which says nothing of it.
+The mesh is told of none of it: what it knows of drills comes from  mainstay run start recovery-drill.")]
+pub struct Drill {
+    /// CLUSTER/TARGET, whose newest good one is taken, or CLUSTER/TARGET/TIME-TOKEN
+    pub backup: String,
+    #[command(flatten)]
+    pub store: Store,
+    #[command(flatten)]
+    pub known: Known,
+    #[command(flatten)]
+    pub keys: Identity,
+    /// The newest good one at or before this instant
+    #[arg(long, value_name = "TIME", conflicts_with = "set")]
+    pub at: Option<Timestamp>,
+    /// The target's good one of this set; those of a set were made together
+    #[arg(long, value_name = "NAME")]
+    pub set: Option<String>,
+    /// Directory with room for what is restored
+    #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
+    pub scratch: PathBuf,
+    /// Directory with the programs of the server; the newest that are installed, if left out
+    #[arg(long, value_name = "DIR")]
+    pub programs: Option<PathBuf>,
+    /// After this it is given up
+    #[arg(long, default_value = "4h", value_name = "DURATION", value_parser = duration)]
+    pub deadline: Millis,
 }

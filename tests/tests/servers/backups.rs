@@ -51,12 +51,12 @@ impl Said {
         self.checks(id).next().unwrap_or(&Value::Null)
     }
 
-    fn checks(&self, id: &str) -> impl Iterator<Item = &Value> {
+    pub fn checks(&self, id: &str) -> impl Iterator<Item = &Value> {
         self.report["checks"].as_array().into_iter().flatten().filter(move |check| check["id"] == id)
     }
 }
 
-fn run(program: &str, arguments: &[&str]) -> String {
+pub(super) fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().expect("it is installed: tests/packages");
     assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
@@ -69,6 +69,11 @@ impl Stage {
 
     /// With further connections, in which PLACE is where everything is, PORT PostgreSQL's, and BREAK-GLASS a key's public half.
     pub async fn start_with(policy: &str, more: &str) -> Stage {
+        Stage::start_of(1, policy, more).await
+    }
+
+    /// With so many agents, each of which has all the connections.
+    pub async fn start_of(agents: usize, policy: &str, more: &str) -> Stage {
         let login = Login::new("app", PASSWORD);
         let (postgres, cache) = tokio::join!(Postgres::start(&login), Redis::start(PASSWORD));
         postgres.sql_as(&login, "orders", ROWS).await.expect("tables");
@@ -119,7 +124,7 @@ identity = {{ file = "{}" }}
         );
         let more = more.replace("PLACE", &place.path().display().to_string()).replace("PORT", &postgres.port.to_string());
         let settings = settings + &more.replace("BREAK-GLASS", &public("break-glass.txt"));
-        let up = Up::start(Options { coordinators: 1, agents: 1, policy: policy.to_owned(), settings, ..Options::default() }).await;
+        let up = Up::start(Options { coordinators: 1, agents, policy: policy.to_owned(), settings, ..Options::default() }).await;
         Stage { up, postgres, _cache: cache, place }
     }
 
@@ -160,7 +165,7 @@ identity = {{ file = "{}" }}
     }
 
     /// The directories of a target's backups.
-    fn backups(&self, target: &str) -> Vec<PathBuf> {
+    pub fn backups(&self, target: &str) -> Vec<PathBuf> {
         let under = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>();
         let clusters = under(&self.path("store")).into_iter().filter(|dir| !dir.ends_with("probe"));
         // Beside them are the target's keys.
@@ -170,7 +175,7 @@ identity = {{ file = "{}" }}
     }
 
     /// What the mesh's catalogue has of a target.
-    fn known(&self, target: &str) -> Value {
+    pub fn known(&self, target: &str) -> Value {
         let listed = self.up.json(&["backup", "list"]);
         let is_it = |known: &&Value| known["target"].as_str().is_some_and(|name| name.ends_with(&format!("/{target}")));
         listed["targets"].as_array().into_iter().flatten().find(is_it).cloned().unwrap_or_default()
@@ -186,10 +191,12 @@ async fn what_connections_lead_to_is_backed_up_checked_and_thinned_out() {
     let stage = Stage::start().await;
     a_dry_run_writes_nothing(&stage).await;
     each_is_backed_up(&stage).await;
+    they_are_one_set(&stage);
     others_open_it(&stage);
     let guarded = what_was_never_drilled_holds_a_step(&stage);
     each_is_restored_and_compared(&stage).await;
     assert_eq!(stage.up.ended(&guarded).await["state"], "completed", "the drill has opened its gates");
+    each_is_looked_at_every_day(&stage).await;
     what_is_changed_or_gone_is_found(&stage).await;
     what_no_rule_keeps_goes(&stage).await;
     what_is_wrong_is_said_before_anything_is_written(&stage).await;
@@ -228,6 +235,29 @@ async fn each_is_backed_up(stage: &Stage) {
     }
     let everything = format!("{all:?}{}", stage.up.log());
     assert!(!everything.contains(PASSWORD) && !everything.contains("AGE-SECRET-KEY"), "a secret is told");
+}
+
+/// What the store alone says of all that one run has made.
+fn they_are_one_set(stage: &Stage) {
+    let store = stage.path("store").display().to_string();
+    let listed = stage.up.json(&["backup", "list", "--store", &store, "--signer", &stage.signer()]);
+    let sets = listed["sets"].as_array().expect("sets");
+    assert!(sets.len() == 1 && sets[0]["backups"].as_array().map(Vec::len) == Some(3), "{listed}");
+    let span = [&sets[0]["span"]["from"], &sets[0]["span"]["to"]].map(|at| at.as_str().unwrap_or_default());
+    assert!(sets[0]["name"].as_str().is_some_and(|name| name.starts_with("backup-")) && !span[0].is_empty() && span[0] <= span[1], "{listed}");
+}
+
+/// Nothing is read of the parts.
+async fn each_is_looked_at_every_day(stage: &Stage) {
+    let (state, all) = stage.run_of("daily", &[]).await;
+    assert_eq!(state, "completed", "{all:#?}");
+    for target in ["orders-db", "cache", "settings"] {
+        let said = all.iter().find(|said| said.step == "backups" && said.target == target).expect("each is looked at");
+        for id in ["backup.age", "backup.keys", "backup.drill"] {
+            assert_eq!(said.check(id)["verdict"], "ok", "{said:?}");
+        }
+        assert!(said.checks("backup.content").next().is_none(), "{said:?}");
+    }
 }
 
 /// With nothing of this program: `age`, `zstd`, `pg_restore`, `tar`.
@@ -318,29 +348,31 @@ async fn what_is_changed_or_gone_is_found(stage: &Stage) {
 }
 
 async fn what_no_rule_keeps_goes(stage: &Stage) {
-    let once = ["connection=orders-db", "last=2", "daily=0", "weekly=0", "monthly=0"];
+    let once = ["connection=orders-db", "asSet=false", "last=2", "daily=0", "weekly=0", "monthly=0"];
     for _ in 0..2 {
         stage.of(&once, "prune", "orders-db").await;
     }
-    assert_eq!(stage.good("orders-db"), 2);
+    // The first belongs to the set of the newest ones of the others, and stays with them.
+    assert_eq!(stage.good("orders-db"), 3);
     let said = stage.of(&once, "prune", "orders-db").await;
-    assert_eq!((said.output("removed"), said.output("kept"), stage.good("orders-db")), (Value::from(1), Value::from(2), 2), "{said:?}");
+    assert_eq!((said.output("removed"), said.output("kept"), stage.good("orders-db")), (Value::from(1), Value::from(3), 3), "{said:?}");
     assert_eq!(stage.good("cache"), 1, "another target's");
     // What somebody holds stays, whatever the rules say.
     let oldest = || {
         let known = stage.known("orders-db");
-        known["backups"].as_array().and_then(|all| all.last()).and_then(|backup| backup["id"].as_str()).expect("a backup").to_owned()
+        let all = known["backups"].as_array().expect("backups");
+        all[all.len() - 2]["id"].as_str().expect("the oldest of no set").to_owned()
     };
     let held = oldest();
     stage.up.json(&["backup", "hold", &held, "--reason", "the audit of November"]);
     let said = stage.of(&once, "prune", "orders-db").await;
-    assert_eq!((said.output("removed"), said.output("kept"), oldest()), (Value::from(0), Value::from(3), held.clone()), "{said:?}");
+    assert_eq!((said.output("removed"), said.output("kept"), oldest()), (Value::from(0), Value::from(4), held.clone()), "{said:?}");
     let audit = stage.up.json(&["audit"]).to_string();
     assert!(audit.contains(&format!("hold backup {held}: the audit of November")), "{audit}");
     stage.up.json(&["backup", "hold", &held, "--off"]);
     let said = stage.of(&once, "prune", "orders-db").await;
-    assert_eq!((said.output("removed"), stage.good("orders-db")), (Value::from(2), 2), "{said:?}");
-    assert_eq!(stage.known("orders-db")["backups"].as_array().map(Vec::len), Some(2), "the catalogue has what the store has");
+    assert_eq!((said.output("removed"), stage.good("orders-db")), (Value::from(2), 3), "{said:?}");
+    assert_eq!(stage.known("orders-db")["backups"].as_array().map(Vec::len), Some(3), "the catalogue has what the store has");
 }
 
 async fn what_is_wrong_is_said_before_anything_is_written(stage: &Stage) {

@@ -5,6 +5,7 @@
 mod backups;
 mod canary;
 mod faults;
+mod interrupted;
 mod look;
 mod requests;
 mod restores;

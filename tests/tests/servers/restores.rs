@@ -203,7 +203,7 @@ async fn an_agent_that_dies_in_the_middle_leaves_nothing_and_the_next_try_goes_o
 }
 
 /// Waits until a count is one.
-async fn sees(stage: &Stage, count: &str) {
+pub(super) async fn sees(stage: &Stage, count: &str) {
     eventually(&format!("one is there: {count}"), || async {
         match stage.postgres.sql(count).await {
             Ok(number) if number == "1" => Ok(()),

@@ -27,7 +27,7 @@ use super::super::{Context, StepError, wording};
 use super::catalogue::{NotTaken, Recalled};
 use super::store::Opened;
 use super::{catalogue, mesh, not_told, subject, told};
-use crate::connections::Connection;
+use crate::connections::{Connection, ConnectionKind};
 
 /// Backups that a report names one by one.
 const NAMED: usize = 50;
@@ -48,6 +48,7 @@ struct Params {
     size_change: Limits<Percent>,
     drill_within: Limits<Span>,
     read: Read,
+    only_backed_up: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -62,14 +63,18 @@ enum Read {
 pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Report, StepError> {
     let params: Params = params::read(KIND, with)?;
     let (connection, target) = subject(KIND, params.connection.as_deref(), context)?;
-    let opened = Opened::of(KIND, params.store.as_deref(), None, context).await?;
-    let (signers, identities) = (opened.signers()?, opened.identities(context)?);
-    let failed = |error: &dyn std::fmt::Display| StepError::failed(format!("{KIND}: {}: {error}", connection.name));
     let (known, unasked) = match context.catalogue.recall(&target).await {
         Ok(known) => (known, None),
-        Err(why) => (None, Some(why)),
+        Err(why) => (None, Some(unasked(&target, &why))),
     };
+    let Some(store) = looked_at(&params, known.as_ref(), context) else { return Ok(Report::default()) };
+    let opened = Opened::of(KIND, store, None, context).await?;
+    let (signers, identities) = (opened.signers()?, opened.identities(context)?);
+    let failed = |error: &dyn std::fmt::Display| StepError::failed(format!("{KIND}: {}: {error}", connection.name));
     let Scan { backups, .. } = mainstay_backup::scan(&opened.store, Some(&target), &signers).await.map_err(|error| failed(&error))?;
+    if params.only_backed_up && backups.is_empty() && known.as_ref().is_none_or(|known| known.known.backups.is_empty()) {
+        return Ok(Report { checks: unasked.into_iter().collect(), ..Report::default() });
+    }
     let now = Timestamp::from_millisecond(context.host.wall().0).map_err(|error| failed(&format!("the clock of this machine: {error}")))?;
     let newest = newest_good(&backups, &target, None);
     let mut checks = vec![age(newest, &backups, now, &params.age)];
@@ -85,10 +90,7 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
     }
     checks.extend(known.iter().flat_map(|known| unerased(known, &backups)));
     checks.extend(known.as_ref().and_then(|known| drilled(known, now, &params.drill_within)));
-    checks.extend(unasked.map(|why| {
-        let message = format!("the mesh's catalogue was not asked what there was before: {why}");
-        Check::stated("backup.catalogue", &target.to_string(), Verdict::Unknown, message)
-    }));
+    checks.extend(unasked);
     let good = backups.iter().filter(|one| one.standing == Standing::Good);
     let to_read: Vec<&Judged> = match params.read {
         Read::Newest => newest.into_iter().collect(),
@@ -124,6 +126,31 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
         outputs.insert("storedBytes".to_owned(), Value::from(newest.stored_bytes));
     }
     Ok(Report { checks, outputs, ..Report::default() })
+}
+
+/// The store that is looked at; nothing where the connection is left out, since nobody backs it up here. Of several stores it is
+/// the one in which the mesh's catalogue has its newest backup.
+fn looked_at<'p>(params: &'p Params, known: Option<&'p Recalled>, context: &Context) -> Option<Option<&'p str>> {
+    let named = params.store.as_deref().filter(|named| !named.is_empty());
+    if named.is_some() || !params.only_backed_up {
+        return Some(named);
+    }
+    let mut stores = context.connections.of_kind(ConnectionKind::Store);
+    match (stores.next(), stores.next()) {
+        (None, _) => None,
+        (Some(_), None) => Some(None),
+        (Some(first), Some(second)) => {
+            let newest = known?.known.backups.first()?.store.as_str();
+            let is_here = [first, second].into_iter().chain(stores).any(|store| store.name.as_str() == newest);
+            is_here.then_some(Some(newest))
+        }
+    }
+}
+
+/// That the mesh does not say what there was before.
+fn unasked(target: &Target, why: &str) -> Check {
+    let message = format!("the mesh's catalogue was not asked what there was before: {why}");
+    Check::stated("backup.catalogue", &target.to_string(), Verdict::Unknown, message)
 }
 
 /// How old a backup is; one of the future is not old.

@@ -79,6 +79,10 @@ impl Source for Snapshot {
         mesh::KIND
     }
 
+    fn has_snapshot(&self) -> bool {
+        true
+    }
+
     fn look(&mut self) -> BoxFuture<'_, Result<BTreeMap<String, String>, SourceError>> {
         // Whether it is given is known only under the lease, which a look does not take.
         let versions = BTreeMap::from([("agent".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]);

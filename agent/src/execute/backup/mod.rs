@@ -24,6 +24,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use mainstay_backup::progress::{Progress, Teller};
+use mainstay_backup::seam::Stopwatch;
 use mainstay_backup::{Target, Token};
 use mainstay_core::catalogue as kinds;
 use mainstay_core::id::LeaseName;
@@ -81,21 +82,25 @@ fn not_told(target: &Target, why: &dyn std::fmt::Display) -> Check {
 /// Does something that tells how far it is, in lines that whoever watches the run reads.
 async fn told<T>(what: &str, context: &Context, work: impl AsyncFnOnce(&Teller) -> T) -> T {
     let (tell, look) = Teller::new();
+    let watch = Stopwatch::start();
     let working = work(&tell);
     tokio::pin!(working);
     loop {
         tokio::select! {
             biased;
             ended = &mut working => return ended,
-            () = tokio::time::sleep(TELLS_EVERY) => say(context, &far(what, &look.borrow())),
+            () = tokio::time::sleep(TELLS_EVERY) => say(context, &far(what, &look.borrow(), watch.elapsed())),
         }
     }
 }
 
-/// `writing database: 1.2 GiB read, 214 MiB stored`
-fn far(what: &str, progress: &Progress) -> String {
+/// `reading database: 1.2 GiB as it is, 214 MiB as it is stored; about 40 %, 2 min left`
+fn far(what: &str, progress: &Progress, elapsed: Duration) -> String {
     let part = if progress.part.is_empty() { String::new() } else { format!(" {}", progress.part) };
-    format!("{what}{part}: {} as it is, {} as it is stored", wording::bytes(progress.plain_bytes), wording::bytes(progress.stored_bytes))
+    let (plain, stored) = (wording::bytes(progress.plain_bytes), wording::bytes(progress.stored_bytes));
+    let done = progress.percent().map_or_else(String::new, |percent| format!("; about {percent} %"));
+    let left = progress.left(elapsed).map_or_else(String::new, |left| format!(", {} left", wording::seconds(left.as_secs_f64())));
+    format!("{what}{part}: {plain} as it is, {stored} as it is stored{done}{left}")
 }
 
 fn say(context: &Context, text: &str) {

@@ -79,7 +79,15 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
     let recalled =
         context.catalogue.recall(&target).await.map_err(|why| failed(&format!("the mesh was not asked what is held, so nothing goes: {why}")))?;
     let there: Vec<There> = found.iter().map(|judged| there(judged, recalled.as_ref())).collect();
-    let fates = decide(policy, &zone, &there).map_err(|error| refused(error.to_string()))?;
+    let mut fates = decide(policy, &zone, &there).map_err(|error| refused(error.to_string()))?;
+    if there.iter().any(|one| one.set.is_some() && matches!(fates.get(&one.id), Some(Fate::Goes(_)))) {
+        // Whether another target's backup of the set stays, only a look at all of them says; by the same rules, near enough.
+        let scanned = unless_called_off(KIND, context, mainstay_backup::scan(&opened.store, None, &signers)).await?;
+        let others = scanned.map_err(|error| failed(&error))?.backups;
+        let others = others.iter().filter(|judged| judged.id.target != target).map(|judged| self::there(judged, None));
+        let all: Vec<There> = there.iter().cloned().chain(others).collect();
+        fates = decide(policy, &zone, &all).map_err(|error| refused(error.to_string()))?;
+    }
     let (mut checks, mut counts) = (Vec::new(), Counts::default());
     let is_to_go = |id: &&Id| matches!(fates.get(*id), Some(Fate::Goes(_)));
     let goes: Vec<&Id> = found.iter().map(|judged| &judged.id).filter(is_to_go).collect();

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use mainstay_backup::check::Checked;
-use mainstay_backup::judge::{Judged, Standing, newest_good};
+use mainstay_backup::judge::{Judged, Standing, good_of_set, newest_good};
 use mainstay_backup::keys::Identities;
 use mainstay_backup::manifest::Manifest;
 use mainstay_backup::seam::Stopwatch;
@@ -42,6 +42,7 @@ struct Params {
     connection: Option<String>,
     backup: String,
     at: Option<String>,
+    set: Option<String>,
     store: Option<String>,
     overwrite: Option<String>,
     #[serde(default)]
@@ -70,6 +71,18 @@ struct Wanted {
     target: Target,
     named: Option<Id>,
     at: Option<Timestamp>,
+    set: Option<String>,
+}
+
+impl Wanted {
+    /// The one of a set, where a set is named: those of a set were made together.
+    fn of_set(self, set: Option<&str>) -> Result<Wanted, String> {
+        let Some(set) = set.filter(|set| !set.is_empty()) else { return Ok(self) };
+        if self.named.is_some() || self.at.is_some() {
+            return Err("`set` says which backup it is, and so does a whole name or `at`: say one of them".to_owned());
+        }
+        Ok(Wanted { set: Some(set.to_owned()), ..self })
+    }
 }
 
 pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Report, StepError> {
@@ -77,7 +90,8 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
     let params: Params = params::read(KIND, with)?;
     let into = context.connection(KIND, &PLACES, params.connection.as_deref())?;
     let cluster = context.labels.cluster.as_ref().map(ToString::to_string).unwrap_or_default();
-    let wanted = wanted(&params.backup, params.at.as_deref(), &cluster).map_err(|why| StepError::refused(format!("{KIND}: {why}")))?;
+    let wanted = wanted(&params.backup, params.at.as_deref(), &cluster).and_then(|wanted| wanted.of_set(params.set.as_deref()));
+    let wanted = wanted.map_err(|why| StepError::refused(format!("{KIND}: {why}")))?;
     let only = Only::of(&params.tables, &params.paths).map_err(|why| StepError::refused(format!("{KIND}: {why}")))?;
     named_twice(into, &wanted.target, params.overwrite.as_deref(), &cluster, context)?;
     let opened = unless_called_off(KIND, context, Opened::of(KIND, params.store.as_deref(), None, context)).await??;
@@ -168,13 +182,13 @@ fn wanted(backup: &str, at: Option<&str>, cluster: &str) -> Result<Wanted, Strin
     let at = at.filter(|at| !at.is_empty()).map(|at| at.parse::<Timestamp>().map_err(|error| format!("`at` is {at}: {error}"))).transpose()?;
     if let Ok(id) = backup.parse::<Id>() {
         return match at {
-            None => Ok(Wanted { target: id.target.clone(), named: Some(id), at }),
+            None => Ok(Wanted { target: id.target.clone(), named: Some(id), at, set: None }),
             Some(_) => Err("a backup is named, and `at` chooses one: say one of the two".to_owned()),
         };
     }
     let target = if backup.contains('/') { backup.parse::<Target>() } else { Target::new(cluster, backup) };
     let target = target.map_err(|error| format!("`backup` is {backup}, and should be {NAMES}: {error}"))?;
-    Ok(Wanted { target, named: None, at })
+    Ok(Wanted { target, named: None, at, set: None })
 }
 
 /// What was backed up is restored into only by who says so twice, and then only where it is empty, as everything is.
@@ -199,6 +213,10 @@ fn is_the_same_place(into: &Connection, target: &Target, cluster: &str, context:
 /// The one that is wanted, with what it says of itself.
 fn chosen<'j>(backups: &'j [Judged], wanted: &Wanted) -> Result<(&'j Judged, &'j Manifest), String> {
     let target = &wanted.target;
+    if let Some(set) = &wanted.set {
+        let of_set = good_of_set(backups, target, set).and_then(|good| Some((good, good.manifest.as_ref()?)));
+        return of_set.ok_or_else(|| format!("{target} has no good backup in the set {set}; which sets there are:  mainstay backup list --store …"));
+    }
     let Some(id) = &wanted.named else {
         let until = wanted.at.map_or_else(String::new, |at| format!(" at or before {at}"));
         let newest = newest_good(backups, target, wanted.at).and_then(|newest| Some((newest, newest.manifest.as_ref()?)));

@@ -26,6 +26,7 @@ use super::*;
 use crate::connections::Connections;
 use crate::observe::readings::Readings;
 
+mod looks;
 mod restores;
 
 /// A directory that is backed up to another one.
@@ -174,8 +175,12 @@ fn what_writes_is_done_under_the_lease_of_its_target() {
 
 #[test]
 fn how_far_it_is_is_said_in_bytes() {
-    let progress = Progress { part: "database".to_owned(), plain_bytes: 3 << 20, stored_bytes: 1 << 20 };
-    assert_eq!(far("writing", &progress), "writing database: 3.0 MiB as it is, 1.0 MiB as it is stored");
+    let progress = Progress { part: "database".to_owned(), plain_bytes: 3 << 20, stored_bytes: 1 << 20, of: None };
+    let said = "writing database: 3.0 MiB as it is, 1.0 MiB as it is stored";
+    assert_eq!(far("writing", &progress, Duration::from_secs(10)), said);
+    let known = Progress { of: Some(4 << 20), ..progress };
+    assert_eq!(far("writing", &known, Duration::from_secs(1)), format!("{said}; about 25 %"));
+    assert_eq!(far("writing", &known, Duration::from_secs(60)), format!("{said}; about 25 %, 3 min left"));
 }
 
 #[tokio::test]

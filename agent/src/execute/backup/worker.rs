@@ -199,8 +199,8 @@ impl<'a> Worker<'a> {
                 return Err(trouble(false, format!("{} does not begin: {fault}", name_of(job))));
             }
             let far = told.into_iter().rev().find_map(|told| match told {
-                Told::Writing(progress) => Some(far("writing", &progress)),
-                Told::Reading(progress) => Some(far("reading back", &progress)),
+                Told::Writing(progress) => Some(far("writing", &progress, Duration::ZERO)),
+                Told::Reading(progress) => Some(far("reading back", &progress, Duration::ZERO)),
                 Told::Made { .. } => None,
             });
             if let Some(words) = far.filter(|words| last.as_ref() != Some(words)) {

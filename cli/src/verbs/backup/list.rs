@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use mainstay_backup::judge::{Judged, Standing};
+use jiff::Timestamp;
+use mainstay_backup::judge::{Judged, Set, Standing, sets};
 use mainstay_backup::manifest::{CanOpen, Role};
 use mainstay_backup::scan::{Key, Scan};
 use serde_json::json;
@@ -19,7 +20,7 @@ pub async fn list(store: &Store, known: &Known, of: Option<&str>, screen: Screen
     let store = places::store(store)?;
     let of = of.map(target).transpose()?;
     let found = scanned(&store, of.as_ref(), known).await?;
-    let message = json!({ "place": store.place(), "backups": found.backups, "strays": found.strays });
+    let message = json!({ "place": store.place(), "backups": found.backups, "sets": sets(&found.backups), "strays": found.strays });
     screen.show(&message, |_| {
         if found.backups.is_empty() {
             return format!("{}: no backups\n", store.place());
@@ -36,10 +37,23 @@ pub async fn list(store: &Store, known: &Known, of: Option<&str>, screen: Screen
             0 => String::new(),
             count => format!("{} part of no backup\n", units::count(count, "object is", "objects are")),
         };
-        table.render() + &strays
+        let of_sets: String = sets(&found.backups).iter().map(told_of_set).collect();
+        table.render() + &of_sets + &strays
     })?;
     let damaged = found.backups.iter().any(|judged| matches!(judged.standing, Standing::Damaged { .. }));
     Ok(if damaged { Exit::Failed } else { Exit::Success })
+}
+
+/// `set backup-12  3 targets · 2026-11-30T02:00:03Z to 2026-11-30T02:04:10Z · span 4m7s`
+fn told_of_set(set: &Set<'_>) -> String {
+    let count = units::count(set.backups.len() as u64, "target", "targets");
+    let (from, to) = (second(set.span.from), second(set.span.to));
+    format!("set {}  {count} · {from} to {to} · span {}\n", set.name, units::duration_ms(set.span_ms()))
+}
+
+/// An instant without its fractions.
+fn second(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
 fn tone(judged: &Judged) -> Tone {
@@ -59,6 +73,11 @@ pub async fn show(store: &Store, known: &Known, name: &str, screen: Screen) -> R
         let Some(manifest) = &judged.manifest else { return text };
         let versions: Vec<String> = manifest.source.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
         text.push_str(&format!("  {}  {}\n", manifest.source.kind, versions.join(", ")));
+        let taken = manifest.taken();
+        text.push_str(&format!("  as of {} to {}\n", second(taken.from), second(taken.to)));
+        if let Some(set) = &manifest.set {
+            text.push_str(&format!("  in set {set}\n"));
+        }
         for part in &manifest.parts {
             let (plain, stored) = (units::bytes(part.plain.bytes as f64), units::bytes(part.stored.bytes as f64));
             text.push_str(&format!("  {}  {plain}, stored as {stored}  {}\n", part.name, part.content));

@@ -1,11 +1,13 @@
 //! `mainstay backup`. Straight to a store, with the keys that are named: what restores a backup must not need what may be lost
 //! together with what is restored. Only the mesh's own catalogue is asked of the mesh, and told what is erased.
 
+mod drill;
 mod erase;
 mod known;
 mod list;
 mod objects;
 pub(super) mod places;
+mod progress;
 mod prune;
 mod restore;
 mod run;
@@ -14,7 +16,6 @@ mod worker;
 use mainstay_backup::check::{Checked, CheckedPart};
 use mainstay_backup::judge::{Judged, Standing};
 use mainstay_backup::keys::Identities;
-use mainstay_backup::progress::Teller;
 use mainstay_backup::receipt::PublicKey;
 use mainstay_backup::scan::Scan;
 use mainstay_backup::{Id, Target};
@@ -73,6 +74,7 @@ pub async fn backup(verb: &Backup, screen: Screen) -> Result<Exit, CliError> {
         }
         Backup::Prune(prune) => prune::prune(prune, screen).await,
         Backup::Erase(args) => erase::run_erase(args, None, screen).await,
+        Backup::Drill(args) => drill::rehearse(args, screen).await,
         Backup::Restore(restore) => restore::restore(restore, screen).await,
     }
 }
@@ -109,7 +111,9 @@ async fn check(store: &mainstay_backup::Store, judged: &Judged, keys: &Identitie
     let Some(manifest) = &judged.manifest else {
         return Err(CliError::failed(format!("{}: {}", judged.id, standing(&judged.standing))));
     };
-    let checked = mainstay_backup::check(store, manifest, keys, &Teller::default()).await;
+    let (tell, shown) = progress::shown(screen, "reading");
+    let checked = mainstay_backup::check(store, manifest, keys, &tell).await;
+    drop(shown);
     screen.show(&checked, |checked| {
         let lines: String = checked.parts.iter().map(|part| said_of(part) + "\n").collect();
         lines + &format!("{} · {} · {}\n", judged.id, standing(&judged.standing), units::duration_ms(checked.took_ms))

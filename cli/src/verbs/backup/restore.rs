@@ -3,18 +3,18 @@
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use mainstay_backup::decode::verify;
-use mainstay_backup::judge::{Judged, Standing, newest_good};
+use mainstay_backup::judge::{Judged, Standing, good_of_set, newest_good};
 use mainstay_backup::keys::Identities;
 use mainstay_backup::manifest::Manifest;
 use mainstay_backup::place::some::{Paths, Tables};
-use mainstay_backup::progress::Teller;
 use mainstay_backup::source::{files, kubernetes, postgres, redis};
 use mainstay_backup::{Id, Store, open, place};
 use serde_json::json;
 
-use super::{check, identities, objects, one, places, scanned, standing, target};
-use crate::args;
+use super::{check, identities, objects, one, places, progress, scanned, standing, target};
+use crate::args::{self, backup::Known};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::verbs::Screen;
@@ -22,7 +22,8 @@ use crate::verbs::Screen;
 pub async fn restore(args: &args::backup::Restore, screen: Screen) -> Result<Exit, CliError> {
     let keys = identities(&args.keys)?;
     let store = places::store(&args.store)?;
-    let judged = chosen(args, &store).await?;
+    let wanted = Wanted { verb: "restore", backup: &args.backup, at: args.at, set: args.set.as_deref(), known: &args.known };
+    let judged = chosen(&wanted, &store).await?;
     let id = judged.id.clone();
     let Some(manifest) = judged.manifest.clone().filter(|_| may_be_restored(&judged.standing)) else {
         return Err(CliError::failed(format!("{id} is not restored: {}", standing(&judged.standing))));
@@ -39,7 +40,7 @@ pub async fn restore(args: &args::backup::Restore, screen: Screen) -> Result<Exi
             manifest.source.kind
         )));
     }
-    let differs = put(args, &store, &manifest, &keys).await?;
+    let differs = put(args, &store, &manifest, &keys, screen).await?;
     let words = match differs.as_deref() {
         None => format!("✔ {id} is restored to {}; every checksum was right", args.to),
         Some([]) => format!("✔ {id} is restored to {}; every checksum was right, and every table has the rows that it had", args.to),
@@ -49,29 +50,47 @@ pub async fn restore(args: &args::backup::Restore, screen: Screen) -> Result<Exi
     Ok(if differs.is_some_and(|differs| !differs.is_empty()) { Exit::Failed } else { Exit::Success })
 }
 
-fn may_be_restored(standing: &Standing) -> bool {
+pub(super) fn may_be_restored(standing: &Standing) -> bool {
     matches!(standing, Standing::Good | Standing::Unconfirmed { .. })
 }
 
+/// Which backup is wanted.
+pub(super) struct Wanted<'a> {
+    pub verb: &'static str,
+    /// By its whole name, or its target.
+    pub backup: &'a str,
+    pub at: Option<Timestamp>,
+    pub set: Option<&'a str>,
+    pub known: &'a Known,
+}
+
 /// The one that is named, or the newest good one.
-async fn chosen(args: &args::backup::Restore, store: &Store) -> Result<Judged, CliError> {
-    if args.backup.parse::<Id>().is_ok() {
-        if args.at.is_some() {
-            return Err(CliError::usage("a backup is named, and --at chooses one: say one of the two"));
+pub(super) async fn chosen(wanted: &Wanted<'_>, store: &Store) -> Result<Judged, CliError> {
+    if wanted.backup.parse::<Id>().is_ok() {
+        if wanted.at.is_some() || wanted.set.is_some() {
+            return Err(CliError::usage("a backup is named, and --at or --set chooses one: say one of the two"));
         }
-        return one(store, &args.known, &args.backup).await;
+        return one(store, wanted.known, wanted.backup).await;
     }
-    let target = target(&args.backup)?;
-    if args.known.signer.is_empty() {
+    let target = target(wanted.backup)?;
+    if wanted.known.signer.is_empty() {
+        let name = format!("name one:  mainstay backup {} CLUSTER/TARGET/TIME-TOKEN …", wanted.verb);
         return Err(CliError::usage("which one is good is not known without --signer")
-            .with_next("name one:  mainstay backup restore CLUSTER/TARGET/TIME-TOKEN …; which there are:  mainstay backup list --store …"));
+            .with_next(format!("{name}; which there are:  mainstay backup list --store …")));
     }
-    let found = scanned(store, Some(&target), &args.known).await?.backups;
-    let newest = newest_good(&found, &target, args.at).cloned();
-    newest.ok_or_else(|| {
-        let until = args.at.map_or_else(String::new, |at| format!(" at or before {at}"));
-        CliError::failed(format!("{}: {target} has no good backup{until}", store.place()))
-            .with_next("which there are:  mainstay backup list --store …")
+    let found = scanned(store, Some(&target), wanted.known).await?.backups;
+    let newest = match wanted.set {
+        Some(set) => good_of_set(&found, &target, set),
+        None => newest_good(&found, &target, wanted.at),
+    };
+    newest.cloned().ok_or_else(|| {
+        let which = match (wanted.set, wanted.at) {
+            (Some(set), _) => format!(" in the set {set}"),
+            (None, Some(at)) => format!(" at or before {at}"),
+            (None, None) => String::new(),
+        };
+        CliError::failed(format!("{}: {target} has no good backup{which}", store.place()))
+            .with_next("which there are:  mainstay backup list --store … --signer …")
     })
 }
 
@@ -87,7 +106,13 @@ fn some(args: &args::backup::Restore, content: &str) -> Result<(Option<Tables>, 
 }
 
 /// Puts it there. What differs from what the source counted, where that can be compared.
-async fn put(args: &args::backup::Restore, store: &Store, manifest: &Manifest, keys: &Identities) -> Result<Option<Vec<String>>, CliError> {
+async fn put(
+    args: &args::backup::Restore,
+    store: &Store,
+    manifest: &Manifest,
+    keys: &Identities,
+    screen: Screen,
+) -> Result<Option<Vec<String>>, CliError> {
     let failed = |error: &dyn std::fmt::Display| CliError::failed(error.to_string());
     let known = [files::CONTENT, redis::CONTENT, postgres::CONTENT];
     let part = manifest.parts.iter().find(|part| known.contains(&part.content.as_str()));
@@ -97,9 +122,13 @@ async fn put(args: &args::backup::Restore, store: &Store, manifest: &Manifest, k
     let (tables, paths) = some(args, &part.content)?;
     if tables.is_some() {
         // Whoever takes a part of a dump reads no further, and is done before the last checksum is known.
-        verify(store, manifest, part, keys, &Teller::default()).await.map_err(|error| failed(&error))?;
+        let (tell, _shown) = progress::shown(screen, "verifying");
+        tell.expect(part.stored.bytes);
+        verify(store, manifest, part, keys, &tell).await.map_err(|error| failed(&error))?;
     }
-    let plain = open(store, manifest, part, keys, &Teller::default()).await.map_err(|error| failed(&error))?;
+    let (tell, _shown) = progress::shown(screen, "restoring");
+    tell.expect(part.stored.bytes);
+    let plain = open(store, manifest, part, keys, &tell).await.map_err(|error| failed(&error))?;
     if part.content == postgres::CONTENT {
         let into = places::postgres(&args.to)?;
         let options = place::postgres::Options { without_owners: args.without_owners, deadline, tables: tables.clone() };

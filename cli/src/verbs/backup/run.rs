@@ -8,7 +8,6 @@ use futures::FutureExt;
 use jiff::Timestamp;
 use mainstay_backup::keys::Recipients;
 use mainstay_backup::manifest::Role;
-use mainstay_backup::progress::Teller;
 use mainstay_backup::receipt::{Sign, SigningKey};
 use mainstay_backup::seam::Stopwatch;
 use mainstay_backup::source::Source;
@@ -23,7 +22,7 @@ use mainstay_client::{files, random};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{KEYS_MAX, places, target, worker};
+use super::{KEYS_MAX, places, progress, target, worker};
 use crate::args;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -66,7 +65,7 @@ pub async fn run(args: &args::backup::Run, screen: Screen) -> Result<Exit, CliEr
     let token = Token { incarnation: 0, counter: u64::try_from(now().0).unwrap_or_default() };
     let order = Order { target, time, token, writer: random::token(16), set: args.set.clone(), recipients, key: None };
     let cancel = CancellationToken::new();
-    let (tell, _look) = Teller::new();
+    let (tell, shown) = progress::shown(screen, "writing");
     let watch = Stopwatch::start();
     let writing = write(&store, order, source.as_mut(), &tell, &cancel);
     tokio::pin!(writing);
@@ -78,7 +77,10 @@ pub async fn run(args: &args::backup::Run, screen: Screen) -> Result<Exit, CliEr
         }
     };
     let written = written.map_err(failed)?;
+    drop(shown);
+    let (tell, shown) = progress::shown(screen, "reading back");
     let checked = mainstay_backup::check(&store, &written.manifest, &written.check, &tell).await;
+    drop(shown);
     let id = &written.manifest.backup;
     if let Some((part, wrong)) = checked.parts.iter().find_map(|part| Some((&part.name, part.wrong.as_ref()?))) {
         return Err(CliError::failed(format!("{id} was written and read back, and is not good: {part}: {wrong}")));

@@ -34,7 +34,7 @@ pub(super) const RUN: Kind = Kind {
     params: &[
         CONNECTION,
         STORE,
-        optional("set", ParamType::Text, "", "Name of a set: those of one set are kept or removed together"),
+        optional("set", ParamType::Text, "", "Name of a set: those of one set are kept or removed together, and can be restored together"),
         optional(
             "content",
             ParamType::Boolean,
@@ -86,6 +86,12 @@ pub(super) const CHECK: Kind = Kind {
         optional("sizeChange", PERCENT, "{ warning: 50% }", "By how much its size differs from what is usual, the median of up to ten before it"),
         optional("drillWithin", DURATION, "never", "Time since the last drill of its backups; that there was none is as bad"),
         optional("read", ParamType::OneOf(&["newest", "all", "none"]), "newest", "Which good ones are read to their ends"),
+        optional(
+            "onlyBackedUp",
+            ParamType::Boolean,
+            "false",
+            "Say nothing of a connection of which there never was a backup, or whose agent has no store",
+        ),
     ],
     together: &[],
     outputs: &[
@@ -157,6 +163,7 @@ pub(super) const RESTORE: Kind = Kind {
             "CLUSTER/CONNECTION, or CONNECTION of the agent's cluster, whose newest good backup is taken; or CLUSTER/CONNECTION/TIME-TOKEN",
         ),
         optional("at", ParamType::Text, "now", "The newest good one at or before this instant, such as 2026-11-30T02:00:00Z"),
+        optional("set", ParamType::Text, "", "The target's good one of this set, such as backup-12: those of a set were made together"),
         STORE,
         optional(
             "overwrite",

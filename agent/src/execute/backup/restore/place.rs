@@ -182,6 +182,7 @@ impl Place {
         let (manifest, said) = (order.manifest, |error: mainstay_backup::place::PlaceError| error.to_string());
         let part = self.part(manifest)?;
         let what = named(&manifest.backup, &order.only.names);
+        progress.expect(part.stored.bytes);
         let plain = mainstay_backup::open(&order.opened.store, manifest, part, order.keys, progress).await.map_err(|damage| damage.to_string())?;
         match self {
             Place::Database(database) => {

@@ -9,9 +9,9 @@ const ID: &str = "prod/orders-db/20261130T020000Z-3.42";
 fn a_backup_is_named_or_its_target_is() {
     let target = |text: &str| text.parse::<Target>().unwrap();
     let of = |backup: &str, at: Option<&str>| wanted(backup, at, "dr");
-    assert_eq!(of("prod/orders-db", None), Ok(Wanted { target: target("prod/orders-db"), named: None, at: None }));
+    assert_eq!(of("prod/orders-db", None), Ok(Wanted { target: target("prod/orders-db"), named: None, at: None, set: None }));
     assert_eq!(of("orders-db", Some("")).unwrap().target, target("dr/orders-db"));
-    assert_eq!(of(ID, None), Ok(Wanted { target: target("prod/orders-db"), named: Some(ID.parse().unwrap()), at: None }));
+    assert_eq!(of(ID, None), Ok(Wanted { target: target("prod/orders-db"), named: Some(ID.parse().unwrap()), at: None, set: None }));
     assert_eq!(of("prod/orders-db", Some("2026-11-30T02:00:00Z")).unwrap().at, Some("2026-11-30T02:00:00Z".parse().unwrap()));
     for (backup, at, why) in [
         ("", None, "no backup is named"),
@@ -23,6 +23,18 @@ fn a_backup_is_named_or_its_target_is() {
         let said = of(backup, at).unwrap_err();
         assert!(said.contains(why), "{backup} {at:?}: {said}");
     }
+}
+
+#[test]
+fn a_set_says_which_one_by_itself() {
+    let of = |backup: &str, at: Option<&str>, set: &str| wanted(backup, at, "dr").and_then(|wanted| wanted.of_set(Some(set)));
+    assert_eq!(of("orders-db", None, "night-1").unwrap().set.as_deref(), Some("night-1"));
+    assert_eq!(of("orders-db", Some("2026-11-30T02:00:00Z"), "").unwrap().set, None, "none is named");
+    for (backup, at) in [(ID, None), ("orders-db", Some("2026-11-30T02:00:00Z"))] {
+        assert!(of(backup, at, "night-1").unwrap_err().contains("say one of them"));
+    }
+    let none = chosen(&[], &of("orders-db", None, "night-1").unwrap()).unwrap_err();
+    assert!(none.contains("dr/orders-db has no good backup in the set night-1"), "{none}");
 }
 
 #[test]
