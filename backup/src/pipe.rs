@@ -1,9 +1,9 @@
 //! A bounded pipe of bytes from who makes them to who reads them, which tells an end from a break: a writer that is gone
 //! without a word has not come to the end.
 
-use std::io;
+use std::io::{self, BufRead};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures::stream::{BoxStream, StreamExt, unfold};
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
@@ -120,13 +120,25 @@ impl Tap {
 
 impl io::Read for Tap {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let there = self.fill_buf()?;
+        let taken = into.len().min(there.len());
+        into[..taken].copy_from_slice(&there[..taken]);
+        self.consume(taken);
+        Ok(taken)
+    }
+}
+
+impl BufRead for Tap {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while self.now.is_empty() {
-            let Some(next) = self.next()? else { return Ok(0) };
+            let Some(next) = self.next()? else { break };
             self.now = next;
         }
-        let taken = self.now.split_to(into.len().min(self.now.len()));
-        into[..taken.len()].copy_from_slice(&taken);
-        Ok(taken.len())
+        Ok(&self.now)
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.now.advance(bytes);
     }
 }
 

@@ -13,6 +13,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use support::servers::{Redis, dial};
 use support::{Keys, back_up};
 
+#[path = "redis/cluster.rs"]
+mod cluster;
+#[path = "redis/drills.rs"]
+mod drills;
+#[path = "redis/replicas.rs"]
+mod replicas;
 mod support;
 
 const PASSWORD: &str = "canary-Sx7vQ2-word";
@@ -26,6 +32,11 @@ fn store() -> (tempfile::TempDir, Store) {
 fn source(port: u16, password: &str) -> Source {
     let login = Login { user: None, password: Some(password.to_owned().into()) };
     Source::new(&format!("redis://127.0.0.1:{port}"), dial(port), login, Duration::from_secs(120))
+}
+
+/// So many commands.
+fn many(count: usize, command: impl Fn(usize) -> String) -> String {
+    (0..count).map(command).collect::<Vec<_>>().join("\n") + "\n"
 }
 
 /// Of every type, with and without an end.
@@ -52,6 +63,7 @@ async fn what_was_dumped_is_in_another_server_key_by_key() {
         assert!(check(&store, &written.manifest, &written.check, &Teller::default()).await.is_good());
         let counted = &written.manifest.source.counted;
         assert_eq!(counted["keysBefore"]["db0"], counted["keysAfter"]["db0"]);
+        assert_eq!(counted["readFrom"]["rdb"]["role"], "primary");
         assert_eq!(counted["checksummed"], !settings.contains("rdbchecksum no"), "{settings}");
         assert!(!format!("{:?}", written.manifest).contains(PASSWORD));
         let plain = open(&store, &written.manifest, &written.manifest.parts[0], &keys.drill, &Teller::default()).await.expect("it opens");
@@ -66,6 +78,16 @@ async fn what_was_dumped_is_in_another_server_key_by_key() {
         // Nothing is left of us there.
         let replicas = redis.command(&["INFO", "replication"]);
         assert!(replicas.contains("connected_slaves:0"), "{replicas}");
+        // So has one that keeps a log of its own, and does so again after it has ended.
+        for log in ["yes", "no"] {
+            let mut logs = Redis::start(PASSWORD, &format!("appendonly {log}"), Some(&dir.path().join("restored"))).await;
+            assert_eq!(all_keys(&redis), all_keys(&logs), "appendonly {log}");
+            logs.command(&["SET", "more", "1"]);
+            logs.command(&["SAVE"]);
+            logs.server.stop();
+            let again = Redis::start(PASSWORD, &format!("appendonly {log}"), Some(&logs.server.path().join("data"))).await;
+            assert_eq!((again.command(&["GET", "last"]), again.command(&["GET", "more"])), ("word".to_owned(), "1".to_owned()), "appendonly {log}");
+        }
         let refused = place::redis::write(&b""[..], &dir.path().join("restored")).await.expect_err("something is there").to_string();
         assert!(refused.contains("nothing was touched"), "{refused}");
     }
@@ -88,6 +110,7 @@ async fn a_replica_serves_as_well_unless_it_lost_its_link() {
     link(&replica, "up").await;
     let written = back_up(&store, keys.order(1), &mut source(replica.server.port, PASSWORD)).await.expect("a backup");
     assert_eq!(written.manifest.source.versions["role"], "slave");
+    assert_eq!(written.manifest.source.counted["readFrom"]["rdb"]["role"], "replica");
     primary.server.kill();
     link(&replica, "down").await;
     let said = back_up(&store, keys.order(2), &mut source(replica.server.port, PASSWORD)).await.expect_err("its data may be old").to_string();
@@ -126,7 +149,7 @@ async fn a_wrong_password_and_a_server_that_is_gone_are_said_before_anything_is_
 /// A server of the test's own: it answers as Redis does, and sends this for a snapshot.
 fn plays(snapshot: Vec<u8>) -> Dial {
     let snapshot = Arc::new(Mutex::new(snapshot));
-    Box::new(move || {
+    Box::new(move |_| {
         let snapshot = snapshot.lock().expect("a lock").clone();
         Box::pin(async move {
             let (ours, mut theirs) = tokio::io::duplex(1 << 16);

@@ -61,6 +61,23 @@ pub(super) async fn socket(connection: &Connection, context: &Context, within: D
     })
 }
 
+/// An open socket to a server that the one of a connection names, such as another one of its cluster. That is declared only
+/// where it is on the same host: elsewhere it goes where this agent may go without.
+///
+/// # Errors
+/// Why there is none.
+pub(super) async fn socket_named_by(
+    connection: &Connection,
+    host: &str,
+    port: u16,
+    context: &Context,
+    within: Duration,
+) -> Result<Socket, DialError> {
+    let is_declared = matches!(&connection.address.place, Place::Tcp { host: declared, .. } if declared == host);
+    let outgoing = if is_declared { context.outgoing.declared(host) } else { context.outgoing.clone() };
+    Ok(Either::Left(outgoing.connect(host, port, within).await?))
+}
+
 /// TLS on a stream, as the connection wants it.
 ///
 /// # Errors

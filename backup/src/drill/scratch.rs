@@ -48,6 +48,11 @@ impl Scratch {
         Ok(dir)
     }
 
+    /// Removes such a directory, when nobody uses it any more.
+    pub fn remove_dir(&self, name: &str) -> io::Result<()> {
+        fs::remove_dir_all(self.dir.join(name))
+    }
+
     /// Gives a file or directory to whom servers run as.
     pub fn give(&self, path: &Path) -> io::Result<()> {
         match self.owner {

@@ -1,7 +1,8 @@
 //! A Redis server by replication: it makes a snapshot of this instant and sends it, as it would to a replica. Nothing is
 //! copied from its disk, where the last snapshot may be an old one, and none is written there unless the server is set so.
 //!
-//! The snapshot counts when its own checksum is right. How a socket is opened, with or without TLS, is told by whoever asks.
+//! A primary is spared where one of its replicas has the same data, and of a cluster each shard is a part of its own. The
+//! snapshot counts when its own checksum is right. How a socket is opened, with or without TLS, is told by whoever asks.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,34 +10,61 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use zeroize::Zeroizing;
 
 use super::{Source, SourceError, Stream};
-use crate::pipe::{self, CHUNK, Mouth};
 
+mod inside;
 pub mod rdb;
+mod receive;
+mod servers;
+mod slots;
+pub mod walk;
 mod wire;
 
-use wire::Wire;
+pub(crate) use inside::{Inside, Loaded};
+use receive::Received;
+use servers::Read;
+use slots::Shard;
+use wire::{AskError, Wire};
 
 /// What its part is.
 pub const CONTENT: &str = "application/vnd.redis.rdb";
+/// The part of a server that is no shard of a cluster.
+pub const PART: &str = "rdb";
+/// What was counted of the keys, by database and type, in a manifest.
+pub const KEYS: &str = "keys";
 /// For an answer to a command, and between two pieces of a snapshot.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 /// Bytes of the mark that ends a snapshot whose length is not known before.
 const MARK: usize = 40;
+/// A port that is none: a Sentinel would take any other, even 0, for that of a replica, and keep it for ever.
+const NO_PORT: &[u8] = b"-1";
 
 /// A connection, opened.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
-/// Opens a connection to the server.
-pub type Dial = Box<dyn Fn() -> BoxFuture<'static, io::Result<Box<dyn Duplex>>> + Send + Sync>;
+/// Which server a connection is opened to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Server {
+    /// The one of which a backup is wanted.
+    Named,
+    /// One that this one names: its replica, or another one of its cluster.
+    Other {
+        /// Name or address, without brackets.
+        host: String,
+        /// Of Redis itself.
+        port: u16,
+    },
+}
+
+/// Opens a connection to a server.
+pub type Dial = Box<dyn Fn(Server) -> BoxFuture<'static, io::Result<Box<dyn Duplex>>> + Send + Sync>;
 
 /// Who is let in.
 #[derive(Clone, Default)]
@@ -54,9 +82,13 @@ pub struct Redis {
     dial: Dial,
     login: Login,
     deadline: Duration,
-    given: bool,
+    is_cluster: bool,
+    /// What is read, and from whom, in the order of the parts.
+    reads: Vec<Read>,
+    /// How many of them have been begun.
+    begun: usize,
     keys_before: BTreeMap<String, Value>,
-    seen: Arc<Mutex<Option<rdb::Seen>>>,
+    received: Arc<Mutex<Vec<Received>>>,
 }
 
 impl fmt::Debug for Redis {
@@ -69,143 +101,100 @@ impl Redis {
     /// This one; `name` is for words.
     #[must_use]
     pub fn new(name: &str, dial: Dial, login: Login, deadline: Duration) -> Redis {
-        Redis { name: name.to_owned(), dial, login, deadline, given: false, keys_before: BTreeMap::new(), seen: Arc::default() }
+        Redis {
+            name: name.to_owned(),
+            dial,
+            login,
+            deadline,
+            is_cluster: false,
+            reads: Vec::new(),
+            begun: 0,
+            keys_before: BTreeMap::new(),
+            received: Arc::default(),
+        }
     }
 
     fn wrong(&self, said: impl fmt::Display) -> SourceError {
         SourceError::new(self.name.clone(), said.to_string())
     }
 
-    async fn connect(&self) -> Result<Wire, SourceError> {
-        let socket = tokio::time::timeout(ANSWERS_WITHIN, (self.dial)()).await;
-        let socket =
-            socket.map_err(|_| self.wrong("it cannot be reached: no answer")).and_then(|socket| socket.map_err(|error| self.wrong(error)))?;
-        let mut wire = Wire::new(socket);
-        if let Some(password) = &self.login.password {
-            let mut words: Vec<&[u8]> = vec![b"AUTH"];
-            words.extend(self.login.user.as_deref().map(str::as_bytes));
-            words.push(password.as_bytes());
-            wire.ask(&words).await.map_err(|error| self.wrong(error))?;
+    /// What a server is called in words.
+    fn called(&self, server: &Server) -> String {
+        match server {
+            Server::Named => self.name.clone(),
+            Server::Other { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            Server::Other { host, port } => format!("{host}:{port}"),
         }
-        Ok(wire)
-    }
-
-    async fn info(&self, wire: &mut Wire, section: &str) -> Result<BTreeMap<String, String>, SourceError> {
-        let said = wire.ask(&[b"INFO", section.as_bytes()]).await.map_err(|error| self.wrong(error))?;
-        Ok(fields(&said))
     }
 
     async fn looked(&mut self) -> Result<BTreeMap<String, String>, SourceError> {
-        let mut wire = self.connect().await?;
-        let server = self.info(&mut wire, "server").await?;
-        let replication = self.info(&mut wire, "replication").await?;
-        if replication.get("master_link_status").is_some_and(|status| status != "up") {
-            return Err(self.wrong("it is a replica, and has lost what it replicates: its data may be old"));
+        let mut named = self.connect(&Server::Named).await?;
+        let server = named.info("server").await?;
+        let replication = named.info("replication").await?;
+        let version = server.get("redis_version").cloned().ok_or_else(|| self.wrong("it does not say which version it is"))?;
+        let mode = server.get("redis_mode").map_or("standalone", String::as_str);
+        if mode == "sentinel" {
+            return Err(self.wrong("it is a Sentinel, which has no keys: name the server that it looks after"));
         }
-        self.keys_before = keys(&self.info(&mut wire, "keyspace").await?);
-        let version = server.get("redis_version").ok_or_else(|| self.wrong("it does not say which version it is"))?;
-        let role = replication.get("role").cloned().unwrap_or_default();
-        Ok(BTreeMap::from([("server".to_owned(), version.clone()), ("role".to_owned(), role)]))
+        self.is_cluster = mode == "cluster" || named.info("cluster").await?.get("cluster_enabled").is_some_and(|is| is == "1");
+        let shards = if self.is_cluster { named.shards().await? } else { vec![servers::alone(&replication)] };
+        self.reads = self.choose(shards).await?;
+        self.keys_before = self.keys_now().await?;
+        let role = if self.is_cluster { "cluster" } else { self.reads.first().map_or("", |read| read.role.as_info_says()) };
+        Ok(BTreeMap::from([("server".to_owned(), version), ("role".to_owned(), role.to_owned())]))
     }
 
-    /// Asks for a snapshot; it has begun to come when this comes back.
-    async fn begin(&self) -> Result<Stream, SourceError> {
-        let mut wire = self.connect().await?;
-        // Without a stream of changes behind it, and a server says so if it is too old for that; we hang up then.
-        let only = wire.ask(&[b"REPLCONF", b"rdb-only", b"1"]).await;
-        if let Err(error) = only
-            && !error.is_refusal()
-        {
-            return Err(self.wrong(error));
+    /// How many keys each database has, on the servers that are read, all shards together.
+    async fn keys_now(&self) -> Result<BTreeMap<String, Value>, SourceError> {
+        let mut sum: BTreeMap<String, u64> = BTreeMap::new();
+        for read in &self.reads {
+            let keyspace = self.connect(&read.from).await?.info("keyspace").await?;
+            inside::keys(&keyspace).into_iter().for_each(|(database, keys)| *sum.entry(database).or_default() += keys.keys);
         }
-        // It may come in one piece of a length that is not known before: no disk is needed for it.
-        wire.ask(&[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"]).await.map_err(|error| self.wrong(error))?;
-        let resync = wire.ask(&[b"PSYNC", b"?", b"-1"]).await.map_err(|error| self.wrong(error))?;
-        if !resync.starts_with("FULLRESYNC") {
-            return Err(self.wrong(format!("it does not send a snapshot: {resync}")));
-        }
-        // A server that has much to save says line breaks meanwhile, each of which counts as an answer.
-        let length = tokio::time::timeout(self.deadline, wire.length()).await;
-        let length = length.map_err(|_| self.wrong(format!("no snapshot came within {} s", self.deadline.as_secs())))?;
-        let length = length.map_err(|error| self.wrong(error))?;
-        let (mouth, flow) = pipe::to_task();
-        let (deadline, seen) = (self.deadline, Arc::clone(&self.seen));
-        tokio::spawn(async move {
-            let outcome = tokio::select! {
-                outcome = tokio::time::timeout(deadline, pass_on(&mut wire, length, &mouth)) => outcome,
-                () = mouth.unread() => return,
-            };
-            let outcome = outcome.unwrap_or_else(|_| {
-                Err(io::Error::new(io::ErrorKind::TimedOut, format!("not all of the snapshot came within {} s", deadline.as_secs())))
-            });
-            let outcome = outcome.map(|all| *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(all));
-            mouth.end(outcome).await;
-        });
-        Ok(Stream { name: "rdb".to_owned(), content: CONTENT, reader: Box::new(flow) })
+        Ok(sum.into_iter().map(|(database, keys)| (database, Value::from(keys))).collect())
     }
-}
 
-/// How many keys each database of a server has that lets everybody in, once all of them are loaded.
-pub(crate) async fn keys_of(socket: Box<dyn Duplex>) -> Result<BTreeMap<String, Value>, String> {
-    let mut wire = Wire::new(socket);
-    // Refused while it loads.
-    wire.ask(&[b"PING"]).await.map_err(|error| error.to_string())?;
-    let said = wire.ask(&[b"INFO", b"keyspace"]).await.map_err(|error| error.to_string())?;
-    Ok(keys(&fields(&said)))
-}
-
-/// The lines of an `INFO`.
-fn fields(said: &str) -> BTreeMap<String, String> {
-    said.lines().filter_map(|line| line.split_once(':')).map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect()
-}
-
-/// How many keys each database has.
-fn keys(keyspace: &BTreeMap<String, String>) -> BTreeMap<String, Value> {
-    let count = |value: &str| value.split(',').find_map(|field| field.strip_prefix("keys=")?.parse::<u64>().ok());
-    keyspace.iter().filter_map(|(name, value)| Some((name.clone(), Value::from(count(value)?)))).collect()
-}
-
-/// How the end of a snapshot is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Length {
-    Bytes(u64),
-    Mark([u8; MARK]),
-}
-
-/// Passes the snapshot on as it comes, and says what it was; an error when it is not right.
-async fn pass_on(wire: &mut Wire, length: Length, mouth: &Mouth) -> io::Result<rdb::Seen> {
-    let mut check = rdb::Check::default();
-    let mut buffer = BytesMut::new();
-    let mut left = match length {
-        Length::Bytes(bytes) => bytes,
-        Length::Mark(_) => u64::MAX,
-    };
-    while left > 0 {
-        buffer.reserve(CHUNK);
-        let read = tokio::time::timeout(ANSWERS_WITHIN, wire.read(&mut buffer, left)).await;
-        let read = read.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the server has stopped sending"))??;
-        if read == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server broke off in the middle of its snapshot"));
+    /// All streams have come. Keys of slots that were moved meanwhile are in two of them, or in none.
+    async fn counted(&self) -> Result<BTreeMap<String, Value>, SourceError> {
+        if self.is_cluster {
+            let is = self.connect(&Server::Named).await?.shards().await?;
+            let slots = |of: &[&Shard]| of.iter().map(|shard| shard.slots.clone()).collect::<Vec<_>>();
+            let was: Vec<&Shard> = self.reads.iter().map(|read| &read.shard).collect();
+            if slots(&was) != slots(&is.iter().collect::<Vec<_>>()) {
+                return Err(
+                    self.wrong("slots of its cluster were moved while it was backed up: their keys may be in two parts or in none; do it again")
+                );
+            }
+            for shard in &is {
+                self.is_at_rest(shard).await?;
+            }
         }
-        let ready = match &length {
-            Length::Bytes(_) => {
-                left -= read as u64;
-                buffer.split()
+        let received = self.received.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if received.len() != self.reads.len() {
+            return Err(self.wrong("its snapshot did not come to an end"));
+        }
+        let keys = |keys: &BTreeMap<String, Value>| Value::Object(keys.clone().into_iter().collect());
+        let from = |read: &Read| {
+            let mut from = json!({ "server": self.called(&read.from), "role": read.role.as_str() });
+            if self.is_cluster {
+                from["slots"] = read.shard.slots_in_words().into();
             }
-            Length::Mark(mark) => {
-                // What may be the mark is held back.
-                let ended = buffer.ends_with(mark);
-                let ready = buffer.split_to(buffer.len().saturating_sub(MARK));
-                if ended {
-                    left = 0;
-                }
-                ready
-            }
+            (read.part.clone(), from)
         };
-        check.add(&ready);
-        mouth.send(ready.freeze()).await?;
+        let mut counted = BTreeMap::from([
+            ("rdbVersion".to_owned(), received.iter().map(|one| one.seen.version).max().into()),
+            ("checksummed".to_owned(), received.iter().all(|one| one.seen.checksummed).into()),
+            ("keysBefore".to_owned(), keys(&self.keys_before)),
+            ("keysAfter".to_owned(), keys(&self.keys_now().await?)),
+            ("readFrom".to_owned(), Value::Object(self.reads.iter().map(from).collect())),
+        ]);
+        if let Some(tallies) = received.iter().map(|one| one.keys.as_ref()).collect::<Option<Vec<_>>>() {
+            let mut all = walk::Tally::default();
+            tallies.into_iter().for_each(|tally| all.merge(tally));
+            counted.insert(KEYS.to_owned(), serde_json::to_value(&all).map_err(|error| self.wrong(error))?);
+        }
+        Ok(counted)
     }
-    check.end().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 impl Source for Redis {
@@ -223,28 +212,21 @@ impl Source for Redis {
 
     fn next(&mut self) -> BoxFuture<'_, Result<Option<Stream>, SourceError>> {
         async {
-            if std::mem::replace(&mut self.given, true) {
+            if self.begun == self.reads.len() {
                 return Ok(None);
             }
-            self.begin().await.map(Some)
+            self.begun += 1;
+            self.begin(self.begun - 1).await.map(Some)
         }
         .boxed()
     }
 
     fn end(&mut self) -> BoxFuture<'_, Result<BTreeMap<String, Value>, SourceError>> {
-        async {
-            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let seen = seen.ok_or_else(|| self.wrong("its snapshot did not come to an end"))?;
-            let mut wire = self.connect().await?;
-            let after = keys(&self.info(&mut wire, "keyspace").await?);
-            let keys = |keys: &BTreeMap<String, Value>| Value::Object(keys.clone().into_iter().collect());
-            Ok(BTreeMap::from([
-                ("rdbVersion".to_owned(), Value::from(seen.version)),
-                ("checksummed".to_owned(), Value::from(seen.checksummed)),
-                ("keysBefore".to_owned(), keys(&self.keys_before)),
-                ("keysAfter".to_owned(), keys(&after)),
-            ]))
-        }
-        .boxed()
+        async { self.counted().await }.boxed()
     }
+}
+
+/// The lines of an `INFO`.
+fn fields(said: &str) -> BTreeMap<String, String> {
+    said.lines().filter_map(|line| line.split_once(':')).map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect()
 }

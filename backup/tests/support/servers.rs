@@ -104,7 +104,7 @@ impl Drop for Server {
 }
 
 /// Below the range from which the kernel takes ports of outgoing connections, and apart from those of other suites.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let from = u16::try_from(std::process::id() % 400).expect("a small number");
     loop {
@@ -219,15 +219,19 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// With these lines of settings beside the usual ones. What is in `data` is loaded.
+    /// With these lines of settings beside the usual ones. What is in `dump` is loaded: a snapshot, or a directory with all
+    /// that a server has.
     pub async fn start(password: &str, settings: &str, dump: Option<&Path>) -> Redis {
         let mut redis = Redis { server: Server::new("redis"), password: password.to_owned() };
         let data = redis.server.path().join("data");
         fs::create_dir(&data).expect("a directory");
         redis.server.give(&data);
         if let Some(dump) = dump {
-            fs::copy(dump, data.join("dump.rdb")).expect("a dump");
-            redis.server.give(&data.join("dump.rdb"));
+            let (from, to) = if dump.is_dir() { (dump.join("."), data.clone()) } else { (dump.to_owned(), data.join("dump.rdb")) };
+            run(Command::new("cp").arg("-R").args([from, to])).expect("a dump");
+            for entry in files(&data) {
+                redis.server.give(&entry);
+            }
         }
         let file = redis.server.path().join("redis.conf");
         let text = format!(
@@ -244,30 +248,64 @@ impl Redis {
         redis
     }
 
+    /// One that looks after this one, and asks it and its replicas every 100 ms; its port.
+    pub async fn sentinel(&self) -> Server {
+        let mut server = Server::new("sentinel");
+        let file = server.path().join("sentinel.conf");
+        let (port, of, password) = (server.port, self.server.port, &self.password);
+        let text = format!(
+            "bind 127.0.0.1\nport {port}\ndir {}\nsentinel monitor of 127.0.0.1 {of} 1\nsentinel auth-pass of {password}\n\
+             sentinel down-after-milliseconds of 5000\n",
+            server.path().display()
+        );
+        fs::write(&file, text).expect("settings");
+        server.give(&file);
+        let mut command = server.command("redis-server");
+        command.arg(file).arg("--sentinel");
+        server.start(command, async |server| ask(server, "", &["PING"]).is_ok_and(|said| said == "PONG")).await;
+        assert_eq!(ask(&server, "", &["SENTINEL", "DEBUG", "info-period", "100"]).as_deref(), Ok("OK"));
+        server
+    }
+
     pub fn command(&self, words: &[&str]) -> String {
         ask(&self.server, &self.password, words).expect("redis-cli")
     }
 
-    /// Many lines of commands at once.
+    /// Many lines of commands at once, each to whoever has its key.
     pub fn commands(&self, lines: &str) {
         let mut command = self.server.command("redis-cli");
-        command.args(["-p", &self.server.port.to_string(), "--no-auth-warning"]).env("REDISCLI_AUTH", &self.password);
+        command.args(["-c", "-p", &self.server.port.to_string(), "--no-auth-warning"]).env("REDISCLI_AUTH", &self.password);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("redis-cli");
         std::io::Write::write_all(&mut child.stdin.take().expect("its input"), lines.as_bytes()).expect("it reads");
         assert!(child.wait().expect("it ends").success());
     }
 }
 
-fn ask(server: &Server, password: &str, words: &[&str]) -> Result<String, String> {
-    let mut command = server.command("redis-cli");
-    run(command.args(["-p", &server.port.to_string(), "--no-auth-warning"]).args(words).env("REDISCLI_AUTH", password))
+/// All that is below a directory.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries: Vec<PathBuf> = fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").path()).collect();
+    let below: Vec<PathBuf> = entries.iter().filter(|entry| entry.is_dir()).flat_map(|dir| files(dir)).collect();
+    entries.into_iter().chain(below).collect()
 }
 
-/// Opens connections to a port of this machine.
+/// Asks a server that speaks as Redis does.
+pub fn ask(server: &Server, password: &str, words: &[&str]) -> Result<String, String> {
+    let mut command = server.command("redis-cli");
+    if !password.is_empty() {
+        command.env("REDISCLI_AUTH", password);
+    }
+    run(command.args(["-p", &server.port.to_string(), "--no-auth-warning"]).args(words))
+}
+
+/// Opens connections to a port of this machine, and to those that its server names.
 pub fn dial(port: u16) -> mainstay_backup::source::redis::Dial {
-    Box::new(move || {
+    Box::new(move |server| {
         Box::pin(async move {
-            let socket = TcpStream::connect(("127.0.0.1", port)).await?;
+            let (host, port) = match server {
+                mainstay_backup::source::redis::Server::Named => ("127.0.0.1".to_owned(), port),
+                mainstay_backup::source::redis::Server::Other { host, port } => (host, port),
+            };
+            let socket = TcpStream::connect((host.as_str(), port)).await?;
             Ok(Box::new(socket) as Box<dyn mainstay_backup::source::redis::Duplex>)
         })
     })

@@ -28,7 +28,8 @@ impl Redis {
     /// On a directory with a snapshot, which it loads. Whoever runs servers has to come by there.
     pub async fn start_on(password: &str, data: &Path) -> Redis {
         let place = Place::new("redis");
-        for path in [data.to_owned(), data.join("dump.rdb")] {
+        let log = data.join("appendonlydir");
+        for path in [data.to_owned(), data.join("dump.rdb"), log.join("appendonly.aof.manifest"), log] {
             place.give(&path);
         }
         let mut redis = Redis { port: ports::free(), password: password.to_owned(), place, data: data.to_owned(), replica_of: None, program: None };

@@ -9,7 +9,7 @@ use mainstay_backup::source::Source;
 use mainstay_backup::source::files::Files;
 use mainstay_backup::source::postgres::rows::Compare;
 use mainstay_backup::source::postgres::{self, Options, Postgres};
-use mainstay_backup::source::redis::{Dial, Duplex, Login, Redis};
+use mainstay_backup::source::redis::{Dial, Duplex, Login, Redis, Server};
 use tokio_util::either::Either;
 use zeroize::Zeroizing;
 
@@ -85,13 +85,21 @@ fn socket(file: &Path) -> Result<(String, u16), String> {
     dir.map(str::to_owned).zip(port).ok_or_else(|| format!("{} is not the socket of a server: those are called .s.PGSQL.5432", file.display()))
 }
 
-/// Opens connections to a Redis, as every step here does.
+/// Opens connections to a Redis, as every step here does, and to those that it names.
 fn redis(connection: Connection, context: Context) -> Dial {
-    Box::new(move || {
-        let (connection, context) = (connection.clone(), context.clone());
+    Box::new(move |server| {
+        let (mut connection, context) = (connection.clone(), context.clone());
         async move {
             let said = |error: dial::DialError| io::Error::other(error.to_string());
-            let socket = dial::socket(&connection, &context, CONNECT_WITHIN).await.map_err(said)?;
+            let socket = match server {
+                Server::Named => dial::socket(&connection, &context, CONNECT_WITHIN).await.map_err(said)?,
+                Server::Other { host, port } => {
+                    let socket = dial::socket_named_by(&connection, &host, port, &context, CONNECT_WITHIN).await.map_err(said)?;
+                    // What its certificate is to say.
+                    connection.address.place = Place::Tcp { host, port };
+                    socket
+                }
+            };
             let stream = if connection.tls.mode == TlsMode::Off {
                 Either::Left(socket)
             } else {

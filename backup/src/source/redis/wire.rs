@@ -5,7 +5,8 @@ use std::io;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
-use super::{ANSWERS_WITHIN, Duplex, Length, MARK};
+use super::receive::Length;
+use super::{ANSWERS_WITHIN, Duplex, MARK};
 
 /// An answer that is read as a whole has no more than this.
 const ANSWER_MAX: usize = 1 << 20;

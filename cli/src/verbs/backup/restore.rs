@@ -126,7 +126,17 @@ async fn put(
         tell.expect(part.stored.bytes);
         verify(store, manifest, part, keys, &tell).await.map_err(|error| failed(&error))?;
     }
+    let into_directory = || {
+        let wrong = format!("{} is restored into an empty directory: --to DIR", manifest.source.kind);
+        if args.to.contains("://") { Err(CliError::usage(wrong)) } else { Ok(Path::new(&args.to)) }
+    };
     let (tell, _shown) = progress::shown(screen, "restoring");
+    if part.content == redis::CONTENT {
+        // One snapshot, or one of each shard of a cluster.
+        tell.expect(manifest.stored_bytes());
+        let put = place::redis::write_all(store, manifest, keys, &tell, into_directory()?).await;
+        return put.map(|_| None).map_err(|error| failed(&error));
+    }
     tell.expect(part.stored.bytes);
     let plain = open(store, manifest, part, keys, &tell).await.map_err(|error| failed(&error))?;
     if part.content == postgres::CONTENT {
@@ -137,16 +147,10 @@ async fn put(
         let chosen = tables.map(|tables| tables.only(counted)).transpose().map_err(CliError::failed)?;
         return place::postgres::compare(chosen.as_ref().unwrap_or(counted), &into, None, deadline).await.map(Some).map_err(|error| failed(&error));
     }
-    if args.to.contains("://") {
-        return Err(CliError::usage(format!("{} is restored into an empty directory: --to DIR", manifest.source.kind)));
-    }
-    let into = Path::new(&args.to);
-    let put = match part.content.as_str() {
-        redis::CONTENT => place::redis::write(plain, into).await.map(drop),
-        _ => match &paths {
-            None => place::files::unpack(plain, into).await,
-            Some(paths) => place::files::unpack_some(plain, into, paths).await.map(drop),
-        },
+    let into = into_directory()?;
+    let put = match &paths {
+        None => place::files::unpack(plain, into).await,
+        Some(paths) => place::files::unpack_some(plain, into, paths).await.map(drop),
     };
     put.map(|()| None).map_err(|error| failed(&error))
 }

@@ -14,7 +14,7 @@ use mainstay_backup::source::Source;
 use mainstay_backup::source::files::Files;
 use mainstay_backup::source::postgres::rows::Compare;
 use mainstay_backup::source::postgres::{Options, Postgres};
-use mainstay_backup::source::redis::{Dial, Duplex, Login, Redis};
+use mainstay_backup::source::redis::{Dial, Duplex, Login, Redis, Server};
 use mainstay_backup::store::CreateIfAbsent;
 use mainstay_backup::write::{Order, confirm, write};
 use mainstay_backup::{Store, Token};
@@ -146,9 +146,13 @@ pub(super) fn source(args: &args::backup::Source, content: bool, deadline: Durat
     Ok(Box::new(Files::new(args.files.clone())))
 }
 
-fn dial(address: String) -> Dial {
-    Box::new(move || {
-        let address = address.clone();
+fn dial(named: String) -> Dial {
+    Box::new(move |server| {
+        let address = match server {
+            Server::Named => named.clone(),
+            Server::Other { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            Server::Other { host, port } => format!("{host}:{port}"),
+        };
         async move {
             let socket = host::connect(&address).await?;
             Ok::<_, io::Error>(Box::new(socket) as Box<dyn Duplex>)

@@ -29,8 +29,8 @@ pub(super) const RUN: Kind = Kind {
     connection: SOURCES,
     needs: "a connection of kind store at the same agent, which names who can open what is written (breakGlass, drill) and what signs that it counts \
             (sign); for PostgreSQL its client programs, not older than the server, and a user that may read all of the database; for Redis a user that \
-            may replicate (ACL: +psync +replconf +ping +info); for objects of Kubernetes an agent of the cluster, and in each namespace a runner that may \
-            list each kind; for the mesh itself a name that no other agent has a connection of",
+            may replicate (ACL: +psync +replconf +ping +info; of a cluster also CLUSTER NODES); for objects of Kubernetes an agent of the cluster, \
+            and in each namespace a runner that may list each kind; for the mesh itself a name that no other agent has a connection of",
     params: &[
         CONNECTION,
         STORE,

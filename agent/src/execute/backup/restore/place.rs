@@ -180,9 +180,12 @@ impl Place {
     /// In words; nothing of it is there then.
     pub async fn put(&self, order: &Order<'_>, progress: &Teller) -> Result<Option<Counted>, String> {
         let (manifest, said) = (order.manifest, |error: mainstay_backup::place::PlaceError| error.to_string());
-        let part = self.part(manifest)?;
         let what = named(&manifest.backup, &order.only.names);
-        progress.expect(part.stored.bytes);
+        progress.expect(manifest.stored_bytes());
+        if let Place::Snapshot(whole, _) = self {
+            return of_redis::restore(&order.opened.store, manifest, order.keys, progress, whole, &what).await.map_err(said).map(|()| None);
+        }
+        let part = self.part(manifest)?;
         let plain = mainstay_backup::open(&order.opened.store, manifest, part, order.keys, progress).await.map_err(|damage| damage.to_string())?;
         match self {
             Place::Database(database) => {
@@ -197,8 +200,9 @@ impl Place {
                 }
                 of_postgres::mark(database, None, &what, true).await.map_err(said).map(|()| None)
             }
-            Place::Directory(whole, _) => of_files::restore(plain, whole, &what, order.only.paths.as_ref()).await.map_err(said),
-            Place::Snapshot(whole, _) => of_redis::restore(plain, whole, &what).await.map_err(said).map(|()| None),
+            Place::Directory(whole, _) | Place::Snapshot(whole, _) => {
+                of_files::restore(plain, whole, &what, order.only.paths.as_ref()).await.map_err(said)
+            }
         }
     }
 
@@ -249,7 +253,7 @@ impl Place {
                 Ok(Compared { words, counted: counted.get("files").and_then(Value::as_u64), differs })
             }
             Place::Snapshot(_, dir) => {
-                let differs = snapshot(self.part(manifest)?, dir).await?;
+                let differs = of_redis::compare(manifest, dir).await.map_err(said)?;
                 let keys = counted.get("keysAfter").and_then(Value::as_object);
                 let keys: Option<u64> = keys.map(|keys| keys.values().filter_map(Value::as_u64).sum());
                 let words = keys.map_or_else(|| "every byte".to_owned(), |keys| format!("every byte; its source had {keys} keys"));
@@ -271,10 +275,6 @@ impl Place {
 
 fn whole(dir: &Path) -> Result<Whole, String> {
     Whole::of(dir).map_err(|error| error.to_string())
-}
-
-async fn snapshot(part: &Part, dir: &Path) -> Result<Vec<String>, String> {
-    of_redis::compare(&part.plain, dir).await.map_err(|error| error.to_string())
 }
 
 /// Tables, and the rows of all of them.
