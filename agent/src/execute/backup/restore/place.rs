@@ -182,6 +182,7 @@ impl Place {
         let (manifest, said) = (order.manifest, |error: mainstay_backup::place::PlaceError| error.to_string());
         let what = named(&manifest.backup, &order.only.names);
         if let Place::Snapshot(whole, _) = self {
+            // Of a cluster there are several.
             return of_redis::restore(&order.opened.store, manifest, order.keys, progress, whole, &what).await.map_err(said).map(|()| None);
         }
         let part = self.part(manifest)?;
