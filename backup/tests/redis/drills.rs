@@ -35,7 +35,7 @@ async fn keys_are_counted_by_type_and_each_is_accounted_for_in_a_drill() {
     let of = |keys: u64, expiring: u64| json!({ "keys": keys, "expiring": expiring });
     let counted = &written.manifest.source.counted["keys"];
     let expected = json!({
-        "db0": { "string": of(5_004, 2), "hash": of(50, 0), "list": of(21, 0), "set": of(11, 0), "zset": of(6, 1), "stream": of(3, 0) },
+        "db0": { "string": of(4_996, 2), "hash": of(50, 0), "list": of(21, 0), "set": of(11, 0), "zset": of(6, 1), "stream": of(3, 0) },
         "db3": { "string": of(1, 0) },
     });
     assert_eq!(*counted, expected);
@@ -47,16 +47,16 @@ async fn keys_are_counted_by_type_and_each_is_accounted_for_in_a_drill() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let found = drilled(&store, &written.manifest, &keys).await;
-    assert_eq!((found.differs.as_slice(), found.compared.as_str()), ([].as_slice(), "5096 keys by type, and whether they have an end"));
+    assert_eq!((found.differs.as_slice(), found.compared.as_str()), ([].as_slice(), "5088 keys by type, and whether they have an end"));
     // Of what is not what was counted, it is said what differs.
     let mut other = written.manifest.clone();
     other.source.counted.get_mut("keys").expect("keys")["db0"]["hash"] = of(51, 0);
     let found = drilled(&store, &other, &keys).await;
-    assert_eq!(found.differs, ["db0 has 5095 keys, 3 with an end, and had 5096 and 3", "db0 has 50 keys of type hash without an end, and had 51"]);
+    assert_eq!(found.differs, ["db0 has 5087 keys, 3 with an end, and had 5088 and 3", "db0 has 50 keys of type hash without an end, and had 51"]);
     // One of the time before they were counted by type.
     other.source.counted.remove("keys");
     other.source.counted.insert("keysAfter".to_owned(), json!({ "db0": 5_000, "db3": 1 }));
     other.source.counted.insert("keysBefore".to_owned(), Value::Object(serde_json::Map::new()));
     let found = drilled(&store, &other, &keys).await;
-    assert_eq!((found.differs.as_slice(), found.compared.as_str()), (["db0 has 5095 keys, and had 0 to 5000".to_owned()].as_slice(), "5096 keys"));
+    assert_eq!((found.differs.as_slice(), found.compared.as_str()), (["db0 has 5087 keys, and had 0 to 5000".to_owned()].as_slice(), "5088 keys"));
 }

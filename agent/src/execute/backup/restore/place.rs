@@ -183,6 +183,7 @@ impl Place {
         let what = named(&manifest.backup, &order.only.names);
         progress.expect(manifest.stored_bytes());
         if let Place::Snapshot(whole, _) = self {
+            // Of a cluster there are several.
             return of_redis::restore(&order.opened.store, manifest, order.keys, progress, whole, &what).await.map_err(said).map(|()| None);
         }
         let part = self.part(manifest)?;
