@@ -1,5 +1,5 @@
 //! Real servers of other people, started for a suite: PostgreSQL, Redis, Prometheus with an exporter,
-//! Alertmanager, nginx, and a registry of images and charts.
+//! Alertmanager, nginx, a registry of images and charts, and S3.
 //!
 //! In: what a suite wants of each. Out: a running server on free loopback ports, with data that is thrown
 //! away, as a user without rights. It ends with its value, and with the suite's process however that ends.
@@ -16,6 +16,7 @@ mod program;
 mod prometheus;
 mod redis;
 mod registry;
+mod s3;
 mod upstream;
 
 pub use alertmanager::Alertmanager;
@@ -28,6 +29,7 @@ pub use program::Program;
 pub use prometheus::{Exporter, Prometheus};
 pub use redis::Redis;
 pub use registry::Registry;
+pub use s3::S3;
 pub use upstream::Upstream;
 
 /// Who logs in.
