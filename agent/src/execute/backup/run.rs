@@ -71,9 +71,10 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
     let failed = |why: &dyn std::fmt::Display| StepError::failed(format!("{KIND}: {}: {why}", connection.name));
     let looking = async {
         let deadline = params.deadline.0.as_duration();
+        // First the store: where nothing could be put, nothing is asked of the source.
+        let probe = opened.store.probe().await.map_err(|error| failed(&error))?;
         let mut source = source::of(connection, params.content, deadline, context).await.map_err(|why| failed(&why))?;
         let versions = source.look().await.map_err(|error| failed(&error))?;
-        let probe = opened.store.probe().await.map_err(|error| failed(&error))?;
         Ok::<_, StepError>((source, versions, probe))
     };
     let (source, versions, probe) = unless_called_off(KIND, context, looking).await??;
