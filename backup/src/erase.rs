@@ -181,15 +181,27 @@ async fn kept_version(store: &Store, target: &Target, generation: u32) -> Result
     version_left(store, &Beside::Secret(generation).of(target), &version).await
 }
 
+/// Removes a version that the store keeps, where it lets one do that, and looks whether it is gone; what is left of it, in words.
 async fn version_left(store: &Store, object: &str, version: &str) -> Result<Option<String>, EraseError> {
     match store.version(object, Some(version), RECORD_MAX).await {
-        Ok(None) => Ok(None),
-        Ok(Some(_)) => Ok(Some(format!(
-            "the store keeps versions, and version {version} of {object} can still be read: remove that version too, as soon as its lock lets you, and say this again"
-        ))),
+        Ok(None) => return Ok(None),
+        Ok(Some(_)) => {}
         Err(error) if error.why == Why::Refused => {
-            Ok(Some(format!("the store keeps versions, and whether version {version} of {object} is left these credentials may not ask: {error}")))
+            return Ok(Some(format!(
+                "the store keeps versions, and whether version {version} of {object} is left these credentials may not ask: {error}"
+            )));
         }
-        Err(error) => Err(error.into()),
+        Err(error) => return Err(error.into()),
     }
+    let why = match store.remove_version(object, version).await? {
+        None => String::new(),
+        Some(Removed::Locked(why)) => format!(", since it is locked, or these credentials may not remove it ({why})"),
+        Some(Removed::Gone) => match store.version(object, Some(version), RECORD_MAX).await? {
+            None => return Ok(None),
+            Some(_) => " after it was removed".to_owned(),
+        },
+    };
+    Ok(Some(format!(
+        "the store keeps versions, and version {version} of {object} can still be read{why}: remove that version too, as soon as its lock lets you, and say this again"
+    )))
 }

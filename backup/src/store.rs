@@ -25,7 +25,7 @@ mod version;
 
 pub use error::{StoreError, Why};
 pub use probe::{CreateIfAbsent, Probe};
-pub use s3::{Credentials, S3};
+pub use s3::{Credentials, S3, ServerSide};
 pub(crate) use upload::Upload;
 
 use crate::manifest::RECORD_MAX;
@@ -81,10 +81,23 @@ pub enum Removed {
     Locked(String),
 }
 
+impl Removed {
+    fn of(removed: Result<(), StoreError>) -> Result<Removed, StoreError> {
+        match removed {
+            Ok(()) => Ok(Removed::Gone),
+            Err(error) if error.why == Why::Missing => Ok(Removed::Gone),
+            Err(error) if error.why == Why::Refused => Ok(Removed::Locked(error.to_string())),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 /// A place for backups.
 #[derive(Clone)]
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
+    /// Where single versions can be removed.
+    versions: Option<Arc<version::Versions>>,
     /// For words; without any credential.
     place: Arc<str>,
     prefix: Path,
@@ -116,8 +129,9 @@ impl Store {
     /// # Errors
     /// When its settings cannot be right.
     pub fn s3(settings: &S3) -> Result<Store, StoreError> {
-        let objects = s3::open(settings)?;
-        let mut store = Store::of(objects, &settings.place());
+        let (bucket, versions) = s3::open(settings)?;
+        let mut store = Store::of(bucket, &settings.place());
+        store.versions = Some(Arc::new(versions));
         store.prefix = Path::parse(&settings.prefix).map_err(|error| StoreError::new(Why::Unusable, &store.place, "its prefix", &error))?;
         Ok(store)
     }
@@ -125,7 +139,7 @@ impl Store {
     /// Any other store.
     #[must_use]
     pub fn of(objects: Arc<dyn ObjectStore>, place: &str) -> Store {
-        Store { objects, place: place.into(), prefix: Path::default(), limit: None, patience: Patience::default() }
+        Store { objects, versions: None, place: place.into(), prefix: Path::default(), limit: None, patience: Patience::default() }
     }
 
     /// Sends and fetches no more than this many bytes a second.
@@ -276,13 +290,7 @@ impl Store {
     /// When the store does not answer.
     pub async fn remove(&self, name: &str) -> Result<Removed, StoreError> {
         let path = self.path(name)?;
-        let removed = self.repeated(|| self.answered(name, self.objects.delete(&path))).await;
-        match removed {
-            Ok(()) => Ok(Removed::Gone),
-            Err(error) if error.why == Why::Missing => Ok(Removed::Gone),
-            Err(error) if error.why == Why::Refused => Ok(Removed::Locked(error.to_string())),
-            Err(error) => Err(error),
-        }
+        Removed::of(self.repeated(|| self.answered(name, self.objects.delete(&path))).await)
     }
 
     /// Waits until so many bytes may pass.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mainstay_backup::judge::{Judged, Standing};
 use mainstay_backup::progress::Teller;
+use mainstay_backup::prune::{self, Pruned};
 use mainstay_backup::store::CreateIfAbsent;
 use mainstay_backup::write::{WriteError, confirm};
 use mainstay_backup::{Id, Store, check, open, scan};
@@ -264,4 +265,23 @@ async fn a_store_that_overwrites_is_found_out() {
     assert_eq!(store.probe().await.expect("a probe").create_if_absent, CreateIfAbsent::Ignored);
     let store = of(&Faulty::new([]));
     assert_eq!(store.probe().await.expect("a probe").create_if_absent, CreateIfAbsent::Honoured);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_still_locked_is_no_error_and_goes_when_its_lock_has_ended() {
+    let (faulty, keys) = (Faulty::new([]), Keys::new());
+    let store = of(&faulty);
+    let [old, new] = [good_one(&store, &keys, 1, 1000).await, good_one(&store, &keys, 2, 1000).await].map(|written| written.manifest.backup);
+    faulty.now(Fault::RefusesToRemove);
+    let kept = store.probe().await.expect("a probe").kept;
+    assert!(kept.is_some_and(|kept| kept.contains("it is locked")), "what stays of a probe is told");
+    let pruned = prune::remove(&store, &old).await.expect("it is no error");
+    assert!(matches!(&pruned, Pruned::Locked { why } if why.contains("it is locked")), "{pruned:?}");
+    let judged = scanned(&store, &keys).await;
+    // Nothing of it is gone, so that it counts as it did.
+    assert_eq!([&old, &new].map(|id| standing(&judged, id)), [&Standing::Good, &Standing::Good]);
+    faulty.heal();
+    assert_eq!(prune::remove(&store, &old).await, Ok(Pruned::Gone));
+    let judged = scanned(&store, &keys).await;
+    assert_eq!((judged.len(), standing(&judged, &new)), (1, &Standing::Good));
 }

@@ -39,6 +39,13 @@ impl Tmpfs {
         fs::remove_file(self.at.join("filler")).expect("what it was filled with");
     }
 
+    /// Lets nobody write to it, or again.
+    pub fn read_only(&self, is: bool) {
+        let how = if is { "remount,ro" } else { "remount,rw" };
+        let status = Command::new("mount").args(["-o", how]).arg(&self.at).status();
+        assert!(status.is_ok_and(|status| status.success()), "{}: {how}", self.at.display());
+    }
+
     pub fn path(&self) -> &Path {
         &self.at
     }

@@ -6,12 +6,15 @@ use std::path::PathBuf;
 use mainstay_backup::keys::Recipients;
 use mainstay_backup::manifest::Role;
 use mainstay_backup::receipt::PublicKey;
+use mainstay_backup::store::ServerSide;
 
 use super::declare::Declared;
 use super::{Address, ConnectionKind, Place, SecretRef, TlsMode};
 
 /// Keys of a table that only a store has.
-pub(super) const KEYS: [&str; 7] = ["endpoint", "region", "breakGlass", "drill", "sign", "signers", "identity"];
+pub(super) const KEYS: [&str; 10] = ["endpoint", "region", "sse", "kmsKey", "checksums", "breakGlass", "drill", "sign", "signers", "identity"];
+/// Those that only a bucket has.
+const OF_BUCKETS: [&str; 5] = ["endpoint", "region", "sse", "kmsKey", "checksums"];
 const RECIPIENTS: &str = "a list of public keys, age1…";
 
 /// Settings of a store.
@@ -20,6 +23,10 @@ pub struct StoreSettings {
     /// Of what speaks like S3; Amazon's own if left out.
     pub endpoint: Option<String>,
     pub region: Option<String>,
+    /// How the bucket's own service encrypts besides.
+    pub server_side: Option<ServerSide>,
+    /// Whether a checksum goes with all that is put there, where that is said.
+    pub checksums: Option<bool>,
     /// Public halves of keys that are kept offline.
     pub break_glass: Vec<String>,
     /// Of keys that are held where drills run.
@@ -46,6 +53,8 @@ pub(super) fn read(own: &Declared<'_>, problems: &mut Vec<String>) -> StoreSetti
         }
     }
     let region = own.table.text("region", "text such as eu-central-1", problems);
+    let server_side = server_side(own, problems);
+    let checksums = own.table.flag("checksums", problems);
     let break_glass = recipients(own, "breakGlass", Role::BreakGlass, problems);
     let drill = recipients(own, "drill", Role::Drill, problems);
     let signers = own.table.texts("signers", "a list of public keys, ed25519:…", problems).unwrap_or_default();
@@ -63,7 +72,17 @@ pub(super) fn read(own: &Declared<'_>, problems: &mut Vec<String>) -> StoreSetti
         None => None,
     };
     let identity = own.reference("identity", problems);
-    StoreSettings { endpoint, region, break_glass, drill, sign, signers, identity }
+    StoreSettings { endpoint, region, server_side, checksums, break_glass, drill, sign, signers, identity }
+}
+
+fn server_side(own: &Declared<'_>, problems: &mut Vec<String>) -> Option<ServerSide> {
+    let name = own.table.text("sse", "\"AES256\" or \"aws:kms\"", problems);
+    let key = own.table.text("kmsKey", "the id, the ARN or the alias of a key", problems);
+    let read = ServerSide::read(name.as_deref(), key.as_deref());
+    read.unwrap_or_else(|why| {
+        problems.push(own.problem("sse", &format!("cannot be done: {why}")));
+        None
+    })
 }
 
 fn recipients(own: &Declared<'_>, key: &str, role: Role, problems: &mut Vec<String>) -> Vec<String> {
@@ -78,7 +97,7 @@ fn recipients(own: &Declared<'_>, key: &str, role: Role, problems: &mut Vec<Stri
 /// Problems of a store as a whole.
 pub(super) fn together(own: &Declared<'_>, address: &Address, tls: Option<TlsMode>, has_login: (bool, bool), problems: &mut Vec<String>) {
     let is_bucket = matches!(address.place, Place::Bucket(_));
-    if let Some(key) = ["endpoint", "region"].into_iter().find(|key| !is_bucket && own.table.has(key)) {
+    if let Some(key) = OF_BUCKETS.into_iter().find(|key| !is_bucket && own.table.has(key)) {
         problems.push(own.problem(key, "is for a bucket, and the URL is that of a directory"));
     }
     if is_bucket && !has_login.0 {

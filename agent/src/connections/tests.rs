@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests use real files")]
+use mainstay_backup::store::ServerSide;
 use mainstay_core::PlanName;
 
 use super::*;
@@ -175,12 +176,23 @@ fn a_store_says_who_opens_what_is_in_it_and_what_signs() {
     assert_eq!((&bucket.address.place, bucket.address.path.as_str()), (&Place::Bucket("backups".to_owned()), "prod"));
     assert_eq!((store.break_glass.as_slice(), store.sign.as_deref()), (&[public][..], Some(Path::new("/etc/mainstay/sign.der"))));
     assert_eq!(bucket.secrets().collect::<Vec<_>>(), [&SecretRef::Env("S3".to_owned()), &SecretRef::Env("DRILL".to_owned())]);
+    let with = |more: &str| {
+        let text = format!("kind = \"store\"\nurl = \"s3://b\"\nusername = \"id\"\npassword = {{ env = \"S3\" }}\n{more}");
+        let store = one(&text).store.unwrap();
+        (store.server_side, store.checksums)
+    };
+    assert_eq!(with(""), (None, None));
+    assert_eq!(with("sse = \"AES256\"\nchecksums = true"), (Some(ServerSide::Own), Some(true)));
+    assert_eq!(with("sse = \"aws:kms\"\nkmsKey = \"alias/b\""), (Some(ServerSide::Kms(Some("alias/b".to_owned()))), None));
     let directory = one("kind = \"store\"\nurl = \"file:///var/backups\"");
     assert_eq!((directory.address.place, directory.store.as_deref()), (Place::Dir("/var/backups".into()), Some(&StoreSettings::default())));
     for (text, part) in [
         ("kind = \"store\"\nurl = \"s3://b\"\nusername = \"id\"", "`password` is missing"),
         ("kind = \"store\"\nurl = \"s3://b\"\npassword = { env = \"P\" }", "`username` is missing"),
         ("kind = \"store\"\nurl = \"file:///b\"\nendpoint = \"https://x\"", "is for a bucket"),
+        ("kind = \"store\"\nurl = \"file:///b\"\nsse = \"AES256\"", "`sse` is for a bucket"),
+        ("kind = \"store\"\nurl = \"s3://b\"\nsse = \"aes\"", "line 4: connections.x: `sse` cannot be done: `aes` is neither AES256 nor aws:kms"),
+        ("kind = \"store\"\nurl = \"s3://b\"\nchecksums = \"yes\"", "`checksums` should be true or false"),
         ("kind = \"store\"\nurl = \"s3://b\"\nusername = \"i\"\npassword = { env = \"P\" }\nendpoint = \"http://x\"", "does not ask for TLS"),
         ("kind = \"store\"\nurl = \"s3://b\"\nusername = \"i\"\npassword = { env = \"P\" }\nendpoint = \"https://a:b@x\"", "holds credentials"),
         (

@@ -2,7 +2,13 @@
 
 use std::error::Error;
 use std::fmt::Display;
+use std::io::ErrorKind;
 use std::time::Duration;
+
+/// How the library calls a directory.
+const LOCAL: &str = "LocalFileSystem";
+/// What S3 says to somebody whom it does not know.
+const STRANGERS: [&str; 5] = ["SignatureDoesNotMatch", "InvalidAccessKeyId", "InvalidToken", "ExpiredToken", "InvalidClientTokenId"];
 
 /// What kind of failure it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,8 +17,12 @@ pub enum Why {
     Missing,
     /// There is one already.
     Exists,
-    /// The credentials are not let do it.
+    /// Whoever asks is not let do it.
     Refused,
+    /// It does not know these credentials.
+    Stranger,
+    /// It takes only what comes with a checksum.
+    Checksum,
     /// There is no such bucket.
     NoBucket,
     /// There is no room.
@@ -40,7 +50,9 @@ impl Why {
     /// What to do next, where there is something.
     fn next(self) -> &'static str {
         match self {
-            Why::Refused => "; give these credentials the rights to list, read, write and delete there",
+            Why::Refused => "; give whoever asks the rights to list, read, write and delete there",
+            Why::Stranger => "; look at the id of the access key and at its secret: one of them is wrong, or has ended",
+            Why::Checksum => "; have checksums sent, by  checksums = true  where the store is declared, or --checksums",
             Why::NoBucket => "; make the bucket, or correct its name",
             Why::Full => "; make room, by `mainstay backup prune` or a larger disk",
             Why::Late => "; look whether it can be reached from here",
@@ -61,9 +73,20 @@ impl StoreError {
     pub(super) fn from_store(place: &str, object: &str, error: &object_store::Error) -> StoreError {
         use object_store::Error as E;
         let said = chain(error);
+        let (code, said) = match document(&said) {
+            Some((code, message)) => (code.to_owned(), format!("{code}: {message}")),
+            None => (String::new(), said),
+        };
         let why = match error {
-            _ if said.contains("NoSuchBucket") => Why::NoBucket,
-            _ if is_full(error) => Why::Full,
+            _ if code == "NoSuchBucket" => Why::NoBucket,
+            // Amazon's word for it; others say it in a like sentence.
+            _ if said.contains("Content-MD5") => Why::Checksum,
+            // The library tells a listing that is refused as it tells anything else that fails.
+            _ if code == "AccessDenied" => Why::Refused,
+            _ if STRANGERS.contains(&code.as_str()) => Why::Stranger,
+            _ if is_of_disk(error, &[ErrorKind::StorageFull, ErrorKind::QuotaExceeded]) => Why::Full,
+            // Of a directory: what a network refuses is something else.
+            E::Generic { store: LOCAL, .. } if is_of_disk(error, &[ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem]) => Why::Refused,
             E::NotFound { .. } => Why::Missing,
             E::AlreadyExists { .. } | E::Precondition { .. } => Why::Exists,
             E::PermissionDenied { .. } | E::Unauthenticated { .. } => Why::Refused,
@@ -93,14 +116,55 @@ fn chain(error: &dyn Error) -> String {
     said
 }
 
-fn is_full(error: &(dyn Error + 'static)) -> bool {
+fn is_of_disk(error: &(dyn Error + 'static), kinds: &[ErrorKind]) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        let io = error.downcast_ref::<std::io::Error>();
-        if io.is_some_and(|error| matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)) {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|error| kinds.contains(&error.kind())) {
             return true;
         }
         next = error.source();
     }
     false
+}
+
+/// What S3 says of itself, where it does: a code, and a sentence. All around it is the request, which says nothing more.
+fn document(said: &str) -> Option<(&str, &str)> {
+    let of = |from: &str, to: &str| Some(said.split_once(from)?.1.split_once(to)?.0.trim());
+    of("<Code>", "</Code>").filter(|code| !code.is_empty()).zip(of("<Message>", "</Message>"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(status: &str) -> StoreError {
+        let source = format!("Error performing PUT https://s3/b/o in 3ms: {status}").into();
+        StoreError::from_store("s3://b", "o", &object_store::Error::PermissionDenied { path: "o".to_owned(), source })
+    }
+
+    #[test]
+    fn what_a_store_says_is_told_without_what_is_around_it() {
+        let said = of("403: <?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>");
+        assert_eq!(said.why, Why::Refused);
+        assert_eq!(said.to_string(), "s3://b: o: AccessDenied: Access Denied; give whoever asks the rights to list, read, write and delete there");
+        let said = of("403: <Error><Code>SignatureDoesNotMatch</Code><Message>It differs.</Message></Error>");
+        assert_eq!(said.why, Why::Stranger);
+        assert!(said.to_string().ends_with("look at the id of the access key and at its secret: one of them is wrong, or has ended"), "{said}");
+        // Whatever stands between such a server and this one answers in its own words.
+        let said = of("403: <html>no</html>");
+        assert!(said.why == Why::Refused && said.to_string().contains("<html>no</html>"), "{said}");
+    }
+
+    #[test]
+    fn a_directory_that_is_read_only_is_no_passing_fault() {
+        let of = |store: &'static str, kind: ErrorKind| {
+            let error = object_store::Error::Generic { store, source: Box::new(std::io::Error::from(kind)) };
+            StoreError::from_store("/backups", "o", &error).why
+        };
+        assert_eq!(of(LOCAL, ErrorKind::PermissionDenied), Why::Refused);
+        assert_eq!(of(LOCAL, ErrorKind::ReadOnlyFilesystem), Why::Refused);
+        assert_eq!(of(LOCAL, ErrorKind::StorageFull), Why::Full);
+        // A firewall's word.
+        assert_eq!(of("S3", ErrorKind::PermissionDenied), Why::Failed);
+    }
 }

@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
-use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore, RetryConfig};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3ConditionalPut};
+use object_store::{BackoffConfig, Certificate, ClientOptions, RetryConfig};
 use zeroize::Zeroizing;
 
+use super::version::Versions;
 use super::{StoreError, Why};
 
 /// Repetitions of one request, which object_store makes where that does no harm.
@@ -15,8 +16,8 @@ const RETRIES: usize = 5;
 /// After this no further one is begun.
 const RETRY_FOR: Duration = Duration::from_secs(120);
 /// One request, with a piece of 16 MiB in it.
-const REQUEST: Duration = Duration::from_secs(120);
-const CONNECT: Duration = Duration::from_secs(10);
+pub(super) const REQUEST: Duration = Duration::from_secs(120);
+pub(super) const CONNECT: Duration = Duration::from_secs(10);
 /// What an endpoint that is not Amazon's is told where no region is named.
 const REGION: &str = "us-east-1";
 
@@ -34,6 +35,31 @@ pub struct Credentials {
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Credentials(…)")
+    }
+}
+
+/// How the store encrypts what it is given, for those who want that besides: backups are encrypted before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerSide {
+    /// With keys of its own: `AES256`.
+    Own,
+    /// By its key service, with this key, or with the usual one of the bucket: `aws:kms`.
+    Kms(Option<String>),
+}
+
+impl ServerSide {
+    /// From what S3 calls it, and a key of the key service.
+    ///
+    /// # Errors
+    /// In words, when the store could not do as it is said.
+    pub fn read(name: Option<&str>, key: Option<&str>) -> Result<Option<ServerSide>, String> {
+        match (name, key) {
+            (None, None) => Ok(None),
+            (Some("AES256"), None) => Ok(Some(ServerSide::Own)),
+            (Some("AES256"), Some(_)) => Err("AES256 takes keys of the store's own: leave the key out, or say aws:kms".to_owned()),
+            (None | Some("aws:kms"), key) => Ok(Some(ServerSide::Kms(key.map(str::to_owned)))),
+            (Some(other), _) => Err(format!("`{other}` is neither AES256 nor aws:kms")),
+        }
     }
 }
 
@@ -56,8 +82,11 @@ pub struct S3 {
     pub allow_http: bool,
     /// Whose rights count.
     pub credentials: Credentials,
-    /// Encrypted by the store too, with this key of its key service.
-    pub kms_key: Option<String>,
+    /// Encrypted by the store too.
+    pub server_side: Option<ServerSide>,
+    /// A checksum goes with all that is put there. A bucket with a default retention takes nothing without; not all that speak
+    /// like S3 know it. Where nothing is said, Amazon's own gets it.
+    pub checksums: Option<bool>,
 }
 
 impl S3 {
@@ -69,7 +98,7 @@ impl S3 {
     }
 }
 
-pub(super) fn open(settings: &S3) -> Result<Arc<dyn ObjectStore>, StoreError> {
+pub(super) fn open(settings: &S3) -> Result<(Arc<AmazonS3>, Versions), StoreError> {
     let place = settings.place();
     let wrong = |said: &dyn fmt::Display| StoreError::new(Why::Unusable, &place, "its settings", said);
     if settings.endpoint.as_deref().is_some_and(|endpoint| endpoint.contains('@')) {
@@ -107,8 +136,41 @@ pub(super) fn open(settings: &S3) -> Result<Arc<dyn ObjectStore>, StoreError> {
     if let Some(endpoint) = &settings.endpoint {
         builder = builder.with_endpoint(endpoint);
     }
-    if let Some(key) = &settings.kms_key {
-        builder = builder.with_sse_kms_encryption(key);
+    if settings.checksums.unwrap_or(settings.endpoint.is_none()) {
+        // Payloads are signed by the same sum, so that it costs nothing.
+        builder = builder.with_checksum_algorithm(Checksum::SHA256);
     }
-    Ok(Arc::new(builder.build().map_err(|error| wrong(&error))?))
+    for (key, value) in encryption(settings.server_side.as_ref()) {
+        let key: AmazonS3ConfigKey = key.parse().map_err(|error| wrong(&error))?;
+        builder = builder.with_config(key, value);
+    }
+    let bucket = Arc::new(builder.build().map_err(|error| wrong(&error))?);
+    let versions = Versions::of(Arc::clone(&bucket), settings.authorities.clone(), settings.allow_http);
+    Ok((bucket, versions))
+}
+
+/// As the library is told.
+fn encryption(server_side: Option<&ServerSide>) -> Vec<(&'static str, String)> {
+    let how = |name: &str| ("aws_server_side_encryption", name.to_owned());
+    match server_side {
+        None => Vec::new(),
+        Some(ServerSide::Own) => vec![how("AES256")],
+        Some(ServerSide::Kms(key)) => [how("aws:kms")].into_iter().chain(key.iter().map(|key| ("aws_sse_kms_key_id", key.clone()))).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_store_is_to_encrypt_with_is_read_or_refused_in_words() {
+        assert_eq!(ServerSide::read(None, None), Ok(None));
+        assert_eq!(ServerSide::read(Some("AES256"), None), Ok(Some(ServerSide::Own)));
+        assert_eq!(ServerSide::read(Some("aws:kms"), None), Ok(Some(ServerSide::Kms(None))));
+        // A key says which of the two is meant.
+        assert_eq!(ServerSide::read(None, Some("alias/backups")), Ok(Some(ServerSide::Kms(Some("alias/backups".to_owned())))));
+        assert!(ServerSide::read(Some("AES256"), Some("alias/backups")).unwrap_err().contains("leave the key out"));
+        assert_eq!(ServerSide::read(Some("aes"), None).unwrap_err(), "`aes` is neither AES256 nor aws:kms");
+    }
 }

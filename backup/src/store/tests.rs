@@ -43,6 +43,21 @@ async fn a_large_object_is_read_from_any_byte_on() {
     }
 }
 
+/// However often one looks, a store that removes nothing does not fill up.
+#[tokio::test]
+async fn what_probes_leave_is_bounded() {
+    let store = Store::of(Arc::new(InMemory::new()), "memory");
+    for left in 0..probe::NAMES - 1 {
+        store.create(&format!("probe/{left}.json"), b"left").await.unwrap();
+    }
+    let well = Probe { create_if_absent: CreateIfAbsent::Honoured, kept: None };
+    assert_eq!(store.probe().await.unwrap(), well);
+    assert_eq!(store.list("probe").await.unwrap().len(), probe::NAMES - 1, "the one that is left was taken, and removed");
+    store.create(&format!("probe/{}.json", probe::NAMES - 1), b"left").await.unwrap();
+    assert_eq!(store.probe().await.unwrap(), well);
+    assert_eq!(store.list("probe").await.unwrap().len(), probe::NAMES - 1, "one of them was removed");
+}
+
 #[tokio::test]
 async fn a_prefix_is_not_in_the_names() {
     let mut store = Store::of(Arc::new(InMemory::new()), "memory");
@@ -65,7 +80,8 @@ fn credentials_are_never_shown() {
         authorities: None,
         allow_http: false,
         credentials,
-        kms_key: None,
+        server_side: None,
+        checksums: None,
     };
     assert!(!format!("{:?}", s3.credentials).contains(&secret));
     let said = Store::s3(&s3).unwrap_err().to_string();

@@ -126,6 +126,15 @@ pub struct Way {
     /// An endpoint without TLS
     #[arg(long, help_heading = "Store")]
     pub allow_http: bool,
+    /// How the bucket's own service encrypts besides: AES256 or aws:kms
+    #[arg(long, value_name = "HOW", help_heading = "Store")]
+    pub sse: Option<String>,
+    /// Key of its key service, for aws:kms
+    #[arg(long, value_name = "KEY", help_heading = "Store")]
+    pub kms_key: Option<String>,
+    /// Send a checksum with each object, for a bucket with a default retention
+    #[arg(long, help_heading = "Store")]
+    pub checksums: bool,
     /// At most this many bytes a second, both ways
     #[arg(long, value_name = "BYTES", help_heading = "Store")]
     pub limit: Option<u64>,
@@ -135,7 +144,8 @@ impl Way {
     /// Whether anything of it is named. The region may come from the environment.
     #[must_use]
     pub fn is_said(&self) -> bool {
-        self.endpoint.is_some() || self.ca.is_some() || self.allow_http || self.limit.is_some()
+        let is_bucket = self.endpoint.is_some() || self.ca.is_some() || self.allow_http || self.checksums;
+        is_bucket || self.sse.is_some() || self.kms_key.is_some() || self.limit.is_some()
     }
 }
 

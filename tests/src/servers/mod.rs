@@ -1,5 +1,5 @@
 //! Real servers of other people, started for a suite: PostgreSQL, Redis, Prometheus with an exporter,
-//! Alertmanager, nginx, and a registry of images and charts.
+//! Alertmanager, nginx, a registry of images and charts, and S3.
 //!
 //! In: what a suite wants of each. Out: a running server on free loopback ports, with data that is thrown
 //! away, as a user without rights. It ends with its value, and with the suite's process however that ends.
@@ -17,6 +17,7 @@ mod prometheus;
 mod redis;
 mod registry;
 mod relay;
+mod s3;
 mod upstream;
 
 pub use alertmanager::Alertmanager;
@@ -30,6 +31,7 @@ pub use prometheus::{Exporter, Prometheus};
 pub use redis::Redis;
 pub use registry::Registry;
 pub use relay::Relay;
+pub use s3::S3;
 pub use upstream::Upstream;
 
 /// Who logs in.

@@ -38,14 +38,23 @@ impl Program {
     }
 
     /// Waits until `probe` answers. A server that has ended meanwhile is not waited for.
-    pub async fn ready<F, Fut>(&mut self, mut probe: F)
+    pub async fn ready<F, Fut>(&mut self, probe: F)
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<(), String>>,
+    {
+        self.ready_within(READY_WITHIN, probe).await;
+    }
+
+    /// The same for one that takes its time.
+    pub async fn ready_within<F, Fut>(&mut self, within: Duration, mut probe: F)
     where
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<(), String>>,
     {
         let what = format!("{} is ready", self.name);
         let (child, log) = (std::cell::RefCell::new(&mut self.child), self.log.clone());
-        eventually_within(READY_WITHIN, &what, || {
+        eventually_within(within, &what, || {
             if let Ok(Some(status)) = child.borrow_mut().try_wait() {
                 panic!("{what}: it has ended with {status}\n{}", tail(&log));
             }

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic, reason = "a test that cannot go on stops with words")]
 
 mod backups;
+mod bucket;
 mod canary;
 mod faults;
 mod interrupted;

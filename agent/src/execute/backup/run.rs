@@ -83,6 +83,8 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
     let worker = Worker::of(connection, &opened, context)?;
     let deadline = params.deadline.0.as_duration();
     let looking = async {
+        // First the store: where nothing could be put, nothing is asked of the source.
+        let probe = opened.store.probe().await.map_err(|error| failed(&error))?;
         let (source, versions) = match &worker {
             Some(worker) => (None, worker.look().await.map_err(|why| failed(&why))?),
             None => {
@@ -91,7 +93,6 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
                 (Some(source), versions)
             }
         };
-        let probe = opened.store.probe().await.map_err(|error| failed(&error))?;
         Ok::<_, StepError>((source, versions, probe))
     };
     let (source, versions, probe) = unless_called_off(KIND, context, looking).await??;

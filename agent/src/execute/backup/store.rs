@@ -137,7 +137,8 @@ async fn bucket_of(connection: &Connection, settings: &StoreSettings, bucket: &s
             secret_key: Zeroizing::new(secret.reveal().to_owned()),
             session_token: None,
         },
-        kms_key: None,
+        server_side: settings.server_side.clone(),
+        checksums: settings.checksums,
     };
     Store::s3(&s3).map_err(|error| error.to_string())
 }

@@ -2,7 +2,7 @@
 
 use mainstay_backup::Store;
 use mainstay_backup::source::postgres::Connection;
-use mainstay_backup::store::{Credentials, S3};
+use mainstay_backup::store::{Credentials, S3, ServerSide};
 use mainstay_client::files;
 
 use crate::args;
@@ -20,6 +20,7 @@ pub fn store(args: &args::backup::Store) -> Result<Store, CliError> {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
             let read =
                 |file: &std::path::PathBuf| files::read_text(file, CA_MAX).map_err(|error| CliError::usage(format!("{}: {error}", file.display())));
+            let server_side = ServerSide::read(args.way.sse.as_deref(), args.way.kms_key.as_deref());
             let settings = S3 {
                 bucket: bucket.to_owned(),
                 prefix: prefix.trim_end_matches('/').to_owned(),
@@ -33,7 +34,8 @@ pub fn store(args: &args::backup::Store) -> Result<Store, CliError> {
                     secret_key: needed("AWS_SECRET_ACCESS_KEY")?.into(),
                     session_token: host::variable("AWS_SESSION_TOKEN").map(Into::into),
                 },
-                kms_key: None,
+                server_side: server_side.map_err(|why| wrong(&format!("--sse: {why}")))?,
+                checksums: args.way.checksums.then_some(true),
             };
             Store::s3(&settings).map_err(|error| wrong(&error))?
         }
