@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use mainstay_backup::check::Checked;
 use mainstay_backup::manifest::Manifest;
 use mainstay_backup::receipt::Sign;
+use mainstay_backup::source::postgres::Ask;
+use mainstay_backup::source::postgres::queries::Queries;
 use mainstay_backup::source::{Source, kubernetes};
 use mainstay_backup::store::{CreateIfAbsent, Probe};
 use mainstay_backup::write::{Order, WriteError, Written, confirm, write};
@@ -36,6 +38,10 @@ struct Params {
     #[serde(default)]
     content: bool,
     #[serde(default)]
+    streams: u8,
+    #[serde(default)]
+    queries: BTreeMap<String, String>,
+    #[serde(default)]
     mesh: bool,
     limit: Option<Size>,
     #[serde(default = "four_hours")]
@@ -46,6 +52,14 @@ struct Params {
 
 fn four_hours() -> Span {
     Span(Millis::from_secs(4 * 3_600))
+}
+
+impl Params {
+    /// What is asked for of a database.
+    fn ask(&self) -> Result<Ask, String> {
+        let queries = Queries::of(&self.queries).map_err(|why| format!("{KIND}: `queries`: {why}"))?;
+        Ok(Ask { content: self.content, queries, streams: self.streams })
+    }
 }
 
 /// What is known before anything is written.
@@ -69,9 +83,10 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
         None => recipients,
     };
     let failed = |why: &dyn std::fmt::Display| StepError::failed(format!("{KIND}: {}: {why}", connection.name));
+    let ask = params.ask().map_err(StepError::refused)?;
     let looking = async {
         let deadline = params.deadline.0.as_duration();
-        let mut source = source::of(connection, params.content, deadline, context).await.map_err(|why| failed(&why))?;
+        let mut source = source::of(connection, ask, deadline, context).await.map_err(|why| failed(&why))?;
         let versions = source.look().await.map_err(|error| failed(&error))?;
         let probe = opened.store.probe().await.map_err(|error| failed(&error))?;
         Ok::<_, StepError>((source, versions, probe))

@@ -7,8 +7,10 @@ use mainstay_backup::decode::verify;
 use mainstay_backup::judge::{Judged, Standing, newest_good};
 use mainstay_backup::keys::Identities;
 use mainstay_backup::manifest::Manifest;
+use mainstay_backup::place::postgres::Dump;
 use mainstay_backup::place::some::{Paths, Tables};
 use mainstay_backup::progress::Teller;
+use mainstay_backup::source::postgres::queries;
 use mainstay_backup::source::{files, kubernetes, postgres, redis};
 use mainstay_backup::{Id, Store, open, place};
 use serde_json::json;
@@ -77,7 +79,8 @@ async fn chosen(args: &args::backup::Restore, store: &Store) -> Result<Judged, C
 
 /// What of it is wanted, where not all is.
 fn some(args: &args::backup::Restore, content: &str) -> Result<(Option<Tables>, Option<Paths>), CliError> {
-    let is_fitting = (args.table.is_empty() || content == postgres::CONTENT) && (args.path.is_empty() || content == files::CONTENT);
+    let is_fitting =
+        (args.table.is_empty() || [postgres::CONTENT, postgres::SCHEMA].contains(&content)) && (args.path.is_empty() || content == files::CONTENT);
     if !is_fitting {
         return Err(CliError::usage("--table is for a database, and --path for a directory"));
     }
@@ -89,25 +92,15 @@ fn some(args: &args::backup::Restore, content: &str) -> Result<(Option<Tables>, 
 /// Puts it there. What differs from what the source counted, where that can be compared.
 async fn put(args: &args::backup::Restore, store: &Store, manifest: &Manifest, keys: &Identities) -> Result<Option<Vec<String>>, CliError> {
     let failed = |error: &dyn std::fmt::Display| CliError::failed(error.to_string());
-    let known = [files::CONTENT, redis::CONTENT, postgres::CONTENT];
+    let known = [files::CONTENT, redis::CONTENT, postgres::CONTENT, postgres::SCHEMA];
     let part = manifest.parts.iter().find(|part| known.contains(&part.content.as_str()));
     let part = part
         .ok_or_else(|| CliError::failed(format!("{} has no part that is known here; docs/backup-format.md says how to open it", manifest.backup)))?;
-    let deadline = Duration::from_millis(args.deadline.0);
     let (tables, paths) = some(args, &part.content)?;
-    if tables.is_some() {
-        // Whoever takes a part of a dump reads no further, and is done before the last checksum is known.
-        verify(store, manifest, part, keys, &Teller::default()).await.map_err(|error| failed(&error))?;
+    if [postgres::CONTENT, postgres::SCHEMA].contains(&part.content.as_str()) {
+        return put_database(args, store, manifest, keys, tables).await;
     }
     let plain = open(store, manifest, part, keys, &Teller::default()).await.map_err(|error| failed(&error))?;
-    if part.content == postgres::CONTENT {
-        let into = places::postgres(&args.to)?;
-        let options = place::postgres::Options { without_owners: args.without_owners, deadline, tables: tables.clone() };
-        place::postgres::restore(plain, &into, None, &options).await.map_err(|error| failed(&error))?;
-        let Some(counted) = manifest.source.counted.get("tables") else { return Ok(None) };
-        let chosen = tables.map(|tables| tables.only(counted)).transpose().map_err(CliError::failed)?;
-        return place::postgres::compare(chosen.as_ref().unwrap_or(counted), &into, None, deadline).await.map(Some).map_err(|error| failed(&error));
-    }
     if args.to.contains("://") {
         return Err(CliError::usage(format!("{} is restored into an empty directory: --to DIR", manifest.source.kind)));
     }
@@ -120,4 +113,34 @@ async fn put(args: &args::backup::Restore, store: &Store, manifest: &Manifest, k
         },
     };
     put.map(|()| None).map_err(|error| failed(&error))
+}
+
+/// Restores a database; what differs from what was counted, where it was.
+async fn put_database(
+    args: &args::backup::Restore,
+    store: &Store,
+    manifest: &Manifest,
+    keys: &Identities,
+    tables: Option<Tables>,
+) -> Result<Option<Vec<String>>, CliError> {
+    let failed = |error: &dyn std::fmt::Display| CliError::failed(error.to_string());
+    let (tell, deadline) = (Teller::default(), Duration::from_millis(args.deadline.0));
+    let dump = Dump::of(manifest).map_err(CliError::failed)?;
+    if let (Dump::One(part), true) = (&dump, tables.is_some()) {
+        // Whoever takes a part of a dump reads no further, and is done before the last checksum is known.
+        verify(store, manifest, part, keys, &tell).await.map_err(|error| failed(&error))?;
+    }
+    let into = places::postgres(&args.to)?;
+    let options = place::postgres::Options { without_owners: args.without_owners, deadline, tables: tables.clone() };
+    let open = place::postgres::stored(store, manifest, keys, &tell);
+    place::postgres::restore_dump(&dump, open, &into, None, &options).await.map_err(|error| failed(&error))?;
+    let Some(counted) = manifest.source.counted.get("tables") else { return Ok(None) };
+    let chosen = tables.as_ref().map(|tables| tables.only(counted)).transpose().map_err(CliError::failed)?;
+    let compared = place::postgres::compare(chosen.as_ref().unwrap_or(counted), &into, None, deadline).await;
+    let mut differs = compared.map_err(|error| failed(&error))?;
+    if let (Some(answers), None) = (manifest.source.counted.get(queries::NAME), &tables) {
+        let asked = place::postgres::compare_queries(answers, &into, None, deadline).await;
+        differs.extend(asked.map_err(|error| failed(&error))?);
+    }
+    Ok(Some(differs))
 }
