@@ -13,7 +13,9 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
-use crate::pipe::{self, CHUNK, Flow};
+use crate::pipe::{self, CHUNK, Flow, Mouth};
+
+mod filter;
 
 /// Of what a program says on stderr, the last.
 const SAID_MAX: usize = 4 << 10;
@@ -112,23 +114,7 @@ impl Program {
         let limit = self.deadline;
         tokio::spawn(async move {
             let Some(mut stdout) = running.child.stdout.take() else { return };
-            let work = async {
-                let mut buffer = BytesMut::new();
-                loop {
-                    buffer.reserve(CHUNK);
-                    // Programs write a few KiB at a time: a large piece of them is passed on, and not each.
-                    let mut ended = false;
-                    while buffer.len() < CHUNK && !ended {
-                        ended = stdout.read_buf(&mut buffer).await? == 0;
-                    }
-                    if mouth.send(buffer.split().freeze()).await.is_err() {
-                        return Ok(false);
-                    }
-                    if ended {
-                        return Ok::<bool, io::Error>(true);
-                    }
-                }
-            };
+            let work = passed_on(&mut stdout, &mouth);
             let read = tokio::select! {
                 read = tokio::time::timeout(limit, work) => read,
                 // Nobody wants it any more: it ends with this task.
@@ -276,6 +262,25 @@ impl Running {
     async fn broken(&mut self, source: io::Error) -> ChildError {
         let said = self.kill().await;
         ChildError::Broken { program: self.name.clone(), source, said }
+    }
+}
+
+/// Passes on what is printed, to its end; false where nobody reads any more.
+async fn passed_on(stdout: &mut ChildStdout, mouth: &Mouth) -> io::Result<bool> {
+    let mut buffer = BytesMut::new();
+    loop {
+        buffer.reserve(CHUNK);
+        // Programs write a few KiB at a time: a large piece of them is passed on, and not each.
+        let mut ended = false;
+        while buffer.len() < CHUNK && !ended {
+            ended = stdout.read_buf(&mut buffer).await? == 0;
+        }
+        if mouth.send(buffer.split().freeze()).await.is_err() {
+            return Ok(false);
+        }
+        if ended {
+            return Ok(true);
+        }
     }
 }
 

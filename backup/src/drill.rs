@@ -181,6 +181,20 @@ impl Rehearsal<'_> {
         Ok(Watched { inner, unread: Arc::clone(&self.unread) })
     }
 
+    /// The same for who takes any part. That the store did not let it be read is remembered here too.
+    async fn opened(&self, part: &Part) -> io::Result<Box<dyn AsyncRead + Send + Unpin>> {
+        match self.open(part).await {
+            Ok(plain) => Ok(Box::new(plain)),
+            Err(error) => {
+                if let DrillError::Unread(why) = &error {
+                    // The first counts.
+                    let _ = self.unread.set(why.clone());
+                }
+                Err(io::Error::other(error.to_string()))
+            }
+        }
+    }
+
     fn named(&self, content: &str) -> Option<&Part> {
         self.order.manifest.parts.iter().find(|part| part.content == content)
     }

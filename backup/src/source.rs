@@ -47,8 +47,14 @@ pub trait Source: Send {
     /// that take part.
     fn look(&mut self) -> BoxFuture<'_, Result<BTreeMap<String, String>, SourceError>>;
 
-    /// The next stream; nothing after the last. The one before has been read to its end.
+    /// The next stream; nothing after the last. Those before have been read to their ends, but for as many as [`Source::at_once`]
+    /// allows.
     fn next(&mut self) -> BoxFuture<'_, Result<Option<Stream>, SourceError>>;
+
+    /// How many streams may be under way together with the next one, which is one of them.
+    fn at_once(&self) -> usize {
+        1
+    }
 
     /// Whether each stream is as of the instant at which it is given, however long it takes to be read: a snapshot.
     fn has_snapshot(&self) -> bool {

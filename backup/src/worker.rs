@@ -32,9 +32,6 @@ pub struct WorkOrder {
     pub key: OfKey,
     /// Who can open that key.
     pub recipients: Vec<CanOpen>,
-    /// Whether what is in each row is counted too.
-    #[serde(default)]
-    pub content: bool,
 }
 
 impl WorkOrder {

@@ -8,9 +8,9 @@
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::encode::{EncodeError, encode};
+use crate::encode::EncodeError;
 use crate::keys::{Identities, Recipients, for_check};
-use crate::manifest::{self, Begun, CanOpen, Manifest, NotARecord, OfKey, OfSource, Outcome, Part, RECORD_MAX, Role, Taken, VERSION, Void, after};
+use crate::manifest::{self, Begun, CanOpen, Manifest, NotARecord, OfKey, OfSource, Outcome, RECORD_MAX, Role, Taken, VERSION, Void, after};
 use crate::name::{Id, NotAName, Object, Target, Token, owner};
 use crate::progress::Teller;
 use crate::receipt::{Receipt, Sign};
@@ -19,8 +19,7 @@ use crate::source::{Source, SourceError};
 use crate::store::{Created, Store, StoreError};
 use crate::target_key::{self, NoKey};
 
-/// Most streams of one backup.
-const PARTS_MAX: usize = 1_000;
+mod parts;
 
 /// What is to be made.
 #[derive(Debug, Clone)]
@@ -140,29 +139,11 @@ pub async fn write(
         recipients.push(CanOpen { role: Role::Check, key: checker.to_string() });
         // To the target's key and to nothing that lasts besides, so that nothing opens it when that is destroyed.
         let keys = [key.recipient, checker];
-        let mut parts: Vec<Part> = Vec::new();
         // By the clock of whoever ordered it, as its name is.
         let now = || after(order.time, milliseconds(&watch));
         let from = now();
-        let mut to = from;
-        while let Some(stream) = cancellable(cancel, source.next()).await?? {
-            let object = Object::part(&stream.name)?;
-            if parts.len() == PARTS_MAX || parts.iter().any(|part| part.name == stream.name) {
-                return Err(SourceError::new(stream.name, "there are two of this name, or more parts than can be kept").into());
-            }
-            progress.part(&stream.name);
-            to = now();
-            let upload = store.upload(&id.object(&object))?;
-            let stored = encode(stream.reader, keys.to_vec(), upload, progress, cancel).await;
-            let stored = stored.map_err(|source| match source {
-                EncodeError::Cancelled => WriteError::Cancelled,
-                source => WriteError::Part { part: stream.name.clone(), source },
-            })?;
-            parts.push(Part { name: stream.name, content: stream.content.to_owned(), plain: stored.plain, stored: stored.stored });
-        }
-        if !source.has_snapshot() {
-            to = now();
-        }
+        let (parts, opened) = parts::all(&parts::To { store, id: &id, keys: &keys }, source, &now, progress, cancel).await?;
+        let to = if source.has_snapshot() { opened.unwrap_or(from) } else { now() };
         let counted = cancellable(cancel, source.end()).await??;
         let manifest = Manifest {
             backup: id.clone(),

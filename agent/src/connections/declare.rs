@@ -13,8 +13,8 @@ use super::{Address, Connection, ConnectionKind, Place, SecretRef, Tls, TlsMode,
 
 /// The table of connections.
 const SECTION: &str = "connections";
-const KEYS: [&str; 13] =
-    ["kind", "url", "username", "password", "token", "tls", "ca", "serverName", "cert", "key", "allow", "replicas", "sourceNode"];
+const KEYS: [&str; 14] =
+    ["kind", "url", "username", "password", "token", "tls", "ca", "serverName", "cert", "key", "allow", "replicas", "sourceNode", "programs"];
 const SECRET_KEYS: [&str; 3] = ["file", "env", "secret"];
 /// Standbys of one server; more are not watched one by one.
 const REPLICAS_MAX: u32 = 1_000;
@@ -121,6 +121,7 @@ fn declare(own: Declared<'_>, problems: &mut Vec<String>) -> Option<Connection> 
     let replicas = own.table.number("replicas", REPLICAS_MAX, problems);
     let plans = plans(&own, problems);
     let source_node = source_node(&own, problems);
+    let programs = own.table.text("programs", "the path of a directory", problems).map(|path| own.path(&path));
     let (kind, Parsed { address, encrypted, .. }) = (kind?, parsed?);
     if kind == ConnectionKind::Postgres && user.is_none() {
         problems.push(own.problem("url", &format!("names no user: {}", address::example(kind))));
@@ -130,6 +131,9 @@ fn declare(own: Declared<'_>, problems: &mut Vec<String>) -> Option<Connection> 
     }
     if source_node.is_some() && !matches!(kind, ConnectionKind::Postgres | ConnectionKind::Redis) {
         problems.push(own.problem("sourceNode", &format!("is for postgres and redis, which are backed up from there, and this is {kind}")));
+    }
+    if programs.is_some() && kind != ConnectionKind::Postgres {
+        problems.push(own.problem("programs", &format!("is for postgres, whose client programs are there, and this is {kind}")));
     }
     if kind.is_http() {
         if user.is_some() && secret.is_none() {
@@ -158,7 +162,23 @@ fn declare(own: Declared<'_>, problems: &mut Vec<String>) -> Option<Connection> 
     let worker = worker::read(&own, problems).map(Box::new);
     let name = own.name?;
     (problems.len() == before).then_some(())?;
-    Some(Connection { name, kind, address, user, secret, bearer, tls: tls?, replicas, plans, source_node, store, objects, worker, declared_at: own.at })
+    Some(Connection {
+        name,
+        kind,
+        address,
+        user,
+        secret,
+        bearer,
+        tls: tls?,
+        replicas,
+        plans,
+        source_node,
+        programs,
+        store,
+        objects,
+        worker,
+        declared_at: own.at,
+    })
 }
 
 fn kind(own: &Declared<'_>, problems: &mut Vec<String>) -> Option<ConnectionKind> {

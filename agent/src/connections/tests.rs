@@ -128,6 +128,7 @@ url = "https://h/"
 username = "ana"
 replicas = 2
 allow = { plans = ["Daily"] }
+programs = "/usr/lib/postgresql/16/bin"
 [connections.h]
 kind = "postgres"
 url = "postgres://a@db/x"
@@ -155,9 +156,10 @@ serverName = "no name"
         "line 26: connections.g: `password` is missing: there is a user",
         "line 30: connections.g: `replicas` is for postgres and redis",
         "line 31: connections.g.allow: `plans` holds `Daily`, which no plan can be called",
-        "line 35: connections.h: `password` has a file and a variable",
-        "line 32: connections.h: `cert` is missing",
-        "line 37: connections.h: `serverName` cannot be the name of a server",
+        "line 32: connections.g: `programs` is for postgres",
+        "line 36: connections.h: `password` has a file and a variable",
+        "line 33: connections.h: `cert` is missing",
+        "line 38: connections.h: `serverName` cannot be the name of a server",
     ] {
         assert!(all.contains(part), "{part}\nis missing in:\n{all}");
     }

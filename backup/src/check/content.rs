@@ -39,7 +39,7 @@ pub(super) async fn look(mut plain: impl AsyncRead + Unpin, content: &str, count
         }
     }
     match content {
-        postgres::CONTENT if !first.starts_with(b"PGDMP") => wrong("it is no archive of pg_dump".to_owned()),
+        postgres::CONTENT | postgres::SCHEMA | postgres::DATA if !first.starts_with(b"PGDMP") => wrong("it is no archive of pg_dump".to_owned()),
         mesh::CONTENT if !first.starts_with(mesh::MAGIC) => wrong("it is no snapshot of a mesh".to_owned()),
         files::CONTENT if first.get(257..262) != Some(b"ustar") && first.iter().any(|byte| *byte != 0) => wrong("it is no tar archive".to_owned()),
         _ => match rdb.map(redis::rdb::Check::end) {

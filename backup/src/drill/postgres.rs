@@ -4,12 +4,14 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
+use futures::FutureExt;
 use serde_json::Value;
 
 use super::{DrillError, FIRST, Rehearsal, Restored, milliseconds};
 use crate::child::Running;
-use crate::place::postgres::{Options, compare, restore};
-use crate::source::postgres::{CONTENT, Connection, ask, program, program_path};
+use crate::place::PlaceError;
+use crate::place::postgres::{Dump, Options, compare, compare_queries, restore_dump};
+use crate::source::postgres::{Connection, ask, program, program_path, queries};
 
 const USER: &str = "postgres";
 /// What it is restored into.
@@ -71,21 +73,31 @@ pub(super) async fn rehearse(rehearsal: Rehearsal<'_>) -> Result<Restored, Drill
         psql.map_err(|why| not_tried(&why))?.feed(plain).await.map_err(|error| DrillError::NotRestored(format!("its roles: {error}")))?;
     }
     ask(&to(USER), programs, &format!("CREATE DATABASE {DATABASE}")).await.map_err(|why| not_tried(&why))?;
-    let plain = rehearsal.part(CONTENT).await?;
+    let dump = Dump::of(rehearsal.order.manifest).map_err(DrillError::NotRestored)?;
     let options = Options { without_owners: false, deadline, tables: None };
-    restore(plain, &to(DATABASE), programs, &options).await.map_err(|error| DrillError::NotRestored(error.to_string()))?;
+    let open = |part| rehearsal.opened(part).boxed();
+    restore_dump(&dump, open, &to(DATABASE), programs, &options).await.map_err(|error| DrillError::NotRestored(error.to_string()))?;
     let restored_ms = milliseconds(&rehearsal.watch);
     let counted =
         rehearsal.counted("tables").ok_or_else(|| DrillError::NotRestored("its manifest does not say what tables there were".to_owned()))?;
-    let differs = compare(counted, &to(DATABASE), programs, deadline).await.map_err(|error| DrillError::NotRestored(error.to_string()))?;
-    Ok(Restored { compared: compared(counted), differs, restored_ms })
+    let unasked = |error: PlaceError| DrillError::NotRestored(error.to_string());
+    let mut differs = compare(counted, &to(DATABASE), programs, deadline).await.map_err(unasked)?;
+    let mut words = compared(counted);
+    if let Some(answers) = rehearsal.counted(queries::NAME) {
+        differs.extend(compare_queries(answers, &to(DATABASE), programs, deadline).await.map_err(unasked)?);
+        let count = answers.as_object().map_or(0, serde_json::Map::len);
+        words = format!("{words}, {count} {}", if count == 1 { "query" } else { "queries" });
+    }
+    Ok(Restored { compared: words, differs, restored_ms })
 }
 
-/// `38 tables, 1288490 rows`
+/// `38 tables, 1288490 rows`, and whether these were summed up too.
 fn compared(counted: &Value) -> String {
     let tables = counted.as_object().into_iter().flat_map(|tables| tables.values());
     let (count, rows) = tables.fold((0_u64, 0_u64), |(count, rows), table| (count + 1, rows + table["rows"].as_u64().unwrap_or_default()));
-    format!("{count} {}, {rows} rows", if count == 1 { "table" } else { "tables" })
+    let is_summed = counted.as_object().is_some_and(|tables| tables.values().any(|table| table.get("sum").is_some()));
+    let content = if is_summed { " and what is in them" } else { "" };
+    format!("{count} {}, {rows} rows{content}", if count == 1 { "table" } else { "tables" })
 }
 
 /// Waits until it takes connections, unless it has ended.

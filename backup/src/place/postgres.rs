@@ -9,7 +9,11 @@ use tokio::io::AsyncRead;
 use super::PlaceError;
 use super::some::Tables as Chosen;
 use crate::source::postgres::rows::{self, Compare, OWN, Tables};
-use crate::source::postgres::{Connection, ask, program};
+use crate::source::postgres::{Connection, ask, program, queries};
+
+mod dump;
+
+pub use dump::{Dump, Plain, restore_dump, stored};
 
 /// How it is restored.
 #[derive(Debug, Clone)]
@@ -56,6 +60,14 @@ pub async fn compare(counted: &Value, with: &Connection, programs: Option<&Path>
     let by = if was.values().any(|table| table.sum.is_some()) { Compare::Content } else { Compare::Rows };
     let is = rows::count(with, programs, by, deadline).await.map_err(|error| wrong(&error))?;
     Ok(rows::compare(&was, &is))
+}
+
+/// Asks a restored database what of the user's own was asked when it was dumped; what differs, in words.
+///
+/// # Errors
+/// When it cannot be asked, or the manifest does not say what was answered.
+pub async fn compare_queries(answers: &Value, with: &Connection, programs: Option<&Path>, deadline: Duration) -> Result<Vec<String>, PlaceError> {
+    queries::differs(answers, with, programs, deadline).await.map_err(|error| PlaceError::new(with.to_string(), error))
 }
 
 /// What a database is, where a backup is to be put into it.

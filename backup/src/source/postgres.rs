@@ -1,5 +1,6 @@
 //! A PostgreSQL database by `pg_dump`: one stream in its custom format, uncompressed, since what comes after compresses; with
-//! the roles and settings of the server beside it.
+//! the roles and settings of the server beside it. Or, where that is asked for, several: what is defined in one, and the data
+//! in a few that are read at the same time.
 //!
 //! Programs and server are looked at first: an older `pg_dump` than the server is refused before anything is begun. The
 //! password is in the child's environment, never among its arguments. All of a dump is one snapshot; it is cancelled at a
@@ -19,12 +20,21 @@ use zeroize::Zeroizing;
 use super::{Source, SourceError, Stream};
 use crate::child::{Program, find};
 
+mod options;
+pub mod queries;
 pub mod rows;
+mod session;
+pub mod streams;
 
-use rows::{Compare, Session};
+pub use options::{Ask, Options};
+use session::Session;
 
 /// What the part of a database is.
 pub const CONTENT: &str = "application/vnd.postgresql.dump";
+/// The same without its data, where these are parts of their own: what is made before them, and what is made of them.
+pub const SCHEMA: &str = "application/vnd.postgresql.dump.schema";
+/// Data, and nothing else.
+pub const DATA: &str = "application/vnd.postgresql.dump.data";
 /// What the part of roles and settings is.
 pub const GLOBALS: &str = "application/sql";
 /// What is asked of a server before and after.
@@ -69,25 +79,6 @@ impl fmt::Display for Connection {
     }
 }
 
-/// What is taken along.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Where the programs are; else the newest that are installed.
-    pub programs: Option<PathBuf>,
-    /// Roles and settings of the server too. Their passwords only where the user may read them.
-    pub globals: bool,
-    /// What a restore is compared by.
-    pub compare: Compare,
-    /// How long its snapshot may be held.
-    pub deadline: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options { programs: None, globals: true, compare: Compare::default(), deadline: Duration::from_secs(4 * 3600) }
-    }
-}
-
 /// A database that is backed up.
 #[derive(Debug)]
 pub struct Postgres {
@@ -95,6 +86,8 @@ pub struct Postgres {
     options: Options,
     /// Streams that are still to come.
     to_come: Vec<Part>,
+    /// What is told to `pg_dump` for each stream of data.
+    shares: Vec<Vec<String>>,
     reads_passwords: bool,
     /// Holds the snapshot that is dumped, and counts.
     session: Option<Session>,
@@ -104,6 +97,9 @@ pub struct Postgres {
 enum Part {
     Globals,
     Database,
+    Schema,
+    /// By its place among the shares.
+    Data(usize),
 }
 
 impl Postgres {
@@ -111,8 +107,9 @@ impl Postgres {
     #[must_use]
     pub fn new(connection: Connection, options: Options) -> Postgres {
         // From the end.
-        let to_come = if options.globals { vec![Part::Database, Part::Globals] } else { vec![Part::Database] };
-        Postgres { connection, options, to_come, reads_passwords: false, session: None }
+        let mut to_come = vec![if options.streams > 1 { Part::Schema } else { Part::Database }];
+        to_come.extend(options.globals.then_some(Part::Globals));
+        Postgres { connection, options, to_come, shares: Vec::new(), reads_passwords: false, session: None }
     }
 
     fn wrong(&self, said: impl fmt::Display) -> SourceError {
@@ -138,39 +135,73 @@ impl Postgres {
             let said = "pg_dump is of version {}, and the server of {}: install its client programs of version {} here, or name their directory";
             return Err(self.wrong(said.replacen("{}", &dump.1, 1).replacen("{}", &server.1, 1).replacen("{}", &server.0.to_string(), 1)));
         }
+        queries::tried(&self.connection, self.options.programs.as_deref(), &self.options.queries).await.map_err(|error| self.wrong(error))?;
         self.reads_passwords = self.ask("SELECT has_table_privilege('pg_catalog.pg_authid', 'SELECT')").await? == "t";
         Ok(BTreeMap::from([("pg_dump".to_owned(), dump.1), ("server".to_owned(), server.1)]))
     }
 
     async fn stream(&mut self, part: Part) -> Result<Stream, SourceError> {
-        let wait = format!("--lock-wait-timeout={}", LOCK_WAIT.as_millis());
         let (name, content, program) = match part {
             Part::Globals => {
                 let mut arguments = vec!["--globals-only"];
                 if !self.reads_passwords {
                     arguments.push("--no-role-passwords");
                 }
-                ("globals", GLOBALS, self.program("pg_dumpall", &arguments, ASK)?)
+                ("globals".to_owned(), GLOBALS, self.program("pg_dumpall", &arguments, ASK)?)
             }
             Part::Database => {
-                let session = Session::begin(&self.connection, self.options.programs.as_deref(), self.options.compare).await;
-                let session = session.map_err(|error| self.wrong(error))?;
-                let snapshot = format!("--snapshot={}", session.snapshot);
-                self.session = Some(session);
-                let arguments = ["--format=custom", "--compress=0", &wait, &snapshot];
-                ("database", CONTENT, self.program("pg_dump", &arguments, self.options.deadline)?)
+                self.begin().await?;
+                ("database".to_owned(), CONTENT, self.dump(&[])?)
+            }
+            Part::Schema => {
+                self.begin().await?;
+                // Not `--schema-only`, which takes the configuration of extensions along: that is data here.
+                let sections = ["--section=pre-data", "--section=post-data"].map(str::to_owned);
+                ("schema".to_owned(), SCHEMA, self.dump(&sections)?)
+            }
+            Part::Data(at) => {
+                let told = self.shares.get(at).map(Vec::as_slice).unwrap_or_default();
+                let arguments = [&["--section=data".to_owned()][..], told].concat();
+                (format!("data-{}", at + 1), DATA, self.dump(&arguments)?)
             }
         };
         let flow = program.stream().map_err(|error| self.wrong(error))?;
-        Ok(Stream { name: name.to_owned(), content, reader: Box::new(flow) })
+        Ok(Stream { name, content, reader: Box::new(flow) })
+    }
+
+    /// Takes the snapshot, shares out what is dumped of it, and has the session count.
+    async fn begin(&mut self) -> Result<(), SourceError> {
+        let begun = async {
+            let mut session = Session::begin(&self.connection, self.options.programs.as_deref()).await?;
+            let shares = if self.options.streams > 1 { streams::shared_out(&mut session, self.options.streams).await? } else { Vec::new() };
+            rows::begin(&mut session, self.options.compare).await?;
+            Ok((session, shares))
+        };
+        let (session, shares) = begun.await.map_err(|error: String| self.wrong(error))?;
+        self.to_come.extend((0..shares.len()).rev().map(Part::Data));
+        (self.session, self.shares) = (Some(session), shares);
+        Ok(())
+    }
+
+    /// `pg_dump` under the snapshot.
+    fn dump(&self, more: &[String]) -> Result<Program, SourceError> {
+        let session = self.session.as_ref().ok_or_else(|| self.wrong("its snapshot is not held"))?;
+        let (wait, snapshot) = (format!("--lock-wait-timeout={}", LOCK_WAIT.as_millis()), format!("--snapshot={}", session.snapshot));
+        let mut arguments = vec!["--format=custom", "--compress=0", &wait, &snapshot];
+        arguments.extend(more.iter().map(String::as_str));
+        self.program("pg_dump", &arguments, self.options.deadline)
     }
 
     async fn counted(&mut self) -> Result<BTreeMap<String, Value>, SourceError> {
-        let session = self.session.take().ok_or_else(|| self.wrong("its database was not dumped"))?;
-        let tables = session.counted(self.options.deadline).await.map_err(|error| self.wrong(error))?;
+        let mut session = self.session.take().ok_or_else(|| self.wrong("its database was not dumped"))?;
+        let tables = rows::counted(&mut session, self.options.deadline).await.map_err(|error| self.wrong(error))?;
+        let answers = queries::answered(&mut session, &self.options.queries, self.options.deadline).await.map_err(|error| self.wrong(error))?;
+        drop(session);
         let bytes = self.ask("SELECT pg_database_size(current_database())").await?;
         let bytes = bytes.parse::<u64>().map_err(|_| self.wrong(format!("not a number: {bytes}")))?;
-        Ok(BTreeMap::from([("tables".to_owned(), rows::to_value(&tables)), ("databaseBytes".to_owned(), Value::from(bytes))]))
+        let mut counted = BTreeMap::from([("tables".to_owned(), rows::to_value(&tables)), ("databaseBytes".to_owned(), Value::from(bytes))]);
+        counted.extend((!self.options.queries.is_empty()).then(|| (queries::NAME.to_owned(), answers)));
+        Ok(counted)
     }
 }
 
@@ -195,6 +226,13 @@ impl Source for Postgres {
             }
         }
         .boxed()
+    }
+
+    fn at_once(&self) -> usize {
+        match self.to_come.last() {
+            Some(Part::Data(_)) => usize::from(self.options.streams),
+            _ => 1,
+        }
     }
 
     fn end(&mut self) -> BoxFuture<'_, Result<BTreeMap<String, Value>, SourceError>> {

@@ -181,6 +181,8 @@ pub struct Run {
     pub store: Store,
     #[command(flatten)]
     pub source: Source,
+    #[command(flatten)]
+    pub asked: Asked,
     /// Public key of the one kept offline
     #[arg(long, value_name = "KEY")]
     pub break_glass: Vec<String>,
@@ -217,6 +219,20 @@ pub struct Source {
     /// redis://USER@HOST:PORT, with its password in REDISCLI_AUTH
     #[arg(long, value_name = "URL")]
     pub redis: Option<String>,
+}
+
+/// What is asked for of a database.
+#[derive(Debug, Clone, Args)]
+pub struct Asked {
+    /// Sum up what is in the rows of each table too, so that a restore is compared by more than their number
+    #[arg(long, requires = "postgres", help_heading = "PostgreSQL")]
+    pub content: bool,
+    /// Read its data in so many streams at the same time, of one snapshot
+    #[arg(long, requires = "postgres", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8), value_name = "N", help_heading = "PostgreSQL")]
+    pub streams: u8,
+    /// A query that gives one row, asked now and of what is restored; several times for several
+    #[arg(long, requires = "postgres", value_name = "NAME=SELECT", help_heading = "PostgreSQL")]
+    pub query: Vec<String>,
 }
 
 /// Which objects of Kubernetes are restored, and where they are to be.

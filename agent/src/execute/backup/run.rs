@@ -6,6 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use mainstay_backup::manifest::Manifest;
 use mainstay_backup::receipt::Sign;
+use mainstay_backup::source::postgres::Ask;
+use mainstay_backup::source::postgres::queries::Queries;
 use mainstay_backup::source::{Source, kubernetes};
 use mainstay_backup::store::{CreateIfAbsent, Probe};
 use mainstay_backup::worker::WorkOrder;
@@ -37,6 +39,10 @@ struct Params {
     #[serde(default)]
     content: bool,
     #[serde(default)]
+    streams: u8,
+    #[serde(default)]
+    queries: BTreeMap<String, String>,
+    #[serde(default)]
     mesh: bool,
     limit: Option<Size>,
     #[serde(default = "four_hours")]
@@ -47,6 +53,14 @@ struct Params {
 
 fn four_hours() -> Span {
     Span(Millis::from_secs(4 * 3_600))
+}
+
+impl Params {
+    /// What is asked for of a database.
+    fn ask(&self) -> Result<Ask, String> {
+        let queries = Queries::of(&self.queries).map_err(|why| format!("{KIND}: `queries`: {why}"))?;
+        Ok(Ask { content: self.content, queries, streams: self.streams })
+    }
 }
 
 /// What is known before anything is written.
@@ -81,14 +95,14 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
     };
     let failed = |why: &dyn std::fmt::Display| StepError::failed(format!("{KIND}: {}: {why}", connection.name));
     let worker = Worker::of(connection, &opened, context)?;
-    let deadline = params.deadline.0.as_duration();
+    let (ask, deadline) = (params.ask().map_err(StepError::refused)?, params.deadline.0.as_duration());
     let looking = async {
         // First the store: where nothing could be put, nothing is asked of the source.
         let probe = opened.store.probe().await.map_err(|error| failed(&error))?;
         let (source, versions) = match &worker {
             Some(worker) => (None, worker.look().await.map_err(|why| failed(&why))?),
             None => {
-                let mut source = source::of(connection, params.content, deadline, context).await.map_err(|why| failed(&why))?;
+                let mut source = source::of(connection, ask, deadline, context).await.map_err(|why| failed(&why))?;
                 let versions = source.look().await.map_err(|error| failed(&error))?;
                 (Some(source), versions)
             }
@@ -172,8 +186,17 @@ async fn elsewhere(
     let store = &opened.store;
     let key = unless_called_off(KIND, context, target_key::for_worker(store, &order.target, &order.recipients)).await?.map_err(|error| failed(&error))?;
     let Order { target, time, token, writer, set, recipients, .. } = order;
-    let work = WorkOrder { time, token, writer, key, recipients: recipients.who_can_open(), content: params.content };
-    let task = Task { target: &target, order: &work, set: set.as_deref(), limit: params.limit.map(|limit| limit.0), deadline: params.deadline.0.as_duration() };
+    let work = WorkOrder { time, token, writer, key, recipients: recipients.who_can_open() };
+    let task = Task {
+        target: &target,
+        order: &work,
+        set: set.as_deref(),
+        limit: params.limit.map(|limit| limit.0),
+        deadline: params.deadline.0.as_duration(),
+        content: params.content,
+        streams: params.streams,
+        queries: &params.queries,
+    };
     let made = worker.make(&task, opened).await?;
     let id = Id::new(target.clone(), time, token);
     let (manifest, digest) = written_by(store, &id, &work.writer).await.map_err(not_written)?;

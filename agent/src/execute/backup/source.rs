@@ -7,8 +7,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use mainstay_backup::source::Source;
 use mainstay_backup::source::files::Files;
-use mainstay_backup::source::postgres::rows::Compare;
-use mainstay_backup::source::postgres::{self, Options, Postgres};
+use mainstay_backup::source::postgres::{self, Ask, Options, Postgres};
 use mainstay_backup::source::redis::{Dial, Duplex, Login, Redis, Server};
 use tokio_util::either::Either;
 use zeroize::Zeroizing;
@@ -26,13 +25,15 @@ const AUTHORITIES: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/
 ///
 /// # Errors
 /// In words, when it is not reached, or its settings do not fit.
-pub(super) async fn of(connection: &Connection, content: bool, deadline: Duration, context: &Context) -> Result<Box<dyn Source>, String> {
+pub(super) async fn of(connection: &Connection, ask: Ask, deadline: Duration, context: &Context) -> Result<Box<dyn Source>, String> {
+    if connection.kind != ConnectionKind::Postgres && !ask.queries.is_empty() {
+        return Err(format!("`queries` are asked of a connection of kind postgres, and this is {}", connection.kind));
+    }
     match (connection.kind, &connection.address.place) {
         (ConnectionKind::Postgres, _) => {
             // By its own programs it would also go where this agent may not.
             drop(dial::socket(connection, context, CONNECT_WITHIN).await.map_err(|error| error.to_string())?);
-            let compare = if content { Compare::Content } else { Compare::Rows };
-            let options = Options { deadline, compare, ..Options::default() };
+            let options = Options { programs: connection.programs.clone(), ..ask.options(deadline) };
             Ok(Box::new(Postgres::new(postgres(connection, context)?, options)))
         }
         (ConnectionKind::Redis, place) => {

@@ -450,7 +450,8 @@ async fn objects_of_a_cluster_are_exported_by_its_own_agents() {
     let (objects, problems) = Connections::parse(Path::new("objects.toml"), declared);
     assert_eq!(problems, Vec::<String>::new());
     let etc: mainstay_core::id::ConnectionName = "etc".parse().unwrap();
-    let error = source::of(objects.get(&etc).unwrap(), false, std::time::Duration::from_secs(1), &place.context).await.err().unwrap();
+    let ask = mainstay_backup::source::postgres::Ask::default();
+    let error = source::of(objects.get(&etc).unwrap(), ask, std::time::Duration::from_secs(1), &place.context).await.err().unwrap();
     assert!(error.contains("speaks for a node") && error.contains("objects.toml line 1"), "{error}");
 }
 

@@ -72,6 +72,9 @@ pub(super) struct Task<'a> {
     pub set: Option<&'a str>,
     pub limit: Option<u64>,
     pub deadline: Duration,
+    pub content: bool,
+    pub streams: u8,
+    pub queries: &'a BTreeMap<String, String>,
 }
 
 impl<'a> Worker<'a> {

@@ -9,11 +9,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{ChildStdin, ChildStdout};
 
-use super::{ASK, Connection, program};
-use crate::child::Running;
+use super::Connection;
+use super::session::{DONE, LINE_MAX, Session};
 
 /// What a restore is compared by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -28,10 +26,6 @@ pub enum Compare {
 
 /// Of more tables than these, only the first are counted: a manifest has to stay small.
 const TABLES_MAX: usize = 20_000;
-/// Printed when all that was asked has been answered.
-const DONE: &str = "mainstay-done";
-/// A line says the name of one table.
-const LINE_MAX: usize = 4 << 10;
 
 /// A table, counted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +35,9 @@ pub struct Table {
     /// Of all of them, where that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sum: Option<String>,
+    /// It is a materialised view: a restore makes it anew out of its tables, as new as these are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub derived: bool,
 }
 
 /// By `schema.table`, quoted where that is needed.
@@ -53,83 +50,26 @@ struct Line {
     counted: Table,
 }
 
-/// A session that holds a snapshot. It ends with the value.
-pub(super) struct Session {
-    running: Running,
-    stdin: ChildStdin,
-    lines: BufReader<ChildStdout>,
-    /// Of what it holds, for others to see the same.
-    pub snapshot: String,
+/// Has a session begin to count.
+pub(super) async fn begin(session: &mut Session, compare: Compare) -> Result<(), String> {
+    session.say(&counting(compare)).await
 }
 
-impl std::fmt::Debug for Session {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Session({})", self.snapshot)
-    }
-}
-
-impl Session {
-    /// Takes a snapshot, and begins to count.
-    pub async fn begin(of: &Connection, within: Option<&Path>, compare: Compare) -> Result<Session, String> {
-        let arguments = ["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1"];
-        let (running, stdin, stdout) = program(of, within, "psql", &arguments, ASK)?.talk().map_err(|error| error.to_string())?;
-        let mut session = Session { running, stdin, lines: BufReader::new(stdout), snapshot: String::new() };
-        session.say("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SELECT pg_export_snapshot();").await?;
-        session.snapshot = session.line(ASK).await?;
-        session.say(&counting(compare)).await?;
-        Ok(session)
-    }
-
-    /// What was counted, waited for as long as that.
-    pub async fn counted(mut self, within: Duration) -> Result<Tables, String> {
-        let counting = async {
-            let mut tables = Tables::new();
-            loop {
-                let line = self.line(within).await?;
-                if line == DONE {
-                    return Ok(tables);
-                }
-                let Line { table, counted } =
-                    serde_json::from_str(&line).map_err(|error| format!("what it counted is not understood: {error}: {line}"))?;
-                tables.insert(table, counted);
+/// What a session has counted, waited for as long as that.
+pub(super) async fn counted(session: &mut Session, within: Duration) -> Result<Tables, String> {
+    let counting = async {
+        let mut tables = Tables::new();
+        loop {
+            let line = session.line(within, LINE_MAX).await?;
+            if line == DONE {
+                return Ok(tables);
             }
-        };
-        tokio::time::timeout(within, counting).await.map_err(|_| format!("its rows were not counted within {} s", within.as_secs()))?
-    }
-
-    async fn say(&mut self, statements: &str) -> Result<(), String> {
-        let said = async {
-            self.stdin.write_all(statements.as_bytes()).await?;
-            self.stdin.write_all(b"\n").await?;
-            self.stdin.flush().await
-        };
-        match said.await {
-            Ok(()) => Ok(()),
-            // Why it is gone, it says itself.
-            Err(_) => Err(self.running.why().await),
+            let Line { table, counted } =
+                serde_json::from_str(&line).map_err(|error| format!("what it counted is not understood: {error}: {line}"))?;
+            tables.insert(table, counted);
         }
-    }
-
-    async fn line(&mut self, within: Duration) -> Result<String, String> {
-        let mut line = Vec::new();
-        let read = async {
-            while !line.ends_with(b"\n") && line.len() < LINE_MAX {
-                let more = self.lines.fill_buf().await?;
-                if more.is_empty() {
-                    return Ok(false);
-                }
-                let taken = more.iter().position(|byte| *byte == b'\n').map_or(more.len(), |at| at + 1);
-                line.extend_from_slice(&more[..taken]);
-                self.lines.consume(taken);
-            }
-            Ok::<bool, std::io::Error>(true)
-        };
-        match tokio::time::timeout(within, read).await {
-            Ok(Ok(true)) => Ok(String::from_utf8_lossy(&line).trim_end().to_owned()),
-            Ok(_) => Err(self.running.why().await),
-            Err(_) => Err(format!("psql says nothing for {} s", within.as_secs())),
-        }
-    }
+    };
+    tokio::time::timeout(within, counting).await.map_err(|_| format!("its rows were not counted within {} s", within.as_secs()))?
 }
 
 /// One statement for each table, written by the server and carried out by psql.
@@ -139,7 +79,8 @@ fn counting(compare: Compare) -> String {
         Compare::Content => ", ''sum'', coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)::text",
     };
     format!(
-        "SELECT format('SELECT json_build_object(''table'', %L::text, ''rows'', count(*){sum}) FROM ONLY %I.%I t', format('%I.%I', n.nspname, c.relname), n.nspname, c.relname)
+        "SELECT format('SELECT json_build_object(''table'', %L::text, ''rows'', count(*), ''derived'', %L::boolean{sum}) FROM ONLY %I.%I t',
+                       format('%I.%I', n.nspname, c.relname), c.relkind = 'm', n.nspname, c.relname)
            FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
           WHERE c.relkind IN ('r', 'm') AND c.relpersistence = 'p' AND {OWN} ORDER BY n.nspname, c.relname LIMIT {TABLES_MAX}
          \\gexec
@@ -152,7 +93,9 @@ pub(crate) const OWN: &str = "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'info
 
 /// What a database has.
 pub(crate) async fn count(of: &Connection, within: Option<&Path>, compare: Compare, deadline: Duration) -> Result<Tables, String> {
-    Session::begin(of, within, compare).await?.counted(deadline).await
+    let mut session = Session::begin(of, within).await?;
+    begin(&mut session, compare).await?;
+    counted(&mut session, deadline).await
 }
 
 /// As it stands in a manifest.
@@ -167,6 +110,7 @@ pub fn compare(was: &Tables, is: &Tables) -> Vec<String> {
     for (name, then) in was {
         match is.get(name) {
             None => differs.push(format!("table {name} is missing, which had {} rows", then.rows)),
+            Some(now) if now.derived => {}
             Some(now) if now.rows != then.rows => differs.push(format!("table {name} has {} rows, and had {}", now.rows, then.rows)),
             Some(now) if now.sum != then.sum && now.sum.is_some() && then.sum.is_some() => {
                 differs.push(format!("table {name} has other rows than it had"))
@@ -183,7 +127,7 @@ mod tests {
     use super::*;
 
     fn tables(of: &[(&str, u64, Option<&str>)]) -> Tables {
-        of.iter().map(|(name, rows, sum)| ((*name).to_owned(), Table { rows: *rows, sum: sum.map(str::to_owned) })).collect()
+        of.iter().map(|(name, rows, sum)| ((*name).to_owned(), Table { rows: *rows, sum: sum.map(str::to_owned), derived: false })).collect()
     }
 
     #[test]
@@ -195,6 +139,14 @@ mod tests {
             compare(&was, &is),
             ["table a has 2 rows, and had 1", "table b has other rows than it had", "table c is missing, which had 3 rows", "table d was not there"]
         );
+    }
+
+    #[test]
+    fn what_is_made_anew_is_there_and_may_be_newer() {
+        let was = tables(&[("totals", 7, Some("1"))]);
+        let anew = Tables::from([("totals".to_owned(), Table { rows: 9, sum: Some("2".to_owned()), derived: true })]);
+        assert_eq!(compare(&was, &anew), Vec::<String>::new());
+        assert_eq!(compare(&was, &Tables::new()), ["table totals is missing, which had 7 rows"]);
     }
 
     #[test]

@@ -8,7 +8,9 @@ use mainstay_backup::decode::verify;
 use mainstay_backup::judge::{Judged, Standing, good_of_set, newest_good};
 use mainstay_backup::keys::Identities;
 use mainstay_backup::manifest::Manifest;
+use mainstay_backup::place::postgres::Dump;
 use mainstay_backup::place::some::{Paths, Tables};
+use mainstay_backup::source::postgres::queries;
 use mainstay_backup::source::{files, kubernetes, postgres, redis};
 use mainstay_backup::{Id, Store, open, place};
 use serde_json::json;
@@ -96,7 +98,8 @@ pub(super) async fn chosen(wanted: &Wanted<'_>, store: &Store) -> Result<Judged,
 
 /// What of it is wanted, where not all is.
 fn some(args: &args::backup::Restore, content: &str) -> Result<(Option<Tables>, Option<Paths>), CliError> {
-    let is_fitting = (args.table.is_empty() || content == postgres::CONTENT) && (args.path.is_empty() || content == files::CONTENT);
+    let is_fitting =
+        (args.table.is_empty() || [postgres::CONTENT, postgres::SCHEMA].contains(&content)) && (args.path.is_empty() || content == files::CONTENT);
     if !is_fitting {
         return Err(CliError::usage("--table is for a database, and --path for a directory"));
     }
@@ -114,43 +117,63 @@ async fn put(
     screen: Screen,
 ) -> Result<Option<Vec<String>>, CliError> {
     let failed = |error: &dyn std::fmt::Display| CliError::failed(error.to_string());
-    let known = [files::CONTENT, redis::CONTENT, postgres::CONTENT];
+    let known = [files::CONTENT, redis::CONTENT, postgres::CONTENT, postgres::SCHEMA];
     let part = manifest.parts.iter().find(|part| known.contains(&part.content.as_str()));
     let part = part
         .ok_or_else(|| CliError::failed(format!("{} has no part that is known here; docs/backup-format.md says how to open it", manifest.backup)))?;
-    let deadline = Duration::from_millis(args.deadline.0);
     let (tables, paths) = some(args, &part.content)?;
-    if tables.is_some() {
-        // Whoever takes a part of a dump reads no further, and is done before the last checksum is known.
-        let (tell, _shown) = progress::shown(screen, "verifying");
-        tell.expect(part.stored.bytes);
-        verify(store, manifest, part, keys, &tell).await.map_err(|error| failed(&error))?;
+    if [postgres::CONTENT, postgres::SCHEMA].contains(&part.content.as_str()) {
+        return put_database(args, store, manifest, keys, tables, screen).await;
     }
-    let into_directory = || {
-        let wrong = format!("{} is restored into an empty directory: --to DIR", manifest.source.kind);
-        if args.to.contains("://") { Err(CliError::usage(wrong)) } else { Ok(Path::new(&args.to)) }
-    };
+    if args.to.contains("://") {
+        return Err(CliError::usage(format!("{} is restored into an empty directory: --to DIR", manifest.source.kind)));
+    }
+    let into = Path::new(&args.to);
     let (tell, _shown) = progress::shown(screen, "restoring");
+    tell.expect(manifest.stored_bytes());
     if part.content == redis::CONTENT {
         // One snapshot, or one of each shard of a cluster.
-        tell.expect(manifest.stored_bytes());
-        let put = place::redis::write_all(store, manifest, keys, &tell, into_directory()?).await;
-        return put.map(|_| None).map_err(|error| failed(&error));
+        return place::redis::write_all(store, manifest, keys, &tell, into).await.map(|_| None).map_err(|error| failed(&error));
     }
-    tell.expect(part.stored.bytes);
     let plain = open(store, manifest, part, keys, &tell).await.map_err(|error| failed(&error))?;
-    if part.content == postgres::CONTENT {
-        let into = places::postgres(&args.to)?;
-        let options = place::postgres::Options { without_owners: args.without_owners, deadline, tables: tables.clone() };
-        place::postgres::restore(plain, &into, None, &options).await.map_err(|error| failed(&error))?;
-        let Some(counted) = manifest.source.counted.get("tables") else { return Ok(None) };
-        let chosen = tables.map(|tables| tables.only(counted)).transpose().map_err(CliError::failed)?;
-        return place::postgres::compare(chosen.as_ref().unwrap_or(counted), &into, None, deadline).await.map(Some).map_err(|error| failed(&error));
-    }
-    let into = into_directory()?;
     let put = match &paths {
         None => place::files::unpack(plain, into).await,
         Some(paths) => place::files::unpack_some(plain, into, paths).await.map(drop),
     };
     put.map(|()| None).map_err(|error| failed(&error))
+}
+
+/// Restores a database; what differs from what was counted, where it was.
+async fn put_database(
+    args: &args::backup::Restore,
+    store: &Store,
+    manifest: &Manifest,
+    keys: &Identities,
+    tables: Option<Tables>,
+    screen: Screen,
+) -> Result<Option<Vec<String>>, CliError> {
+    let failed = |error: &dyn std::fmt::Display| CliError::failed(error.to_string());
+    let deadline = Duration::from_millis(args.deadline.0);
+    let dump = Dump::of(manifest).map_err(CliError::failed)?;
+    if let (Dump::One(part), true) = (&dump, tables.is_some()) {
+        // Whoever takes a part of a dump reads no further, and is done before the last checksum is known.
+        let (tell, _shown) = progress::shown(screen, "verifying");
+        tell.expect(part.stored.bytes);
+        verify(store, manifest, part, keys, &tell).await.map_err(|error| failed(&error))?;
+    }
+    let (tell, _shown) = progress::shown(screen, "restoring");
+    tell.expect(manifest.stored_bytes());
+    let into = places::postgres(&args.to)?;
+    let options = place::postgres::Options { without_owners: args.without_owners, deadline, tables: tables.clone() };
+    let open = place::postgres::stored(store, manifest, keys, &tell);
+    place::postgres::restore_dump(&dump, open, &into, None, &options).await.map_err(|error| failed(&error))?;
+    let Some(counted) = manifest.source.counted.get("tables") else { return Ok(None) };
+    let chosen = tables.as_ref().map(|tables| tables.only(counted)).transpose().map_err(CliError::failed)?;
+    let compared = place::postgres::compare(chosen.as_ref().unwrap_or(counted), &into, None, deadline).await;
+    let mut differs = compared.map_err(|error| failed(&error))?;
+    if let (Some(answers), None) = (manifest.source.counted.get(queries::NAME), &tables) {
+        let asked = place::postgres::compare_queries(answers, &into, None, deadline).await;
+        differs.extend(asked.map_err(|error| failed(&error))?);
+    }
+    Ok(Some(differs))
 }

@@ -12,8 +12,8 @@ use mainstay_backup::receipt::{Sign, SigningKey};
 use mainstay_backup::seam::Stopwatch;
 use mainstay_backup::source::Source;
 use mainstay_backup::source::files::Files;
-use mainstay_backup::source::postgres::rows::Compare;
-use mainstay_backup::source::postgres::{Options, Postgres};
+use mainstay_backup::source::postgres::queries::Queries;
+use mainstay_backup::source::postgres::{Ask, Postgres};
 use mainstay_backup::source::redis::{Dial, Duplex, Login, Redis, Server};
 use mainstay_backup::store::CreateIfAbsent;
 use mainstay_backup::write::{Order, confirm, write};
@@ -45,7 +45,7 @@ pub async fn run(args: &args::backup::Run, screen: Screen) -> Result<Exit, CliEr
         None => recipients,
     };
     let target = target(&args.target)?;
-    let mut source = source(&args.source, false, Duration::from_millis(args.deadline.0))?;
+    let mut source = source(&args.source, ask(&args.asked)?, Duration::from_millis(args.deadline.0))?;
     let store = places::store(&args.store)?;
     let probe = store.probe().await.map_err(failed)?;
     note(screen, !recipients.has_break_glass(), "there is no break-glass key: who loses the drill key loses this backup")?;
@@ -131,12 +131,19 @@ async fn confirmed(store: &Store, id: &mainstay_backup::Id, digest: &str, signer
         .map_err(|error| CliError::failed(format!("{id} was written and is good, and is unconfirmed: {error}")))
 }
 
-/// With `content`, what is in each row is counted too.
-pub(super) fn source(args: &args::backup::Source, content: bool, deadline: Duration) -> Result<Box<dyn Source>, CliError> {
+/// What is asked for of a database.
+pub(super) fn ask(args: &args::backup::Asked) -> Result<Ask, CliError> {
+    let queries = args.query.iter().map(|query| {
+        let named = query.split_once('=').map(|(name, statement)| (name.to_owned(), statement.to_owned()));
+        named.ok_or_else(|| CliError::usage(format!("`{query}` is no query: --query NAME=SELECT…")))
+    });
+    let queries = Queries::of(&queries.collect::<Result<_, _>>()?).map_err(CliError::usage)?;
+    Ok(Ask { content: args.content, queries, streams: args.streams })
+}
+
+pub(super) fn source(args: &args::backup::Source, ask: Ask, deadline: Duration) -> Result<Box<dyn Source>, CliError> {
     if let Some(url) = &args.postgres {
-        let compare = if content { Compare::Content } else { Compare::default() };
-        let options = Options { deadline, compare, ..Options::default() };
-        return Ok(Box::new(Postgres::new(places::postgres(url)?, options)));
+        return Ok(Box::new(Postgres::new(places::postgres(url)?, ask.options(deadline))));
     }
     if let Some(url) = &args.redis {
         let parts = places::parts(url, "redis", 6379, "REDISCLI_AUTH")?;

@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::run::{failed, source};
+use super::run::{ask, failed, source};
 use super::{places, target};
 use crate::args;
 use crate::error::CliError;
@@ -25,7 +25,7 @@ const TELLS_EVERY: Duration = Duration::from_secs(5);
 
 pub async fn run(args: &args::backup::Run, order: &str) -> Result<Exit, CliError> {
     let order: WorkOrder = serde_json::from_str(order).map_err(|error| CliError::usage(format!("--worker: {error}")))?;
-    let mut source = source(&args.source, order.content, Duration::from_millis(args.deadline.0))?;
+    let mut source = source(&args.source, ask(&args.asked)?, Duration::from_millis(args.deadline.0))?;
     let store = places::store(&args.store)?;
     let order = order.order(target(&args.target)?, args.set.clone()).map_err(|error| CliError::usage(format!("--worker: {error}")))?;
     let cancel = CancellationToken::new();

@@ -42,6 +42,19 @@ pub(super) const RUN: Kind = Kind {
             "PostgreSQL: sum up the rows of each table too, so that a drill compares more than their number",
         ),
         optional(
+            "queries",
+            ParamType::Map,
+            "{}",
+            "PostgreSQL: up to 16 by name, each one SELECT that gives one row of up to 64 KiB, asked in the snapshot that is dumped, reading only; a \
+             drill asks what it restored the same. The answers stand in the manifest, which is not encrypted",
+        ),
+        optional(
+            "streams",
+            ParamType::Integer(1, 8),
+            "1",
+            "PostgreSQL: how many streams of data are read at the same time, under one snapshot; one is the whole dump in one part",
+        ),
+        optional(
             super::super::MESH_PARAM,
             ParamType::Boolean,
             "false",

@@ -1,7 +1,7 @@
 //! Where a backup is put: a database, or a directory.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mainstay_backup::keys::Identities;
@@ -87,17 +87,18 @@ impl Compared {
 
 /// Where it is put.
 pub(super) enum Place {
-    Database(postgres::Connection),
+    /// With the directory of the client programs, where the connection names one.
+    Database(postgres::Connection, Option<PathBuf>),
     /// A directory that becomes what the one was that was backed up.
-    Directory(Whole, std::path::PathBuf),
+    Directory(Whole, PathBuf),
     /// A directory that gets the snapshot of a Redis.
-    Snapshot(Whole, std::path::PathBuf),
+    Snapshot(Whole, PathBuf),
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Database(database) => write!(f, "{database}"),
+            Place::Database(database, _) => write!(f, "{database}"),
             Place::Directory(_, dir) | Place::Snapshot(_, dir) => write!(f, "{}", dir.display()),
         }
     }
@@ -114,7 +115,7 @@ impl Place {
             ("postgres.dump", ConnectionKind::Postgres, _) => {
                 // By its own programs it would also go where this agent may not.
                 drop(dial::socket(into, context, CONNECT_WITHIN).await.map_err(|error| error.to_string())?);
-                source::postgres(into, context).map(Place::Database)
+                Ok(Place::Database(source::postgres(into, context)?, into.programs.clone()))
             }
             ("files", ConnectionKind::Files, Address::Dir(dir)) => Ok(Place::Directory(whole(dir)?, dir.clone())),
             ("redis.dump", ConnectionKind::Files, Address::Dir(dir)) => Ok(Place::Snapshot(whole(dir)?, dir.clone())),
@@ -133,10 +134,10 @@ impl Place {
     /// In words.
     pub fn takes(&self, manifest: &Manifest, only: &Only) -> Result<(), String> {
         match self {
-            Place::Database(_) if let Some(tables) = &only.tables => {
+            Place::Database(..) if let Some(tables) = &only.tables => {
                 tables.only(manifest.source.counted.get("tables").unwrap_or(&Value::Null)).map(drop)
             }
-            Place::Database(_) if only.paths.is_some() => Err("a database has no `paths`: name its `tables`".to_owned()),
+            Place::Database(..) if only.paths.is_some() => Err("a database has no `paths`: name its `tables`".to_owned()),
             Place::Directory(..) if only.tables.is_some() => Err("a directory has no `tables`: name `paths` within it".to_owned()),
             Place::Snapshot(..) if !only.names.is_empty() => Err("a snapshot of Redis is restored as a whole".to_owned()),
             _ => Ok(()),
@@ -150,11 +151,13 @@ impl Place {
     pub async fn is(&self, manifest: &Manifest, only: &Only) -> Result<Is, String> {
         let backup = &named(&manifest.backup, &only.names);
         match self {
-            Place::Database(database) => match of_postgres::ready(database, None, backup).await.map_err(|error| error.to_string())? {
-                Ready::Empty => Ok(Is::Free),
-                Ready::Restored => Ok(Is::Restored),
-                Ready::Begun => Ok(Is::Begun),
-            },
+            Place::Database(database, programs) => {
+                match of_postgres::ready(database, programs.as_deref(), backup).await.map_err(|error| error.to_string())? {
+                    Ready::Empty => Ok(Is::Free),
+                    Ready::Restored => Ok(Is::Restored),
+                    Ready::Begun => Ok(Is::Begun),
+                }
+            }
             Place::Directory(whole, _) | Place::Snapshot(whole, _) => {
                 let has = whole.has(backup).map_err(|error| error.to_string())?;
                 Ok(if has { Is::Restored } else { Is::Free })
@@ -180,37 +183,39 @@ impl Place {
     /// In words; nothing of it is there then.
     pub async fn put(&self, order: &Order<'_>, progress: &Teller) -> Result<Option<Counted>, String> {
         let (manifest, said) = (order.manifest, |error: mainstay_backup::place::PlaceError| error.to_string());
+        let broken = |error: std::io::Error| error.to_string();
         let what = named(&manifest.backup, &order.only.names);
         progress.expect(manifest.stored_bytes());
-        if let Place::Snapshot(whole, _) = self {
-            // Of a cluster there are several.
-            return of_redis::restore(&order.opened.store, manifest, order.keys, progress, whole, &what).await.map_err(said).map(|()| None);
-        }
-        let part = self.part(manifest)?;
-        let plain = mainstay_backup::open(&order.opened.store, manifest, part, order.keys, progress).await.map_err(|damage| damage.to_string())?;
+        let open = of_postgres::stored(&order.opened.store, manifest, order.keys, progress);
         match self {
-            Place::Database(database) => {
-                of_postgres::mark(database, None, &what, false).await.map_err(said)?;
+            Place::Database(database, programs) => {
+                let dump = of_postgres::Dump::of(manifest)?;
+                of_postgres::mark(database, programs.as_deref(), &what, false).await.map_err(said)?;
                 let options = Options { without_owners: order.without_owners, deadline: order.deadline, tables: order.only.tables.clone() };
-                if let Err(error) = of_postgres::restore(plain, database, None, &options).await {
+                if let Err(error) = of_postgres::restore_dump(&dump, open, database, programs.as_deref(), &options).await {
                     // While it is empty. What is there meanwhile the next try compares.
-                    if of_postgres::ready(database, None, &what).await.is_ok_and(|ready| ready == Ready::Empty) {
-                        of_postgres::unmark(database, None).await.map_err(said)?;
+                    if of_postgres::ready(database, programs.as_deref(), &what).await.is_ok_and(|ready| ready == Ready::Empty) {
+                        of_postgres::unmark(database, programs.as_deref()).await.map_err(said)?;
                     }
                     return Err(error.to_string());
                 }
-                of_postgres::mark(database, None, &what, true).await.map_err(said).map(|()| None)
+                of_postgres::mark(database, programs.as_deref(), &what, true).await.map_err(said).map(|()| None)
             }
-            Place::Directory(whole, _) | Place::Snapshot(whole, _) => {
+            Place::Directory(whole, _) => {
+                let plain = open(self.part(manifest)?).await.map_err(broken)?;
                 of_files::restore(plain, whole, &what, order.only.paths.as_ref()).await.map_err(said)
+            }
+            // Of a cluster there are several.
+            Place::Snapshot(whole, _) => {
+                of_redis::restore(&order.opened.store, manifest, order.keys, progress, whole, &what).await.map_err(said).map(|()| None)
             }
         }
     }
 
     /// What an earlier try has done is known to be done.
     pub async fn settle(&self, manifest: &Manifest, only: &Only) -> Result<(), String> {
-        let Place::Database(database) = self else { return Ok(()) };
-        of_postgres::mark(database, None, &named(&manifest.backup, &only.names), true).await.map_err(|error| error.to_string())
+        let Place::Database(database, programs) = self else { return Ok(()) };
+        of_postgres::mark(database, programs.as_deref(), &named(&manifest.backup, &only.names), true).await.map_err(|error| error.to_string())
     }
 
     /// What it leaves where it is called off.
@@ -230,13 +235,16 @@ impl Place {
         let counted = &manifest.source.counted;
         let said = |error: mainstay_backup::place::PlaceError| error.to_string();
         match self {
-            Place::Database(database) => {
+            Place::Database(database, programs) => {
                 let Some(tables) = counted.get("tables") else {
                     return Ok(Compared { words: "its tables were not counted".to_owned(), counted: None, differs: Vec::new() });
                 };
                 let chosen = only.tables.as_ref().map(|chosen| chosen.only(tables)).transpose()?;
                 let tables = chosen.as_ref().unwrap_or(tables);
-                let differs = of_postgres::compare(tables, database, None, deadline).await.map_err(said)?;
+                let mut differs = of_postgres::compare(tables, database, programs.as_deref(), deadline).await.map_err(said)?;
+                if let (Some(answers), None) = (counted.get(postgres::queries::NAME), &only.tables) {
+                    differs.extend(of_postgres::compare_queries(answers, database, programs.as_deref(), deadline).await.map_err(said)?);
+                }
                 let (count, rows) = rows(tables);
                 let words = format!("{count} {}, {rows} rows", if count == 1 { "table" } else { "tables" });
                 Ok(Compared { words, counted: Some(rows), differs })
@@ -266,7 +274,7 @@ impl Place {
     /// The part that is put there.
     fn part<'m>(&self, manifest: &'m Manifest) -> Result<&'m Part, String> {
         let content = match self {
-            Place::Database(_) => postgres::CONTENT,
+            Place::Database(..) => postgres::CONTENT,
             Place::Directory(..) => files::CONTENT,
             Place::Snapshot(..) => redis::CONTENT,
         };
