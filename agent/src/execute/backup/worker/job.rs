@@ -119,13 +119,17 @@ pub(super) fn job(settings: &WorkerSettings, connection: &Connection, opened: &O
     parts.source(connection, settings)?;
     parts.arg(&["--deadline", &Millis(u64::try_from(task.deadline.as_millis()).unwrap_or(u64::MAX)).to_string()]);
     task.limit.iter().for_each(|limit| parts.arg(&["--limit", &limit.to_string()]));
-    if task.content {
-        parts.arg(&["--content"]);
+    if connection.kind == ConnectionKind::Postgres {
+        if task.content {
+            parts.arg(&["--content"]);
+        }
+        if task.streams > 1 {
+            parts.arg(&["--streams", &task.streams.to_string()]);
+        }
+        task.queries.iter().for_each(|(name, statement)| parts.arg(&["--query", &format!("{name}={statement}")]));
+    } else if !task.queries.is_empty() {
+        return Err(format!("`queries` are asked of a connection of kind postgres, and this is {}", connection.kind));
     }
-    if task.streams > 1 {
-        parts.arg(&["--streams", &task.streams.to_string()]);
-    }
-    task.queries.iter().for_each(|(name, statement)| parts.arg(&["--query", &format!("{name}={statement}")]));
     task.set.iter().for_each(|set| parts.arg(&["--set", set]));
     parts.arg(&["--worker", &serde_json::to_string(task.order).map_err(|error| error.to_string())?]);
     // Nothing else in it is a place to write to, and programs want one.
