@@ -26,6 +26,7 @@ use super::*;
 use crate::connections::Connections;
 use crate::observe::readings::Readings;
 
+mod objects;
 mod restores;
 
 /// A directory that is backed up to another one.
