@@ -31,6 +31,8 @@ use crate::state::run::{Direction, Run, WorkState};
 use crate::time::{MeshTime, Millis, WallTime};
 use look::Look;
 
+pub use chart::unpinned;
+
 /// What there is to see.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preview {

@@ -81,6 +81,14 @@ impl Cluster {
         self.send(Method::POST, &format!("{path}?fieldManager={MANAGER}"), "application/json", object).await
     }
 
+    /// Asks what would become of making an object, and makes none.
+    ///
+    /// # Errors
+    /// As [`Cluster::get`].
+    pub async fn try_create(&self, path: &str, object: &Value) -> Result<Value, ClusterError> {
+        self.send(Method::POST, &format!("{path}?fieldManager={MANAGER}{DRY}"), "application/json", object).await
+    }
+
     /// Changes an object. With `metadata.resourceVersion` in it, a conflict says that it is not what it was.
     ///
     /// # Errors

@@ -146,6 +146,13 @@ impl Cluster {
         Ok(Cluster { client, watching, config, account: None, home, review: None, one_node: Arc::default() })
     }
 
+    /// One that a test plays.
+    #[cfg(test)]
+    pub(crate) fn played(client: Client) -> Cluster {
+        let config = Config::new(http::Uri::from_static("http://127.0.0.1"));
+        Cluster { watching: client.clone(), client, config, account: None, home: HOME.to_owned(), review: None, one_node: Arc::default() }
+    }
+
     /// Mainstay's own namespace.
     #[must_use]
     pub fn home(&self) -> &str {

@@ -1,5 +1,6 @@
-//! Objects of Kubernetes, as a file that `kubectl apply -f` takes: all of them, or some, in their own namespaces or in others. No
-//! API server is asked, so that nothing is in the way of putting them back that is not in the way of kubectl.
+//! Objects of Kubernetes, as a file that `kubectl apply -f` takes, or one after the other for whoever makes them: all of them, or
+//! some, in their own namespaces or in others. No API server is asked, so that nothing is in the way of putting them back that is
+//! not in the way of kubectl.
 #![allow(clippy::disallowed_methods, reason = "this module is where objects are put")]
 
 use std::fs;
@@ -15,8 +16,10 @@ use crate::seam;
 use crate::source::kubernetes::{Lines, Tally};
 
 mod choice;
+mod each;
 
 pub use choice::{Choice, NotAChoice};
+pub use each::Each;
 
 /// One object a line; kubectl takes a file of this name, and a directory with it.
 const NAME: &str = "objects.json";

@@ -14,6 +14,7 @@ use super::{Screen, now, zone};
 use crate::args;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::render::report::recovery::Told;
 use crate::render::report::{Options, findings};
 use crate::render::{run as rendered, why as explained};
 use follow::{Follow, follow};
@@ -28,7 +29,7 @@ pub async fn run(verb: &args::run::Run, mesh: &Mesh, screen: Screen) -> Result<E
         }
         Verb::Show { run, all } => {
             let run = mesh.get_run(GetRunRequest { run: run.clone() }).await?;
-            screen.show(&run, |run| show(run, *all, screen))?;
+            screen.show(&Told::of(&run), |_| show(&run, *all, screen))?;
         }
         Verb::Watch { run } => return follow(mesh, run, Follow { screen, quiet: false }).await,
         Verb::Artifacts(args) => return super::artifact::artifacts(args, mesh, screen).await,

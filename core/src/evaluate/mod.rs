@@ -98,7 +98,8 @@ pub fn evaluate(state: &State, evaluation: &Evaluation) -> Option<Command> {
     Some(Command::ResolveStep { run, step, direction, resolved })
 }
 
-/// The connections of steps that name them by an expression over the inputs, before a run starts.
+/// The connections of steps that name them by an expression over the inputs, before a run starts. Of a step whose expression
+/// comes to nothing it is empty: it has nothing to do.
 ///
 /// # Errors
 /// What is wrong with the first that has no value.
@@ -110,7 +111,7 @@ pub fn connections(plan: &Plan, inputs: &std::collections::BTreeMap<String, Valu
         let filled = template::fill_value(value, &variables).map_err(|error| format!("step {}: {}", step.name, error.message))?;
         let problem = || format!("step {}: `connection` is {filled}, and should be the name of a connection", step.name);
         let name = filled.as_str().ok_or_else(problem)?;
-        if !catalogue::ParamType::Connection.admits(&filled) {
+        if !name.is_empty() && !catalogue::ParamType::Connection.admits(&filled) {
             return Err(problem());
         }
         connections.insert(step.name.clone(), name.to_owned());

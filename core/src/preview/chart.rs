@@ -7,6 +7,9 @@ use super::look::Look;
 use crate::catalogue;
 use crate::plan::Step;
 
+/// Parameter of a step that takes no chart that is not.
+const PINNED: &str = "pinned";
+
 impl Look<'_> {
     /// A chart that is not pinned.
     pub(super) fn chart(&mut self, step: &Step, with: &Map<String, Value>) {
@@ -14,14 +17,16 @@ impl Look<'_> {
             return;
         }
         if let Some(message) = unpinned(with) {
-            self.remark(Severity::Warning, Some(step), message, "give it one:  version: 1.2.3");
+            let severity = if with.get(PINNED) == Some(&Value::Bool(true)) { Severity::Problem } else { Severity::Warning };
+            self.remark(severity, Some(step), message, "give it one:  version: 1.2.3");
         }
     }
 }
 
 /// What is open about a chart; nothing where it is pinned, or comes with the agent.
-fn unpinned(with: &Map<String, Value>) -> Option<String> {
-    let text = |name: &str| with.get(name).and_then(Value::as_str);
+#[must_use]
+pub fn unpinned(with: &Map<String, Value>) -> Option<String> {
+    let text = |name: &str| with.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let chart = text("chart")?;
     let registry = chart.strip_prefix("oci://");
     // `host:5000/charts/web:1.2.3`, `…/web@sha256:…`
@@ -72,6 +77,7 @@ mod tests {
         for (open, part) in [
             (json!({ "chart": "oci://r.example.com:5000/charts/web" }), "has no version"),
             (json!({ "chart": "web", "repository": "https://charts.example.com" }), "has no version"),
+            (json!({ "chart": "web", "repository": "https://charts.example.com", "version": "" }), "has no version"),
             (json!({ "chart": "oci://r.example.com/charts/web:3" }), "newest of version 3 "),
             (json!({ "chart": "web", "repository": "https://charts.example.com", "version": "^3.2.0" }), "newest of version ^3.2.0 "),
             (json!({ "chart": "web", "repository": "https://charts.example.com", "version": "3.2.x" }), "newest of version 3.2.x "),

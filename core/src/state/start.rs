@@ -22,9 +22,13 @@ const NAMES_CLUSTERS: u32 = 5;
 const EXPORTS_OBJECTS: u32 = 5;
 /// Kind of connections to them.
 const OBJECTS: &str = "kubernetes";
+/// Feature level from which a step that names no connection says so.
+const KNOWS_UNNAMED: u32 = 5;
 
 const NO_CLUSTER: &str =
     "the mesh knows no cluster agent, and so no cluster: start one (docs/clusters.md):  mainstay token create --cluster-agents CLUSTER";
+
+const UNNAMED: &str = "no connection is named for it, so it has nothing to do";
 
 const NO_MESH: &str = "no connection to the mesh itself is named: whose it is, is not left to a pattern; add to one agent's connections.toml:  \
                        [connections.NAME]  kind = \"mesh\"  and give the plan its name (docs/backup.md)";
@@ -194,6 +198,9 @@ impl State {
         let kinds = kind.connection.kinds();
         if let Ok(name) = pattern.parse::<ConnectionName>() {
             return std::iter::once((Target::Connection(name), Work::new(WorkState::Waiting))).collect();
+        }
+        if pattern.is_empty() && self.feature_level >= KNOWS_UNNAMED {
+            return std::iter::once((Target::Once, Work::new(WorkState::Omitted { reason: UNNAMED.to_owned() }))).collect();
         }
         let known = self.agents.values().filter_map(|agent| agent.hello.as_ref()).flat_map(|hello| &hello.connections);
         // An older member would leave them out when it applies the same entry.

@@ -1,5 +1,5 @@
 //! The objects of a namespace as a backup: read with the rights that its owner gives, restored by kubectl into another namespace,
-//! and what they were.
+//! and by the mesh into a third one, and what they were.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,12 +8,13 @@ use std::process::Command;
 use mainstay_tests::eventually;
 use mainstay_tests::kubernetes::{Cluster, Space};
 use mainstay_tests::up::{Options, Up};
+use mainstay_tests::wait::PATIENCE;
 use serde_json::{Value, json};
 
 use super::agents::{MANIFEST, Replica, acts, kubeconfig};
 
 const RUNNER: &str = include_str!("../../../deploy/kubernetes/runner.yaml");
-const POLICY: &str = "[policy]\nallow = [\"backup.run\", \"recovery.drill\"]\n";
+const POLICY: &str = "[policy]\nallow = [\"backup.run\", \"recovery.drill\", \"backup.restore\"]\n";
 
 /// A plan that does one thing to one connection.
 fn plan(name: &str, uses: &str) -> String {
@@ -23,6 +24,11 @@ fn plan(name: &str, uses: &str) -> String {
          - {{ name: run, uses: {uses}, with: {{ connection: \"${{{{ inputs.connection }}}}\" }} }}\n"
     )
 }
+
+/// A plan that puts them back.
+const PUT: &str = "apiVersion: mainstay.dev/v1alpha1\nkind: MaintenancePlan\nmetadata: { name: put }\nspec:\n  inputs:\n    \
+     into: { type: text, default: new, description: Where }\n    only: { type: list, default: [], description: Which }\n  steps:\n    \
+     - name: put\n      uses: backup.restore\n      with: { connection: \"${{ inputs.into }}\", backup: prod/objects, only: \"${{ inputs.only }}\" }\n";
 
 /// What is in the namespace: a Deployment that becomes ready only with all that it needs, and one of each other kind.
 const OBJECTS: &str = r#"
@@ -116,6 +122,8 @@ struct Stage<'c> {
     cluster: &'c Cluster,
     space: Space<'c>,
     copy: Space<'c>,
+    /// Into this one the mesh puts them.
+    new: Space<'c>,
     up: Up,
     _replica: Replica,
 }
@@ -128,7 +136,7 @@ fn run(program: &str, arguments: &[&str]) -> String {
 
 impl<'c> Stage<'c> {
     async fn start(cluster: &'c Cluster) -> Stage<'c> {
-        let (space, copy) = (cluster.space("export"), cluster.space("export-copy"));
+        let (space, copy, new) = (cluster.space("export"), cluster.space("export-copy"), cluster.space("export-new"));
         let up = Up::start(Options { coordinators: 1, agents: 1, ..Options::default() }).await;
         let path = |name: &str| up.scratch().join(name).display().to_string();
         fs::create_dir(path("store")).expect("a directory");
@@ -139,6 +147,7 @@ impl<'c> Stage<'c> {
         let declared = [
             objects("objects", &format!("{own}\nexclude = [\"ConfigMap/cache-*\"]")),
             objects("secrets", &format!("{own}\nsecrets = true")),
+            objects("new", &format!("namespaces = [\"{}\"]", new.name())),
             objects("nowhere", "namespaces = [\"no-such-place\"]"),
             objects("odd", &format!("{own}\nkinds = [\"shop.example/v1/Shop\"]")),
             objects("nothing", &format!("{own}\nlabelSelector = \"app=nobody\"")),
@@ -160,15 +169,36 @@ impl<'c> Stage<'c> {
         for (name, uses) in [("export", "backup.run"), ("drill", "recovery.drill")] {
             up.apply(name, &plan(name, uses));
         }
-        Stage { cluster, space, copy, up, _replica: replica }
+        up.apply("put", PUT);
+        Stage { cluster, space, copy, new, up, _replica: replica }
     }
 
     /// How a run ended, and all that it said.
     async fn run(&self, plan: &str, connection: &str) -> (String, String) {
-        let set = format!("connection={connection}");
-        let id = self.up.json(&["run", "start", plan, "--set", &set])["run"].as_str().expect("a run's id").to_owned();
+        self.run_with(plan, &[&format!("connection={connection}")]).await
+    }
+
+    async fn run_with(&self, plan: &str, inputs: &[&str]) -> (String, String) {
+        let mut words = vec!["run", "start", plan];
+        words.extend(inputs.iter().flat_map(|set| ["--set", *set]));
+        let id = self.up.json(&words)["run"].as_str().expect("a run's id").to_owned();
         let ended = self.up.ended(&id).await;
         (ended["state"].as_str().unwrap_or_default().to_owned(), ended.to_string())
+    }
+
+    /// Puts the objects back by the mesh; what it said.
+    async fn put(&self, inputs: &[&str]) -> String {
+        let (state, said) = self.run_with("put", inputs).await;
+        assert_eq!(state, "completed", "{said}");
+        said
+    }
+
+    async fn puts_nothing(&self, inputs: &[&str], words: &[&str]) {
+        let (state, said) = self.run_with("put", inputs).await;
+        assert_eq!(state, "failed", "{said}");
+        for word in words {
+            assert!(said.contains(word), "{word}: {said}");
+        }
     }
 
     async fn fails(&self, connection: &str, words: &[&str]) {
@@ -195,11 +225,7 @@ impl<'c> Stage<'c> {
 
     /// Binds a role to the namespace's runner, and waits until it counts: it may list these then.
     async fn gives(&self, role: &str, resource: &str) {
-        let account = format!("{}:mainstay-runner", self.space.name());
-        self.space.kubectl(&["create", "rolebinding", role, "--clusterrole", role, "--serviceaccount", &account]).expect("a binding");
-        let who = format!("--as=system:serviceaccount:{account}");
-        let may = || std::future::ready(self.space.kubectl(&["auth", "can-i", "list", resource, &who]).map(drop));
-        eventually(&format!("the runner may list {resource}"), may).await;
+        gives(&self.space, role, ("list", resource)).await;
     }
 
     /// Restores a backup into a directory; the file with the objects.
@@ -222,6 +248,9 @@ impl<'c> Stage<'c> {
         for given in ["kubectl.kubernetes.io/last-applied-configuration", "deployment.kubernetes.io/revision"] {
             annotations.as_object_mut().and_then(|all| all.remove(given));
         }
+        if let Some(all) = annotations.as_object_mut() {
+            all.retain(|name, _| !name.starts_with("mainstay.dev/"));
+        }
         let annotations = if annotations == json!({}) { Value::Null } else { annotations };
         object["metadata"] = json!({ "name": name, "labels": object["metadata"]["labels"], "annotations": annotations });
         if kind == "service" && name != "headless" {
@@ -236,6 +265,15 @@ impl<'c> Stage<'c> {
     }
 }
 
+/// Binds a role to the runner of a namespace, and waits until it counts.
+async fn gives(space: &Space<'_>, role: &str, (verb, resource): (&str, &str)) {
+    let account = format!("{}:mainstay-runner", space.name());
+    space.kubectl(&["create", "rolebinding", role, "--clusterrole", role, "--serviceaccount", &account]).expect("a binding");
+    let who = format!("--as=system:serviceaccount:{account}");
+    let may = || std::future::ready(space.kubectl(&["auth", "can-i", verb, resource, &who]).map(drop));
+    eventually(&format!("the runner may {verb} {resource}"), may).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_objects_of_a_namespace_are_exported_as_its_runner_and_restored_into_another_one() {
     let stage = Stage::start(Cluster::shared()).await;
@@ -245,6 +283,10 @@ async fn the_objects_of_a_namespace_are_exported_as_its_runner_and_restored_into
     let backup = without_secrets(&stage).await;
     each_is_what_it_was_elsewhere(&stage, &backup);
     kubectl_takes_it_without_mainstay(&stage, &backup);
+    the_mesh_lacks_rights_and_touches_nothing(&stage).await;
+    what_cannot_be_made_leaves_nothing(&stage).await;
+    the_mesh_puts_each_back(&stage).await;
+    what_is_there_already_stays_what_it_is(&stage).await;
     with_secrets(&stage).await;
     what_cannot_be_meant_is_refused(&stage).await;
 }
@@ -303,6 +345,71 @@ fn kubectl_takes_it_without_mainstay(stage: &Stage<'_>, backup: &Path) {
     let words = [&["-o", "pipefail", "-c", script, "open"][..], &paths.each_ref().map(String::as_str)].concat();
     let applied = run("bash", &words);
     assert_eq!(applied.lines().count(), 12, "{applied}");
+}
+
+async fn the_mesh_lacks_rights_and_touches_nothing(stage: &Stage<'_>) {
+    let name = stage.new.name();
+    let lacks = format!(
+        "ServiceAccount {name}/mainstay-runner, which does not exist, lacks the right to get, create, patch, delete configmaps, cronjobs.batch, deployments.apps"
+    );
+    let preview = stage.up.json(&["plan", "preview", "put"]).to_string();
+    assert!(preview.contains(&lacks), "{preview}");
+    stage.puts_nothing(&[], &[&lacks, "nothing was touched", "mainstay-runner-import"]).await;
+    stage.new.kubectl(&["create", "serviceaccount", "mainstay-runner"]).expect("an account");
+    gives(&stage.new, "mainstay-runner-import", ("create", "poddisruptionbudgets.policy")).await;
+    let preview = stage.up.json(&["plan", "preview", "put"]).to_string();
+    assert!(preview.contains(&format!("would be restored into namespace {name}: 10 objects")), "{preview}");
+    stage.new.kubectl(&["get", "configmap", "settings"]).expect_err("a preview makes nothing");
+}
+
+/// A second Service is one too many, which no trial of each by itself finds.
+async fn what_cannot_be_made_leaves_nothing(stage: &Stage<'_>) {
+    stage.new.apply("{apiVersion: v1, kind: ResourceQuota, metadata: {name: few}, spec: {hard: {count/services: \"1\"}}}\n");
+    let counts = |quota: &Value| quota["status"]["hard"].is_object().then_some(());
+    stage.new.until(PATIENCE, &["resourcequota", "few"], counts).await;
+    let name = stage.new.name();
+    let which = format!("{name}/Service/web, number 7 of 10, was not made");
+    stage.puts_nothing(&[], &[&which, "exceeded quota", "what was made, 6 objects, is gone again"]).await;
+    for (kind, name) in COMPARED {
+        stage.new.kubectl(&["get", kind, name]).expect_err("it is gone again");
+    }
+    stage.new.kubectl(&["delete", "resourcequota", "few"]).expect("it goes");
+}
+
+async fn the_mesh_puts_each_back(stage: &Stage<'_>) {
+    let (from, to) = (stage.space.name(), stage.new.name());
+    let said = stage.put(&[]).await;
+    assert!(said.contains(&format!("10 objects in namespace {to}")) && said.contains(&format!("{to}/ServiceAccount/mainstay-runner")), "{said}");
+    for which in COMPARED {
+        assert_eq!(stage.plain(to, which), stage.plain(from, which), "{which:?}");
+    }
+    let subject = stage.new.json(&["get", "rolebinding", "web"]).expect("it is there")["subjects"][0].clone();
+    assert_eq!(subject["namespace"], to);
+    stage.new.wait("deployment/web", "condition=Available");
+    let made = stage.new.json(&["get", "configmap", "settings"]).expect("it is there");
+    assert!(made["metadata"]["annotations"]["mainstay.dev/restored"].as_str().is_some_and(|of| of.starts_with("prod/objects/")), "{made}");
+    // They are known again; what has gone since is made anew, and nothing else.
+    assert!(stage.put(&[]).await.contains("an earlier try has restored it"));
+    stage.new.kubectl(&["delete", "poddisruptionbudget", "web"]).expect("it goes");
+    assert!(stage.put(&[]).await.contains("9 of them were there already"));
+    assert_eq!(stage.plain(to, ("poddisruptionbudget", "web")), stage.plain(from, ("poddisruptionbudget", "web")));
+    let again = stage.new.json(&["get", "configmap", "settings"]).expect("it is there");
+    assert_eq!(again["metadata"]["uid"], made["metadata"]["uid"]);
+}
+
+async fn what_is_there_already_stays_what_it_is(stage: &Stage<'_>) {
+    stage.new.kubectl(&["delete", "configmap", "settings"]).expect("it goes");
+    stage.new.kubectl(&["create", "configmap", "settings", "--from-literal", "text=somebody's"]).expect("another one");
+    stage.new.kubectl(&["delete", "cronjob", "night"]).expect("it goes");
+    let words = format!("one of its objects is there already, and nothing was touched: {}/ConfigMap/settings", stage.new.name());
+    let preview = stage.up.json(&["plan", "preview", "put"]).to_string();
+    assert!(preview.contains(&words), "{preview}");
+    stage.puts_nothing(&[], &[&words]).await;
+    assert_eq!(stage.new.json(&["get", "configmap", "settings"]).expect("it is there")["data"]["text"], "somebody's");
+    stage.new.kubectl(&["get", "cronjob", "night"]).expect_err("nothing was touched");
+    stage.put(&["only=[\"CronJob\"]"]).await;
+    stage.new.kubectl(&["get", "cronjob", "night"]).expect("it is made anew");
+    stage.puts_nothing(&["into=objects"], &["name it twice:  overwrite: objects"]).await;
 }
 
 async fn with_secrets(stage: &Stage<'_>) {

@@ -1,12 +1,14 @@
 //! `backup.restore`: a backup is put where nothing is, whole or not at all, and held against what its source had counted.
 //!
 //! Everything that can be known is looked at first: the rights to open it, the place, every byte of it. A second try after
-//! an agent's death tells by a mark at the place what the first one came to.
+//! an agent's death tells by a mark at the place what the first one came to. Objects of a cluster, which it cannot be given all
+//! at once, are made one after the other, and taken back where one cannot be made.
 //!
 //! ```text
 //! lease backup/CLUSTER/CONNECTION ─▶ which, who opens it, is the place free? ─▶ read to its end ─▶ put ─▶ compared
 //! ```
 
+mod objects;
 mod place;
 
 use std::collections::BTreeMap;
@@ -30,10 +32,11 @@ use super::check::seconds_since;
 use super::store::Opened;
 use super::{WOULD_RESTORE, told, unless_called_off};
 use crate::connections::{Connection, ConnectionKind};
-use place::{Compared, Is, Only, Order, Place};
+use objects::Asked;
+use place::{Compared, Is, Not, NotPut, Only, Order, Place};
 
-/// What a backup can be put into: a database, or a directory.
-const PLACES: [ConnectionKind; 2] = [ConnectionKind::Postgres, ConnectionKind::Files];
+/// What a backup can be put into: a database, a directory, or namespaces of a cluster.
+const PLACES: [ConnectionKind; 3] = [ConnectionKind::Postgres, ConnectionKind::Files, ConnectionKind::Kubernetes];
 const DONE: &str = "restore.done";
 
 #[derive(Debug, Deserialize)]
@@ -51,6 +54,12 @@ struct Params {
     tables: Vec<String>,
     #[serde(default)]
     paths: Vec<String>,
+    #[serde(default)]
+    namespace: Vec<String>,
+    #[serde(default)]
+    only: Vec<String>,
+    #[serde(default)]
+    labels: Vec<String>,
     #[serde(default)]
     rto_within: Limits<Span>,
     #[serde(default)]
@@ -92,7 +101,8 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
     let cluster = context.labels.cluster.as_ref().map(ToString::to_string).unwrap_or_default();
     let wanted = wanted(&params.backup, params.at.as_deref(), &cluster).and_then(|wanted| wanted.of_set(params.set.as_deref()));
     let wanted = wanted.map_err(|why| StepError::refused(format!("{KIND}: {why}")))?;
-    let only = Only::of(&params.tables, &params.paths).map_err(|why| StepError::refused(format!("{KIND}: {why}")))?;
+    let asked = Asked { namespaces: params.namespace, only: params.only, labels: params.labels };
+    let only = Only::of(&params.tables, &params.paths, asked).map_err(|why| StepError::refused(format!("{KIND}: {why}")))?;
     named_twice(into, &wanted.target, params.overwrite.as_deref(), &cluster, context)?;
     let opened = unless_called_off(KIND, context, Opened::of(KIND, params.store.as_deref(), None, context)).await??;
     let keys = opened.identities(context)?.ok_or_else(|| {
@@ -117,15 +127,25 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
     let now = Timestamp::from_millisecond(context.host.wall().0).map_err(|error| failed(&format!("the clock of this machine: {error}")))?;
     let rpo = seconds_since(judged, now).round();
     let refused = |why: String| StepError::refused(format!("{KIND}: {}: {why}", into.name));
-    let place = Place::of(into, manifest, context).await.map_err(refused)?;
+    let place = Place::of(into, manifest, &only, context).await.map_err(refused)?;
     place.takes(manifest, &only).map_err(refused)?;
+    let is_of_here = wanted.target.to_string().starts_with(&format!("{cluster}/"));
+    if place.is_its_own(is_of_here) && params.overwrite.as_deref() != Some(into.name.as_str()) {
+        return Err(named_once(into, &wanted.target));
+    }
     let deadline = params.deadline.0.as_duration();
     let order = Order { opened: &opened, manifest, keys: &keys, only: &only, without_owners: params.without_owners, deadline };
-    let is = unless_called_off(KIND, context, place.is(manifest, &only)).await?.map_err(refused)?;
+    let is = unless_called_off(KIND, context, place.is(&order)).await?.map_err(|not| match not {
+        Not::Refused(why) => refused(why),
+        Not::Failed(why) => failed(&why),
+    })?;
+    let (details, left_out) = place.remarks();
     if params.dry_run {
-        return Ok(Report { checks: vec![would(&name, &is, &place, manifest, rpo)], ..Report::default() });
+        let mut checks = vec![would(&name, is, &place, manifest, rpo).with_details(details)];
+        checks.extend(left_out);
+        return Ok(Report { checks, ..Report::default() });
     }
-    let is_new = is == Is::Free;
+    let is_new = is.is_open();
     let mut packed = None;
     if is_new {
         place.has_room(manifest).map_err(|why| failed(&why))?;
@@ -135,14 +155,11 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
         });
         let verified = verified.await.ok_or_else(|| StepError::cancelled(format!("{KIND} was called off; nothing was touched")))?;
         is_sound(&name, &verified).map_err(|why| failed(&why))?;
-        let put = told("restoring", context, async |tell| context.cancel.run_until_cancelled(place.put(&order, tell)).await).await;
-        match put {
-            Some(put) => packed = put.map_err(|why| failed(&format!("{name}: {why}")))?,
-            None => {
-                place.throw_away().await;
-                return Err(StepError::cancelled(format!("{KIND} was called off; nothing of {name} is there")));
-            }
-        }
+        let put = told("restoring", context, async |tell| place.put(&order, tell, &context.cancel).await).await;
+        packed = put.map_err(|not| match not {
+            NotPut::Failed(why) => failed(&format!("{name}: {why}")),
+            NotPut::CalledOff(left) => StepError::cancelled(format!("{KIND} was called off; {left}")),
+        })?;
     }
     let rto = watch.elapsed().as_secs_f64();
     let compared = unless_called_off(KIND, context, place.compared(manifest, deadline, &only, packed)).await?.map_err(|why| failed(&why))?;
@@ -156,7 +173,8 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
         }
         place.settle(manifest, &only).await.map_err(|why| failed(&why))?;
     }
-    let mut checks = vec![done(&name, &place, &compared, is_new)];
+    let mut checks = vec![done(&name, &place, &compared, is_new).with_details(details)];
+    checks.extend(left_out);
     if is_new {
         let message = format!("all of it was there after {}", wording::seconds(rto));
         checks.push(Check::measured("restore.rto", "", rounded(rto), "s", limits(&params.rto_within), message));
@@ -194,13 +212,18 @@ fn wanted(backup: &str, at: Option<&str>, cluster: &str) -> Result<Wanted, Strin
 /// What was backed up is restored into only by who says so twice, and then only where it is empty, as everything is.
 fn named_twice(into: &Connection, target: &Target, overwrite: Option<&str>, cluster: &str, context: &Context) -> Result<(), StepError> {
     let is_itself = Target::new(cluster, into.name.as_str()).is_ok_and(|own| own == *target) || is_the_same_place(into, target, cluster, context);
-    if !is_itself || overwrite == Some(into.name.as_str()) {
+    // Whether objects go where they came from, only the backup tells.
+    if !is_itself || overwrite == Some(into.name.as_str()) || into.kind == ConnectionKind::Kubernetes {
         return Ok(());
     }
-    Err(StepError::refused(format!(
+    Err(named_once(into, target))
+}
+
+fn named_once(into: &Connection, target: &Target) -> StepError {
+    StepError::refused(format!(
         "{KIND}: {} is what was backed up as {target}; nothing was touched. If it is lost, and empty, name it twice:  overwrite: {}",
         into.name, into.name
-    )))
+    ))
 }
 
 /// Whether what was backed up is reached under another name too.
@@ -249,13 +272,11 @@ fn is_sound(name: &str, read: &Checked) -> Result<(), String> {
     }
 }
 
-fn would(name: &str, is: &Is, place: &Place, manifest: &Manifest, rpo: f64) -> Check {
+fn would(name: &str, is: Is, place: &Place, manifest: &Manifest, rpo: f64) -> Check {
     let old = wording::seconds(rpo);
     let message = match is {
-        Is::Free => {
-            let plain = manifest.parts.iter().map(|part| part.plain.bytes).sum();
-            format!("it is {old} old, and would be restored into {place}: {}; nothing was changed", wording::bytes(plain))
-        }
+        Is::Free => format!("it is {old} old, and would be restored into {place}: {}; nothing was changed", place.size(manifest)),
+        Is::Half => format!("it is {old} old; an earlier try has put some of it into {place}: the rest would be, of {}", place.size(manifest)),
         Is::Restored => format!("it is {old} old, and was restored into {place} before: nothing would be touched"),
         Is::Begun => format!("it is {old} old; an earlier try has begun to restore it into {place}: what is there would be compared"),
     };

@@ -27,6 +27,7 @@ use crate::connections::Connections;
 use crate::observe::readings::Readings;
 
 mod looks;
+mod objects;
 mod restores;
 
 /// A directory that is backed up to another one.

@@ -26,6 +26,8 @@ struct Params {
     repository: Option<String>,
     version: Option<String>,
     #[serde(default)]
+    pinned: bool,
+    #[serde(default)]
     values: Map<String, Value>,
     #[serde(default)]
     values_from: Vec<Source>,
@@ -55,8 +57,12 @@ struct Params {
 pub async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Report, StepError> {
     let params: Params = params::read(KIND, with)?;
     let how = How { hooks: params.hooks, wait: params.wait, wait_for_jobs: params.wait_for_jobs, within: params.within };
+    if let Some(why) = mainstay_core::preview::unpinned(with).filter(|_| params.pinned && !context.labels.undoes) {
+        return Err(StepError::refused(format!("{KIND}: {why}; nothing was done: give it one:  version: 1.2.3")));
+    }
     let release = Release::of(KIND, (&params.namespace, &params.release), params.service_account.as_deref(), context).await?;
-    let chart = Chart::of(KIND, &params.chart, params.repository.as_deref(), params.version.as_deref(), release.program.charts())?;
+    let version = params.version.as_deref().filter(|version| !version.is_empty());
+    let chart = Chart::of(KIND, &params.chart, params.repository.as_deref(), version, release.program.charts())?;
     let lock = release.lock(&how).await?;
     let ended = act(&release, &params, &chart, &how, &lock).await;
     lock.release().await;

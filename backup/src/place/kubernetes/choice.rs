@@ -67,6 +67,12 @@ impl Choice {
         Ok(Choice { namespaces: moved, only: only.to_vec(), labels: labels.collect::<Result<_, _>>()? })
     }
 
+    /// Where the objects of a namespace are put; nowhere where only others are.
+    #[must_use]
+    pub fn place_of<'c>(&'c self, namespace: &'c str) -> Option<&'c str> {
+        if self.namespaces.is_empty() { Some(namespace) } else { self.namespaces.get(namespace).map(String::as_str) }
+    }
+
     /// An object as it is put back, on a line without its line break; nothing where it is not one of them.
     ///
     /// # Errors
@@ -165,6 +171,7 @@ mod tests {
         let choice = read(&["shop=copy"], &[], &[], &["jobs", "shop"]).unwrap();
         let object = |namespace: &str| json!({ "kind": "ConfigMap", "metadata": { "name": "a", "namespace": namespace } });
         assert_eq!((put(&choice, &object("shop")), put(&choice, &object("jobs"))), (Some(object("copy")), None));
+        assert_eq!((choice.place_of("shop"), choice.place_of("jobs"), Choice::default().place_of("jobs")), (Some("copy"), None, Some("jobs")));
         let beside = read(&["shop=copy", "jobs=jobs"], &[], &[], &["jobs", "shop"]).unwrap();
         assert_eq!(put(&beside, &object("jobs")), Some(object("jobs")));
         // They may change places.

@@ -14,6 +14,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::host;
 use crate::render::progress::Progress;
+use crate::render::report::recovery::Told;
 use crate::render::report::{Options, report};
 use crate::render::{layout, why};
 use crate::verbs::{Screen, print};
@@ -43,7 +44,7 @@ pub struct Follow {
 pub async fn follow(mesh: &Mesh, run: &str, how: Follow) -> Result<Exit, CliError> {
     let ended = watch(mesh, run, how).await?;
     if how.screen.is_json() {
-        print(&crate::render::json::json(&ended)?)?;
+        print(&crate::render::json::json(&Told::of(&ended))?)?;
     } else {
         print(&report(&ended, Options { terminal: how.screen.terminal, all: false }))?;
     }

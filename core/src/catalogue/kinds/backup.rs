@@ -155,21 +155,27 @@ pub(super) const PRUNE: Kind = Kind {
 
 pub(super) const RESTORE: Kind = Kind {
     name: super::super::BACKUP_RESTORE,
-    summary: "Puts the newest good backup of a target, or one that is named, into an empty database or directory, whole or not at all, and compares it with \
-              what the source had counted",
+    summary: "Puts the newest good backup of a target, or one that is named, into an empty database or directory, whole or not at all, or its objects into \
+              namespaces that have none of them, and compares it with what the source had counted",
     scope: Scope::View,
     effect: Effect::Write,
     idempotent: true,
     started_by: OperatorRole::Operator,
     undo: Undo::Nothing,
     protection: "the lease backup/CLUSTER/CONNECTION of where it is put: nobody restores or backs up there meanwhile. Nothing is put where something is; a \
-                 database is restored in one transaction, a directory takes its place in one move, and a mark there tells the next try what was done",
-    connection: Connections::Always(&["postgres", "files"]),
+                 database is restored in one transaction, a directory takes its place in one move, objects are made by names that nobody has and taken back \
+                 where one cannot be made, and a mark there tells the next try what was done",
+    connection: Connections::Always(&["postgres", "files", "kubernetes"]),
     needs: "a connection of kind store at the same agent, with `identity`, what opens backups, and whose word counts (sign or signers); for PostgreSQL its \
             client programs, and an empty database that its user owns; for directories and snapshots of Redis a connection of kind files, in a directory to \
-            which the agent may write, with room for it; an allowed `backup.restore`",
+            which the agent may write, with room for it; for objects of Kubernetes an agent of the cluster, and in each namespace a runner that may get, \
+            create, patch and delete each kind; an allowed `backup.restore`",
     params: &[
-        required("connection", ParamType::Connection, "Where it is put: an empty database (postgres), or an empty or missing directory (files)"),
+        required(
+            "connection",
+            ParamType::Connection,
+            "Where it is put: an empty database (postgres), an empty or missing directory (files), or the namespaces that it names (kubernetes)",
+        ),
         required(
             "backup",
             ParamType::Text,
@@ -191,18 +197,29 @@ pub(super) const RESTORE: Kind = Kind {
             "PostgreSQL: these alone, SCHEMA.TABLE each and of one schema, which has to be there; without their keys, indexes and what they refer to",
         ),
         optional("paths", TEXTS, "all", "Directories: these alone, with all that is below them, such as conf.d/app.conf"),
+        optional(
+            "namespace",
+            TEXTS,
+            "the connection's one, or where they were",
+            "Kubernetes: the namespace into which they go, or OLD=NEW for each that is put back; of those that the connection names",
+        ),
+        optional("only", TEXTS, "all", "Kubernetes: these alone, KIND or KIND/NAME, in which * stands for any text"),
+        optional("labels", TEXTS, "any", "Kubernetes: those alone that have these labels, NAME=VALUE each"),
         optional("withoutOwners", ParamType::Boolean, "false", "PostgreSQL: all objects belong to who restores, and rights are left out"),
         optional("rtoWithin", DURATION, "never", "Time from the order until all of it is there to be used"),
         optional("rpoWithin", DURATION, "never", "Age of what is restored"),
         optional("deadline", ParamType::Duration, "4h", "When it is given up"),
         optional("dryRun", ParamType::Boolean, "false", "Look at the store, the key and the place, say what would be restored, and do nothing of it"),
     ],
-    together: &[Together::Excludes("tables", &["paths"], "a database has tables, and a directory has paths")],
+    together: &[
+        Together::Excludes("tables", &["paths", "namespace", "only", "labels"], "a database has tables, a directory has paths, and the others are for objects"),
+        Together::Excludes("paths", &["namespace", "only", "labels"], "a directory has paths, and the others are for objects of Kubernetes"),
+    ],
     outputs: &[
         ("backup", "text", "What was restored"),
         ("rpoSeconds", "number", "Age of what was restored"),
         ("rtoSeconds", "number", "Time until all of it was there; nothing where an earlier try had done it"),
-        ("counted", "number", "Rows, keys or files, as the source had counted them"),
+        ("counted", "number", "Rows, keys or files, as the source had counted them; or objects"),
         ("same", "boolean", "Whether what is there is what the source had counted"),
     ],
     default_timeout: Millis::from_secs(6 * 3_600),

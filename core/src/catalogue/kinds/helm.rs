@@ -46,6 +46,12 @@ pub(super) const UPGRADE: Kind = Kind {
         ),
         optional("repository", ParamType::Url, "", "Repository that has the chart"),
         optional("version", ParamType::Text, "the newest", "Of the chart; preview remarks on one that is not pinned"),
+        optional(
+            "pinned",
+            ParamType::Boolean,
+            "false",
+            "Whether it is refused, before anything is done, where the chart comes from a registry or a repository and its version is not named in full",
+        ),
         optional("values", ParamType::Block, "{}", "Values, as in a values file. They go over those of valuesFrom"),
         optional(
             "valuesFrom",

@@ -1,4 +1,4 @@
-//! Where a backup is put: a database, or a directory.
+//! Where a backup is put: a database, a directory, or namespaces of a cluster.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,13 +12,16 @@ use mainstay_backup::place::some::{Paths, Tables};
 use mainstay_backup::place::whole::Whole;
 use mainstay_backup::place::{files as of_files, named, postgres as of_postgres, redis as of_redis};
 use mainstay_backup::progress::Teller;
-use mainstay_backup::source::{files, postgres, redis};
+use mainstay_backup::source::{files, kubernetes, postgres, redis};
 use mainstay_client::files as disk;
+use mainstay_core::report::Check;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::super::super::{Context, dial, wording};
 use super::super::source::{self, CONNECT_WITHIN};
 use super::super::store::Opened;
+use super::objects::{Asked, Objects};
 use crate::connections::{Connection, ConnectionKind, Place as Address};
 
 /// What is put, and how.
@@ -39,12 +42,14 @@ pub(super) struct Only {
     names: Vec<String>,
     tables: Option<Tables>,
     paths: Option<Paths>,
+    /// Of Kubernetes: which, and where.
+    objects: Asked,
 }
 
 impl Only {
     /// # Errors
     /// In words: a name is none.
-    pub fn of(tables: &[String], paths: &[String]) -> Result<Only, String> {
+    pub fn of(tables: &[String], paths: &[String], objects: Asked) -> Result<Only, String> {
         if !tables.is_empty() && !paths.is_empty() {
             return Err("a database has `tables`, and a directory has `paths`: name one of the two".to_owned());
         }
@@ -52,6 +57,7 @@ impl Only {
             names: tables.iter().chain(paths).cloned().collect(),
             tables: if tables.is_empty() { None } else { Some(Tables::of(tables)?) },
             paths: if paths.is_empty() { None } else { Some(Paths::of(paths)?) },
+            objects,
         })
     }
 }
@@ -65,6 +71,32 @@ pub(super) enum Is {
     Restored,
     /// An earlier try had begun, and something is there: this backup, or somebody else's.
     Begun,
+    /// Some of this backup, and nothing else: an earlier try has begun, and this one goes on.
+    Half,
+}
+
+impl Is {
+    /// Whether something is still to be put there.
+    pub fn is_open(self) -> bool {
+        matches!(self, Is::Free | Is::Half)
+    }
+}
+
+/// Why nothing can be put there, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Not {
+    /// As it is: somebody has to change something.
+    Refused(String),
+    /// Now: it may be otherwise at the next try.
+    Failed(String),
+}
+
+/// Why it is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NotPut {
+    Failed(String),
+    /// With what is left of it, in words.
+    CalledOff(String),
 }
 
 /// What was held against what the source had counted.
@@ -93,6 +125,8 @@ pub(super) enum Place {
     Directory(Whole, PathBuf),
     /// A directory that gets the snapshot of a Redis.
     Snapshot(Whole, PathBuf),
+    /// Namespaces of the agent's own cluster.
+    Objects(Box<Objects>),
 }
 
 impl fmt::Display for Place {
@@ -100,6 +134,7 @@ impl fmt::Display for Place {
         match self {
             Place::Database(database, _) => write!(f, "{database}"),
             Place::Directory(_, dir) | Place::Snapshot(_, dir) => write!(f, "{}", dir.display()),
+            Place::Objects(objects) => write!(f, "{objects}"),
         }
     }
 }
@@ -109,7 +144,7 @@ impl Place {
     ///
     /// # Errors
     /// In words: it is of another kind, or is not reached.
-    pub async fn of(into: &Connection, manifest: &Manifest, context: &Context) -> Result<Place, String> {
+    pub async fn of(into: &Connection, manifest: &Manifest, only: &Only, context: &Context) -> Result<Place, String> {
         let kind = manifest.source.kind.as_str();
         match (kind, into.kind, &into.address.place) {
             ("postgres.dump", ConnectionKind::Postgres, _) => {
@@ -119,11 +154,15 @@ impl Place {
             }
             ("files", ConnectionKind::Files, Address::Dir(dir)) => Ok(Place::Directory(whole(dir)?, dir.clone())),
             ("redis.dump", ConnectionKind::Files, Address::Dir(dir)) => Ok(Place::Snapshot(whole(dir)?, dir.clone())),
+            (kubernetes::KIND, ConnectionKind::Kubernetes, _) => {
+                Objects::of(into, manifest, &only.objects, context).map(|objects| Place::Objects(Box::new(objects)))
+            }
             ("postgres.dump", ..) => Err(format!("{} is a database, and goes into a connection of kind postgres", manifest.backup)),
             ("files", ..) => Err(format!("{} is a directory, and goes into a connection of kind files", manifest.backup)),
             ("redis.dump", ..) => {
                 Err(format!("{} is a snapshot of Redis, and goes into a connection of kind files: start a server there", manifest.backup))
             }
+            (kubernetes::KIND, ..) => Err(format!("{} is of objects, and goes into a connection of kind kubernetes", manifest.backup)),
             (kind, ..) => Err(format!("how {kind} is restored is not known here; docs/backup-format.md says how {} is opened", manifest.backup)),
         }
     }
@@ -134,6 +173,12 @@ impl Place {
     /// In words.
     pub fn takes(&self, manifest: &Manifest, only: &Only) -> Result<(), String> {
         match self {
+            Place::Objects(_) if !only.names.is_empty() => {
+                Err("objects have no `tables` and no `paths`: name `only`, such as ConfigMap/web-*, or `labels`".to_owned())
+            }
+            Place::Database(..) | Place::Directory(..) | Place::Snapshot(..) if only.objects.is_said() => {
+                Err("`namespace`, `only` and `labels` are for objects of Kubernetes".to_owned())
+            }
             Place::Database(..) if let Some(tables) = &only.tables => {
                 tables.only(manifest.source.counted.get("tables").unwrap_or(&Value::Null)).map(drop)
             }
@@ -147,22 +192,38 @@ impl Place {
     /// What is there.
     ///
     /// # Errors
-    /// In words: something is there that this backup does not go over, or it cannot be asked.
-    pub async fn is(&self, manifest: &Manifest, only: &Only) -> Result<Is, String> {
-        let backup = &named(&manifest.backup, &only.names);
+    /// Something is there that this backup does not go over, or it cannot be asked.
+    pub async fn is(&self, order: &Order<'_>) -> Result<Is, Not> {
+        let backup = &named(&order.manifest.backup, &order.only.names);
+        let refused = |error: mainstay_backup::place::PlaceError| Not::Refused(error.to_string());
         match self {
-            Place::Database(database, programs) => {
-                match of_postgres::ready(database, programs.as_deref(), backup).await.map_err(|error| error.to_string())? {
-                    Ready::Empty => Ok(Is::Free),
-                    Ready::Restored => Ok(Is::Restored),
-                    Ready::Begun => Ok(Is::Begun),
-                }
-            }
+            Place::Database(database, programs) => match of_postgres::ready(database, programs.as_deref(), backup).await.map_err(refused)? {
+                Ready::Empty => Ok(Is::Free),
+                Ready::Restored => Ok(Is::Restored),
+                Ready::Begun => Ok(Is::Begun),
+            },
             Place::Directory(whole, _) | Place::Snapshot(whole, _) => {
-                let has = whole.has(backup).map_err(|error| error.to_string())?;
+                let has = whole.has(backup).map_err(refused)?;
                 Ok(if has { Is::Restored } else { Is::Free })
             }
+            Place::Objects(objects) => objects.is(order).await,
         }
+    }
+
+    /// Whether it goes where it came from, as far as the place itself can tell; `own` is whether that is of this cluster.
+    pub fn is_its_own(&self, own: bool) -> bool {
+        matches!(self, Place::Objects(objects) if own && objects.stays())
+    }
+
+    /// How much would be put there.
+    pub fn size(&self, manifest: &Manifest) -> String {
+        let plain = || wording::bytes(manifest.parts.iter().map(|part| part.plain.bytes).sum());
+        if let Place::Objects(objects) = self { objects.size().unwrap_or_else(plain) } else { plain() }
+    }
+
+    /// What else is to be said of what is put there: in lines, and as a check where somebody should look.
+    pub fn remarks(&self) -> (Vec<String>, Option<Check>) {
+        if let Place::Objects(objects) = self { objects.remarks() } else { (Vec::new(), None) }
     }
 
     /// Whether there is room for it, where this machine can tell.
@@ -180,8 +241,20 @@ impl Place {
     /// Puts it there. What was packed of the paths that are wanted, where some are.
     ///
     /// # Errors
-    /// In words; nothing of it is there then.
-    pub async fn put(&self, order: &Order<'_>, progress: &Teller) -> Result<Option<Counted>, String> {
+    /// In words; nothing of it is there then, or they say what is.
+    pub async fn put(&self, order: &Order<'_>, progress: &Teller, cancel: &CancellationToken) -> Result<Option<Counted>, NotPut> {
+        if let Place::Objects(objects) = self {
+            // It ends between two objects, and takes back what it has made.
+            return objects.put(order, progress, cancel).await.map(|()| None);
+        }
+        if let Some(put) = cancel.run_until_cancelled(self.put_whole(order, progress)).await {
+            return put.map_err(NotPut::Failed);
+        }
+        self.throw_away().await;
+        Err(NotPut::CalledOff(format!("nothing of {} is there", order.manifest.backup)))
+    }
+
+    async fn put_whole(&self, order: &Order<'_>, progress: &Teller) -> Result<Option<Counted>, String> {
         let (manifest, said) = (order.manifest, |error: mainstay_backup::place::PlaceError| error.to_string());
         let broken = |error: std::io::Error| error.to_string();
         let what = named(&manifest.backup, &order.only.names);
@@ -209,6 +282,7 @@ impl Place {
             Place::Snapshot(whole, _) => {
                 of_redis::restore(&order.opened.store, manifest, order.keys, progress, whole, &what).await.map_err(said).map(|()| None)
             }
+            Place::Objects(_) => Err("objects are made one after the other".to_owned()),
         }
     }
 
@@ -219,7 +293,7 @@ impl Place {
     }
 
     /// What it leaves where it is called off.
-    pub async fn throw_away(&self) {
+    async fn throw_away(&self) {
         // A program of PostgreSQL's ends with who started it, and the server undoes what it did.
         if let Place::Directory(whole, _) | Place::Snapshot(whole, _) = self {
             whole.throw_away().await;
@@ -268,6 +342,7 @@ impl Place {
                 let words = keys.map_or_else(|| "every byte".to_owned(), |keys| format!("every byte; its source had {keys} keys"));
                 Ok(Compared { words, counted: keys, differs })
             }
+            Place::Objects(objects) => objects.compared().await,
         }
     }
 
@@ -277,6 +352,7 @@ impl Place {
             Place::Database(..) => postgres::CONTENT,
             Place::Directory(..) => files::CONTENT,
             Place::Snapshot(..) => redis::CONTENT,
+            Place::Objects(_) => kubernetes::CONTENT,
         };
         manifest.parts.iter().find(|part| part.content == content).ok_or_else(|| format!("{} has no part of {content}", manifest.backup))
     }
