@@ -207,6 +207,7 @@ impl Formation {
             version: self.member.version.clone(),
             feature_level: self.member.feature_level,
             incarnation: self.consensus.state().state.incarnation,
+            node: self.member.node.as_ref().map(ToString::to_string).unwrap_or_default(),
         };
         Ok(mesh.join_member(request).await?.voter)
     }

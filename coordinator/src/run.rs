@@ -272,5 +272,6 @@ fn describe(settings: &Settings, id: MemberId, listeners: &Listeners) -> Result<
     let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
     let enrol_address = settings.enrol_advertise.clone().unwrap_or_else(|| format!("{host}:{}", enrolment.port()));
     let name = if settings.name.is_empty() { id.to_string() } else { settings.name.clone() };
-    Ok(Member { id, name, address, enrol_address, version: VERSION.to_owned(), feature_level: FEATURE_LEVEL, ..Member::default() })
+    let (version, node) = (VERSION.to_owned(), settings.node.clone());
+    Ok(Member { id, name, address, enrol_address, version, node, feature_level: FEATURE_LEVEL, ..Member::default() })
 }

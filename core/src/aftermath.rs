@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::catalogue::{self, Effect};
-use crate::decide::{HELD_FOR_STEP, HELD_FOR_TARGET};
+use crate::decide::{self, HELD_FOR_STEP, HELD_FOR_TARGET};
 use crate::id::{LeaseName, PlanName, RunId, StepName, Target, Token};
 use crate::identity::Identity;
 use crate::state::State;
@@ -96,6 +96,10 @@ impl fmt::Display for Left {
 pub fn held_in<'s>(state: &'s State, name: &'s LeaseName, lease: &'s Lease) -> impl Iterator<Item = StillHeld> + 's {
     lease.held.iter().filter_map(move |held| {
         let Identity::Run(id) = &held.holder.identity else { return None };
+        // A claim on what a run changes goes with its run, whatever is known of its steps.
+        if decide::is_on_thing(&held.holder) {
+            return None;
+        }
         // One that is known no more has ended.
         let run = state.runs.get(id);
         let of = held_for(held);

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// Longest name of anything: what a Kubernetes object name may have, so that names carry over.
 pub const NAME_MAX: usize = 63;
@@ -504,6 +505,30 @@ impl LeaseName {
     #[must_use]
     pub fn node(cluster: &ClusterName, node: &NodeName) -> LeaseName {
         LeaseName(format!("node/{cluster}/{node}").into())
+    }
+
+    /// The claim of the run that has a thing of a namespace in its hands. Nothing where it is not a name that an object can
+    /// have; one that is too long for a lease's name is told by its checksum.
+    #[must_use]
+    pub fn workload(cluster: &ClusterName, namespace: &str, kind: &str, name: &str) -> Option<LeaseName> {
+        if [namespace, kind, name].iter().any(|part| part.contains('/')) {
+            return None;
+        }
+        let prefix = LeaseName::workloads(cluster, namespace, kind);
+        match format!("{prefix}{name}").parse() {
+            Ok(lease) => Some(lease),
+            Err(_) if prefix.len() + name.len() <= LEASE_NAME_MAX => None,
+            Err(_) => {
+                let digest: String = Sha256::digest(name.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+                format!("{prefix}sha256.{digest}").parse().ok()
+            }
+        }
+    }
+
+    /// What the claims on all things of a kind in a namespace begin with.
+    #[must_use]
+    pub fn workloads(cluster: &ClusterName, namespace: &str, kind: &str) -> String {
+        format!("workload/{cluster}/{namespace}/{kind}/")
     }
 
     /// What the leases of a cluster's backups begin with.

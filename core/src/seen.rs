@@ -16,7 +16,7 @@ use imbl::OrdMap;
 use std::collections::BTreeMap;
 
 use crate::fact::ClusterFacts;
-use crate::id::{AgentId, ClusterName, LeaseName, PlanName, StepName, Token};
+use crate::id::{AgentId, ClusterName, LeaseName, MemberId, PlanName, StepName, Token};
 use crate::identity::Identity;
 use crate::plan::Gate;
 use crate::time::{MeshTime, Millis, WallTime};
@@ -27,6 +27,8 @@ pub struct Seen {
     /// Since when this member leads. Nothing that happened before counts against anybody.
     pub leading_since: MeshTime,
     pub links: OrdMap<AgentId, SeenLink>,
+    /// The members that vote, and whether each has answered this leader lately.
+    pub voters: BTreeMap<MemberId, bool>,
     /// What cluster agents have told of their nodes.
     pub clusters: OrdMap<ClusterName, ClusterFacts>,
     /// The leader's wall clock: certificates end by it, and backups age.

@@ -54,6 +54,10 @@ pub fn stuck(state: &State, wait: &Wait, wall: WallTime, now: MeshTime) -> Optio
             fitting.into_iter().find_map(|other| held_for_good(state, run, wait, other))
         }),
         Reason::LeaseWanted { name, .. } => held_for_good(state, run, wait, name),
+        Reason::Quorum(quorum) if quorum.is_never_kept() => Some(Stuck {
+            why: format!("of {} members so many are on {} that the others never are a majority", quorum.of, wait.target),
+            remedies: vec!["run three members or more, no two of them on one node (docs/install.md)".to_owned(), end(&wait.run)],
+        }),
         Reason::Approval { by, not: Some(not), .. } if let Some(stuck) = nobody_else(state, wait, *by, not) => Some(stuck),
         _ => outlook::gates_before(run, wait).and_then(|gates| of_gates(state, run, &wait.step, &gates, wall, now)),
     }

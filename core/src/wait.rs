@@ -78,6 +78,8 @@ pub enum Reason {
     Zone { under_way: String, own: String },
     /// The agent that acts for the node's cluster is there: the other nodes go first.
     ActsFromHere { agent: AgentId },
+    /// Members of the mesh run on the node, and the others that answer would be too few.
+    Quorum(Quorum),
     /// A gate is closed, or nobody knows.
     Gate { gate: String, evidence: String },
     /// Somebody else has the lease.
@@ -160,6 +162,40 @@ impl<'t> FromIterator<&'t Target> for Taken {
         let mut all = Taken::default();
         targets.into_iter().for_each(|target| all.add(target));
         all
+    }
+}
+
+/// What would be left of the mesh's members without those on one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quorum {
+    /// Names of those on the node.
+    pub here: Vec<String>,
+    /// Of those elsewhere that do not count: they do not answer, or their node is taken out of use as well.
+    pub away: Vec<String>,
+    pub left: usize,
+    pub of: usize,
+    /// As many as decide anything.
+    pub needed: usize,
+}
+
+impl Quorum {
+    /// Whether more would be too few also if all others answered.
+    #[must_use]
+    pub fn is_never_kept(&self) -> bool {
+        self.left + self.away.len() < self.needed
+    }
+}
+
+impl fmt::Display for Quorum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (here, verb) = (self.here.join(", "), if self.here.len() == 1 { "runs" } else { "run" });
+        let Quorum { left, of, needed, .. } = self;
+        write!(f, "{here} of the mesh {verb} on this node: without, {left} of {of} members would be left, and it takes {needed} to decide anything")?;
+        if self.away.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "; not counted, since silent or on a node that is taken out of use: {}", self.away.join(", "))
+        }
     }
 }
 
@@ -261,6 +297,7 @@ impl fmt::Display for Reason {
                 write!(f, "one zone after the other: {} before {}", zone(under_way), zone(own))
             }
             Reason::ActsFromHere { agent } => write!(f, "agent {agent}, which acts for its cluster, is on this node: the other nodes go first"),
+            Reason::Quorum(quorum) => quorum.fmt(f),
             Reason::Gate { gate, evidence } => write!(f, "gate: {gate}: {evidence}"),
             Reason::LeaseHeld { name, by } => write!(f, "lease {name} is held by {by}"),
             Reason::LeaseWanted { agent, name, by } => write!(f, "agent {agent} waits for lease {name}, held by {by}"),
@@ -324,6 +361,7 @@ impl Reason {
                 | Reason::NodesNotKnown { .. }
                 | Reason::Zone { .. }
                 | Reason::ActsFromHere { .. }
+                | Reason::Quorum(_)
                 | Reason::AgentBusy { .. }
         )
     }

@@ -9,7 +9,7 @@
 //! operator NAME ROLE         suspend PLAN     unsuspend PLAN
 //! bundled PLAN               one that comes with the program
 //! root NAME                  a root of `fixtures` that the mesh trusts: old, or new; an input `@new` is its certificate
-//! member NAME [trusts=ROOT,…] [issuers=ROOT,…] [asks=ROOT]     issuer NAME ROOT     shown IDENTITY ROOT [trusts=ROOT,…]
+//! member NAME [node=NODE] [trusts=ROOT,…] [issuers=ROOT,…] [asks=ROOT]     voters NAME[:silent]…     issuer NAME ROOT     shown IDENTITY ROOT [trusts=ROOT,…]
 //! retire ROOT                by its own verb
 //! start PLAN [INPUT=JSON…]   abort|pause|undo RUN REASON…     resume RUN     retry RUN [STEP] [unknown]
 //! preview PLAN [INPUT=JSON…] what a run would do; changes nothing
@@ -150,7 +150,7 @@ impl Stage {
                 let plan = Box::new(mainstay_core::plan::parse(&std::fs::read_to_string(path).unwrap()).unwrap());
                 self.rig.mesh(Command::ApplyPlan { plan, bundled: true });
             }
-            ["root" | "member" | "issuer" | "shown" | "retire", ..] => {
+            ["root" | "member" | "voters" | "issuer" | "shown" | "retire", ..] => {
                 let reply = self.rig.apply_root_line(&words);
                 self.answer(&reply);
             }

@@ -103,6 +103,7 @@ impl Machines {
             dir: self.dir(machine),
             identity: None,
             name: machine.to_owned(),
+            node: None,
             listen: "0.0.0.0:7400".into(),
             advertise: Some(format!("{machine}:7400")),
             enrol_listen: "0.0.0.0:7401".into(),

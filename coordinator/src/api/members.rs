@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_core::authz::{Method, Subject};
-use mainstay_core::state::member::Member;
+use mainstay_core::state::member::{MEMBER_NODES, Member};
 use mainstay_core::state::trust::{IssuerRequest, RootId};
 use mainstay_core::{Command, Identity, MemberId, bounds};
 use mainstay_proto::convert::parsed;
@@ -125,7 +125,7 @@ impl MembersApi {
 
 fn described(wanted: v1::JoinMemberRequest, feature_level: u32) -> Result<Member, Status> {
     let id = parsed("id", &wanted.id).map_err(status::invalid)?;
-    let long = [&wanted.name, &wanted.address, &wanted.enrol_address, &wanted.version].into_iter().any(|text| text.len() > TEXT_MAX);
+    let long = [&wanted.name, &wanted.address, &wanted.enrol_address, &wanted.version, &wanted.node].into_iter().any(|text| text.len() > TEXT_MAX);
     if long || wanted.address.is_empty() {
         return Err(Status::invalid_argument(format!("a member needs an address, and each text has at most {TEXT_MAX} bytes")));
     }
@@ -142,6 +142,12 @@ fn described(wanted: v1::JoinMemberRequest, feature_level: u32) -> Result<Member
         address: wanted.address,
         enrol_address: wanted.enrol_address,
         version: wanted.version,
+        // A member of before would forget it. It is said again now and then, also when the level has risen.
+        node: if wanted.node.is_empty() || feature_level < MEMBER_NODES {
+            None
+        } else {
+            Some(parsed("node", &wanted.node).map_err(status::invalid)?)
+        },
         feature_level: wanted.feature_level,
     };
     // Members of before would forget what they do not know.

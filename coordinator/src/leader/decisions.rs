@@ -11,7 +11,7 @@ use mainstay_client::work;
 use mainstay_core::evaluate::Evaluation;
 use mainstay_core::plan::Gate;
 use mainstay_core::seen::{Due, Opening};
-use mainstay_core::{Actor, Command, Seen, State, WallTime, almanac, decide};
+use mainstay_core::{Actor, Command, MemberId, Seen, State, WallTime, almanac, decide};
 
 use super::Office;
 
@@ -21,6 +21,8 @@ const TICK: Duration = Duration::from_secs(1);
 const PRUNE_EVERY: Duration = Duration::from_secs(5);
 /// How often the calendar is asked.
 const ALMANAC_MS: i64 = 1_000;
+/// Silence after which a member does not count as one that answers; heartbeats are far more frequent.
+const SILENCE: Duration = Duration::from_secs(3);
 /// Steps whose expressions one pass evaluates.
 const EVALUATIONS: usize = 100;
 /// Proposals of one pass that are on their way together.
@@ -51,7 +53,8 @@ pub(super) async fn run(office: &Office) {
             pruned = began;
             office.memory().prune(&state);
         }
-        let seen = almanac.complete(office.memory().seen(), &state, office.wall());
+        let seen = Seen { voters: voters(office), ..office.memory().seen() };
+        let seen = almanac.complete(seen, &state, office.wall());
         let now = office.now();
         let mut decision = decide(&state, &seen, now);
         decision.waits.go_on_from(&office.waits(), now);
@@ -80,6 +83,14 @@ pub(super) async fn run(office: &Office) {
             () = tokio::time::sleep(wait) => {}
         }
     }
+}
+
+/// The members that vote, and whether each has answered lately; this one has.
+fn voters(office: &Office) -> BTreeMap<MemberId, bool> {
+    let (consensus, own) = (office.consensus(), office.consensus().member());
+    let followers = consensus.progress().map(|progress| progress.followers).unwrap_or_default();
+    let answers = |member: &MemberId| followers.get(member).and_then(|follower| follower.silent_for).is_some_and(|silent| silent < SILENCE);
+    consensus.group().voters.keys().map(|member| (*member, *member == own || answers(member))).collect()
 }
 
 /// Evaluates expressions beside the decisions: one that is costly within its bounds holds up no lease.

@@ -22,6 +22,9 @@ pub struct Flags {
     /// Name of this member, for people [default: its id]
     #[arg(long)]
     pub name: Option<String>,
+    /// Node that this member runs on, as its agent is called: the mesh does not take it out of use while it needs this member
+    #[arg(long, value_name = "CLUSTER/NODE")]
+    pub node: Option<String>,
     /// Where to listen for gRPC with mutual TLS [default: 0.0.0.0:7400]
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,
@@ -94,6 +97,7 @@ impl Flags {
             config: self.config,
             dir: self.dir,
             name: self.name,
+            node: self.node,
             listen: self.listen,
             advertise: self.advertise,
             enrol_listen: self.enrol_listen,

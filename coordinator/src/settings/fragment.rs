@@ -37,6 +37,7 @@ fragment!(
     config,
     dir,
     name,
+    node,
     listen,
     advertise,
     enrol_listen,

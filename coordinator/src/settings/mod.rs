@@ -9,9 +9,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use mainstay_client::identity::IdentityFiles;
-use mainstay_core::MemberId;
 use mainstay_core::id::PrincipalName;
 use mainstay_core::state::enrolment::JoinGrant;
+use mainstay_core::{AgentId, MemberId};
 
 use crate::artifacts::ArtifactSettings;
 pub use flags::Flags;
@@ -27,6 +27,8 @@ pub struct Settings {
     pub identity: Option<IdentityFiles>,
     /// For people: `c1`.
     pub name: String,
+    /// Node that this member runs on, as the node's agent is called; nothing: it does not know.
+    pub node: Option<AgentId>,
     /// gRPC with mutual TLS.
     pub listen: String,
     /// `host:port` at which others call this member; nothing: where it listens.

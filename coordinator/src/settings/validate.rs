@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use mainstay_client::files;
 use mainstay_client::identity::IdentityFiles;
-use mainstay_core::id::PrincipalName;
+use mainstay_core::id::{NAME_MAX, PrincipalName};
 use mainstay_core::plan::input::size;
 use mainstay_core::state::enrolment::{JoinGrant, JoinScope, TokenId};
-use mainstay_core::{MemberId, WallTime};
+use mainstay_core::{AgentId, MemberId, WallTime};
 
 use super::{ArtifactSettings, Fragment, JoinTokenSource, Log, Settings, SettingsError};
 
@@ -67,10 +67,12 @@ pub fn validate(found: Fragment) -> Result<Settings, SettingsError> {
             None
         }
     };
+    let node = found.node.and_then(|node| problems.node(&node));
     let settings = Settings {
         identity,
         dir: PathBuf::from(found.dir.unwrap_or_else(|| "/var/lib/mainstay".into())),
         name: found.name.unwrap_or_default(),
+        node,
         listen,
         advertise,
         enrol_listen,
@@ -106,6 +108,17 @@ struct Problems(Vec<String>);
 impl Problems {
     fn say(&mut self, setting: &str, problem: impl std::fmt::Display) {
         self.0.push(format!("setting {setting}: {problem}"));
+    }
+
+    /// A cluster may have nodes with longer names than an agent can have. The mesh takes none of those out of use, and a member
+    /// may run there all the same.
+    fn node(&mut self, text: &str) -> Option<AgentId> {
+        let is_long = text.rsplit_once('/').is_some_and(|(_, name)| name.len() > NAME_MAX);
+        let node = text.parse::<AgentId>().ok().filter(AgentId::is_node);
+        if node.is_none() && !is_long {
+            self.say("node", format!("`{text}` is not CLUSTER/NODE, as `mainstay node list` has it; say for example --node prod/n1"));
+        }
+        node
     }
 
     /// An address to listen on.
@@ -232,6 +245,10 @@ mod tests {
         assert_eq!((settings.http_listen.as_deref(), settings.enrol_listen.as_str()), (Some("127.0.0.1:7402"), "0.0.0.0:7401"));
         let roomy = Fragment { artifacts_max: text("5Gi"), ..Fragment { advertise: text("c1:7400"), ..Fragment::default() } };
         assert_eq!(validate(roomy).unwrap().artifacts, ArtifactSettings { max_bytes: 5 << 30, ..settings.artifacts });
+        let on =
+            |node: &str| validate(Fragment { advertise: text("c1:7400"), node: text(node), ..Fragment::default() }).map(|settings| settings.node);
+        assert_eq!(on("prod/n1").unwrap(), Some("prod/n1".parse().unwrap()));
+        assert_eq!(on(&format!("prod/{}", "n".repeat(80))).unwrap(), None, "no agent is called so");
         assert_eq!(validate(Fragment { listen: text("127.0.0.1:0"), http_listen: text("none"), ..Fragment::default() }).unwrap().http_listen, None);
     }
 
@@ -247,13 +264,24 @@ mod tests {
             artifacts_max: text("2 GB"),
             artifacts_reserve: text("much"),
             die_with_parent: text("maybe"),
+            node: text("n1"),
             join_grants: text("/nonexistent/grants"),
             ..Fragment::default()
         };
         let problems = validate(bad).unwrap_err().problems;
-        for setting in
-            ["listen", "advertise", "form", "join", "admins", "log_format", "die_with_parent", "join_grants", "artifacts_max", "artifacts_reserve"]
-        {
+        for setting in [
+            "listen",
+            "advertise",
+            "form",
+            "join",
+            "admins",
+            "log_format",
+            "die_with_parent",
+            "join_grants",
+            "artifacts_max",
+            "artifacts_reserve",
+            "node",
+        ] {
             assert!(problems.iter().any(|problem| problem.starts_with(&format!("setting {setting}: "))), "{setting}: {problems:?}");
         }
         assert!(problems.iter().any(|problem| problem.contains("named twice")));

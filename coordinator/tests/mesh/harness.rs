@@ -128,6 +128,7 @@ impl Mesh {
             dir,
             identity: None,
             name: format!("c{number}"),
+            node: None,
             listen,
             advertise: None,
             enrol_listen: enrol.clone(),

@@ -1,5 +1,6 @@
 //! The catalogue of step kinds: each declared once. Validation, help and the reference page come from here.
 
+pub mod changed;
 mod kinds;
 mod param;
 pub mod schema;

@@ -41,8 +41,9 @@ impl Pass<'_> {
 
     /// What a run holds or waits for and no longer needs.
     fn give_back(&mut self, name: &LeaseName, lease: &Lease) {
-        let holders = lease.held.iter().map(|held| &held.holder).chain(lease.waiting.iter().map(|waiter| &waiter.holder));
-        for holder in holders.filter(|holder| is_runs(holder) && !lease_is_wanted(self.state, holder)) {
+        let held = lease.held.iter().map(|held| (&held.holder, true));
+        let all = held.chain(lease.waiting.iter().map(|waiter| (&waiter.holder, false)));
+        for (holder, _) in all.filter(|(holder, holds)| is_runs(holder) && !lease_is_wanted(self.state, name, holder, *holds)) {
             self.command(Command::ReleaseLease { name: name.clone(), holder: holder.clone(), token: None });
         }
     }

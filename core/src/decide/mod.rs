@@ -8,10 +8,17 @@ mod lease;
 mod run;
 mod schedule;
 
-pub(crate) use run::{AGENT_WAIT, HELD_FOR_STEP, HELD_FOR_TARGET, backup_there, claimed_by_another, healthy, lease_holders, lease_in_the_way};
+pub(crate) use run::{
+    AGENT_WAIT, HELD_FOR_STEP, HELD_FOR_TARGET, backup_there, claimed_by_another, healthy, is_on_thing, lease_holders, lease_in_the_way,
+    things_of_another,
+};
+
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
 
 use crate::command::Command;
 use crate::evaluate::Evaluation;
+use crate::id::AgentId;
 use crate::seen::Seen;
 use crate::state::State;
 use crate::state::agent::Link;
@@ -40,7 +47,7 @@ pub const LINK_GRACE: Millis = Millis(2_000);
 /// Looks at everything once.
 #[must_use]
 pub fn decide(state: &State, seen: &Seen, now: MeshTime) -> Decision {
-    let mut pass = Pass { state, seen, now, decision: Decision::default() };
+    let mut pass = Pass { state, seen, now, decision: Decision::default(), circles: OnceCell::new(), leaving: BTreeSet::new() };
     pass.feature_level();
     pass.links();
     pass.leases();
@@ -54,6 +61,10 @@ struct Pass<'a> {
     seen: &'a Seen,
     now: MeshTime,
     decision: Decision,
+    /// Looked for once, when the first item waits for a lease of another run.
+    circles: OnceCell<run::Circles<'a>>,
+    /// Nodes that this pass takes out of use, or asks for the claim on.
+    leaving: BTreeSet<&'a AgentId>,
 }
 
 impl Pass<'_> {

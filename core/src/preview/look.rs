@@ -102,6 +102,7 @@ impl<'a> Look<'a> {
         if omitted.is_none() {
             self.few_slots(step, wanted.len());
             self.in_use(step, &wanted);
+            self.in_hands(step, &wanted);
             self.own_time(step, &with, step.condition.is_none() || condition == Some(true));
             self.chart(step, &with);
         }
@@ -183,6 +184,23 @@ impl<'a> Look<'a> {
             for (name, by) in claim.into_iter().chain(decide::backup_there(self.state, kind, target)) {
                 let message = format!("it would wait on {target}: lease {name} is held by {by}");
                 self.remark(Severity::Warning, Some(step), message, format!("mainstay lease show {name}"));
+            }
+        }
+    }
+
+    /// What another run has in its hands until its end, of what the step would change.
+    fn in_hands(&mut self, step: &Step, targets: &[&Target]) {
+        let Some(kind) = catalogue::kind(&step.uses) else { return };
+        for target in targets.iter().take(NAMED) {
+            let with = evaluate::foresee(self.state, self.run, step, Some(target)).with;
+            for (name, by) in decide::things_of_another(self.state, self.run, kind, &with, target) {
+                let hint = format!("mainstay lease show {name}");
+                // The first step that names the thing is what waits.
+                if self.remarks.iter().any(|remark| remark.hint == hint) {
+                    continue;
+                }
+                let message = format!("it would wait{}: lease {name} is held by {by}, until that run has ended", target.on());
+                self.remark(Severity::Warning, Some(step), message, hint);
             }
         }
     }

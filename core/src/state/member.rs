@@ -5,8 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::State;
 use super::trust::{IssuerRequest, RootId};
 use crate::bounds;
-use crate::id::MemberId;
+use crate::id::{AgentId, MemberId};
 use crate::reply::{Refusal, Reply};
+
+/// From this level on all members keep on which node another one runs.
+pub const MEMBER_NODES: u32 = 5;
 
 /// A coordinator, as it announced itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -20,6 +23,9 @@ pub struct Member {
     /// `host:port` of the enrolment listener.
     pub enrol_address: String,
     pub version: String,
+    /// The node that it runs on, where it said so. Left out where it did not, as members of before do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<AgentId>,
     pub feature_level: u32,
     /// Roots that it trusts.
     pub trusts: Vec<RootId>,

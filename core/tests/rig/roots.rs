@@ -31,7 +31,7 @@ fn member(name: &str) -> MemberId {
 }
 
 impl Rig {
-    /// A line of a scenario that is about roots.
+    /// A line of a scenario that is about roots, or about members.
     pub fn apply_root_line(&mut self, words: &[&str]) -> Reply {
         let said = |key: &str| words.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('=')).unwrap_or_default();
         match words {
@@ -43,8 +43,15 @@ impl Rig {
                 let issuer_request = roots(said("asks")).pop().map(|root| IssuerRequest { root, csr_pem: "csr".into() });
                 let (trusts, issuers) = (roots(said("trusts")), roots(said("issuers")));
                 let feature_level = self.state.feature_level;
-                let member = Member { id: member(name), name: (*name).into(), trusts, issuers, issuer_request, feature_level, ..Member::default() };
+                let node = Some(said("node")).filter(|node| !node.is_empty()).map(|node| node.parse().unwrap());
+                let member =
+                    Member { id: member(name), name: (*name).into(), node, trusts, issuers, issuer_request, feature_level, ..Member::default() };
                 self.mesh(Command::PutMember { member })
+            }
+            ["voters", voters @ ..] => {
+                let answers = |word: &&str| (member(word.trim_end_matches(":silent")), !word.ends_with(":silent"));
+                self.seen.voters = voters.iter().map(answers).collect();
+                Reply::Done
             }
             ["issuer", name, under] => {
                 let grant = IssuerGrant { root: root(under), cert_pem: "cert".into() };

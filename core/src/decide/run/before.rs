@@ -31,11 +31,11 @@ impl<'s> RunPass<'_, 's, '_> {
             return self.has_lease(item);
         }
         if !item.work.is_fresh() {
-            return self.spares_backups(item) && self.has_lease(item);
+            return self.spares_backups(item) && self.keeps_quorum(item) && self.has_lease(item);
         }
         // Cheap looks first.
         let may_go = self.has_turn(item).is_some_and(|first_of_target| self.gates_are_open(item, first_of_target));
-        let is_its_turn = may_go && self.spares_backups(item);
+        let is_its_turn = may_go && self.spares_backups(item) && self.keeps_quorum(item);
         if !is_its_turn {
             // Whoever is not next must not keep it from those who are: they may need it again.
             self.give_lease_back(item);
@@ -51,6 +51,7 @@ impl<'s> RunPass<'_, 's, '_> {
             self.give_lease_back(item);
             return true;
         }
+        self.leaves(item);
         self.has_lease(item)
     }
 

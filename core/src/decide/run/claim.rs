@@ -16,7 +16,8 @@ use crate::state::lease::{Holder, LeaseKind, LeaseSpec, NODE, SOURCE_NODE};
 use crate::state::run::Run;
 use crate::wait::Reason;
 
-/// Attribute of a run's hold that is for all of its steps on the target.
+/// Attribute of a run's hold that is for several of its steps: for all on a target, or for all that name a thing. It says
+/// which of the two.
 pub(super) const CLAIM: &str = "claim";
 
 /// A claim that a work item needs, and as whom.
@@ -27,10 +28,14 @@ pub(super) struct Claim {
 }
 
 impl Claim {
+    pub fn new(holder: Holder, name: LeaseName) -> Claim {
+        Claim { name, spec: LeaseSpec { slots: 1, kind: LeaseKind::Claim, ..LeaseSpec::default() }, holder }
+    }
+
+    /// On the node that the item takes out of use.
     pub fn of(run: &Run, item: Item<'_>) -> Option<Claim> {
         let name = claimed(catalogue::kind(&item.step.uses)?, item.target)?;
-        let spec = LeaseSpec { slots: 1, kind: LeaseKind::Claim, ..LeaseSpec::default() };
-        Some(Claim { name, spec, holder: claimant(run, &item.step.name, item.target) })
+        Some(Claim::new(claimant(run, &item.step.name, item.target), name))
     }
 }
 

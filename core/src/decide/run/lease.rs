@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::claim::{CLAIM, Claim};
-use super::{Item, RunPass};
+use super::{Item, RunPass, thing};
 use crate::calendar;
 use crate::catalogue;
 use crate::command::Command;
@@ -22,11 +22,11 @@ pub(crate) const STEP: &str = "step";
 pub(crate) const TARGET: &str = "target";
 
 impl<'s> RunPass<'_, 's, '_> {
-    /// Whether the run holds what the item needs: the claim on its node, and the lease of its step. What it does not hold
-    /// is asked for, one after the other.
+    /// Whether the run holds what the item needs: the claims on its node and on the things that it changes, and the lease of
+    /// its step. What it does not hold is asked for, one after the other.
     pub(super) fn has_lease(&mut self, item: Item<'s>) -> bool {
-        let claim = Claim::of(self.run, item);
-        claim.is_none_or(|Claim { name, spec, holder }| self.holds(item, &name, spec, holder))
+        let mut claims = Claim::of(self.run, item).into_iter().chain(Claim::of_things(self.run, item));
+        claims.all(|Claim { name, spec, holder }| self.holds(item, &name, spec, holder) && self.is_alone(item, &name))
             && item.step.lease.as_ref().is_none_or(|wanted| {
                 let holder = holder(self.run, &item.step.name, item.target);
                 self.holds(item, &wanted.name, wanted.spec, holder)
@@ -40,6 +40,9 @@ impl<'s> RunPass<'_, 's, '_> {
         }
         match lease {
             Some(lease) if lease.waiting.iter().any(|waiter| waiter.holder.is(&holder)) => {
+                if self.gives_way(item, name, lease) {
+                    return false;
+                }
                 let reason = Reason::LeaseHeld { name: name.clone(), by: holders(lease) };
                 self.wait(item, reason, item.ready, None);
             }
@@ -52,12 +55,14 @@ impl<'s> RunPass<'_, 's, '_> {
         false
     }
 
-    /// Gives back the leases of an item that is not to begin now, or its places in their queues; the claim on a node only
-    /// where nothing of the run has been begun there.
+    /// Gives back the leases of an item that is not to begin now, or its places in their queues; the claim on a node, or on
+    /// a thing, only where nothing of the run has been begun there.
     pub(super) fn give_lease_back(&mut self, item: Item<'s>) {
         let own = item.step.lease.as_ref().map(|wanted| (wanted.name.clone(), holder(self.run, &item.step.name, item.target)));
         let claim = Claim::of(self.run, item).filter(|_| !self.has_begun_on(item.target)).map(|claim| (claim.name, claim.holder));
-        for (name, holder) in own.into_iter().chain(claim) {
+        let things = Claim::of_things(self.run, item).into_iter().filter(|claim| !self.is_at(&claim.name, item));
+        let things: Vec<(LeaseName, Holder)> = things.map(|claim| (claim.name, claim.holder)).collect();
+        for (name, holder) in own.into_iter().chain(claim).chain(things) {
             let Some(lease) = self.pass.state.leases.get(&name) else { continue };
             let mut all = lease.held.iter().map(|held| &held.holder).chain(lease.waiting.iter().map(|waiter| &waiter.holder));
             if all.any(|other| other.is(&holder)) {
@@ -108,8 +113,11 @@ pub(crate) fn in_the_way<'s>(state: &'s State, run: &Run, pattern: &str) -> Opti
 
 /// Whether a run's hold of a lease, or place in its queue, is still wanted. What ended without anybody knowing
 /// how keeps its lease: it may still be at it, and its agent's word, or an operator's word or proof, frees it.
-pub(in crate::decide) fn is_wanted(state: &State, holder: &Holder) -> bool {
+pub(in crate::decide) fn is_wanted(state: &State, name: &LeaseName, holder: &Holder, holds: bool) -> bool {
     let Identity::Run(id) = &holder.identity else { return true };
+    if thing::is_on_thing(holder) {
+        return state.runs.get(id).is_some_and(|run| thing::is_wanted(run, name, holder, holds));
+    }
     // What a run no longer needs is given back while it is known. What is still held by one that is not is of an
     // outcome that nobody knows.
     let Some(run) = state.runs.get(id) else { return true };

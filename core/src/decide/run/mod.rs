@@ -3,17 +3,22 @@
 //! Each work item that waits goes through the same doors, in this order: what it needs, its expressions, the
 //! rollout it is part of, its gates, its lease, an agent ([`before`], [`placement`]).
 
+pub(super) use circle::Circles;
 pub(crate) use claim::{backup_there, claimed_by_another};
 pub(crate) use gates::healthy;
 pub(super) use lease::is_wanted as lease_is_wanted;
 pub(crate) use lease::{STEP as HELD_FOR_STEP, TARGET as HELD_FOR_TARGET, holders as lease_holders, in_the_way as lease_in_the_way};
+pub(crate) use thing::{is_on_thing, things_of_another};
 
 mod before;
+mod circle;
 mod claim;
 mod gates;
 mod lease;
 mod placement;
+mod quorum;
 mod root;
+mod thing;
 mod turn;
 mod zones;
 
