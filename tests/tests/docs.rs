@@ -1,10 +1,12 @@
 //! What the documents say is tried.
 #![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic, reason = "a test that cannot go on stops with words")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use mainstay_core::plan;
 use mainstay_tests::up::binaries;
 
 fn root() -> PathBuf {
@@ -64,6 +66,57 @@ fn every_verb_in_the_documents_exists() {
         }
     }
     assert!(tried > 5, "the README shows verbs");
+}
+
+/// Inputs of the plans that come with the program, by the plans' names.
+fn bundled() -> BTreeMap<String, BTreeSet<String>> {
+    let files = plans().into_iter().map(|file| fs::read_to_string(file).expect("a plan"));
+    let parsed = files.map(|text| plan::parse(&text).expect("a bundled plan is sound"));
+    parsed.map(|plan| (plan.name.to_string(), plan.inputs.keys().cloned().collect())).collect()
+}
+
+fn plans() -> Vec<PathBuf> {
+    fs::read_dir(root().join("deploy/plans")).expect("deploy/plans").flatten().map(|entry| entry.path()).collect()
+}
+
+/// Commands of a text, one a line: what goes on after a backslash is one with it, also in the comment at a plan's head.
+fn commands(text: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut open: Option<String> = None;
+    for line in text.lines().map(|line| line.trim_start_matches(['#', '$', ' '])) {
+        let so_far = open.take().unwrap_or_default() + line.trim_end_matches('\\') + " ";
+        if line.ends_with('\\') { open = Some(so_far) } else { all.push(so_far) }
+    }
+    all
+}
+
+/// Plan and inputs of a command that starts one or shows what it would do.
+fn sets(command: &str) -> Option<(&str, Vec<&str>)> {
+    let rest = ["run start ", "plan preview "].iter().find_map(|verb| command.split_once(&format!("mainstay {verb}")))?.1;
+    // A command within a sentence ends with its mark.
+    let rest = rest.split('`').next().unwrap_or(rest);
+    let names = rest.split("--set ").skip(1).filter_map(|set| set.trim_start_matches('\'').split_once('=')).map(|(name, _)| name);
+    Some((rest.split_whitespace().next()?, names.collect()))
+}
+
+/// The first thing that is tried of a plan is what its page shows.
+#[test]
+fn every_input_that_the_documents_set_is_one_of_its_plan() {
+    let bundled = bundled();
+    let mut tried = BTreeSet::new();
+    for document in documents().into_iter().chain(plans()) {
+        for command in commands(&fs::read_to_string(&document).expect("a document")) {
+            let Some((name, inputs)) = sets(&command) else { continue };
+            let Some(known) = bundled.get(name) else { continue };
+            for input in inputs {
+                assert!(known.contains(input), "{}: `--set {input}=`: {name} has no such input: {known:?}", document.display());
+                tried.insert((name.to_owned(), input.to_owned()));
+            }
+        }
+    }
+    for (name, input) in [("rolling-update", "space"), ("blue-green", "url"), ("disaster-recovery", "cacheInto"), ("node-maintenance", "command")] {
+        assert!(tried.contains(&(name.to_owned(), input.to_owned())), "the documents set {input} of {name}: {tried:?}");
+    }
 }
 
 /// What links to a heading call it.

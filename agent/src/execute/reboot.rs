@@ -59,10 +59,15 @@ enum Next {
 pub(super) fn allowed(with: &Map<String, Value>, policy: &Policy) -> Result<Params, StepError> {
     let params: Params = params::read(KIND, with)?;
     exec::allowed(&command(&params), policy)?;
-    if params.if_file.as_ref().is_some_and(|file| !file.starts_with('/')) {
+    if file(&params).is_some_and(|file| !file.starts_with('/')) {
         return Err(StepError::refused(format!("{KIND}: `ifFile` must be an absolute path")));
     }
     Ok(params)
+}
+
+/// The file without which it is not rebooted. An expression that wants none is empty.
+fn file(params: &Params) -> Option<&str> {
+    params.if_file.as_deref().filter(|file| !file.is_empty())
 }
 
 fn command(params: &Params) -> Map<String, Value> {
@@ -80,11 +85,11 @@ pub(super) async fn execute(with: &Map<String, Value>, context: &Context) -> Res
     let stored = context.artifacts.get_undo().await.map_err(|error| failed(format!("nothing was done: {error}")))?;
     let before = stored.map(|stored| String::from_utf8_lossy(&stored).into_owned());
     // Once the step has begun, the file says nothing more.
-    let asked = match params.if_file.as_ref().filter(|_| before.is_none()) {
+    let asked = match file(&params).filter(|_| before.is_none()) {
         Some(file) => {
             let is_there = exec::root::is_there(context, file);
             let is_there = is_there.map_err(|error| failed(format!("nothing was done: whether the machine has {file} cannot be told: {error}")))?;
-            Some((file.as_str(), is_there))
+            Some((file, is_there))
         }
         None => None,
     };
@@ -151,5 +156,7 @@ mod tests {
         assert_eq!(by(allow, json!({})).unwrap_err().ended, Ended::Refused);
         assert!(by(&[allow, rule].concat(), json!({ "command": ["/sbin/reboot"] })).is_err());
         assert!(by(&[allow, rule].concat(), json!({ "ifFile": "reboot-required" })).is_err());
+        let in_any_case: Params = params::read(KIND, json!({ "ifFile": "" }).as_object().unwrap()).unwrap();
+        assert!(by(&[allow, rule].concat(), json!({ "ifFile": "" })).is_ok() && file(&in_any_case).is_none());
     }
 }

@@ -1,5 +1,6 @@
 //! Which rights a step would lack: its kind is carried out as far as its own review of them, over a cluster in which
-//! nothing can be changed. And what stands in the way of a backup: it is carried out as a dry run.
+//! nothing can be changed. And what stands in the way of a backup, which is carried out as a dry run, or of nodes that are to
+//! be drained, which are looked at as the step itself would.
 
 use std::sync::Arc;
 
@@ -37,6 +38,9 @@ impl Rights for Reviewer {
             if catalogue::is_fenced_backup(&kind) {
                 return Ok(in_the_way(&kind, with, cluster, &context).await);
             }
+            if catalogue::looks_ahead(&kind) {
+                return Ok(ahead(&kind, &with, &context).await);
+            }
             lacking(&kind, &with, undoes, &context).await
         })
     }
@@ -65,6 +69,22 @@ async fn in_the_way(kind: &str, mut with: Map<String, Value>, cluster: ClusterNa
         },
     };
     let noticed = match execute(kind, &with, &looked).await {
+        Ok(report) => report.checks.iter().take(NOTICED_MAX).map(told).collect(),
+        Err(error) => vec![Noticed { is_warning: true, message: error.message }],
+    };
+    Lacking { noticed, ..Lacking::default() }
+}
+
+/// What a step finds that only looks: of what is well, nothing but the sum.
+async fn ahead(kind: &str, with: &Map<String, Value>, context: &Context) -> Lacking {
+    let labels = Labels { attempt: NO_ATTEMPT.to_owned(), run: "preview".to_owned(), step: "preview".to_owned(), ..Labels::default() };
+    let looked = context.for_attempt(labels, Output::unwatched(), CancellationToken::new());
+    let told = |check: &Check| {
+        let is_warning = !matches!(check.verdict, Verdict::Ok | Verdict::Skipped);
+        let of = if check.subject.is_empty() { String::new() } else { format!("{}: ", check.subject) };
+        Noticed { is_warning, message: format!("{of}{}", check.message) }
+    };
+    let noticed = match execute(kind, with, &looked).await {
         Ok(report) => report.checks.iter().take(NOTICED_MAX).map(told).collect(),
         Err(error) => vec![Noticed { is_warning: true, message: error.message }],
     };

@@ -19,6 +19,8 @@ use crate::results::{Row, median};
 
 /// Switches to a green that begins to fail.
 const UNDONE: usize = 30;
+/// Of them, those in which green's pods end afterwards, as the bundled plan has them do: kept connections are theirs until then.
+const ENDED: usize = 5;
 /// From a green that fails to new connections on blue, at the 99th percentile.
 const GOAL_S: f64 = 3.0;
 
@@ -52,11 +54,12 @@ pub async fn measure() -> Vec<Row> {
     let theirs = Failed::of(&by_hand).and(Failed::of(&switched_by_hand));
 
     let mut undone = Vec::new();
-    let mut failing = Vec::new();
+    let (mut failing, mut kept) = (Vec::new(), Vec::new());
     for number in 0..UNDONE {
-        let (back, last) = green_fails(&stage, number).await;
-        undone.push(back);
-        failing.push(last);
+        let back = green_fails(&stage, number, number + ENDED >= UNDONE).await;
+        undone.push(back.new);
+        failing.push(back.failing);
+        kept.extend(back.kept);
     }
     undone.sort_by(f64::total_cmp);
     failing.sort_by(f64::total_cmp);
@@ -92,11 +95,30 @@ pub async fn measure() -> Vec<Row> {
                 "from green beginning to fail to the first of only blue's answers on new connections; one probe a second, two that fail; p99 of {UNDONE}, median {middle:.2}"
             ),
         ),
+        Row::below(
+            "transition.time_to_undo_kept",
+            "s",
+            kept.iter().copied().fold(0.0, f64::max),
+            GOAL_S,
+            &format!(
+                "the same on connections that clients keep: they stay with green's pods until these end, 4 s after they are told to; the longest of {ENDED}"
+            ),
+        )
+        .informs(),
     ]
 }
 
-/// Seconds from green beginning to fail to blue answering alone, and from the first failure to the last.
-async fn green_fails(stage: &Stage, number: usize) -> (f64, f64) {
+/// How a green that failed was left, in seconds.
+struct Left {
+    /// From when it began to fail until blue alone answers new connections.
+    new: f64,
+    /// From the first failure on a new connection to the last one.
+    failing: f64,
+    /// As `new`, on connections that were kept, where green's pods have ended.
+    kept: Option<f64>,
+}
+
+async fn green_fails(stage: &Stage, number: usize, ends: bool) -> Left {
     stage.leads_to_blue_again().await;
     let steady = Steady::of(stage.address);
     let name = format!("fails-{number}");
@@ -112,11 +134,26 @@ async fn green_fails(stage: &Stage, number: usize) -> (f64, f64) {
     let ended = stage.up.ended(&run).await;
     assert_eq!(ended["state"], json!("failed"), "{ended}");
     tokio::time::sleep(Duration::from_millis(500)).await;
+    if ends {
+        stage.ends_green().await;
+        let moved = || {
+            let asked = steady.asked();
+            let last = asked.iter().rev().filter(|one| one.sort == Sort::Kept).take(20);
+            let strays = last.filter(|one| !one.answer.as_ref().is_ok_and(|body| body.starts_with("web-blue-"))).count();
+            std::future::ready(if strays == 0 { Ok(()) } else { Err(format!("{strays} of the last 20 answers")) })
+        };
+        eventually("kept connections are blue's", moved).await;
+    }
     let asked = steady.end().await;
     stage.mend_green();
-    let is_bad = |one: &&Asked| one.sort == Sort::New && !one.answer.as_ref().is_ok_and(|body| body.starts_with("web-"));
-    let bad: Vec<&Asked> = asked.iter().filter(is_bad).collect();
+    let is_bad = |one: &&Asked| !one.answer.as_ref().is_ok_and(|body| body.starts_with("web-"));
+    let bad: Vec<&Asked> = asked.iter().filter(is_bad).filter(|one| one.sort == Sort::New).collect();
+    let kept = asked.iter().filter(is_bad).filter(|one| one.sort == Sort::Kept).map(|one| one.at).max().filter(|_| ends);
     let (first, last) = (bad.first().expect("green failed").at, bad.last().expect("green failed").at);
     let after = asked.iter().filter(|one| one.sort == Sort::New && one.at > last).map(|one| one.at).min().expect("blue answers");
-    (after.duration_since(began).as_secs_f64(), last.duration_since(first).as_secs_f64())
+    Left {
+        new: after.duration_since(began).as_secs_f64(),
+        failing: last.duration_since(first).as_secs_f64(),
+        kept: kept.map(|last| last.duration_since(began).as_secs_f64()),
+    }
 }

@@ -155,6 +155,12 @@ impl Stage {
         self.in_green("> /tmp/index.html");
     }
 
+    /// Its pods end as they do, and others take their place.
+    pub async fn ends_green(&self) {
+        self.by_hand(&["rollout", "restart", "-n", "default", "deployment/web-green"]).await;
+        self.by_hand(&["rollout", "status", "-n", "default", "deployment/web-green", "--timeout=180s"]).await;
+    }
+
     pub fn mend_green(&self) {
         self.in_green("hostname > /tmp/index.html");
     }

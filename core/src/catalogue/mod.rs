@@ -85,6 +85,8 @@ pub const WATCH: &str = "kube.watch";
 pub const CORDON: &str = "kube.cordon";
 pub const DRAIN: &str = "kube.drain";
 pub const UNCORDON: &str = "kube.uncordon";
+/// The kind that says beforehand whether nodes could be drained.
+pub const DRAINABLE: &str = "kube.drainable";
 /// The kinds that the helm program carries out.
 pub const HELM_UPGRADE: &str = "helm.upgrade";
 pub const HELM_ROLLBACK: &str = "helm.rollback";
@@ -200,6 +202,12 @@ pub fn is_by_helm(kind: &str) -> bool {
 #[must_use]
 pub fn is_fenced_backup(kind: &str) -> bool {
     [BACKUP_RUN, BACKUP_PRUNE, BACKUP_RESTORE].contains(&kind)
+}
+
+/// Whether what a kind finds is of use before the run begins: it only looks, and a preview has it look.
+#[must_use]
+pub fn looks_ahead(kind: &str) -> bool {
+    kind == DRAINABLE
 }
 
 /// The kind of a connection that leads to the mesh itself, as far as an agent may back it up.

@@ -1,5 +1,5 @@
-//! Which rights the accounts lack that would act in clusters, and what stands in the way of a backup: whom to ask of what,
-//! and what the answer means to whoever looks at a preview. The asking is somebody else's.
+//! Which rights the accounts lack that would act in clusters, and what stands in the way of a backup, or of nodes that are to
+//! be drained: whom to ask of what, and what the answer means to whoever looks at a preview. The asking is somebody else's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -80,7 +80,7 @@ pub fn questions(preview: &Preview) -> (Vec<Question>, Vec<Remark>) {
         let own = (step.step.uses.as_str(), &step.with, step.undo.as_ref().is_some_and(|undo| undo.uses == step.step.uses));
         let other = step.undo.as_ref().filter(|undo| undo.uses != step.step.uses).map(|undo| (undo.uses.as_str(), &undo.with, false));
         for (kind, with, undoes) in std::iter::once(own).chain(other) {
-            if !changes_a_cluster(kind) && !catalogue::is_fenced_backup(kind) {
+            if !changes_a_cluster(kind) && !catalogue::is_fenced_backup(kind) && !catalogue::looks_ahead(kind) {
                 continue;
             }
             if let Some(name) = TELLING.iter().find(|name| with.get(**name).is_some_and(is_open)) {

@@ -1,5 +1,5 @@
-//! A way to the API server that counts what is asked, and can fail: it refuses, hangs up, loses answers, or cuts what is
-//! open.
+//! A way to the API server that counts what is asked, and can fail: it refuses, hangs, hangs up, forgets, loses answers, or
+//! cuts what is open.
 //!
 //! Plain HTTP/1.1 on loopback in front, TLS behind. Whoever asks is judged by the token that goes through.
 
@@ -29,9 +29,17 @@ pub enum Trouble {
     Refused(&'static str),
     /// Nobody is answered: connections end.
     Away,
+    /// Nobody is answered, and connections stay open.
+    Hangs,
+    /// What goes on from an earlier answer, a watch or the next page of a list, is answered with 410: that is forgotten.
+    Forgetful,
     /// What is to be changed is changed, and who asked for it does not hear of it, the first time that he asks.
     AnswersLost,
 }
+
+/// As an API server says it.
+const FORGOTTEN: &str =
+    r#"{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Expired","message":"too old resource version","code":410}"#;
 
 /// Goes with the value; what is open through it stays open until it ends.
 pub struct Proxy {
@@ -174,6 +182,20 @@ impl Shared {
             match trouble {
                 Trouble::Nothing | Trouble::AnswersLost => {}
                 Trouble::Away => return Ok(()),
+                Trouble::Hangs => {
+                    while from_client.read_buf(&mut read).await? > 0 {
+                        read.clear();
+                    }
+                    return Ok(());
+                }
+                Trouble::Forgetful if line.contains("watch=1") || line.contains("continue=") => {
+                    let length = FORGOTTEN.len();
+                    let head =
+                        format!("HTTP/1.1 410 Gone\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+                    to_client.write_all(format!("{head}{FORGOTTEN}").as_bytes()).await?;
+                    return Ok(());
+                }
+                Trouble::Forgetful => {}
                 Trouble::Refused(with) => {
                     // Closed, so that the answer of a server that was asked before cannot follow it.
                     to_client.write_all(format!("HTTP/1.1 {with}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").as_bytes()).await?;

@@ -70,7 +70,8 @@ impl Replica {
         Replica { process: command.spawn().expect("the agent starts"), again: command }
     }
 
-    fn kill(&mut self) {
+    /// It is gone without a word; what it has on its disk stays.
+    pub fn kill(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

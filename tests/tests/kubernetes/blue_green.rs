@@ -1,12 +1,13 @@
-//! The bundled plan `blue-green`, with charts, in a real cluster.
+//! The bundled plan `blue-green`, with a chart, in a real cluster: the stage on which [`super::traps`] tries it.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use mainstay_tests::kubernetes::{Cluster, Space};
 use mainstay_tests::up::{Options, Up};
 use mainstay_tests::wait::PATIENCE;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::agents::{MANIFEST, Replica, acts, kubeconfig, runner};
 
@@ -14,8 +15,12 @@ const RIGHTS: &str = "{apiGroups: [\"\"], resources: [secrets, configmaps], verb
      {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, create, patch]}, \
      {apiGroups: [apps], resources: [deployments, replicasets, statefulsets], verbs: [get, list, watch, create, patch, update, delete]}, \
      {apiGroups: [\"\"], resources: [services], verbs: [get, patch]}, {apiGroups: [\"\"], resources: [pods], verbs: [get, list, watch]}, \
+     {apiGroups: [policy], resources: [poddisruptionbudgets], verbs: [list]}, \
      {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list]}, \
      {apiGroups: [\"\"], resources: [pods/log], verbs: [get]}, {apiGroups: [batch], resources: [jobs], verbs: [get, list, create, delete]}";
+
+/// By which charts say of which release something is.
+pub const INSTANCE: &str = "app.kubernetes.io/instance";
 
 fn chart(folder: &Path) {
     let at = folder.join("web");
@@ -33,15 +38,16 @@ fn chart(folder: &Path) {
     );
 }
 
-struct Stage<'s> {
-    up: Up,
-    _replica: Replica,
-    space: &'s Space<'s>,
-    address: String,
+/// A mesh whose cluster has one replica with helm, and Services that lead to nothing yet.
+pub struct Stage<'s> {
+    pub up: Up,
+    pub replica: Option<Replica>,
+    pub space: &'s Space<'s>,
+    pub address: SocketAddr,
 }
 
 impl<'s> Stage<'s> {
-    async fn new(cluster: &Cluster, space: &'s Space<'s>) -> Stage<'s> {
+    pub async fn new(cluster: &Cluster, space: &'s Space<'s>) -> Stage<'s> {
         let up = Up::start(Options { coordinators: 1, agents: 1, ..Options::default() }).await;
         cluster.apply(MANIFEST);
         let kubeconfig = kubeconfig(cluster, &up, "mainstay", "mainstay-cluster-agent");
@@ -52,97 +58,90 @@ impl<'s> Stage<'s> {
         let replica = Replica::start_told(&up, "prod", "r1", &kubeconfig, "[policy]\nallow = [\"*\"]\n", &more);
         acts(&up, "r1").await;
         runner(space, RIGHTS);
-        for service in ["web", "web-admin", "web-preview"] {
-            space.apply(&format!(
-                "{{apiVersion: v1, kind: Service, metadata: {{name: {service}}}, spec: {{selector: {{app: web}}, ports: [{{port: 80}}]}}}}\n"
-            ));
-        }
-        let address = space.until(PATIENCE, &["service", "web"], |service| service.pointer("/spec/clusterIP")?.as_str().map(str::to_owned)).await;
-        Stage { up, _replica: replica, space, address }
+        let services = ["web", "web-admin", "web-preview"].map(|service| {
+            format!("{{apiVersion: v1, kind: Service, metadata: {{name: {service}}}, spec: {{selector: {{app: web}}, ports: [{{port: 80}}]}}}}\n")
+        });
+        space.apply(&services.join("---\n"));
+        let address = space.until(PATIENCE, &["service", "web"], |service| service.pointer("/spec/clusterIP")?.as_str()?.parse().ok()).await;
+        Stage { up, replica: Some(replica), space, address: SocketAddr::new(address, 80) }
     }
 
-    fn starts(&self, more: &[&str]) -> String {
+    /// One whose blue is live already, made by hand and no release.
+    pub async fn with_blue(cluster: &Cluster, space: &'s Space<'s>) -> Stage<'s> {
+        // It comes while the mesh does.
+        space.apply(&format!(
+            "{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: web-blue, labels: {{{INSTANCE}: web-blue}}}}, spec: {{replicas: 2, \
+             selector: {{matchLabels: {{app: web, {INSTANCE}: web-blue}}}}, template: {{metadata: {{labels: {{app: web, {INSTANCE}: web-blue}}}}, spec: {{\
+             containers: [{{name: web, image: \"mainstay.test/nginx:1\", lifecycle: {{preStop: {{sleep: {{seconds: 3}}}}}}, \
+             readinessProbe: {{httpGet: {{port: 80}}, periodSeconds: 1}}}}]}}}}}}}}\n"
+        ));
+        let stage = Stage::new(cluster, space).await;
+        for service in ["web", "web-admin", "web-preview"] {
+            let led = json!({ "spec": { "selector": { INSTANCE: "web-blue" } } }).to_string();
+            space.kubectl(&["patch", "service", service, "-p", &led]).expect("it leads to blue");
+        }
+        space.wait("deployment/web-blue", "condition=Available");
+        stage
+    }
+
+    /// Inputs of the plan, of which those under `more` go before the usual ones.
+    fn inputs(&self, more: &[&str]) -> Vec<String> {
         let (namespace, url) = (format!("space={}", self.space.name()), format!("url=http://{}/", self.address));
         let usual =
-            ["service=web", "also=[\"web-admin\"]", "preview=web-preview", "chart=web", "version=1.2.3", "within=60s", "watch=5s", &namespace, &url];
-        let mut words = vec!["run", "start", "blue-green"];
-        usual.iter().chain(more).for_each(|input| words.extend(["--set", input]));
+            ["service=web", "also=[\"web-admin\"]", "preview=web-preview", "chart=web", "version=1.2.3", "within=60s", "watch=3s", &namespace, &url];
+        let name = |input: &str| input.split('=').next().unwrap_or_default().to_owned();
+        let is_said = |input: &str| more.iter().any(|said| name(said) == name(input));
+        let all = usual.into_iter().filter(|input| !is_said(input)).chain(more.iter().copied());
+        all.flat_map(|input| ["--set".to_owned(), input.to_owned()]).collect()
+    }
+
+    /// A verb about the plan, with its inputs.
+    pub fn words(&self, verb: &[&str], more: &[&str]) -> Vec<String> {
+        let verb = verb.iter().map(|word| (*word).to_owned());
+        verb.chain(["blue-green".to_owned()]).chain(self.inputs(more)).collect()
+    }
+
+    pub fn starts(&self, more: &[&str]) -> String {
+        let words = self.words(&["run", "start"], more);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
         self.up.json(&words)["run"].as_str().expect("a run").to_owned()
     }
 
-    fn live(&self) -> String {
+    pub async fn completes(&self, more: &[&str]) -> Value {
+        let ended = self.up.ended(&self.starts(more)).await;
+        assert_eq!((&ended["state"], &ended["verdict"]), (&json!("completed"), &json!("ok")), "{ended}");
+        ended
+    }
+
+    pub async fn fails(&self, more: &[&str]) -> Value {
+        let ended = self.up.ended(&self.starts(more)).await;
+        assert_eq!(ended["state"], "failed", "{ended}");
+        ended
+    }
+
+    pub fn live(&self) -> String {
         self.leads("web")
     }
 
-    fn leads(&self, service: &str) -> String {
+    pub fn leads(&self, service: &str) -> String {
         let service = self.space.json(&["get", "service", service]).expect("it");
-        service.pointer("/spec/selector").and_then(|selector| selector["app.kubernetes.io/instance"].as_str()).unwrap_or_default().to_owned()
+        service.pointer("/spec/selector").and_then(|selector| selector[INSTANCE].as_str()).unwrap_or_default().to_owned()
     }
 
     /// Pods that a release is to have; nothing where it is not there.
-    fn replicas(&self, release: &str) -> Option<i64> {
+    pub fn replicas(&self, release: &str) -> Option<i64> {
         self.space.json(&["get", "deployment", release]).ok()?.pointer("/spec/replicas")?.as_i64()
     }
-}
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_version_comes_beside_the_one_that_is_live_and_is_kept_or_taken_back() {
-    let cluster = Cluster::shared();
-    let space = cluster.space("blue-green");
-    let stage = Stage::new(cluster, &space).await;
-
-    // The first time nothing is live.
-    let ended = stage.up.ended(&stage.starts(&["replicas=2", "keepFor=0s"])).await;
-    assert_eq!((&ended["state"], &ended["verdict"]), (&json!("completed"), &json!("ok")), "{ended}");
-    assert_eq!((stage.live().as_str(), stage.replicas("web-blue"), stage.replicas("web-green")), ("web-blue", Some(2), None));
-
-    // The next one has as many pods as what is live, is tried by a Job, and what was live loses its pods.
-    let ended = stage
-        .up
-        .ended(&stage.starts(&["keepFor=1s", "smokeImage=mainstay.test/busybox:1", "smoke=[\"sh\", \"-c\", \"echo $RELEASE is well\"]"]))
-        .await;
-    assert_eq!((&ended["state"], &ended["verdict"]), (&json!("completed"), &json!("ok")), "{ended}");
-    assert!(ended.to_string().contains("web-green is well"), "{ended}");
-    assert_eq!((stage.live().as_str(), stage.replicas("web-blue"), stage.replicas("web-green")), ("web-green", Some(0), Some(2)));
-    assert_eq!((stage.leads("web-admin").as_str(), stage.leads("web-preview").as_str()), ("web-green", "web-green"));
-
-    // One that does not become ready is never live, and is taken back.
-    let ended = stage.up.ended(&stage.starts(&["tag=none", "within=8s"])).await;
-    assert_eq!(ended["state"], "failed", "{ended}");
-    assert_eq!((stage.live().as_str(), stage.replicas("web-green")), ("web-green", Some(2)));
-
-    // One that fails its smoke test neither.
-    let ended = stage.up.ended(&stage.starts(&["smokeImage=mainstay.test/busybox:1", "smoke=[\"sh\", \"-c\", \"exit 3\"]"])).await;
-    assert_eq!(ended["state"], "failed", "{ended}");
-    assert_eq!((stage.live().as_str(), stage.leads("web-preview").as_str()), ("web-green", "web-green"), "{ended}");
-
-    // One that is aborted while the other is kept leads back to it.
-    let run = stage.starts(&["keepFor=10m"]);
-    stage.up.work_is(&run, "keep", &["active"]).await;
-    assert_eq!((stage.live().as_str(), stage.replicas("web-green")), ("web-blue", Some(2)));
-    assert_eq!((stage.leads("web-admin").as_str(), stage.leads("web-preview").as_str()), ("web-blue", "web-blue"));
-    let aborted = stage.up.cli(&["run", "abort", &run, "--reason", "not that one"]);
-    assert!(aborted.status.success(), "{}", String::from_utf8_lossy(&aborted.stderr));
-    let ended = stage.up.ended(&run).await;
-    assert_eq!((&ended["state"], stage.live().as_str(), stage.replicas("web-green")), (&json!("aborted"), "web-green", Some(2)), "{ended}");
-    assert_eq!(stage.leads("web-admin"), "web-green", "all of them, or none");
-
-    // A preview shows its steps.
-    let namespace = format!("space={}", space.name());
-    let preview = stage.up.json(&[
-        "plan",
-        "preview",
-        "blue-green",
-        "--set",
-        &namespace,
-        "--set",
-        "service=web",
-        "--set",
-        "chart=web",
-        "--set",
-        "version=1.2.3",
-        "--set",
-        "url=http://10.0.0.1/",
-    ]);
-    assert!(["kube.live", "helm.upgrade", "kube.switch", "kube.watch"].iter().all(|kind| preview.to_string().contains(kind)), "{preview}");
+    /// Name and UID of each pod of a release that is ready.
+    pub fn ready(&self, release: &str) -> Vec<(String, String)> {
+        let pods = self.space.json(&["get", "pods", "-l", &format!("{INSTANCE}={release}")]).expect("pods");
+        let is_ready = |pod: &&Value| {
+            let conditions = pod.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
+            let mut ready = conditions.filter(|condition| condition["type"] == "Ready" && condition["status"] == "True");
+            ready.next().is_some() && pod.pointer("/metadata/deletionTimestamp").is_none()
+        };
+        let text = |pod: &Value, field: &str| pod["metadata"][field].as_str().unwrap_or_default().to_owned();
+        pods["items"].as_array().into_iter().flatten().filter(is_ready).map(|pod| (text(pod, "name"), text(pod, "uid"))).collect()
+    }
 }

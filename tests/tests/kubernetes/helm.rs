@@ -32,10 +32,10 @@ pub(super) fn chart(folder: &Path) {
     write("values.yaml", "text: first\nseconds: 0\npassword: none\nimage: mainstay.test/busybox:1\n");
     write(
         "templates/objects.yaml",
-        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}\ndata:\n  text: {{ .Values.text | quote }}\n\
+        "{{ with .Values.refuse }}{{ fail . }}{{ end }}apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}\ndata:\n  text: {{ .Values.text | quote }}\n\
          ---\napiVersion: v1\nkind: Secret\nmetadata:\n  name: {{ .Release.Name }}\nstringData:\n  password: {{ .Values.password | quote }}\n\
          {{ if .Values.seconds }}---\napiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: {{ .Release.Name }}\nspec:\n  replicas: 1\n  selector: {matchLabels: {app: {{ .Release.Name }}}}\n  \
-         template:\n    metadata:\n      labels: {app: {{ .Release.Name }}}\n      annotations: {text: {{ .Values.text | quote }}}\n    \
+         template:\n    metadata:\n      labels: {app: {{ .Release.Name }}, app.kubernetes.io/instance: {{ .Release.Name }}}\n      annotations: {text: {{ .Values.text | quote }}}\n    \
          spec:\n      terminationGracePeriodSeconds: 0\n      containers:\n        - name: app\n          image: {{ .Values.image }}\n          \
          readinessProbe: {exec: {command: [\"true\"]}, initialDelaySeconds: {{ .Values.seconds }}, periodSeconds: 1}\n{{ end }}",
     );
@@ -185,6 +185,11 @@ async fn a_release_is_installed_upgraded_brought_back_and_uninstalled_once_and_e
     assert_eq!((stage.history(&space), text_of(&space)), (vec![], None), "nothing was done");
     runner(&space, RIGHTS);
 
+    // A chart that does not render is refused in its own words, before anything is there.
+    let ended = stage.fails("unrendered", &upgrade(&space, "refuse: no such size", ""), "no such size").await;
+    assert!(ended.to_string().contains("helm.upgrade: helm upgrade: execution error at (web/templates/objects.yaml"), "{ended}");
+    assert_eq!((stage.history(&space), text_of(&space)), (vec![], None), "nothing was done");
+
     // Installed, with a value of a Secret that is told nowhere.
     space.apply("{apiVersion: v1, kind: Secret, metadata: {name: web-values}, stringData: {values.yaml: \"password: hunter2-of-the-shop\\n\"}}\n");
     let ended = stage.succeeds("install", &upgrade(&space, "text: one", ", valuesFrom: [{secret: web-values}]")).await;
@@ -215,7 +220,10 @@ async fn a_release_is_installed_upgraded_brought_back_and_uninstalled_once_and_e
 
     // What does not come off, helm takes back by itself.
     let broken = upgrade(&space, "text: five, seconds: 1, image: \"mainstay.test/none:1\"", "").replace("within: 60s", "within: 6s");
-    stage.fails("broken", &broken, "helm has brought it back to revision 6").await;
+    let ended = stage.fails("broken", &broken, "helm has brought it back to revision 6").await;
+    // helm says only that its pods have not come.
+    let why = format!("{name}/Deployment/web: the image mainstay.test/none:1 of app cannot be pulled");
+    assert!(ended.to_string().contains("what was wrong with its pods last") && ended.to_string().contains(&why), "{ended}");
     assert_eq!(text_of(&space).as_deref(), Some("somebody's"));
 
     // Back to a revision, and that taken back.

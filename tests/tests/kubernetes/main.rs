@@ -28,6 +28,7 @@ mod rolling;
 mod routes;
 mod seams;
 mod switching;
+mod traps;
 mod upkeep;
 mod view;
 mod work;

@@ -8,6 +8,7 @@ use mainstay_tests::wait::{PATIENCE, eventually_within};
 use serde_json::{Value, json};
 
 use super::agents::{Replica, acts, plan, runner};
+use super::switching::is_asked_by_an_undo;
 use super::view::through;
 use super::writing::{deployment, mesh, never, revisions, starts};
 
@@ -134,6 +135,50 @@ async fn a_rollout_is_previewed_done_and_taken_back_to_the_exact_template_unless
     assert_eq!(level_of(&template(&space, "web")), "mine");
 }
 
+/// Starts rollouts that do not move, each of a Deployment and for a reason of its own: the run, the Deployment, what its pods
+/// were made of, and what it has to say.
+fn do_not_move(up: &Up, space: &Space<'_>) -> Vec<(String, &'static str, Value, Vec<&'static str>)> {
+    const BACK: &str = "it was put back, and all of its pods are what they were";
+    let changed = |what: &str| format!("object: {{spec: {{template: {{spec: {{containers: [{{name: app, {what}}}]}}}}}}}}, takeOver: true");
+    let all = [
+        (
+            "crashes",
+            format!("{}, patience: 3s", changed("command: [sh, -c, exit 3]")),
+            vec!["does not move for 3s", "app ends again and again: ", ", the last time with exit status 3", BACK],
+        ),
+        (
+            "huge",
+            "resources: {app: {requests: {cpu: \"100000\"}}}, patience: 3s".to_owned(),
+            vec!["does not move for 3s", "no node takes it for ", "Insufficient cpu", BACK],
+        ),
+        (
+            "unready",
+            format!("{}, within: 25s", changed("readinessProbe: {exec: {command: [\"false\"]}}")),
+            vec!["not within 25s", "runs and has not been ready for ", BACK],
+        ),
+        ("held", format!("{}, within: 6s", level("debug")), vec!["not within 6s: the disruption budget held lets no pod go", "nothing was changed"]),
+    ];
+    let objects = all.iter().map(|(name, ..)| {
+        // Where a pod may go before its replacement is there, its budget is asked.
+        let strategy = if *name == "held" { "strategy: {rollingUpdate: {maxSurge: 0, maxUnavailable: 1}}, " } else { "" };
+        format!(
+            "{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: {name}}}, spec: {{replicas: 2, {strategy}selector: {{matchLabels: {{app: {name}}}}}, template: \
+             {{metadata: {{labels: {{app: {name}}}}}, spec: {{terminationGracePeriodSeconds: 0, containers: [{{name: app, image: \"mainstay.test/busybox:1\", \
+             readinessProbe: {{exec: {{command: [\"true\"]}}, periodSeconds: 1}}}}]}}}}}}}}\n---\n"
+        )
+    });
+    let budget =
+        "{apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: held}, spec: {minAvailable: 2, selector: {matchLabels: {app: held}}}}\n";
+    space.apply(&[objects.collect::<String>(), budget.to_owned()].concat());
+    space.kubectl(&["wait", "deployment", "--all", "--for=condition=Available", "--timeout=180s"]).expect("they come");
+    let begun = |(name, with, said): (&'static str, String, Vec<&'static str>)| {
+        let step = rollout(space, name, &with).replace("attempts: 4", "attempts: 1");
+        let step = if with.contains("within: ") { step.replace("within: 3m, ", "") } else { step };
+        (starts(up, name, &step), name, template(space, name), said)
+    };
+    all.into_iter().map(begun).collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollout_whose_pods_do_not_come_or_that_is_called_off_comes_back_by_itself() {
     let cluster = Cluster::shared();
@@ -143,6 +188,8 @@ async fn a_rollout_whose_pods_do_not_come_or_that_is_called_off_comes_back_by_it
     deployment(&space, "web", 0);
     let name = space.name();
     let first = template(&space, "web");
+    // They go beside all that follows.
+    let still = do_not_move(&up, &space);
     let inputs = [
         format!("space={name}"),
         "cluster=prod".to_owned(),
@@ -163,17 +210,6 @@ async fn a_rollout_whose_pods_do_not_come_or_that_is_called_off_comes_back_by_it
         assert!(text.contains(words), "{words}: {text}");
     }
     assert_eq!(revisions(&space, "web"), 2, "it was not begun a second time");
-
-    // Pods that never become ready.
-    let late = rollout(
-        &space,
-        "web",
-        "object: {spec: {template: {spec: {containers: [{name: app, readinessProbe: {exec: {command: [\"false\"]}}}]}}}}, takeOver: true",
-    )
-    .replace("within: 3m", "within: 15s");
-    let ended = up.ended(&starts(&up, "late", &late)).await;
-    assert_eq!((&ended["state"], template(&space, "web")), (&json!("failed"), first.clone()), "{ended}");
-    assert!(ended.to_string().contains("not within 15s") && ended.to_string().contains("it was put back"), "{ended}");
 
     // Called off in the middle.
     let run = starts(&up, "aborted", &rollout(&space, "web", "image: \"mainstay.test/none:2\""));
@@ -213,6 +249,14 @@ async fn a_rollout_whose_pods_do_not_come_or_that_is_called_off_comes_back_by_it
     let text = ended.to_string();
     for words in ["logErrors app=web has failed: ", "and 2 is the most, such as web-", ": ERROR no database", "it was put back"] {
         assert!(text.contains(words), "{words}: {text}");
+    }
+
+    // Each of those that do not move has said why, and is what it was.
+    for (run, name, before, said) in still {
+        let ended = up.ended(&run).await;
+        assert_eq!((&ended["state"], template(&space, name)), (&json!("failed"), before), "{name}: {ended}");
+        let text = ended.to_string();
+        said.iter().for_each(|words| assert!(text.contains(words), "{name}: {words}: {text}"));
     }
 
     // A quota that leaves no room for new pods.
@@ -283,8 +327,9 @@ async fn a_rollout_waits_for_an_api_server_that_refuses() {
     let _replica = Replica::start_with(&up, "prod", "r1", &kubeconfig, "[policy]\nallow = [\"*\"]\n");
     acts(&up, "r1").await;
     runner(&space, RIGHTS);
-    deployment(&space, "slow", 8);
-    let run = starts(&up, "patient", &rollout(&space, "slow", &level("debug")));
+    deployment(&space, "slow", 6);
+    let steps = [rollout(&space, "slow", &level("debug")), never(space.name(), "rollout", "6s")];
+    let run = starts(&up, "patient", &steps.concat());
     space.until(PATIENCE, &["deployment", "slow"], |slow| (slow.pointer("/status/updatedReplicas")? == 1).then_some(())).await;
     for refusal in ["429 Too Many Requests\r\nRetry-After: 1", "500 Internal Server Error"] {
         let begun = Instant::now();
@@ -297,8 +342,18 @@ async fn a_rollout_waits_for_an_api_server_that_refuses() {
         eventually_within(PATIENCE, "it is asked more than once", asked).await;
         proxy.is(Trouble::Nothing);
     }
+    let done = up.work_is(&run, "rollout", &["succeeded"]).await;
+    assert!(done.to_string().contains("rolled out: all of its 2 pods are new and available"), "{done}");
+    assert_eq!((level_of(&template(&space, "slow")), revisions(&space, "slow")), (&json!("debug"), 2), "one rollout");
+
+    // So does what takes it back.
+    proxy.is(Trouble::Refused("503 Service Unavailable"));
+    up.work_is(&run, "never", &["failed"]).await;
+    is_asked_by_an_undo(&proxy, "deployments/slow").await;
+    assert_eq!((&up.run(&run)["state"], level_of(&template(&space, "slow"))), (&json!("running"), &json!("debug")), "it could not be taken back yet");
+    proxy.is(Trouble::Nothing);
     let ended = up.ended(&run).await;
-    assert_eq!(ended["state"], "completed", "{ended}");
-    reaches(&space, "slow", "debug").await;
-    assert_eq!(revisions(&space, "slow"), 2, "one rollout");
+    assert_eq!((&ended["state"], level_of(&template(&space, "slow"))), (&json!("failed"), &Value::Null), "{ended}");
+    assert!(ended.to_string().contains("it is what it was, and so are all of its pods"), "{ended}");
+    assert_eq!(revisions(&space, "slow"), 2, "one rollout, and back");
 }

@@ -14,7 +14,7 @@ use super::agents::{MANIFEST, Replica, acts, kubeconfig, plan, runner};
 /// A lease that nobody renews any more ends, and the other replica takes up what is to be done again.
 const UNTIL_TAKEN_OVER: Duration = Duration::from_secs(120);
 /// From the first failure on, what may still fail: two probes, what takes the switch back, and the proxies.
-const UNTIL_BACK: Duration = Duration::from_secs(3);
+pub const UNTIL_BACK: Duration = Duration::from_secs(3);
 
 pub const RIGHTS: &str = "{apiGroups: [apps], resources: [deployments, statefulsets], verbs: [get, list, patch]}, \
      {apiGroups: [\"\"], resources: [services], verbs: [get, patch]}, {apiGroups: [\"\"], resources: [pods], verbs: [list]}, \
@@ -100,6 +100,18 @@ async fn all_by(address: SocketAddr, colour: &str) -> Result<(), String> {
     let asked = steady.end().await;
     let (own, new) = (by(&asked, colour).len(), asked.iter().filter(|one| one.sort == Sort::New).count());
     if own == new { Ok(()) } else { Err(format!("{own} of {new}")) }
+}
+
+/// What takes a step back has asked from here on: what the API server knows, for its rights, or for what it is about.
+pub async fn is_asked_by_an_undo(proxy: &Proxy, about: &str) {
+    let since = Instant::now();
+    let own = ["GET /api/v1 ", "GET /apis/apps/v1 ", "selfsubjectaccessreviews", about];
+    let is_asked = || {
+        let asked = proxy.asked_since(since);
+        let is_own = |line: &String| own.iter().any(|part| line.contains(part));
+        std::future::ready(if asked.iter().any(is_own) { Ok(()) } else { Err(format!("{asked:?}")) })
+    };
+    eventually("the undo asks, and is refused", is_asked).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -325,13 +337,23 @@ async fn an_api_server_that_is_overloaded_is_waited_for_and_one_that_fails_leave
     let ended = up.ended(&up.start_run("fails", &plan("fails", &straight))).await;
     assert!(ended["state"] == "failed" && ended.to_string().contains("(500)"), "{ended}");
     assert_eq!(leads_to(&space, "web"), "green");
-    // The undo waits for it too.
+    // One that takes in what it is asked and never answers is not waited for without end.
+    proxy.is(Trouble::Hangs);
+    let ended = up.ended(&up.start_run("hangs", &plan("hangs", &straight.replace("to: blue", "to: blue, within: 5s")))).await;
+    let words = "kube.switch: the API server has not answered within 5s, or refused each time: this attempt has switched nothing";
+    assert!(ended["state"] == "failed" && ended.to_string().contains(words), "{ended}");
+    assert_eq!(leads_to(&space, "web"), "green");
     proxy.is(Trouble::Nothing);
+    proxy.cut();
+
+    // The undo waits for it too.
     let run = up.start_run("back", &plan("back", &[switch(&space, "web", ""), never(&space, "8s")].concat()));
     up.work_is(&run, "switch", &["succeeded"]).await;
     assert_eq!(leads_to(&space, "web"), "blue");
     proxy.is(Trouble::Refused("503 Service Unavailable"));
     up.work_is(&run, "never", &["failed"]).await;
+    is_asked_by_an_undo(&proxy, "/services").await;
+    assert_eq!((&up.run(&run)["state"], leads_to(&space, "web").as_str()), (&json!("running"), "blue"), "it could not be taken back yet");
     proxy.is(Trouble::Nothing);
     let ended = up.ended(&run).await;
     assert_eq!((&ended["state"], leads_to(&space, "web").as_str()), (&json!("failed"), "green"), "{ended}");

@@ -120,10 +120,25 @@ async fn a_node_is_drained_as_budgets_allow_and_given_back_as_it_was_whoever_die
     );
     space.until(PATIENCE, &["pdb", "cart"], |budget| (budget.pointer("/status/currentHealthy")? == 2).then_some(())).await;
     let name = space.name();
-    let ended = up.ended(&starts(&up, "n1")).await;
+    // A preview says so, and which pods fit on no other node.
+    space.apply(
+        "{apiVersion: apps/v1, kind: Deployment, metadata: {name: pinned}, spec: {replicas: 1, selector: {matchLabels: {app: pinned}}, template: {metadata: {labels: {app: pinned}}, \
+         spec: {terminationGracePeriodSeconds: 0, nodeSelector: {kubernetes.io/hostname: n1}, containers: [{name: app, image: \"mainstay.test/busybox:1\"}]}}}}\n",
+    );
+    space.wait("deployment/pinned", "condition=Available");
+    let preview = up.json(&["plan", "preview", "node-maintenance", "--set", "nodes=[\"n1\"]"]).to_string();
+    let never = format!("in cluster prod: {name}/PodDisruptionBudget/cart: it needs 2 healthy pods, and there are to be 2: it never lets one go");
+    for words in [&*never, "in cluster prod: node/n1: no other node has room for ", "in cluster prod: 0 of 1 nodes could be drained"] {
+        assert!(preview.contains(words), "{words}: {preview}");
+    }
+    space.kubectl(&["delete", "deployment", "pinned", "--cascade=foreground"]).expect("it goes");
+    let run = starts(&up, "n1");
+    let ended = up.ended(&run).await;
     let text = ended.to_string();
     assert!(text.contains(&format!("{name}/PodDisruptionBudget/cart")) && text.contains("it never lets one go"), "{text}");
     assert_eq!(state_of(&ended, "cordon", "prod/n1"), "skipped", "{ended}");
+    let why = String::from_utf8_lossy(&up.cli(&["why", &run]).stdout).into_owned();
+    assert!(why.contains("cart") && why.contains("it never lets one go"), "{why}");
 
     // Who goes on all the same is held up by it, is told so, and the node is given back.
     let run = up.start_run("hasty", HASTY);

@@ -153,6 +153,19 @@ async fn the_mesh_knows_each_node_whatever_happens_to_the_api_server() {
     kubectl(&cluster, &["cordon", "kwok-2"]).await;
     is_cordoned(&up, "kwok-2", true).await;
 
+    // What a watch would go on from is forgotten each time: the nodes are listed again, and known all the same.
+    let begun = Instant::now();
+    proxy.is(Trouble::Forgetful);
+    proxy.cut();
+    kubectl(&cluster, &["uncordon", "kwok-2"]).await;
+    is_cordoned(&up, "kwok-2", false).await;
+    let asked = proxy.asked_since(begun);
+    let is_asked = |what: &str| asked.iter().any(|line| line.contains("/api/v1/nodes?") && line.contains(what));
+    assert!(is_asked("watch=1") && is_asked("limit=500"), "{asked:?}");
+    proxy.is(Trouble::Nothing);
+    kubectl(&cluster, &["cordon", "kwok-2"]).await;
+    is_cordoned(&up, "kwok-2", true).await;
+
     // An API server that refuses, and says when to come again.
     for refusal in ["429 Too Many Requests\r\nRetry-After: 1", "500 Internal Server Error"] {
         let begun = Instant::now();

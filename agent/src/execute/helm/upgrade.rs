@@ -1,11 +1,13 @@
 //! `helm.upgrade`: a release is installed or upgraded, or that is taken back.
 
+use mainstay_core::Millis;
 use mainstay_core::report::Report;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::super::kube::why::{self, Seen};
 use super::super::params::{self, Span};
-use super::super::{Context, StepError};
+use super::super::{Context, StepError, wording};
 use super::chart::Chart;
 use super::decide::{self, Next};
 use super::history::{Marks, Revision, Status};
@@ -122,7 +124,14 @@ async fn upgrade(release: &Release<'_>, params: &Params, chart: &Chart, marks: &
         format!("Mainstay: {}, attempt {}", release.work.name, marks.attempt),
     ]);
     words.extend(place);
-    let ended = release.act(&words, how, lock).await;
+    let labels = format!("app.kubernetes.io/instance={}", release.name);
+    let mut seen = None;
+    // helm itself says only that they have not come.
+    let ended = tokio::select! {
+        biased;
+        ended = release.act(&words, how, lock) => ended,
+        never = why::follow(KIND, release.context, &release.namespace, &labels, &mut seen) => match never {},
+    };
     let history = release.history().await?;
     let own = history.made_by(&release.work.name).filter(|(_, own)| own.attempt == marks.attempt).map(|(revision, _)| revision);
     match (ended, own) {
@@ -131,6 +140,11 @@ async fn upgrade(release: &Release<'_>, params: &Params, chart: &Chart, marks: &
             Err(release.failed("helm says that it has done it, and no revision of its history says so: somebody was at it at the same time"))
         }
         (Err(mut error), own) => {
+            if let Some(Seen { fault, at }) = seen {
+                let ago = release.context.host.monotonic().saturating_sub(at);
+                let ago = wording::span(Millis(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)));
+                error.message = format!("{}; what was wrong with its pods last, {ago} before: {fault}", error.message);
+            }
             let last = history.last().filter(|last| own.is_some_and(|own| last.number > own.number) && last.status == Status::Deployed);
             if let Some(to) = last.and_then(|last| last.rollback_to) {
                 error.message = format!("{}: helm has brought it back to revision {to}", error.message);

@@ -24,6 +24,7 @@ mod tests;
 pub mod wait;
 pub mod watch;
 mod way;
+pub(super) mod why;
 pub(super) mod work;
 pub mod workloads;
 

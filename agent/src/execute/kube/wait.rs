@@ -25,6 +25,9 @@ const OBJECTS_MAX: usize = 1_000;
 /// Most often that it looks.
 const EVERY_MIN: Duration = Duration::from_millis(500);
 
+/// What is said where it never came to a look.
+const UNANSWERED: &str = "the API server has not answered";
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Params {
@@ -63,13 +66,15 @@ pub async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Rep
     let params: Params = params::read(KIND, with)?;
     let cluster = super::cluster(KIND, context)?;
     let wanted = params.wanted().map_err(|why| StepError::refused(format!("{KIND}: {why}")))?;
-    let resource = cluster.resource(&params.api_version, &params.kind).await.map_err(|error| super::failed(KIND, &error))?;
+    let late = |last: &str| StepError::failed(format!("{KIND}: not within {}: {last}", params.within.0));
+    let resource = tokio::time::timeout(params.within.0.as_duration(), cluster.resource(&params.api_version, &params.kind)).await;
+    let resource = resource.map_err(|_| late(UNANSWERED))?.map_err(|error| super::failed(KIND, &error))?;
     if resource.namespaced == params.namespace.is_empty() {
         let wrong = if resource.namespaced { "is in a namespace: name it under `namespace`" } else { "is in no namespace" };
         return Err(StepError::refused(format!("{KIND}: a {} {wrong}", params.kind)));
     }
     let cluster = acting::runner(cluster, &params.namespace, params.service_account.as_deref());
-    let mut last = "it was not looked at".to_owned();
+    let mut last = UNANSWERED.to_owned();
     let waiting = async {
         loop {
             match wanted.look(&cluster, &resource, &params.namespace).await {
@@ -83,7 +88,7 @@ pub async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Rep
         }
     };
     let waited = tokio::time::timeout(params.within.0.as_duration(), waiting).await;
-    let seen = waited.unwrap_or_else(|_| Err(StepError::failed(format!("{KIND}: not within {}: {last}", params.within.0))))?;
+    let seen = waited.unwrap_or_else(|_| Err(late(&last)))?;
     let outputs = [("objects".to_owned(), Value::from(seen))].into();
     let what = params.name.as_deref().or(params.selector.as_deref()).unwrap_or_default();
     let subject = [&*params.namespace, &*params.kind, what].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");

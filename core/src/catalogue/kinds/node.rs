@@ -118,7 +118,12 @@ pub(super) const REBOOT: Kind = Kind {
     needs: "an agent whose policy allows it and has a rule for the command, as for node.exec; of a node of Kubernetes, its hands",
     params: &[
         optional("command", TEXTS, "[/usr/bin/systemctl, reboot]", "Program and arguments; no shell looks at them"),
-        optional("ifFile", ParamType::Text, "", "Reboot only where the node has this file, such as /var/run/reboot-required"),
+        optional(
+            "ifFile",
+            ParamType::Text,
+            "",
+            "Reboot only where the node has this file, such as /var/run/reboot-required; in any case where it is empty",
+        ),
         optional("within", ParamType::Duration, "10m", "How long the machine may go on after the command"),
     ],
     together: &[],

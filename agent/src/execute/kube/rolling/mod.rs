@@ -6,7 +6,7 @@
 //!                                  └─▶ put back, and followed until all pods are what they were ─▶ failed
 //! ```
 //! What is decided is decided by pure functions: [`template`] what is to be changed, [`record`] what to do with the
-//! workload as it is, [`why`] why it does not move, [`lint`] what about it will be noticed. It ends by itself when it is
+//! workload as it is, [`super::why`] why it does not move, [`lint`] what about it will be noticed. It ends by itself when it is
 //! called off: what it has begun it puts back first.
 
 mod back;
@@ -19,7 +19,6 @@ mod record;
 mod template;
 #[cfg(test)]
 mod tests;
-mod why;
 
 use std::time::Duration;
 
@@ -33,6 +32,7 @@ use super::super::{Context, StepError, params};
 use super::acting;
 use super::now::Now;
 use super::rollout::{self, Rollout};
+use super::why;
 use super::work::{Work, number};
 use crate::kube::account::Right;
 use crate::kube::ask::Patch;

@@ -42,6 +42,8 @@ const SHARES_MAX: usize = 20;
 const PUT_BACK: Duration = Duration::from_secs(20);
 /// The same where nobody waits for that: an API server that is away may come back.
 const PUT_BACK_PATIENCE: Duration = Duration::from_secs(600);
+/// For the API server to answer what is asked before anything is taken back.
+const BACK_PATIENCE: Millis = Millis::from_secs(90);
 /// Between two tries of that.
 const PUT_BACK_EVERY: Duration = Duration::from_secs(1);
 const SERVICE_OF_SLICE: &str = "kubernetes.io/service-name";
@@ -118,12 +120,14 @@ pub async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Rep
     let params: Params = params::read(KIND, with)?;
     let watched = params.each.0.0.saturating_mul(params.shares.len() as u64);
     let within = Millis(params.within.0.0.saturating_add(watched));
+    // What is taken back is asked for as long as what refuses is asked again.
+    let patience = if context.labels.undoes { within.max(BACK_PATIENCE) } else { within };
     // Whoever takes over may find something switched: what is half done is looked at when it is taken back.
     let called_off = || StepError::cancelled(format!("{KIND} was called off before this attempt had switched anything"));
     let unit = tokio::select! {
         biased;
         () = context.cancel.cancelled() => return Err(called_off()),
-        unit = Unit::of(params, context) => unit?,
+        unit = tokio::time::timeout(patience.as_duration(), Unit::of(params, context)) => unit.unwrap_or_else(|_| Err(unanswered(patience)))?,
     };
     let ended = tokio::select! {
         biased;
@@ -140,6 +144,11 @@ pub async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Rep
     };
     let back = unit.put_back(&context.cancel).await;
     Err(StepError { ended, message: format!("{why}{back}"), report })
+}
+
+/// An API server that takes in what it is asked and says nothing, or nothing of use.
+fn unanswered(within: Millis) -> StepError {
+    StepError::failed(format!("{KIND}: the API server has not answered within {within}, or refused each time: this attempt has switched nothing"))
 }
 
 impl Unit {
