@@ -54,8 +54,13 @@ impl Answer {
 impl S3 {
     /// Starts it, without any bucket.
     pub async fn start() -> S3 {
+        S3::start_named(&["127.0.0.1"]).await
+    }
+
+    /// The same, with a certificate for these names.
+    pub async fn start_named(names: &[&str]) -> S3 {
         let (place, port, authority) = (Place::new("s3"), ports::free(), Authority::new());
-        let leaf = authority.leaf(&["127.0.0.1"], LONG);
+        let leaf = authority.leaf(names, LONG);
         let (chain, key) = (place.write("chain.pem", &leaf.chain()), place.write("key.pem", &leaf.key));
         place.write("root.pem", &authority.root());
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("s3");

@@ -17,6 +17,8 @@ const RUNNER: &str = include_str!("../../../deploy/kubernetes/runner.yaml");
 const POLICY: &str = "[policy]\nallow = [\"backup.run\"]\n";
 const IMAGE: &str = "mainstay.test/worker:dev";
 const PASSWORD: &str = "canary-Wk4rPs-word";
+const ACCESS: &str = "worker";
+const SECRET: &str = "canary-Ws3kEy-word";
 const POSTGRES: &str = "/usr/lib/postgresql";
 const CLIENTS: [&str; 3] = ["pg_dump", "pg_dumpall", "psql"];
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -61,13 +63,13 @@ impl<'c> Stage<'c> {
         let login = Login::new("app", PASSWORD);
         let postgres = Postgres::start(&login).await;
         postgres.sql_as(&login, "orders", ROWS).await.expect("rows");
-        let s3 = S3::start(&["127.0.0.1", &machine]).await;
+        let s3 = S3::start_named(&["127.0.0.1", &machine]).await;
         s3.bucket("backups").await;
         let relays = [Relay::start(&machine, postgres.port).await, Relay::start(&machine, s3.port).await];
         let up = Up::start(Options { coordinators: 1, agents: 1, ..Options::default() }).await;
         let path = |name: &str| up.scratch().join(name).display().to_string();
-        fs::write(path("ca.pem"), &s3.authority).expect("a file");
-        fs::write(path("secret"), s3.secret()).expect("a file");
+        fs::write(path("ca.pem"), &s3.root).expect("a file");
+        fs::write(path("secret"), SECRET).expect("a file");
         made("age-keygen", &["-o", &path("key.txt")]);
         made("openssl", &["genpkey", "-algorithm", "ed25519", "-outform", "DER", "-out", &path("sign.der")]);
         let worker = |image: &str, more: &str| format!("worker = {{ namespace = \"{}\", image = \"{image}\", secret = \"worker\"{more} }}\n", space.name());
@@ -84,7 +86,7 @@ impl<'c> Stage<'c> {
                 "[connections.backups]\nkind = \"store\"\nurl = \"s3://backups/prod\"\nendpoint = \"https://{machine}:{}\"\nusername = \"{}\"\n\
                  password = {{ file = \"{}\" }}\nca = \"{}\"\nbreakGlass = [\"{}\"]\nsign = {{ file = \"{}\" }}\n",
                 relays[1].port,
-                s3.access_key(),
+                ACCESS,
                 path("secret"),
                 path("ca.pem"),
                 made("age-keygen", &["-y", &path("key.txt")]),
@@ -98,7 +100,7 @@ impl<'c> Stage<'c> {
         let replica = Replica::start_told(&up, "prod", "r1", &kubeconfig, POLICY, &["--connections", &path("connections.toml")]);
         let secret = |password: &str| {
             json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "worker" }, "stringData": {
-                "PGPASSWORD": password, "AWS_ACCESS_KEY_ID": s3.access_key(), "AWS_SECRET_ACCESS_KEY": s3.secret() } })
+                "PGPASSWORD": password, "AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET } })
         };
         space.apply(&secret(PASSWORD).to_string());
         acts(&up, "r1").await;
@@ -139,7 +141,7 @@ impl<'c> Stage<'c> {
         let endpoint = format!("https://127.0.0.1:{}", self.s3.port);
         let mut command = Command::new(binaries().join("mainstay"));
         command.arg("backup").args(words).args(["--store", "s3://backups/prod", "--endpoint", &endpoint, "--ca", &ca]);
-        command.env("AWS_ACCESS_KEY_ID", self.s3.access_key()).env("AWS_SECRET_ACCESS_KEY", self.s3.secret()).env("PGPASSWORD", PASSWORD);
+        command.env("AWS_ACCESS_KEY_ID", ACCESS).env("AWS_SECRET_ACCESS_KEY", SECRET).env("PGPASSWORD", PASSWORD);
         let output = command.output().expect("it runs");
         (output.status.success(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
     }
@@ -193,7 +195,7 @@ async fn a_worker_backs_up_what_its_agent_has_no_password_for() {
 
     // Called off in the middle, nothing is left that goes on, and the next one makes void what was begun.
     let run = stage.begin("orders-db", &["--set", "limit=20KiB"]);
-    eventually_within("its worker writes", PATIENCE, || {
+    eventually_within(PATIENCE, "its worker writes", || {
         let logs = space.kubectl(&["logs", "-l", "mainstay.dev/worker=backup", "--tail=50"]);
         std::future::ready(logs.and_then(|said| if said.contains("\"writing\"") { Ok(()) } else { Err(said) }))
     })
