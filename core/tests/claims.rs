@@ -13,7 +13,7 @@ use mainstay_core::state::run::{Direction, Outcome, Run};
 use mainstay_core::{AttemptId, Command, Reply, RunId};
 use rig::{Rig, holder, identity};
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 60;
 const PLANS: usize = 5;
 /// The last one stands for all: what a selector fits.
 const THINGS: [&str; 5] = ["a", "b", "c", "d", "all"];

@@ -84,13 +84,17 @@ impl<'s> RunPass<'_, 's, '_> {
         if !self.pass.circles.get_or_init(|| Circles::of(state)).is_to_give_way(state, &self.run.id, holder) {
             return false;
         }
-        let words = format!(
-            "it would wait for ever: run {holder} holds lease {name} until its end, and waits for what this run holds; \
-             of runs that wait for each other, the one that started last gives way: when run {holder} has ended, start it again"
-        );
+        let why = format!("it would wait for ever: run {holder} holds lease {name} until its end, and waits for what this run holds");
         match item.direction {
-            Direction::Do => self.settle(item, WorkState::Failed { message: words }),
-            Direction::Undo => self.give_up(item, WorkState::Unreachable { reason: words }),
+            Direction::Do => {
+                let message = format!("{why}; this one gives way, and can be started again when the other one has ended");
+                self.settle(item, WorkState::Failed { message });
+            }
+            Direction::Undo => {
+                let again = format!("mainstay run undo {} --reason \"…\"", self.run.id);
+                let reason = format!("{why}; this one gives way, and goes on when the other one has ended:  {again}");
+                self.give_up(item, WorkState::Unreachable { reason });
+            }
         }
         true
     }
