@@ -212,7 +212,11 @@ pub(super) const RESTORE: Kind = Kind {
         optional("dryRun", ParamType::Boolean, "false", "Look at the store, the key and the place, say what would be restored, and do nothing of it"),
     ],
     together: &[
-        Together::Excludes("tables", &["paths", "namespace", "only", "labels"], "a database has tables, a directory has paths, and the others are for objects"),
+        Together::Excludes(
+            "tables",
+            &["paths", "namespace", "only", "labels"],
+            "a database has tables, a directory has paths, and the others are for objects",
+        ),
         Together::Excludes("paths", &["namespace", "only", "labels"], "a directory has paths, and the others are for objects of Kubernetes"),
     ],
     outputs: &[

@@ -120,7 +120,11 @@ async fn each_object_is_made_elsewhere_and_known_again() {
     assert_eq!(stage.copied(), ALL);
     let posted: Vec<String> = stage.changed();
     let kinds: Vec<&str> = posted.iter().filter_map(|line| line.rsplit('/').nth(1)).collect();
-    assert_eq!(kinds, ["serviceaccounts", "roles", "rolebindings", "configmaps", "configmaps", "secrets", "deployments"], "what is needed comes first");
+    assert_eq!(
+        kinds,
+        ["serviceaccounts", "roles", "rolebindings", "configmaps", "configmaps", "secrets", "deployments"],
+        "what is needed comes first"
+    );
     let binding = stage.api.state().objects["/apis/rbac.authorization.k8s.io/v1/namespaces/copy/rolebindings/web"].clone();
     assert_eq!(binding["subjects"][0]["namespace"], "copy");
     assert_eq!(stage.annotation("/api/v1/namespaces/copy/configmaps/a", MARK), report.outputs["backup"].as_str().unwrap());

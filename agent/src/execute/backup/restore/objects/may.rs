@@ -69,7 +69,8 @@ impl Objects {
         if lacking.is_empty() {
             return Ok(());
         }
-        let role = "kubectl -n NAMESPACE create rolebinding mainstay-runner-import --clusterrole mainstay-runner-import --serviceaccount NAMESPACE:ACCOUNT";
+        let role =
+            "kubectl -n NAMESPACE create rolebinding mainstay-runner-import --clusterrole mainstay-runner-import --serviceaccount NAMESPACE:ACCOUNT";
         Err(Not::Refused(format!("{}; nothing was touched; the roles of deploy/kubernetes/runner.yaml give it:  {role}", lacking.join("; "))))
     }
 
