@@ -84,7 +84,7 @@ it be read, which says nothing of the backup.")]
     Prune(Prune),
     /// Put a backup where nothing is
     Restore(Restore),
-    /// Restore a backup into a server of its own, compare it with what it was, and throw it away
+    /// Restore a backup into a server of its own, compare it, and throw it away
     Drill(Drill),
     /// Destroy the key of a target, so that nobody can open its backups any more
     Erase(Erase),
@@ -374,9 +374,10 @@ pub struct Restore {
   mainstay backup drill prod/orders-db --store s3://backups/prod --signer ed25519:… --identity drill.txt --scratch /srv/scratch
   mainstay backup drill prod/cache/20261130T020000Z-3.42 --store /backups --identity drill.txt -o json
 
-The server that it starts has no port, and is gone afterwards. Exit status: 0 it was restored and is what it was; 1 it
-is not, cannot be restored, or could not be tried here; 3 the store did not let it be read, which says nothing of it.
-The mesh is told of none of it: what it knows of drills comes from  mainstay run start recovery-drill.")]
+The server that it starts has no port, and is gone afterwards.
+Exit status: 0 it was restored and is what it was; 1 it is not, cannot be restored, or could not be
+tried here; 3 the store did not let it be read, which says nothing of it.
+The mesh is not told: what it knows of drills comes from  mainstay run start recovery-drill")]
 pub struct Drill {
     /// CLUSTER/TARGET, whose newest good one is taken, or CLUSTER/TARGET/TIME-TOKEN
     pub backup: String,
