@@ -263,7 +263,7 @@ fn wait_kind(reason: &Reason) -> v1::WaitKind {
         Reason::Evaluating => v1::WaitKind::Evaluating,
         Reason::Wave { .. } | Reason::Zone { .. } => v1::WaitKind::Wave,
         Reason::Soak { .. } => v1::WaitKind::Soak,
-        Reason::Unavailable { .. } | Reason::NodesNotKnown { .. } | Reason::ActsFromHere { .. } => v1::WaitKind::Unavailable,
+        Reason::Unavailable { .. } | Reason::NodesNotKnown { .. } | Reason::Quorum(_) | Reason::ActsFromHere { .. } => v1::WaitKind::Unavailable,
         Reason::Gate { .. } => v1::WaitKind::Gate,
         Reason::LeaseHeld { .. } | Reason::LeaseWanted { .. } => v1::WaitKind::Lease,
         Reason::RootLacks { lack, .. } if lack.needs_signature() => v1::WaitKind::Signature,

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use mainstay_backup::store::ServerSide;
 use mainstay_client::files;
 use mainstay_core::Millis;
 use serde_json::{Value, json};
@@ -64,6 +65,17 @@ impl Parts {
         if let Some(of) = &store.store {
             of.endpoint.iter().for_each(|endpoint| self.arg(&["--endpoint", endpoint]));
             of.region.iter().for_each(|region| self.arg(&["--region", region]));
+            match &of.server_side {
+                None => {}
+                Some(ServerSide::Own) => self.arg(&["--sse", "AES256"]),
+                Some(ServerSide::Kms(key)) => {
+                    self.arg(&["--sse", "aws:kms"]);
+                    key.iter().for_each(|key| self.arg(&["--kms-key", key]));
+                }
+            }
+            if of.checksums == Some(true) {
+                self.arg(&["--checksums"]);
+            }
         }
         if store.tls.mode == TlsMode::Off {
             self.arg(&["--allow-http"]);
