@@ -105,12 +105,8 @@ fn a_store_alone_is_enough_to_back_up_and_to_restore() {
 
 fn what_is_there_is_listed_and_shown(place: &Place, first: &str, second: &str) {
     let listed = json_of(&place.cli(&["list", "-o", "json"]));
-    let states: Vec<(&str, &str)> = listed["backups"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|backup| Some((backup["id"].as_str()?, backup["state"].as_str()?)))
-        .collect();
+    let states: Vec<(&str, &str)> =
+        listed["backups"].as_array().into_iter().flatten().filter_map(|backup| Some((backup["id"].as_str()?, backup["state"].as_str()?))).collect();
     assert_eq!(states, [(first, "good"), (second, "good")]);
     let sets: Vec<(&Value, &Value)> = listed["sets"].as_array().into_iter().flatten().map(|set| (&set["name"], &set["backups"])).collect();
     assert_eq!(sets, [(&json!("night-1"), &json!([first])), (&json!("night-2"), &json!([second]))]);

@@ -47,10 +47,13 @@ async fn of_several_stores_the_one_of_its_newest_backup_is_looked_at() {
     let dir = place.dir.path().display().to_string();
     fs::create_dir(place.dir.path().join("other")).unwrap();
     let store = |name: &str, at: &str| {
-        format!("[connections.{name}]\nkind = \"store\"\nurl = \"file://{dir}/{at}\"\nsign = {{ file = \"sign.der\" }}\nidentity = {{ file = \"drill.txt\" }}\ndrill = [\"KEY\"]\n")
+        format!(
+            "[connections.{name}]\nkind = \"store\"\nurl = \"file://{dir}/{at}\"\nsign = {{ file = \"sign.der\" }}\nidentity = {{ file = \"drill.txt\" }}\ndrill = [\"KEY\"]\n"
+        )
     };
     let key = Identities::read(&fs::read_to_string(place.dir.path().join("drill.txt")).unwrap()).unwrap().public().remove(0);
-    let declared = format!("[connections.etc]\nkind = \"files\"\nurl = \"file://{dir}/etc\"\n{}{}", store("backups", "store"), store("elsewhere", "other"));
+    let declared =
+        format!("[connections.etc]\nkind = \"files\"\nurl = \"file://{dir}/etc\"\n{}{}", store("backups", "store"), store("elsewhere", "other"));
     let (connections, problems) = Connections::parse(&place.dir.path().join("connections.toml"), &declared.replace("KEY", &key));
     assert_eq!(problems, Vec::<String>::new());
     let place = Place { context: place.context.clone().with_connections(connections), ..place };

@@ -28,8 +28,17 @@ fn judged(id: &str, standing: Standing) -> Judged {
     let id: Id = id.parse().unwrap();
     let kind = if id.target.to_string().ends_with("/mesh") { mesh::KIND } else { "postgres.dump" };
     let source = OfSource { kind: kind.to_owned(), versions: BTreeMap::new(), counted: BTreeMap::new() };
-    let manifest =
-        Manifest { backup: id.clone(), writer: "w".into(), set: None, source, parts: Vec::new(), recipients: Vec::new(), took_ms: 1, key: None, taken: None };
+    let manifest = Manifest {
+        backup: id.clone(),
+        writer: "w".into(),
+        set: None,
+        source,
+        parts: Vec::new(),
+        recipients: Vec::new(),
+        took_ms: 1,
+        key: None,
+        taken: None,
+    };
     let has_one = !matches!(standing, Standing::Unfinished | Standing::Sealed { .. } | Standing::Leftover);
     Judged { id, standing, manifest: has_one.then_some(manifest), digest: None, stored_bytes: 1 }
 }
