@@ -243,16 +243,18 @@ fn of_one_target(policy: Policy, zone: &TimeZone, newest_first: &[&There]) -> BT
 /// What belongs together stays together: a database without the files that its rows name restores to something that never was.
 fn keep_sets_whole(there: &[There], fates: &mut BTreeMap<Id, Fate>) {
     let stays = |fates: &BTreeMap<Id, Fate>, one: &There| matches!(fates.get(&one.id), Some(Fate::Stays(_)));
-    let staying: BTreeSet<&String> = there.iter().filter(|one| stays(fates, one)).filter_map(|one| one.set.as_ref()).collect();
+    // A mesh that was recovered may give out the names of its runs anew.
+    let named = |one: &'_ There| Some((one.set.clone()?, one.id.token.incarnation));
+    let staying: BTreeSet<(String, u64)> = there.iter().filter(|one| stays(fates, one)).filter_map(named).collect();
     // A step that was tried again has left one that does not count beside the one that does.
     let good = there.iter().filter(|one| one.worth == Worth::Good);
-    let complete: BTreeSet<(&String, &Target)> = good.filter_map(|one| Some((one.set.as_ref()?, &one.id.target))).collect();
+    let complete: BTreeSet<((String, u64), &Target)> = good.filter_map(|one| Some((named(one)?, &one.id.target))).collect();
     for one in there {
-        let Some(set) = one.set.as_ref().filter(|set| staying.contains(set)) else { continue };
-        let is_needed = one.worth == Worth::Good || !complete.contains(&(set, &one.id.target));
+        let Some(set) = named(one).filter(|set| staying.contains(set)) else { continue };
+        let is_needed = one.worth == Worth::Good || !complete.contains(&(set.clone(), &one.id.target));
         // What never came to its end, or cannot be opened, is of no use to its set.
         if is_needed && !stays(fates, one) && !matches!(one.worth, Worth::Dead | Worth::Erased) {
-            fates.insert(one.id.clone(), Fate::Stays(vec![Stays::Set(set.clone())]));
+            fates.insert(one.id.clone(), Fate::Stays(vec![Stays::Set(set.0)]));
         }
     }
 }

@@ -127,6 +127,10 @@ pub async fn write(
     let watch = Stopwatch::start();
     let versions = cancellable(cancel, source.look()).await??;
     let id = Id::new(order.target.clone(), order.time, order.token);
+    if order.key.is_some() && store.read(&id.object(&Object::Begun), RECORD_MAX).await?.is_some() {
+        // A worker that is started a second time has the same orders, and would pass for the first one.
+        return Err(WriteError::Taken(id));
+    }
     begin(store, &id, &order.writer).await?;
     let attempt = async {
         let sealed = seal_earlier(store, &id).await?;

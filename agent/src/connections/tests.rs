@@ -286,7 +286,7 @@ fn objects_of_a_cluster_are_declared_without_an_address() {
 fn a_worker_is_a_pod_of_a_namespace_that_can_reach_what_it_backs_up() {
     const WORKER: &str = "worker = { namespace = \"shop\", image = \"r.example/worker:1\", secret = \"db\" }";
     let read = |text: &str| one(text).worker.map(|worker| *worker);
-    let worker = read(&format!("kind = \"postgres\"\nurl = \"postgres://app@db/orders\"\n{WORKER}")).unwrap();
+    let worker = read(&format!("kind = \"postgres\"\nurl = \"postgres://app@db/orders\"\nca = \"ca.pem\"\n{WORKER}")).unwrap();
     assert_eq!((worker.namespace.as_str(), worker.service_account.as_str(), worker.user), ("shop", "mainstay-worker", 65_532));
     assert_eq!(read("kind = \"postgres\"\nurl = \"postgres://app@db/orders\""), None);
     let files = "kind = \"files\"\nurl = \"file:///data\"\nworker = { namespace = \"shop\", image = \"w:1\", claim = \"data\", user = 0 }";
@@ -297,11 +297,28 @@ fn a_worker_is_a_pod_of_a_namespace_that_can_reach_what_it_backs_up() {
         (format!("kind = \"files\"\nurl = \"file:///data\"\n{WORKER}"), "names no `claim`"),
         (format!("kind = \"redis\"\nurl = \"rediss://cache\"\n{WORKER}"), "reaches a Redis without TLS only"),
         (format!("kind = \"redis\"\nurl = \"unix:///run/redis.sock\"\n{WORKER}"), "cannot reach a socket"),
-        (format!("kind = \"postgres\"\nurl = \"postgres://app@db/orders\"\ncert = \"c.pem\"\nkey = \"k.pem\"\n{WORKER}"), "known by its password"),
-        ("kind = \"postgres\"\nurl = \"postgres://app@db/orders\"\nworker = { image = \"w:1\" }".to_owned(), "`namespace` is missing"),
-        ("kind = \"postgres\"\nurl = \"postgres://app@db/orders\"\nworker = { namespace = \"Shop\", image = \"w:1\" }".to_owned(), "the name of a namespace"),
-        ("kind = \"postgres\"\nurl = \"postgres://app@db/orders\"\nworker = { namespace = \"s\", image = \"w 1\" }".to_owned(), "no reference to an image"),
-        ("kind = \"postgres\"\nurl = \"postgres://app@db/orders\"\nworker = { namespace = \"s\", image = \"w\", clam = \"d\" }".to_owned(), "did you mean `claim`?"),
+        (
+            format!("kind = \"postgres\"\nurl = \"postgres://app@db/orders\"\nca = \"ca.pem\"\ncert = \"c.pem\"\nkey = \"k.pem\"\n{WORKER}"),
+            "known by its password",
+        ),
+        (format!("kind = \"postgres\"\nurl = \"postgres://app@db/orders\"\n{WORKER}"), "name the server's as `ca`"),
+        (
+            "kind = \"postgres\"\nurl = \"postgres://app@db/orders\"\nca = \"ca.pem\"\nworker = { image = \"w:1\" }".to_owned(),
+            "`namespace` is missing",
+        ),
+        (
+            "kind = \"postgres\"\nurl = \"postgres://app@db/orders\"\nca = \"ca.pem\"\nworker = { namespace = \"Shop\", image = \"w:1\" }".to_owned(),
+            "the name of a namespace",
+        ),
+        (
+            "kind = \"postgres\"\nurl = \"postgres://app@db/orders\"\nca = \"ca.pem\"\nworker = { namespace = \"s\", image = \"w 1\" }".to_owned(),
+            "no reference to an image",
+        ),
+        (
+            "kind = \"postgres\"\nurl = \"postgres://app@db/orders\"\nca = \"ca.pem\"\nworker = { namespace = \"s\", image = \"w\", clam = \"d\" }"
+                .to_owned(),
+            "did you mean `claim`?",
+        ),
     ] {
         let wrong = problem(&text);
         assert!(wrong.contains(words), "{words}: {wrong}");

@@ -89,7 +89,13 @@ pub(super) fn together(own: &Declared<'_>, kind: ConnectionKind, address: &Addre
         (ConnectionKind::Postgres | ConnectionKind::Redis, _) if has_claim => "names a `claim`, and what is backed up is no directory",
         (ConnectionKind::Postgres | ConnectionKind::Redis, Place::Socket(_)) => "cannot reach a socket of the agent's machine",
         (ConnectionKind::Redis, _) if is_encrypted => "reaches a Redis without TLS only, and this one asks for it",
-        (ConnectionKind::Postgres, _) if tls.is_some_and(|tls| tls.client.is_some()) => "has no `cert` and `key` to show: it is known by its password",
+        (ConnectionKind::Postgres, _) if tls.is_some_and(|tls| tls.client.is_some()) => {
+            "has no `cert` and `key` to show: it is known by its password"
+        }
+        (ConnectionKind::Postgres, _) if tls.is_some_and(|tls| tls.mode == TlsMode::Verify && tls.ca.is_none()) => {
+            "knows no authorities of its own: name the server's as `ca`"
+        }
+        (ConnectionKind::Postgres, _) if own.table.has("programs") => "has its client programs from its image, and `programs` is of no use",
         (ConnectionKind::Postgres | ConnectionKind::Redis | ConnectionKind::Files, _) => return,
         (kind, _) => {
             problems.push(own.problem(KEY, &format!("is for postgres, redis and files, and this is {kind}")));

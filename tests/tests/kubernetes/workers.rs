@@ -72,7 +72,8 @@ impl<'c> Stage<'c> {
         fs::write(path("secret"), SECRET).expect("a file");
         made("age-keygen", &["-o", &path("key.txt")]);
         made("openssl", &["genpkey", "-algorithm", "ed25519", "-outform", "DER", "-out", &path("sign.der")]);
-        let worker = |image: &str, more: &str| format!("worker = {{ namespace = \"{}\", image = \"{image}\", secret = \"worker\"{more} }}\n", space.name());
+        let worker =
+            |image: &str, more: &str| format!("worker = {{ namespace = \"{}\", image = \"{image}\", secret = \"worker\"{more} }}\n", space.name());
         let database = |name: &str, worker: &str| {
             let port = relays[0].port;
             format!("[connections.{name}]\nkind = \"postgres\"\nurl = \"postgres://app@{machine}:{port}/orders\"\ntls = \"off\"\n{worker}\n")
@@ -131,7 +132,11 @@ impl<'c> Stage<'c> {
     /// Jobs that have not ended.
     fn jobs(&self) -> Vec<String> {
         let all = self.space.json(&["get", "jobs"]).expect("Jobs");
-        let open = all["items"].as_array().into_iter().flatten().filter(|job| job["status"]["active"].as_u64().is_some() || job["status"].get("conditions").is_none());
+        let open = all["items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|job| job["status"]["active"].as_u64().is_some() || job["status"].get("conditions").is_none());
         open.map(|job| job["metadata"]["name"].to_string()).collect()
     }
 

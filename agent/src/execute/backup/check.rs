@@ -67,7 +67,19 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
         Ok(known) => (known, None),
         Err(why) => (None, Some(unasked(&target, &why))),
     };
-    let Some(store) = looked_at(&params, known.as_ref(), context) else { return Ok(Report::default()) };
+    let Some(store) = looked_at(&params, known.as_ref(), context) else {
+        // Without a store there is nothing to be told of; with several, which one it is only the catalogue says.
+        let has_stores = context.connections.of_kind(ConnectionKind::Store).next().is_some();
+        let gone = known.as_ref().and_then(|known| known.known.backups.first()).filter(|_| has_stores);
+        let gone = gone.map(|newest| {
+            let message = format!(
+                "its newest backup is in a store {}, which this agent has no connection to: name the one to look into, by  store",
+                newest.store
+            );
+            Check::stated("backup.age", &target.to_string(), Verdict::Unknown, message)
+        });
+        return Ok(Report { checks: unasked.filter(|_| has_stores).into_iter().chain(gone).collect(), ..Report::default() });
+    };
     let opened = Opened::of(KIND, store, None, context).await?;
     let (signers, identities) = (opened.signers()?, opened.identities(context)?);
     let failed = |error: &dyn std::fmt::Display| StepError::failed(format!("{KIND}: {}: {error}", connection.name));

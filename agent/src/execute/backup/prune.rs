@@ -1,11 +1,13 @@
 //! `backup.prune`: removes what no rule keeps. What goes is decided from all that the store has of the target; nothing goes
 //! while it is not known whose word counts, since then no backup is known to be good.
 
+use std::collections::BTreeSet;
+
 use jiff::tz::TimeZone;
-use mainstay_backup::Id;
 use mainstay_backup::judge::{Judged, Standing};
 use mainstay_backup::prune::{Pruned, remove};
 use mainstay_backup::retention::{Fate, Policy, There, Worth, decide};
+use mainstay_backup::{Id, Target};
 use mainstay_core::bounds;
 use mainstay_core::catalogue::BACKUP_PRUNE as KIND;
 use mainstay_core::report::{Check, Report, Verdict};
@@ -84,8 +86,17 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
         // Whether another target's backup of the set stays, only a look at all of them says; by the same rules, near enough.
         let scanned = unless_called_off(KIND, context, mainstay_backup::scan(&opened.store, None, &signers)).await?;
         let others = scanned.map_err(|error| failed(&error))?.backups;
-        let others = others.iter().filter(|judged| judged.id.target != target).map(|judged| self::there(judged, None));
-        let all: Vec<There> = there.iter().cloned().chain(others).collect();
+        let mut all = there.clone();
+        let sets: BTreeSet<Option<&str>> = there.iter().map(|one| one.set.as_deref()).filter(Option::is_some).collect();
+        let set_of = |judged: &&Judged| judged.manifest.as_ref().and_then(|manifest| manifest.set.as_deref());
+        let targets: BTreeSet<&Target> =
+            others.iter().filter(|judged| judged.id.target != target && sets.contains(&set_of(judged))).map(|judged| &judged.id.target).collect();
+        for other in targets {
+            // What somebody holds of another target keeps its set whole, too.
+            let recalled = context.catalogue.recall(other).await;
+            let recalled = recalled.map_err(|why| failed(&format!("the mesh was not asked what is held, so nothing goes: {why}")))?;
+            all.extend(others.iter().filter(|judged| judged.id.target == *other).map(|judged| self::there(judged, recalled.as_ref())));
+        }
         fates = decide(policy, &zone, &all).map_err(|error| refused(error.to_string()))?;
     }
     let (mut checks, mut counts) = (Vec::new(), Counts::default());

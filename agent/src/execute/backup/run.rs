@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use mainstay_backup::manifest::Manifest;
+use mainstay_backup::manifest::{Manifest, Role};
 use mainstay_backup::receipt::Sign;
 use mainstay_backup::source::postgres::Ask;
 use mainstay_backup::source::postgres::queries::Queries;
@@ -184,7 +184,8 @@ async fn elsewhere(
     failed: &Failed<'_>,
 ) -> Result<Made, StepError> {
     let store = &opened.store;
-    let key = unless_called_off(KIND, context, target_key::for_worker(store, &order.target, &order.recipients)).await?.map_err(|error| failed(&error))?;
+    let key =
+        unless_called_off(KIND, context, target_key::for_worker(store, &order.target, &order.recipients)).await?.map_err(|error| failed(&error))?;
     let Order { target, time, token, writer, set, recipients, .. } = order;
     let work = WorkOrder { time, token, writer, key, recipients: recipients.who_can_open() };
     let task = Task {
@@ -200,9 +201,12 @@ async fn elsewhere(
     let made = worker.make(&task, opened).await?;
     let id = Id::new(target.clone(), time, token);
     let (manifest, digest) = written_by(store, &id, &work.writer).await.map_err(not_written)?;
-    // It chooses nothing: whom it was encrypted to is what was ordered.
-    if manifest.key.as_ref() != Some(&work.key) {
-        return Err(failed(&format!("{id} is encrypted to another key than its worker was given; it does not count")));
+    // It chooses nothing: to whom it is encrypted, and what it belongs to, is what was ordered.
+    let opens = manifest.recipients.iter().filter(|one| one.role != Role::Check);
+    if manifest.key.as_ref() != Some(&work.key) || !opens.eq(&work.recipients) || manifest.set != set {
+        return Err(failed(&format!(
+            "{id} is not what its worker was told to make: its key, its recipients or its set is another; it does not count"
+        )));
     }
     Ok(Made { manifest, digest, sealed: made.sealed, check_ms: made.check_ms })
 }

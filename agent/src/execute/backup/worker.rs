@@ -23,10 +23,10 @@ use super::super::kube::work::{digest, name_of, text};
 use super::super::{Context, StepError};
 use super::store::Opened;
 use super::{far, say};
-use pod::{Begin, has_begun, why};
 use crate::connections::{Connection, Place, WorkerSettings};
 use crate::kube::account::{RUNNER, Right};
 use crate::kube::{Cluster, ClusterError, Selected};
+use pod::{Begin, has_begun, why};
 
 const KIND: &str = mainstay_core::catalogue::BACKUP_RUN;
 /// On a worker's Job and pod: what it works at.
@@ -85,9 +85,13 @@ impl<'a> Worker<'a> {
     pub fn of(connection: &'a Connection, opened: &Opened<'_>, context: &'a Context) -> Result<Option<Worker<'a>>, StepError> {
         let Some(settings) = connection.worker.as_deref() else { return Ok(None) };
         let refused = |why: &str| StepError::refused(format!("{KIND}: {}: {why}; see {}", connection.name, connection.declared_at));
-        let own = context.cluster.as_ref().ok_or_else(|| refused("a worker is a pod, and this agent speaks for a node: declare it at a cluster agent"))?;
+        let own =
+            context.cluster.as_ref().ok_or_else(|| refused("a worker is a pod, and this agent speaks for a node: declare it at a cluster agent"))?;
         if !matches!(opened.connection.address.place, Place::Bucket(_)) {
-            return Err(refused(&format!("a worker reaches a bucket, and the store {} is a directory of this agent's machine", opened.connection.name)));
+            return Err(refused(&format!(
+                "a worker reaches a bucket, and the store {} is a directory of this agent's machine",
+                opened.connection.name
+            )));
         }
         let cluster = acting::runner(own, &settings.namespace, None);
         Ok(Some(Worker { cluster, settings, connection, context }))
@@ -115,7 +119,9 @@ impl<'a> Worker<'a> {
         // Where an agent may not look, the Job's controller says it.
         let own = self.context.cluster.as_ref().unwrap_or(&self.cluster);
         if own.has_account(namespace, account).await.is_ok_and(|is| !is) {
-            return Err(format!("there is no ServiceAccount {namespace}/{account} for the worker:  kubectl -n {namespace} create serviceaccount {account}"));
+            return Err(format!(
+                "there is no ServiceAccount {namespace}/{account} for the worker:  kubectl -n {namespace} create serviceaccount {account}"
+            ));
         }
         Ok([("worker".to_owned(), self.settings.image.clone())].into())
     }
@@ -191,7 +197,10 @@ impl<'a> Worker<'a> {
                 _ => Vec::new(),
             };
             if state == Some(true) {
-                let made = told.into_iter().rev().find_map(|told| if let Told::Made { check_ms, sealed } = told { Some(Made { check_ms, sealed }) } else { None });
+                let made = told
+                    .into_iter()
+                    .rev()
+                    .find_map(|told| if let Told::Made { check_ms, sealed } = told { Some(Made { check_ms, sealed }) } else { None });
                 // What it said of times may be lost with its log. That all is well its exit status says.
                 return Ok(made.unwrap_or_default());
             }

@@ -14,9 +14,10 @@ pub(super) const DONE: &str = "mainstay-done";
 /// A line says the name of one table, or of one sequence.
 pub(super) const LINE_MAX: usize = 4 << 10;
 /// What is written as text does not depend on how a server, a database or a role is set up: it is compared with what another
-/// server writes.
+/// server writes. And it lives as long as the dump: it is that which has a deadline.
 const AS_TEXT: &str = "SET TIME ZONE 'UTC'; SET datestyle = 'ISO, YMD'; SET intervalstyle = 'iso_8601'; SET extra_float_digits = 3; \
-                       SET bytea_output = 'hex'; SET lc_monetary = 'C';";
+                       SET bytea_output = 'hex'; SET lc_monetary = 'C'; SET statement_timeout = 0; \
+                       SET idle_in_transaction_session_timeout = 0;";
 
 /// A session that holds a snapshot. It ends with the value.
 pub(super) struct Session {

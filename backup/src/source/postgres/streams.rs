@@ -44,6 +44,7 @@ enum Line {
 
 /// What each stream is told to dump, as arguments of `pg_dump`, for up to so many streams.
 pub(super) async fn shared_out(session: &mut Session, streams: u8) -> Result<Vec<Vec<String>>, String> {
+    session.say(&locking()).await?;
     session.say(&listing()).await?;
     let (mut relations, mut others) = (Vec::new(), 0);
     loop {
@@ -57,6 +58,17 @@ pub(super) async fn shared_out(session: &mut Session, streams: u8) -> Result<Vec
             Err(error) => return Err(format!("what tables it has is not understood: {error}: {line}")),
         }
     }
+}
+
+/// Locks each table as `pg_dump` does, until the session ends: a stream begins when others have ended, and what empties or rewrites a
+/// table meanwhile would not be held off by the snapshot.
+fn locking() -> String {
+    format!(
+        "SET LOCAL lock_timeout = '50s';
+         SELECT format('LOCK TABLE ONLY %I.%I IN ACCESS SHARE MODE', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+          WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {OWN} ORDER BY c.oid \\gexec
+         SET LOCAL lock_timeout = 0;"
+    )
 }
 
 /// The largest tables, what belongs to them, and how much there is besides. Where a name cannot be told to `pg_dump` in the

@@ -85,7 +85,8 @@ pub fn postgres(url: &str) -> Result<Connection, CliError> {
         return Err(CliError::usage(format!("{url} names no database")));
     }
     Ok(Connection {
-        host: parts.host.to_owned(),
+        // An address of IPv6 stands in brackets in a URL, and without them everywhere else.
+        host: parts.host.trim_matches(['[', ']']).to_owned(),
         port: parts.port,
         user: parts.user.unwrap_or("postgres").to_owned(),
         password: host::variable("PGPASSWORD").map(Into::into),

@@ -28,10 +28,12 @@ impl<'s> Circles<'s> {
             if lease.spec.slots > 1 {
                 continue;
             }
-            for (waiter, held) in lease.waiting.iter().flat_map(|waiter| lease.held.iter().map(move |held| (waiter, held))) {
+            // Others are free before the run has ended that holds them: of a step when that has, of a node when it is put back.
+            let until_its_end = || lease.held.iter().filter(|held| thing::is_on_thing(&held.holder));
+            for (waiter, held) in lease.waiting.iter().flat_map(|waiter| until_its_end().map(move |held| (waiter, held))) {
                 circles.add(&waiter.holder.identity, &held.holder.identity);
             }
-            for held in lease.held.iter().filter(|held| thing::is_on_thing(&held.holder)) {
+            for held in until_its_end() {
                 let run = run_of(&held.holder.identity).and_then(|run| state.runs.get(run));
                 for other in run.into_iter().flat_map(|run| thing::before(state, run, name, held.token)) {
                     circles.add(&held.holder.identity, other);
@@ -77,7 +79,8 @@ impl<'s> RunPass<'_, 's, '_> {
         if lease.spec.slots > 1 {
             return false;
         }
-        let Some(holder) = lease.held.iter().find_map(|held| run_of(&held.holder.identity)).filter(|holder| **holder != self.run.id) else {
+        let held = lease.held.iter().find(|held| thing::is_on_thing(&held.holder));
+        let Some(holder) = held.and_then(|held| run_of(&held.holder.identity)).filter(|holder| **holder != self.run.id) else {
             return false;
         };
         let state = self.pass.state;

@@ -60,7 +60,15 @@ impl<'s> RunPass<'_, 's, '_> {
     pub(super) fn give_lease_back(&mut self, item: Item<'s>) {
         let own = item.step.lease.as_ref().map(|wanted| (wanted.name.clone(), holder(self.run, &item.step.name, item.target)));
         let claim = Claim::of(self.run, item).filter(|_| !self.has_begun_on(item.target)).map(|claim| (claim.name, claim.holder));
-        let things = Claim::of_things(self.run, item).into_iter().filter(|claim| !self.is_at(&claim.name, item));
+        // Whether it is there at all is asked first: it is cheaper than whether it is still wanted.
+        let there = |claim: &Claim| {
+            let lease = self.pass.state.leases.get(&claim.name);
+            let all = lease
+                .into_iter()
+                .flat_map(|lease| lease.held.iter().map(|held| &held.holder).chain(lease.waiting.iter().map(|waiter| &waiter.holder)));
+            all.into_iter().any(|other| other.is(&claim.holder))
+        };
+        let things = Claim::of_things(self.run, item).into_iter().filter(|claim| there(claim) && !self.is_at(&claim.name, item));
         let things: Vec<(LeaseName, Holder)> = things.map(|claim| (claim.name, claim.holder)).collect();
         for (name, holder) in own.into_iter().chain(claim).chain(things) {
             let Some(lease) = self.pass.state.leases.get(&name) else { continue };

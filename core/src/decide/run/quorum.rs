@@ -6,9 +6,12 @@
 
 use super::{Item, RunPass};
 use crate::catalogue;
-use crate::id::{AgentId, LeaseName, MemberId, Target, Token};
+use crate::id::{AgentId, LeaseName, MemberId, RunId, StepName, Target, Token};
 use crate::identity::Identity;
+use crate::rollout;
 use crate::state::State;
+use crate::state::lease::Held;
+use crate::state::run::{Run, Work, WorkState};
 use crate::wait::{Quorum, Reason};
 
 impl<'s> RunPass<'_, 's, '_> {
@@ -23,7 +26,8 @@ impl<'s> RunPass<'_, 's, '_> {
             return true;
         }
         let own = own_claim(state, &Identity::Run(self.run.id.clone()), node);
-        let is_leaving = |node: &AgentId| self.pass.leaving.contains(node) || claim(node).is_some_and(|claim| is_claimed_before(state, &claim, own));
+        let by_others = |node: &AgentId| claim(node).is_some_and(|claim| is_claimed_before(state, &claim, &self.run.id, own));
+        let is_leaving = |node: &AgentId| self.pass.leaving.contains(node) || is_out_by(self.run, node) || by_others(node);
         let (left, away): (Vec<_>, Vec<_>) = others.into_iter().partition(|(member, answers)| **answers && !runs_on(*member).is_some_and(is_leaving));
         let needed = voters.len() / 2 + 1;
         if left.len() >= needed {
@@ -57,9 +61,24 @@ fn own_claim(state: &State, run: &Identity, node: &AgentId) -> Option<Token> {
     lease.held.iter().find(|held| held.holder.identity == *run).map(|held| held.token)
 }
 
-/// Whether somebody holds a node, and did so before the run held its own: of two, one has to go first.
-fn is_claimed_before(state: &State, claim: &LeaseName, own: Option<Token>) -> bool {
-    state.leases.get(claim).is_some_and(|lease| lease.held.iter().any(|held| own.is_none_or(|own| held.token < own)))
+/// Whether another run, or somebody else, holds a node, and did so before the run held its own: of two, one has to go first.
+fn is_claimed_before(state: &State, claim: &LeaseName, run: &RunId, own: Option<Token>) -> bool {
+    let is_another = |held: &Held| held.holder.identity != Identity::Run(run.clone());
+    state.leases.get(claim).is_some_and(|lease| lease.held.iter().filter(|held| is_another(held)).any(|held| own.is_none_or(|own| held.token < own)))
+}
+
+/// Whether a node is out of use by what this run itself does there. It holds the node until its last step there has ended, also
+/// when the node is in use again.
+fn is_out_by(run: &Run, node: &AgentId) -> bool {
+    let on_it = || run.works().filter(|(_, target, _)| matches!(target, Target::Node(other) if other == node));
+    let is_of = |step: &StepName, kinds: &[&str]| run.plan.step(step).is_some_and(|step| kinds.contains(&step.uses.as_str()));
+    let is_at_it = |work: &Work| matches!(work.forward, WorkState::Active { .. } | WorkState::Retrying { .. });
+    let is_put_back = || on_it().any(|(step, _, work)| is_of(step, &[catalogue::UNCORDON]) && matches!(work.forward, WorkState::Succeeded { .. }));
+    let takes_out = |step: &StepName| run.plan.step(step).and_then(|step| catalogue::kind(&step.uses)).is_some_and(catalogue::Kind::takes_out);
+    on_it().any(|(step, _, work)| {
+        let stays_out = is_of(step, &[catalogue::CORDON, catalogue::DRAIN]) && rollout::is_touched(work);
+        takes_out(step) && (is_at_it(work) || stays_out && !is_put_back())
+    })
 }
 
 fn name(state: &State, id: MemberId) -> String {

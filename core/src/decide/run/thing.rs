@@ -66,7 +66,7 @@ impl<'s> RunPass<'_, 's, '_> {
         let is_next = |step: &Step, target: &Target| matches!(self.needs(step).and(|| self.needs_here(step, target)), Gate::Open);
         let needs_it = |(step, target, work): (&StepName, &Target, &Work)| {
             let Some(step) = self.run.plan.step(step).filter(|_| is_about_cluster(target)) else { return false };
-            let may_begin = || is_other(step, target) && work.forward.is_waiting() && is_next(step, target);
+            let may_begin = || self.run.pause.is_none() && is_other(step, target) && work.forward.is_waiting() && is_next(step, target);
             claims(self.run, step, target).contains(name) && (rollout::is_touched(work) || may_begin())
         };
         self.run.works().any(needs_it)

@@ -177,9 +177,11 @@ fn check_type(c: &mut Checker<'_>, scope: &Scope<'_>, label: &str, node: &Node, 
             None => return,
         },
     };
+    // Of a step for which no connection is named there is nothing to do, and it says so.
+    let names_none = |value: &Value| *ty == ParamType::Connection && label == "connection" && value == "";
     if !can_be(of, ty) {
         c.problem(node.at, format!("`{label}` should be {}, and `{short}` is of type {of}", ty.describe()));
-    } else if let Some(value) = values.into_iter().find(|value| !ty.takes(&ty.fit(value.clone()))) {
+    } else if let Some(value) = values.into_iter().find(|value| !names_none(value) && !ty.takes(&ty.fit(value.clone()))) {
         c.problem(node.at, format!("`{label}` should be {}, and `{short}` may be {value}", ty.describe()));
     }
 }

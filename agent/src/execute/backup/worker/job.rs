@@ -29,6 +29,12 @@ const GRACE_S: u64 = 60;
 /// A Job stays for so long after its end, for whoever wants its log.
 const KEPT_S: u64 = 3_600;
 
+/// As it is meant: of `$(NAME)` the kubelet would make what the pod's environment has, which is the source's password and
+/// the bucket's key, and of `$$` one sign.
+fn literal(text: &str) -> String {
+    text.replace('$', "$$")
+}
+
 /// What a pod is made of, besides its program's arguments.
 #[derive(Default)]
 struct Parts {
@@ -47,7 +53,7 @@ impl Parts {
     }
 
     fn env(&mut self, name: &str, value: &str) {
-        self.env.push(json!({ "name": name, "value": value }));
+        self.env.push(json!({ "name": name, "value": literal(value) }));
     }
 
     /// Certificates of authorities, which are no secret: the pod has them as a file, out of its own annotations.
@@ -159,7 +165,7 @@ pub(super) fn job(settings: &WorkerSettings, connection: &Connection, opened: &O
     let from: Vec<Value> = settings.secret.iter().map(|name| json!({ "secretRef": { "name": name } })).collect();
     let labels = json!({ WORKER: "backup", TARGET: digest(&target) });
     let container = json!({
-        "name": "worker", "image": settings.image, "command": ["mainstay"], "args": args, "env": env, "envFrom": from, "volumeMounts": mounts,
+        "name": "worker", "image": settings.image, "command": ["mainstay"], "args": args.iter().map(|arg| literal(arg)).collect::<Vec<_>>(), "env": env, "envFrom": from, "volumeMounts": mounts,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": { "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": { "drop": ["ALL"] } },
     });
@@ -180,4 +186,15 @@ pub(super) fn job(settings: &WorkerSettings, connection: &Connection, opened: &O
             "template": { "metadata": { "labels": labels, "annotations": annotations }, "spec": pod },
         },
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_the_environment_is_put_into_an_argument() {
+        assert_eq!(literal("a=SELECT '$(PGPASSWORD)', $$x$$"), "a=SELECT '$$(PGPASSWORD)', $$$$x$$$$");
+        assert_eq!(literal("backup-12"), "backup-12");
+    }
 }
