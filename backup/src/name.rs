@@ -55,6 +55,12 @@ pub struct Target {
 }
 
 impl Target {
+    /// Where it is.
+    #[must_use]
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
     /// Checked.
     ///
     /// # Errors

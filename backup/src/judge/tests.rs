@@ -197,6 +197,7 @@ fn a_manifest_in_the_wrong_place_counts_for_nothing() {
     world.one(OLD).manifest = Some(outcome(OLD)[..40].to_vec());
     assert!(matches!(world.standing(OLD), Standing::Damaged { .. }));
     world.finish(OLD);
+    world.confirm(OLD);
     world.one(OLD).begun = Some(begun(OLD, "w2"));
     assert!(matches!(world.standing(OLD), Standing::Damaged { what } if what[0].contains("another writer")));
 }

@@ -359,7 +359,11 @@ impl<'a> Look<'a> {
         } else {
             vec![(None, evaluate::foresee(self.state, self.run, step, targets.first()))]
         };
-        if let Some((target, problem)) = looked.iter().find_map(|(target, foreseen)| Some((target, foreseen.problem.clone()?))) {
+        // What is omitted from the start is not filled in either.
+        let is_omitted =
+            |target: &Target| self.run.work(&step.name, target).is_some_and(|work| matches!(work.forward, WorkState::Omitted { .. }));
+        let has_work = targets.is_empty() || !targets.iter().all(is_omitted);
+        if let Some((target, problem)) = looked.iter().filter(|_| has_work).find_map(|(target, foreseen)| Some((target, foreseen.problem.clone()?))) {
             let on = target.map_or_else(String::new, |target| format!("on {target}: "));
             let hint = self.reads_omitted(step).map_or_else(String::new, |name| {
                 format!("step {name} is omitted and hands on nothing: ask first whether it has, as in  has(steps.{name}.outputs.FIELD) && …")

@@ -88,12 +88,11 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
         let others = scanned.map_err(|error| failed(&error))?.backups;
         let mut all = there.clone();
         let sets: BTreeSet<Option<&str>> = there.iter().map(|one| one.set.as_deref()).filter(Option::is_some).collect();
-        let set_of = |judged: &&Judged| judged.manifest.as_ref().and_then(|manifest| manifest.set.as_deref());
         let targets: BTreeSet<&Target> =
             others.iter().filter(|judged| judged.id.target != target && sets.contains(&set_of(judged))).map(|judged| &judged.id.target).collect();
         for other in targets {
-            // What somebody holds of another target keeps its set whole, too.
-            let recalled = context.catalogue.recall(other).await;
+            // What somebody holds of another target keeps its set whole, too. Of another cluster an agent is not told.
+            let recalled = if other.cluster() == target.cluster() { context.catalogue.recall(other).await } else { Ok(None) };
             let recalled = recalled.map_err(|why| failed(&format!("the mesh was not asked what is held, so nothing goes: {why}")))?;
             all.extend(others.iter().filter(|judged| judged.id.target == *other).map(|judged| self::there(judged, recalled.as_ref())));
         }
@@ -150,6 +149,11 @@ fn summary(target: &str, counts: &Counts, dry_run: bool) -> Check {
     Check::stated("backup.retention", target, Verdict::Ok, format!("{} kept, {} {did}{locked}", counts.kept, counts.removed))
 }
 
+/// What a backup belongs to.
+fn set_of(judged: &Judged) -> Option<&str> {
+    judged.manifest.as_ref().and_then(|manifest| manifest.set.as_deref())
+}
+
 /// What retention is told of one.
 fn there(judged: &Judged, recalled: Option<&Recalled>) -> There {
     let worth = match judged.standing {
@@ -161,5 +165,5 @@ fn there(judged: &Judged, recalled: Option<&Recalled>) -> There {
         Standing::Erased { .. } => Worth::Erased,
     };
     let held = recalled.and_then(|recalled| recalled.held(&judged.id));
-    There { id: judged.id.clone(), worth, set: judged.manifest.as_ref().and_then(|manifest| manifest.set.clone()), held }
+    There { id: judged.id.clone(), worth, set: set_of(judged).map(str::to_owned), held }
 }

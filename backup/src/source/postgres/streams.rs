@@ -149,11 +149,16 @@ mod tests {
         let relations = vec![table(3, "c", 30), table(1, "a", 100), sequence, table(2, "b", 60), table(4, "d", 5)];
         let told = arguments(&shares(relations, 50, 3));
         let expected = [
-            &["--exclude-table-data=\"public\".\"a\"", "--exclude-table-data=\"public\".\"a_id_seq\"", "--exclude-table-data=\"public\".\"b\""][..],
+            &[
+                "--exclude-table-data=\"public\".\"a\"",
+                "--exclude-table-data=\"public\".\"a_id_seq\"",
+                "--exclude-table-data=\"public\".\"b\"",
+                "--exclude-table-data=\"public\".\"d\"",
+            ][..],
             &["--strict-names", "--table=\"public\".\"a\""],
-            &["--strict-names", "--table=\"public\".\"b\""],
+            &["--strict-names", "--table=\"public\".\"b\"", "--table=\"public\".\"d\""],
         ];
-        assert_eq!(told, expected, "c and d are with what is not named");
+        assert_eq!(told, expected, "c is with what is not named, where there was least");
     }
 
     #[test]

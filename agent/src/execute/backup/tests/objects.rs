@@ -9,7 +9,7 @@ const MARK: &str = "mainstay.dev/restored";
 
 /// A cluster with a namespace that is backed up, and one that is empty.
 struct Stage {
-    place: Place,
+    _place: Place,
     api: Api,
     context: Context,
     cancel: CancellationToken,
