@@ -306,11 +306,11 @@ fn replace(object: &Path, bytes: &[u8]) {
 async fn a_table_is_restored_out_of_its_stream() {
     let bench = Bench::new(DATA).await;
     let manifest = bench.dumped(streams(3)).await;
-    bench.make("some");
+    bench.make("chosen");
     let tables = Tables::of(&["public.orders".to_owned(), "public.documents".to_owned()]).expect("tables");
-    bench.restore(&manifest, "some", Some(tables)).await.expect("they are restored");
+    bench.restore(&manifest, "chosen", Some(tables)).await.expect("they are restored");
     let counts = "SELECT (SELECT count(*) FROM orders) || ' ' || (SELECT count(*) FROM documents) || ' ' || count(*) FROM pg_tables WHERE schemaname = 'public'";
-    assert_eq!(bench.server.sql("some", counts).as_deref(), Ok("30001 20 2"));
+    assert_eq!(bench.server.sql("chosen", counts).as_deref(), Ok("30001 20 2"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -182,6 +182,7 @@ async fn one_command_leads_from_what_is_lost_to_a_healthy_copy() {
         "values=web-values".to_owned(),
         "workload=web".to_owned(),
         format!("url=http://{address}/"),
+        "slow=1m".to_owned(),
     ];
     let mut words = vec!["run", "start", "disaster-recovery"];
     words.extend(named.iter().flat_map(|set| ["--set", set.as_str()]));

@@ -219,7 +219,7 @@ async fn a_release_is_installed_upgraded_brought_back_and_uninstalled_once_and_e
     assert_eq!(text_of(&space).as_deref(), Some("somebody's"));
 
     // What does not come off, helm takes back by itself.
-    let broken = upgrade(&space, "text: five, seconds: 1, image: \"mainstay.test/none:1\"", "").replace("within: 60s", "within: 6s");
+    let broken = upgrade(&space, "text: five, seconds: 1, image: \"mainstay.test/none:1\"", "").replace("within: 60s", "within: 25s");
     let ended = stage.fails("broken", &broken, "helm has brought it back to revision 6").await;
     // helm says only that its pods have not come.
     let why = format!("{name}/Deployment/web: the image mainstay.test/none:1 of app cannot be pulled");

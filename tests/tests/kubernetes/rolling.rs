@@ -174,7 +174,8 @@ fn do_not_move(up: &Up, space: &Space<'_>) -> Vec<(String, &'static str, Value, 
     let begun = |(name, with, said): (&'static str, String, Vec<&'static str>)| {
         let step = rollout(space, name, &with).replace("attempts: 4", "attempts: 1");
         let step = if with.contains("within: ") { step.replace("within: 3m, ", "") } else { step };
-        (starts(up, name, &step), name, template(space, name), said)
+        let before = template(space, name);
+        (starts(up, name, &step), name, before, said)
     };
     all.into_iter().map(begun).collect()
 }
@@ -350,7 +351,7 @@ async fn a_rollout_waits_for_an_api_server_that_refuses() {
     proxy.is(Trouble::Refused("503 Service Unavailable"));
     up.work_is(&run, "never", &["failed"]).await;
     is_asked_by_an_undo(&proxy, "deployments/slow").await;
-    assert_eq!((&up.run(&run)["state"], level_of(&template(&space, "slow"))), (&json!("running"), &json!("debug")), "it could not be taken back yet");
+    assert_eq!((&up.run(&run)["state"], level_of(&template(&space, "slow"))), (&json!("undoing"), &json!("debug")), "it could not be taken back yet");
     proxy.is(Trouble::Nothing);
     let ended = up.ended(&run).await;
     assert_eq!((&ended["state"], level_of(&template(&space, "slow"))), (&json!("failed"), &Value::Null), "{ended}");

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const ROWS: &str =
     "CREATE TABLE orders (id integer PRIMARY KEY, what text); INSERT INTO orders SELECT n, repeat(md5(n::text), 30) FROM generate_series(1, 20000) n";
 const PLAN: &str = "apiVersion: mainstay.dev/v1alpha1\nkind: MaintenancePlan\nmetadata: { name: worker }\nspec:\n  inputs:\n    \
-    connection: { type: text, description: What is backed up }\n    limit: { type: text, default: 1GiB, description: Bytes a second }\n  steps:\n    \
+    connection: { type: text, description: What is backed up }\n    limit: { type: text, default: 1Gi, description: Bytes a second }\n  steps:\n    \
     - { name: run, uses: backup.run, with: { connection: \"${{ inputs.connection }}\", limit: \"${{ inputs.limit }}\" } }\n";
 
 fn made(program: &str, arguments: &[&str]) -> String {
@@ -199,7 +199,7 @@ async fn a_worker_backs_up_what_its_agent_has_no_password_for() {
     assert!(there.is_ok_and(|there| there.starts_with("20000 ")));
 
     // Called off in the middle, nothing is left that goes on, and the next one makes void what was begun.
-    let run = stage.begin("orders-db", &["--set", "limit=20KiB"]);
+    let run = stage.begin("orders-db", &["--set", "limit=20Ki"]);
     eventually_within(PATIENCE, "its worker writes", || {
         let logs = space.kubectl(&["logs", "-l", "mainstay.dev/worker=backup", "--tail=50"]);
         std::future::ready(logs.and_then(|said| if said.contains("\"writing\"") { Ok(()) } else { Err(said) }))

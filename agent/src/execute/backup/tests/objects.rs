@@ -54,7 +54,7 @@ impl Stage {
         api.has(binding);
         api.has(object("rbac.authorization.k8s.io/v1", "Role", "shop", "web"));
         api.has(object("apps/v1", "Deployment", "shop", "web"));
-        let stage = Stage { place, api, context, cancel: CancellationToken::new() };
+        let stage = Stage { _place: place, api, context, cancel: CancellationToken::new() };
         let made = stage.done("shop", "backup.run", json!({}), "1.1").await.unwrap();
         assert_eq!(made.outputs["counted"], json!(9), "{made:?}");
         stage
