@@ -85,7 +85,7 @@ impl Place {
     fn restored(&self, to: &str, more: &[&str]) -> String {
         let output = self.opened(&[&["restore", "local/etc", "--to", &self.text(to)][..], more].concat());
         assert!(output.status.success(), "{}", said(&output));
-        fs::read_to_string(self.path(to).join("app.conf")).expect("the file")
+        fs::read_to_string(self.path(to).join("etc/app.conf")).expect("the file")
     }
 }
 

@@ -83,7 +83,7 @@ fn backups_write_to_a_disk_in_few_places() {
         // Reads, in larger pieces than the library does.
         ("backup/src/store/pieces.rs", &["tokio::fs"]),
         ("backup/src/place/files.rs", &["fs::create_dir"]),
-        ("backup/src/place/redis.rs", &["OpenOptions::new", "fs::rename(", "sync_all("]),
+        ("backup/src/place/redis.rs", &["DirBuilder", "OpenOptions::new", "fs::copy(", "fs::hard_link(", "fs::rename(", "sync_all("]),
         // All of a directory, beside it until it is whole.
         ("backup/src/place/whole.rs", &["DirBuilder", "OpenOptions::new", "fs::rename(", "fs::remove_", "fs::set_permissions(", "sync_all("]),
         ("backup/src/place/kubernetes.rs", &["OpenOptions::new", "fs::rename(", "sync_all("]),

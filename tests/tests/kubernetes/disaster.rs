@@ -226,7 +226,7 @@ fn says_what_was_lost(up: &Up, id: &str, ended: &Value) {
     assert_eq!(ended["tookMs"].as_u64(), Some(rto), "from the start until all was well");
     let ages = ended["work"].as_array().into_iter().flatten().filter_map(|work| {
         let outputs = &work["attempts"].as_array()?.last()?["outcome"]["report"]["outputs"];
-        outputs["rpoSeconds"].as_str()?.parse::<f64>().ok()
+        outputs["rpoSeconds"].as_f64()
     });
     let ages: Vec<u64> = ages.map(|seconds| (seconds * 1_000.0) as u64).collect();
     assert_eq!((ages.len(), ages.iter().max().copied()), (3, Some(rpo)), "the oldest of what was restored: {ended}");

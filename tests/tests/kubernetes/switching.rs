@@ -334,8 +334,9 @@ async fn an_api_server_that_is_overloaded_is_waited_for_and_one_that_fails_leave
     proxy.is(Trouble::Refused("500 Internal Server Error"));
     let name = space.name();
     let straight = format!("    - {{name: switch, uses: kube.switch, with: {{namespace: {name}, names: [web], label: colour, to: blue}}}}\n");
-    let ended = up.ended(&up.start_run("fails", &plan("fails", &straight))).await;
-    assert!(ended["state"] == "failed" && ended.to_string().contains("(500)"), "{ended}");
+    let ended = up.ended(&up.start_run("fails", &plan("fails", &straight.replace("to: blue", "to: blue, within: 8s")))).await;
+    let words = "kube.switch: the API server has not answered within 8s, or refused each time: this attempt has switched nothing";
+    assert!(ended["state"] == "failed" && ended.to_string().contains(words), "{ended}");
     assert_eq!(leads_to(&space, "web"), "green");
     // One that takes in what it is asked and never answers is not waited for without end.
     proxy.is(Trouble::Hangs);

@@ -41,7 +41,8 @@ fn image(cluster: &Cluster) {
     made("strip", &["-o", &small, &binaries().join("mainstay").display().to_string()]);
     let versions = fs::read_dir(POSTGRES).expect("PostgreSQL is installed: tests/packages").flatten();
     let newest = versions.max_by_key(|entry| entry.file_name().to_string_lossy().parse::<u32>().unwrap_or_default()).expect("a version").path();
-    let mut sources = vec![format!("{small}:/usr/bin/mainstay")];
+    // pg_dumpall calls pg_dump by a shell.
+    let mut sources = vec![format!("{small}:/usr/bin/mainstay"), "/bin/busybox:/bin/sh".to_owned()];
     sources.extend(CLIENTS.iter().map(|client| newest.join("bin").join(client).display().to_string()));
     cluster.load_files(IMAGE, "/usr/bin/mainstay", &sources);
 }
@@ -244,5 +245,5 @@ async fn files_of_a_volume(cluster: &Cluster, stage: &Stage<'_>) {
     let (key, to) = (stage.up.scratch().join("key.txt").display().to_string(), stage.up.scratch().join("restored"));
     let (good, said) = stage.backup(&["restore", &id, "--identity", &key, "--to", &to.display().to_string()]);
     assert!(good, "{said}");
-    assert_eq!(fs::read_to_string(to.join("app.conf")).as_deref().ok(), Some("7 workers\n"));
+    assert_eq!(fs::read_to_string(to.join("data/app.conf")).as_deref().ok(), Some("7 workers\n"));
 }

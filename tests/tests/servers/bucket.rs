@@ -222,7 +222,7 @@ fn who_has_no_mesh_has_the_bucket(place: &Place) {
     let target = backups.iter().find_map(|backup| backup["id"].as_str()?.split_once("/settings/")).expect("one of the settings").0;
     let (target, to) = (format!("{target}/settings"), stage.path("alone").display().to_string());
     place.told(&["restore", &target, "--signer", &signer, "--identity", &identity, "--to", &to]);
-    assert_eq!(fs::read_to_string(stage.path("alone/app.conf")).expect("the file"), "workers = 4\n");
+    assert_eq!(fs::read_to_string(stage.path("alone/settings/app.conf")).expect("the file"), "workers = 4\n");
     // What is wrong is said here too.
     let without = place.alone(&["list", "--region", "us-east-1", "--kms-key", "k", "--sse", "AES256"]);
     let said = String::from_utf8_lossy(&without.stderr);

@@ -149,8 +149,14 @@ async fn its_agent_is_killed_and_two_are_told_to_do_the_same(stage: &Stage, firs
     eventually("another agent is told to make one", || async { stage.agent_of(&beside).ok_or_else(|| stage.up.run(&beside).to_string()) }).await;
     process::signal(stage.up.supervisor_pid(), Signal::CONT);
     stage.agents_are(2).await;
+    // It has failed with its agent, or another one has made a whole one in its place.
     let (state, all) = stage.ended(&dying).await;
-    assert_eq!((state.as_str(), stage.newest_good()), ("failed", Value::from(first)), "{all:#?}");
+    let again = usize::from(state == "completed");
+    if again == 0 {
+        assert_eq!((state.as_str(), stage.state_of(first).as_str()), ("failed", "good"), "{all:#?}");
+    } else {
+        assert_ne!(stage.counts(&all[0]), first);
+    }
 
     // The one that is back is told the same as the other, which is at it or waits for the lease of the dead.
     let same = stage.starts(&[SLOWLY]);
@@ -159,7 +165,8 @@ async fn its_agent_is_killed_and_two_are_told_to_do_the_same(stage: &Stage, firs
     assert_ne!(stage.agent_of(&beside), stage.agent_of(&same), "two agents");
     let both = [stage.counts(&one.1[0]), stage.counts(&other.1[0])];
     assert!(both[0] != both[1] && both.iter().any(|name| stage.newest_good() == name.as_str()), "one after the other: {both:?}");
-    assert_eq!(stage.states(), ["good", "sealed", "good", "good"]);
+    let good = stage.states().iter().filter(|state| *state == "good").count();
+    assert_eq!((good, stage.states()[1].as_str()), (3 + again, "sealed"), "{:?}", stage.states());
     assert!(place.join("sealed.json").is_file() && !place.join("receipt.json").exists());
 }
 
