@@ -155,7 +155,7 @@ fn each_is_restored_as_of_its_time(place: &Place, first: &str) {
     assert!(nothing(&["--set", "night-3"]).contains("has no good backup in the set night-3"));
     let over = place.opened(&["restore", first, "--to", &place.text("newest")]);
     assert_eq!(over.status.code(), Some(1), "{}", said(&over));
-    assert_eq!(fs::read_to_string(place.path("newest/app.conf")).expect("the file"), "workers = 8\n", "nothing was touched");
+    assert_eq!(fs::read_to_string(place.path("newest/etc/app.conf")).expect("the file"), "workers = 8\n", "nothing was touched");
 }
 
 fn it_is_proven_by_a_drill_and_what_is_damaged_is_not(place: &Place, second: &str) {

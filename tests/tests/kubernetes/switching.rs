@@ -354,7 +354,7 @@ async fn an_api_server_that_is_overloaded_is_waited_for_and_one_that_fails_leave
     proxy.is(Trouble::Refused("503 Service Unavailable"));
     up.work_is(&run, "never", &["failed"]).await;
     is_asked_by_an_undo(&proxy, "/services").await;
-    assert_eq!((&up.run(&run)["state"], leads_to(&space, "web").as_str()), (&json!("running"), "blue"), "it could not be taken back yet");
+    assert_eq!((&up.run(&run)["state"], leads_to(&space, "web").as_str()), (&json!("undoing"), "blue"), "it could not be taken back yet");
     proxy.is(Trouble::Nothing);
     let ended = up.ended(&run).await;
     assert_eq!((&ended["state"], leads_to(&space, "web").as_str()), (&json!("failed"), "green"), "{ended}");
