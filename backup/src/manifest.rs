@@ -208,6 +208,7 @@ pub struct Void {
 /// What stands in `manifest.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[allow(clippy::large_enum_variant, reason = "a few are in memory at a time, and nearly all of them are manifests")]
 enum Stands {
     Manifest(Manifest),
     Void(Void),
@@ -216,6 +217,7 @@ enum Stands {
 /// What stands in `manifest.json`: a manifest, or that there is none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Record", into = "Record")]
+#[allow(clippy::large_enum_variant, reason = "a few are in memory at a time, and nearly all of them are manifests")]
 pub enum Outcome {
     /// It was written to its end.
     Manifest(Manifest),

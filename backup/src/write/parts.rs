@@ -62,7 +62,7 @@ pub(super) async fn all(
             }
         }
     };
-    let read: Result<(Vec<(usize, Part)>, Option<Timestamp>), WriteError> = reading.await;
+    let read: Result<_, WriteError> = reading.await;
     if read.is_err() {
         calling_off.cancel();
         while under_way.next().await.is_some() {}

@@ -69,6 +69,7 @@ pub enum Output {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "a program has one of them")]
 pub enum Verb {
     /// Run a whole mesh on this machine
     Up(up::Up),

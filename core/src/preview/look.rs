@@ -360,8 +360,7 @@ impl<'a> Look<'a> {
             vec![(None, evaluate::foresee(self.state, self.run, step, targets.first()))]
         };
         // What is omitted from the start is not filled in either.
-        let is_omitted =
-            |target: &Target| self.run.work(&step.name, target).is_some_and(|work| matches!(work.forward, WorkState::Omitted { .. }));
+        let is_omitted = |target: &Target| self.run.work(&step.name, target).is_some_and(|work| matches!(work.forward, WorkState::Omitted { .. }));
         let has_work = targets.is_empty() || !targets.iter().all(is_omitted);
         if let Some((target, problem)) = looked.iter().filter(|_| has_work).find_map(|(target, foreseen)| Some((target, foreseen.problem.clone()?))) {
             let on = target.map_or_else(String::new, |target| format!("on {target}: "));

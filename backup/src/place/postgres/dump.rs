@@ -72,7 +72,6 @@ impl<'m> Dump<'m> {
 }
 
 /// Opens parts where they are stored.
-#[must_use]
 pub fn stored<'m>(
     store: &'m Store,
     manifest: &'m Manifest,

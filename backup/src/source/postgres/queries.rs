@@ -93,8 +93,12 @@ pub(super) async fn tried(of: &Connection, within: Option<&Path>, queries: &Quer
     }
     let mut session = Session::begin(of, within).await?;
     for (name, statement) in &queries.0 {
-        session.say(&block(statement, "PERFORM set_config('mainstay.answer', '', true);")).await?;
-        session.line(ASK, LINE_MAX).await.map_err(|why| wrong(name, &why))?;
+        // psql may have ended before it was told all of it.
+        let tried = async {
+            session.say(&block(statement, "PERFORM set_config('mainstay.answer', '', true);")).await?;
+            session.line(ASK, LINE_MAX).await
+        };
+        tried.await.map_err(|why| wrong(name, &why))?;
     }
     Ok(())
 }

@@ -21,14 +21,14 @@ impl<'s> RunPass<'_, 's, '_> {
         let (state, seen) = (self.pass.state, self.pass.seen);
         let voters = &seen.voters;
         let runs_on = |member: &MemberId| state.members.get(member).and_then(|member| member.node.as_ref());
-        let (here, others): (Vec<_>, Vec<_>) = voters.iter().partition(|(member, _)| runs_on(*member) == Some(node));
+        let (here, others): (Vec<_>, Vec<_>) = voters.iter().partition(|(member, _)| runs_on(member) == Some(node));
         if here.is_empty() {
             return true;
         }
         let own = own_claim(state, &Identity::Run(self.run.id.clone()), node);
         let by_others = |node: &AgentId| claim(node).is_some_and(|claim| is_claimed_before(state, &claim, &self.run.id, own));
         let is_leaving = |node: &AgentId| self.pass.leaving.contains(node) || is_out_by(self.run, node) || by_others(node);
-        let (left, away): (Vec<_>, Vec<_>) = others.into_iter().partition(|(member, answers)| **answers && !runs_on(*member).is_some_and(is_leaving));
+        let (left, away): (Vec<_>, Vec<_>) = others.into_iter().partition(|(member, answers)| **answers && !runs_on(member).is_some_and(is_leaving));
         let needed = voters.len() / 2 + 1;
         if left.len() >= needed {
             return true;
