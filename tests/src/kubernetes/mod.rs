@@ -10,6 +10,7 @@ mod proxy;
 mod replica;
 mod space;
 pub mod steady;
+mod watched;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ pub use program::Killed;
 pub use proxy::{Proxy, Trouble};
 pub use replica::{Replica, kubeconfig};
 pub use space::Space;
+pub use watched::Watched;
 
 /// Names a cluster of `make cluster` that suites use in place of one of their own.
 const REUSED: &str = "MAINSTAY_TEST_CLUSTER";

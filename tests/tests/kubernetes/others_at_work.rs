@@ -1,16 +1,17 @@
 //! Nodes that others are at work on, too: kured, the operators of medik8s, the other nodes of the control plane; and what
 //! hands do on a node while it is out of use.
 
+use std::collections::BTreeSet;
 use std::fs;
 
-use mainstay_tests::kubernetes::{Cluster, program};
+use mainstay_tests::kubernetes::{Cluster, Watched, program};
 use mainstay_tests::up::{Options, Up};
-use mainstay_tests::wait::{PATIENCE, eventually_within};
+use mainstay_tests::wait::eventually;
 use serde_json::{Value, json};
 
 use super::agents::{MANIFEST, Replica, acts, kubeconfig};
 use super::enrolment::{Agent, Door, linked, token};
-use super::upkeep::{FREE, POLICY, RUNNER, TAKEN, nodes_are_linked, stands};
+use super::upkeep::{FREE, POLICY, RUNNER, changes, nodes_are_linked, stands};
 
 const MEDIK8S: &str = include_str!("../../../deploy/kubernetes/node-runner-medik8s.yaml");
 /// As kured makes it, for no node: its lock is an annotation.
@@ -31,11 +32,6 @@ fn plan(name: &str, within: &str, nodes: &str) -> String {
          - {{name: pause, uses: wait, runOn: node, if: 'target.node in {nodes}', needs: [cordon], with: {{for: 2s}}}}\n    \
          - {{name: uncordon, uses: kube.uncordon, if: 'target.node in {nodes}', needs: [pause]}}\n"
     )
-}
-
-async fn is_taken(cluster: &Cluster, up: &Up, run: &str) {
-    let taken = || std::future::ready(if stands(cluster, "n1") == TAKEN { Ok(()) } else { Err(up.run(run).to_string()) });
-    eventually_within(PATIENCE, "the node is out of use", taken).await;
 }
 
 /// Gives up on what is in the way, with these words, and leaves the node as it was.
@@ -80,17 +76,20 @@ async fn a_node_is_taken_when_nobody_else_has_it_and_worked_on_by_its_hands_whil
     cluster.kubectl(&["cordon", "n2"]).expect("somebody does");
     gives_up(&cluster, &up, "node n2 of the control plane is out already: not ready, or cordoned").await;
     cluster.kubectl(&["uncordon", "n2"]).expect("somebody does");
-    let run = up.start_run("both", &plan("both", "60s", "[\"n1\", \"n2\"]"));
-    let mut seen = [false; 2];
-    let over = || {
-        let out = ["n1", "n2"].map(|node| stands(&cluster, node).0);
-        assert_ne!(out, [true, true], "both nodes of the control plane are out of use at one time");
-        seen = [seen[0] || out[0], seen[1] || out[1]];
-        let run = up.run(&run);
-        std::future::ready(if run["state"] == "running" { Err(run.to_string()) } else { Ok(run) })
-    };
-    let ended = eventually_within(PATIENCE, "both have been out of use", over).await;
-    assert_eq!((&ended["state"], seen), (&json!("completed"), [true; 2]), "{ended}");
+    let watched = Watched::start(&cluster, &["nodes"]).await;
+    let ended = up.ended(&up.start_run("both", &plan("both", "60s", "[\"n1\", \"n2\"]"))).await;
+    let (mut out, mut have_been) = (BTreeSet::new(), BTreeSet::new());
+    for (node, (is_cordoned, ..)) in changes(&watched).await {
+        if is_cordoned {
+            have_been.insert(node.clone());
+            out.insert(node);
+        } else {
+            out.remove(&node);
+        }
+        assert!(out.len() < 2, "both nodes of the control plane are out of use at one time");
+    }
+    drop(watched);
+    assert_eq!((&ended["state"], have_been.len()), (&json!("completed"), 2), "{ended}");
     for node in ["n1", "n2"] {
         cluster.kubectl(&["label", "node", node, &format!("{label}-")]).expect("no label");
     }
@@ -104,13 +103,18 @@ async fn a_node_is_taken_when_nobody_else_has_it_and_worked_on_by_its_hands_whil
     gives_up(&cluster, &up, "not within 1s: node-maintenance holds Lease medik8s-leases/node-n1, until 2100-01-01T01:00:00Z unless").await;
     let lease = || cluster.kubectl(&["-n", "medik8s-leases", "get", "lease", "node-n1", "-o", "jsonpath={.spec.holderIdentity}"]);
     assert_eq!(lease().as_deref(), Ok("node-maintenance"), "what is another's stays so");
+    let leases = Watched::start(&cluster, &["leases", "-n", "medik8s-leases"]).await;
     let run = up.start_run("patient", &plan("patient", "60s", "[\"n1\"]"));
     up.work_is(&run, "cordon", &["active"]).await;
     cluster.kubectl(&["-n", "medik8s-leases", "delete", "lease", "node-n1"]).expect("the operator has done");
-    is_taken(&cluster, &up, &run).await;
-    let holder = lease().expect("the run has taken it");
-    assert!(holder.starts_with("mainstay/") && holder.ends_with(&format!("/{run}")), "{holder}");
     comes_off(&cluster, &up, &run).await;
+    eventually("the run has held it", || {
+        let holders: Vec<Value> = leases.seen().iter().map(|lease| lease["spec"]["holderIdentity"].clone()).collect();
+        let is_run = |holder: &Value| holder.as_str().is_some_and(|holder| holder.starts_with("mainstay/") && holder.ends_with(&format!("/{run}")));
+        std::future::ready(if holders.iter().any(is_run) { Ok(()) } else { Err(format!("{holders:?}")) })
+    })
+    .await;
+    drop(leases);
     assert!(lease().is_err_and(|error| error.contains("not found")), "it is given back");
 
     // What is done in the middle is done by the node's hands, while the node is out of use.

@@ -1,8 +1,9 @@
 //! Nodes out of use and back, in a cluster of the test's own: by the bundled plan, as budgets allow, whoever dies in between.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mainstay_tests::kubernetes::{self, Cluster, Space};
+use mainstay_tests::kubernetes::{self, Cluster, Space, Watched};
 use mainstay_tests::up::{Options, Up};
 use mainstay_tests::wait::{PATIENCE, eventually_within};
 use serde_json::{Value, json};
@@ -19,8 +20,15 @@ fn node(cluster: &Cluster, name: &str) -> Value {
 }
 
 /// What a node is like: cordoned, with Mainstay's taint, with the name of a run on it.
-pub fn stands(cluster: &Cluster, name: &str) -> (bool, bool, bool) {
-    let node = node(cluster, name);
+pub fn stands(cluster: &Cluster, name: &str) -> Standing {
+    standing(&node(cluster, name))
+}
+
+/// As [`stands`] has it.
+pub type Standing = (bool, bool, bool);
+
+/// The same of an object of a node.
+pub fn standing(node: &Value) -> Standing {
     let taints = node.pointer("/spec/taints").map(Value::to_string).unwrap_or_default();
     let is_named = node.pointer("/metadata/annotations").is_some_and(|all| all.get("mainstay.dev/cordoned").is_some());
     (node.pointer("/spec/unschedulable") == Some(&json!(true)), taints.contains("mainstay.dev/maintenance"), is_named)
@@ -35,8 +43,19 @@ fn conditions(cluster: &Cluster, name: &str) -> Vec<String> {
     said.map(str::to_owned).collect()
 }
 
-pub const FREE: (bool, bool, bool) = (false, false, false);
-pub const TAKEN: (bool, bool, bool) = (true, true, true);
+pub const FREE: Standing = (false, false, false);
+pub const TAKEN: Standing = (true, true, true);
+
+/// How the nodes have stood, change by change, until each of them was free again. The last change is told a moment later.
+pub async fn changes(nodes: &Watched) -> Vec<(String, Standing)> {
+    eventually_within(PATIENCE, "every node is free", || {
+        let name = |node: &Value| node.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let all: Vec<_> = nodes.seen().iter().map(|node| (name(node), standing(node))).collect();
+        let last: BTreeMap<_, _> = all.iter().cloned().collect();
+        std::future::ready(if last.values().all(|standing| *standing == FREE) { Ok(all) } else { Err(format!("{last:?}")) })
+    })
+    .await
+}
 
 /// Agents of the nodes, once they and others are linked.
 pub async fn nodes_are_linked(up: &Up, all: &[&str]) -> [kubernetes::Replica; 2] {
@@ -141,16 +160,15 @@ async fn a_node_is_drained_as_budgets_allow_and_given_back_as_it_was_whoever_die
     assert!(why.contains("cart") && why.contains("it never lets one go"), "{why}");
 
     // Who goes on all the same is held up by it, is told so, and the node is given back.
-    let run = up.start_run("hasty", HASTY);
-    let taken = || std::future::ready(if stands(&cluster, "n1") == TAKEN { Ok(()) } else { Err(up.run(&run).to_string()) });
-    eventually_within(PATIENCE, "the node is out of use", taken).await;
-    let lease = up.json(&["lease", "show", "node/prod/n1"]).to_string();
-    assert!(lease.contains(&run), "the run has claimed it: {lease}");
-    let ended = up.ended(&run).await;
+    let watched = Watched::start(&cluster, &["nodes"]).await;
+    let ended = up.ended(&up.start_run("hasty", HASTY)).await;
     let text = ended.to_string();
     assert_eq!(ended["state"], "failed", "{ended}");
     assert!(text.contains("not drained within 4s: eviction of ") && text.contains("The disruption budget cart needs 2 healthy pods"), "{text}");
     assert_eq!((stands(&cluster, "n1"), on(&space, "web", "n1")), (FREE, 2));
+    let changes = changes(&watched).await;
+    assert!(changes.contains(&("n1".to_owned(), TAKEN)), "it was out of use: {changes:?}");
+    drop(watched);
 
     // A pod that nothing makes again is not ended, and nothing else is then.
     space.kubectl(&["delete", "pdb", "cart"]).expect("it goes");
@@ -180,7 +198,7 @@ async fn a_node_is_drained_as_budgets_allow_and_given_back_as_it_was_whoever_die
     cluster.kubectl(&["uncordon", "n2"]).expect("somebody does");
 
     // Called off while its pods end, it is given back.
-    deployment(&space, "long", ", command: [sh, -c, \"trap : TERM; while :; do sleep 1; done\"]", 8);
+    deployment(&space, "long", ", command: [sh, -c, \"trap : TERM; while :; do sleep 1; done\"]", 60);
     let run = starts(&up, "n1");
     up.work_is(&run, "drain", &["active"]).await;
     let aborted = up.cli(&["run", "abort", &run, "--reason", "not now"]);
@@ -188,14 +206,17 @@ async fn a_node_is_drained_as_budgets_allow_and_given_back_as_it_was_whoever_die
     let ended = up.ended(&run).await;
     assert_eq!((&ended["state"], stands(&cluster, "n1")), (&json!("aborted"), FREE), "{ended}");
     space.kubectl(&["delete", "deployment", "long"]).expect("it goes");
+    space.kubectl(&["delete", "pods", "-l", "app=long", "--grace-period=0", "--force"]).expect("they go");
 
     // The replica that drains dies while pods end; the other one goes on, and evicts none of the new ones.
-    deployment(&space, "slow", ", command: [sh, -c, \"trap : TERM; while :; do sleep 1; done\"]", 25);
+    deployment(&space, "slow", ", command: [sh, -c, \"trap : TERM; while :; do sleep 1; done\"]", 35);
     assert_eq!(on(&space, "slow", "n1"), 2);
     let run = starts(&up, "n1");
     let ends = |pods: &Value| pods["items"].as_array()?.iter().any(|pod| pod.pointer("/metadata/deletionTimestamp").is_some()).then_some(());
     space.until(PATIENCE, &["pods", "-l", "app=slow"], ends).await;
     assert_eq!(conditions(&cluster, "n1"), ["DrainInProgress"]);
+    let lease = up.json(&["lease", "show", "node/prod/n1"]).to_string();
+    assert!(lease.contains(&run), "the run has claimed it: {lease}");
     drop(first);
     acts(&up, "r2").await;
     let over = || {
