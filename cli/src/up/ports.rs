@@ -1,10 +1,16 @@
 //! Ports for a mesh on this machine.
 //!
 //! They lie below the range from which the kernel takes ports of outgoing connections, so that no such
-//! connection takes one of a member that is being started again.
+//! connection takes one of a member that is being started again. Between the look and the child's start another `up`
+//! must not find the same one free: whoever has chosen a port holds its name among the abstract sockets of the network
+//! namespace, which is what ports belong to as well, until its process ends.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::ops::Range;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use mainstay_client::random;
@@ -30,18 +36,42 @@ impl Ports {
     #[must_use]
     pub fn besides(record: &Record) -> Ports {
         let coordinators = record.coordinators.iter().flat_map(|coordinator| [coordinator.grpc, coordinator.enrol, coordinator.http]);
-        Ports { taken: coordinators.chain(record.agents.iter().map(|agent| agent.http)).collect() }
+        let taken: BTreeSet<u16> = coordinators.chain(record.agents.iter().map(|agent| agent.http)).collect();
+        for port in &taken {
+            // Somebody who has chosen a kept one will listen on it: what then comes of it is told by `reclaim`.
+            reserve(*port);
+        }
+        Ports { taken }
     }
 
     pub fn free(&mut self) -> Result<u16, CliError> {
         let spread = u64::from(RANGE.end - RANGE.start);
         let any = || RANGE.start + u16::try_from(random::number() % spread).unwrap_or(0);
-        let found = (0..TRIES).map(|_| any()).find(|port| !self.taken.contains(port) && host::is_free(*port));
+        let found = (0..TRIES).map(|_| any()).find(|port| !self.taken.contains(port) && reserve(*port) && host::is_free(*port));
         let port = found.ok_or_else(|| {
             CliError::failed(format!("no free port was found from {} to {}", RANGE.start, RANGE.end)).with_next("see what listens:  ss -ltn")
         })?;
         self.taken.insert(port);
         Ok(port)
+    }
+}
+
+/// What this process has chosen, by port. Nothing is ever sent to or read from these.
+static RESERVED: Mutex<BTreeMap<u16, UnixDatagram>> = Mutex::new(BTreeMap::new());
+
+/// Whether no other process has chosen this port; from now on none will. Where there are no such names, all stays as it is
+/// without them.
+fn reserve(port: u16) -> bool {
+    let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
+    if reserved.contains_key(&port) {
+        return true;
+    }
+    match SocketAddr::from_abstract_name(format!("mainstay/port/{port}")).and_then(|name| UnixDatagram::bind_addr(&name)) {
+        Ok(name) => {
+            reserved.insert(port, name);
+            true
+        }
+        Err(error) => error.kind() != io::ErrorKind::AddrInUse,
     }
 }
 
@@ -89,6 +119,18 @@ mod tests {
         let some: BTreeSet<u16> = (0..50).map(|_| ports.free().unwrap()).collect();
         assert_eq!(some.len(), 50);
         assert!(some.iter().all(|port| RANGE.contains(port)));
+    }
+
+    #[test]
+    fn a_port_that_another_has_chosen_and_does_not_use_yet_is_not_chosen() {
+        let port = Ports::default().free().unwrap();
+        assert!(reserve(port), "it is this one's own");
+        let name = SocketAddr::from_abstract_name(format!("mainstay/port/{port}")).unwrap();
+        assert_eq!(UnixDatagram::bind_addr(&name).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let another = RESERVED.lock().unwrap().remove(&port);
+        assert!(!reserve(port), "another process has it");
+        drop(another);
+        assert!(reserve(port), "that one has ended");
     }
 
     #[tokio::test]
