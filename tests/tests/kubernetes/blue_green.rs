@@ -1,4 +1,5 @@
-//! The bundled plan `blue-green`, with a chart, in a real cluster: the stage on which [`super::traps`] tries it.
+//! The bundled plan `blue-green`, with a chart, in a real cluster: the stage on which [`super::traps`] and
+//! [`super::phases`] try it.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -38,8 +39,16 @@ fn chart(folder: &Path) {
     );
 }
 
+/// A replica with helm and the charts.
+fn joined(cluster: &Cluster, up: &Up, id: &str) -> Replica {
+    let kubeconfig = kubeconfig(cluster, up, "mainstay", "mainstay-cluster-agent");
+    let (helm, charts) = (cluster.program("helm").display().to_string(), up.scratch().join("charts").display().to_string());
+    Replica::start_told(up, "prod", id, &kubeconfig, "[policy]\nallow = [\"*\"]\n", &["--helm", &helm, "--helm-charts", &charts])
+}
+
 /// A mesh whose cluster has one replica with helm, and Services that lead to nothing yet.
 pub struct Stage<'s> {
+    cluster: &'s Cluster,
     pub up: Up,
     pub replica: Option<Replica>,
     pub space: &'s Space<'s>,
@@ -47,15 +56,16 @@ pub struct Stage<'s> {
 }
 
 impl<'s> Stage<'s> {
-    pub async fn new(cluster: &Cluster, space: &'s Space<'s>) -> Stage<'s> {
-        let up = Up::start(Options { coordinators: 1, agents: 1, ..Options::default() }).await;
+    pub async fn new(cluster: &'s Cluster, space: &'s Space<'s>) -> Stage<'s> {
+        Stage::of_members(cluster, space, 1).await
+    }
+
+    /// One whose mesh has so many members.
+    pub async fn of_members(cluster: &'s Cluster, space: &'s Space<'s>, coordinators: usize) -> Stage<'s> {
+        let up = Up::start(Options { coordinators, agents: 1, ..Options::default() }).await;
         cluster.apply(MANIFEST);
-        let kubeconfig = kubeconfig(cluster, &up, "mainstay", "mainstay-cluster-agent");
-        let charts = up.scratch().join("charts");
-        chart(&charts);
-        let (helm, charts) = (cluster.program("helm").display().to_string(), charts.display().to_string());
-        let more = ["--helm", &helm, "--helm-charts", &charts];
-        let replica = Replica::start_told(&up, "prod", "r1", &kubeconfig, "[policy]\nallow = [\"*\"]\n", &more);
+        chart(&up.scratch().join("charts"));
+        let replica = joined(cluster, &up, "r1");
         acts(&up, "r1").await;
         runner(space, RIGHTS);
         let services = ["web", "web-admin", "web-preview"].map(|service| {
@@ -63,11 +73,16 @@ impl<'s> Stage<'s> {
         });
         space.apply(&services.join("---\n"));
         let address = space.until(PATIENCE, &["service", "web"], |service| service.pointer("/spec/clusterIP")?.as_str()?.parse().ok()).await;
-        Stage { up, replica: Some(replica), space, address: SocketAddr::new(address, 80) }
+        Stage { cluster, up, replica: Some(replica), space, address: SocketAddr::new(address, 80) }
+    }
+
+    /// A further replica.
+    pub fn joined(&self, id: &str) -> Replica {
+        joined(self.cluster, &self.up, id)
     }
 
     /// One whose blue is live already, made by hand and no release.
-    pub async fn with_blue(cluster: &Cluster, space: &'s Space<'s>) -> Stage<'s> {
+    pub async fn with_blue(cluster: &'s Cluster, space: &'s Space<'s>) -> Stage<'s> {
         // It comes while the mesh does.
         space.apply(&format!(
             "{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: web-blue, labels: {{{INSTANCE}: web-blue}}}}, spec: {{replicas: 2, \

@@ -12,7 +12,8 @@ use rand::seq::IndexedRandom as _;
 use serde_json::{Value, json};
 
 use super::agents::{MANIFEST, Replica, acts, kubeconfig, plan, runner};
-use super::switching::{RIGHTS, by, colour, leads_to, service, switch, watch};
+use super::blue_green;
+use super::switching::{RIGHTS, by, colour, service};
 
 /// What happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,13 +28,22 @@ enum Event {
 enum Phase {
     /// So many pods of the rollout are new.
     Rolled(i64),
-    /// That step of a switch goes.
+    /// That step of the bundled plan `blue-green` goes.
     Step(&'static str),
 }
 
 const EVENTS: [Event; 3] = [Event::Abort, Event::LeaderDies, Event::AgentDies];
 const ROLLOUT: [Phase; 3] = [Phase::Rolled(0), Phase::Rolled(1), Phase::Rolled(2)];
-const SWITCH: [Phase; 4] = [Phase::Step("switch"), Phase::Step("watch"), Phase::Step("keep"), Phase::Step("end")];
+const BLUE_GREEN: [Phase; 7] = [
+    Phase::Step("deploy"),
+    Phase::Step("ready"),
+    Phase::Step("smoke"),
+    Phase::Step("switch"),
+    Phase::Step("watch"),
+    Phase::Step("keep"),
+    Phase::Step("end"),
+];
+const ALLOWED: &str = "[policy]\nallow = [\"*\"]\n";
 
 /// Those of this run of the suite.
 fn chosen(phases: &[Phase]) -> Vec<(Phase, Event)> {
@@ -45,12 +55,40 @@ fn chosen(phases: &[Phase]) -> Vec<(Phase, Event)> {
     }
 }
 
+/// Each by its name, the one that acts first.
+type Replicas = Vec<(String, Replica)>;
+
+/// Has it happen to a run; whoever dies is followed by another one that `joined` starts.
+async fn happens(event: Event, run: &str, up: &Up, replicas: &mut Replicas, number: usize, joined: impl FnOnce(&str) -> Replica) {
+    match event {
+        Event::Abort => {
+            let aborted = up.cli(&["run", "abort", run, "--reason", "not now"]);
+            // It may have come to its end meanwhile.
+            let is_over = up.run(run)["state"] == "completed";
+            assert!(aborted.status.success() || is_over, "{}", String::from_utf8_lossy(&aborted.stderr));
+        }
+        Event::LeaderDies => {
+            let leader = up.leader().await;
+            process::kill(up.pid(&leader).expect("the leader's process"));
+        }
+        Event::AgentDies => {
+            // The one that acts is the one that has been there longest.
+            drop(replicas.remove(0));
+            let next = replicas.first().expect("another one").0.clone();
+            acts(up, &next).await;
+            let id = format!("r{}", number + 3);
+            let replica = joined(&id);
+            replicas.push((id, replica));
+        }
+    }
+}
+
 /// A mesh of three members, whose cluster has two replicas.
 struct Stage<'s> {
     cluster: &'s Cluster,
     space: &'s Space<'s>,
     up: Up,
-    replicas: Vec<(String, Replica)>,
+    replicas: Replicas,
     address: std::net::SocketAddr,
 }
 
@@ -62,36 +100,17 @@ impl<'s> Stage<'s> {
         colour(space, "blue", 2);
         let address = service(space, "web").await;
         let mut stage = Stage { cluster, space, up, replicas: Vec::new(), address };
-        stage.joined("r1");
-        acts(&stage.up, "r1").await;
-        stage.joined("r2");
+        for id in ["r1", "r2"] {
+            let replica = stage.joined(id);
+            acts(&stage.up, "r1").await;
+            stage.replicas.push((id.to_owned(), replica));
+        }
         stage
     }
 
-    fn joined(&mut self, id: &str) {
+    fn joined(&self, id: &str) -> Replica {
         let kubeconfig = kubeconfig(self.cluster, &self.up, "mainstay", "mainstay-cluster-agent");
-        let replica = Replica::start_with(&self.up, "prod", id, &kubeconfig, "[policy]\nallow = [\"*\"]\n");
-        self.replicas.push((id.to_owned(), replica));
-    }
-
-    async fn happens(&mut self, event: Event, run: &str, number: usize) {
-        match event {
-            Event::Abort => {
-                let aborted = self.up.cli(&["run", "abort", run, "--reason", "not now"]);
-                assert!(aborted.status.success(), "{}", String::from_utf8_lossy(&aborted.stderr));
-            }
-            Event::LeaderDies => {
-                let leader = self.up.leader().await;
-                process::kill(self.up.pid(&leader).expect("the leader's process"));
-            }
-            Event::AgentDies => {
-                // The one that acts is the one that has been there longest.
-                drop(self.replicas.remove(0));
-                let next = self.replicas.first().expect("another one").0.clone();
-                acts(&self.up, &next).await;
-                self.joined(&format!("r{}", number + 3));
-            }
-        }
+        Replica::start_with(&self.up, "prod", id, &kubeconfig, ALLOWED)
     }
 
     /// Whether all pods of a colour are there, as many as it has.
@@ -138,7 +157,11 @@ async fn a_rollout_loses_no_request_whatever_happens_amid_it() {
             (is_changed && is_seen && updated >= new).then_some(())
         };
         space.until(PATIENCE, &["deployment", "web-blue"], is_there).await;
-        stage.happens(event, &run, number).await;
+        let joined = |id: &str| {
+            let kubeconfig = kubeconfig(cluster, &stage.up, "mainstay", "mainstay-cluster-agent");
+            Replica::start_with(&stage.up, "prod", id, &kubeconfig, ALLOWED)
+        };
+        happens(event, &run, &stage.up, &mut stage.replicas, number, joined).await;
         let ended = stage.up.ended(&run).await;
         none_failed(&steady.end().await, &what);
         // An abort may come after all was done.
@@ -155,50 +178,37 @@ async fn a_rollout_loses_no_request_whatever_happens_amid_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_switch_loses_no_request_whatever_happens_amid_it() {
+async fn a_blue_green_run_loses_no_request_whatever_happens_amid_it() {
     let cluster = Cluster::shared();
-    let space = cluster.space("phases-switch");
-    let mut stage = Stage::new(cluster, &space).await;
-    colour(&space, "green", 2);
-    for (number, (phase, event)) in chosen(&SWITCH).into_iter().enumerate() {
+    let space = cluster.space("phases-blue-green");
+    let mut stage = blue_green::Stage::of_members(cluster, &space, 3).await;
+    // The first one is like any other, but that nobody asks yet.
+    stage.completes(&["replicas=2", "keepFor=0s"]).await;
+    let mut replicas = vec![("r1".to_owned(), stage.replica.take().expect("the replica"))];
+    replicas.push(("r2".to_owned(), stage.joined("r2")));
+    for (number, (phase, event)) in chosen(&BLUE_GREEN).into_iter().enumerate() {
         let what = format!("{phase:?} {event:?}");
         println!("{what}");
-        let before = leads_to(&space, "web");
-        let after = if before == "blue" { "green" } else { "blue" };
-        // Whoever is next has pods again.
-        space.kubectl(&["scale", "deployment", &format!("web-{after}"), "--replicas=2"]).expect("it is scaled");
-        eventually("both colours have their pods", || {
-            let pods = (stage.pods("blue"), stage.pods("green"));
-            std::future::ready(if pods == ((2, 2), (2, 2)) { Ok(()) } else { Err(format!("{pods:?}")) })
-        })
-        .await;
-        let name = space.name();
-        let steps = [
-            switch(&space, "web", ", settle: 3s"),
-            watch(&space, stage.address, "4s"),
-            "    - {name: keep, needs: [watch], uses: wait, with: {for: 4s}}\n".to_owned(),
-            format!(
-                "    - {{name: end, needs: [keep], uses: kube.scale, retry: {{attempts: 4, backoff: 1s}}, with: {{namespace: {name}, name: \"web-{before}\", replicas: 0, notBehind: [web], within: 2m}}}}\n"
-            ),
-        ];
+        let before = stage.live();
+        let after = if before == "web-blue" { "web-green" } else { "web-blue" };
         let steady = Steady::of(stage.address);
-        let run = stage.up.start_run("change", &plan("change", &steps.concat()));
-        let Phase::Step(step) = phase else { panic!("{phase:?} is no phase of a switch") };
+        let run = stage.starts(&["watch=4s", "keepFor=4s", "smokeImage=mainstay.test/busybox:1", "smoke=[\"sleep\", \"3\"]"]);
+        let Phase::Step(step) = phase else { panic!("{phase:?} is no phase of a blue-green run") };
         stage.up.work_is(&run, step, &["active", "succeeded"]).await;
-        stage.happens(event, &run, number).await;
+        happens(event, &run, &stage.up, &mut replicas, number, |id| stage.joined(id)).await;
         let ended = stage.up.ended(&run).await;
         let asked = steady.end().await;
         none_failed(&asked, &what);
-        let is_aborted = ended["state"] == "aborted";
+        let (is_aborted, live) = (ended["state"] == "aborted", stage.live());
         assert!(is_aborted || ended["state"] == "completed", "{what}: {ended}");
         assert!(event == Event::Abort || !is_aborted, "{what}: {ended}");
-        let led = if is_aborted { before.as_str() } else { after };
-        assert_eq!(leads_to(&space, "web"), led, "{what}: {ended}");
-        assert!(!by(&asked, &before).is_empty(), "{what}");
-        eventually("what is live has all its pods, and what is not live has them where it was kept", || {
-            let (live, other) = (stage.pods(led), stage.pods(if led == "blue" { "green" } else { "blue" }));
-            let is = live == (2, 2) && (if is_aborted { other == (2, 2) } else { other.0 == 0 });
-            std::future::ready(if is { Ok(()) } else { Err(format!("{live:?} {other:?}")) })
+        assert_eq!(live, if is_aborted { before.as_str() } else { after }, "{what}: {ended}");
+        assert!(!by(&asked, before.trim_start_matches("web-")).is_empty(), "{what}");
+        eventually("what is live has all its pods, and what is not live has none or, after an abort, those of its release", || {
+            let (all, other) = (stage.ready(&live).len(), if live == "web-blue" { "web-green" } else { "web-blue" });
+            let others = stage.replicas(other).unwrap_or_default();
+            let is = all == 2 && (others == 0 || (is_aborted && others == 2));
+            std::future::ready(if is { Ok(()) } else { Err(format!("{all} pods, and {others} of {other}: {ended}")) })
         })
         .await;
         stage.up.whole(3).await;

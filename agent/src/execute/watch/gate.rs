@@ -84,7 +84,13 @@ impl Gate {
         if every < EVERY_MIN {
             return Err(refused(format!("is asked every {every}, and every {EVERY_MIN} is the most")));
         }
-        let timeout = given.timeout.map_or(Millis(every.0.clamp(1_000, 10_000)), |timeout| timeout.0);
+        // An answer that is too late has to be one that is still waited for.
+        let p95 = given.p95.map_or(Millis(0), |p95| p95.0);
+        let late = Millis(p95.0.saturating_add(p95.0 / 2));
+        let timeout = given.timeout.map_or(Millis(every.0.clamp(1_000, 10_000)).max(late), |timeout| timeout.0);
+        if timeout <= p95 {
+            return Err(refused(format!("gives a probe up after {timeout}, so that `p95` of {p95} says nothing: `timeout` has to be longer")));
+        }
         let asks = match (given.http, given.prometheus, given.object, given.log_errors) {
             (Some(http), ..) => Asks::Http(http::probe::Probe::read(kind, &http, timeout)?),
             (_, Some(prometheus), ..) => Asks::Prometheus(prometheus::probe::Probe::read(kind, &prometheus, timeout.as_duration())?),
@@ -155,7 +161,9 @@ mod tests {
         let gate =
             read(json!({ "http": { "url": "http://a" }, "every": "200ms", "failures": 3, "errorRate": "5%", "p95": "1s", "over": "30s" })).unwrap();
         let rules = Rules { failures: 3, error_rate: Some(0.05), p95: Some(Millis(1_000)), over: Millis(30_000) };
-        assert_eq!((gate.rules, gate.timeout), (rules, Millis::from_secs(1)));
+        assert_eq!((gate.rules, gate.timeout), (rules, Millis(1_500)));
+        let never = read(json!({ "http": { "url": "http://a" }, "p95": "2s", "timeout": "2s" })).unwrap_err();
+        assert!(never.to_string().contains("gives a probe up after 2s, so that `p95` of 2s says nothing"), "{never}");
     }
 
     #[test]

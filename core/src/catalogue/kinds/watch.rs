@@ -63,7 +63,12 @@ const RULES: &[Param] = &[
         "1s; of object 2s, of logErrors 5s, of prometheus 15s",
         "How often it is asked; after a probe that failed, the next comes after a quarter of it",
     ),
-    optional("timeout", ParamType::Duration, "`every`, at least 1s and at most 10s", "When a probe is given up: it has failed"),
+    optional(
+        "timeout",
+        ParamType::Duration,
+        "`every`, at least 1s and at most 10s, or half as much again as `p95` where that is longer",
+        "When a probe is given up: it has failed",
+    ),
     optional("failures", ParamType::Integer(1, 1_000), "2", "Probes that fail one after another from which on the gate has failed"),
     optional("errorRate", ParamType::Percent, "", "Share of failed probes within `over` that is not yet too much; fewer than 20 probes count as 20"),
     optional("p95", ParamType::Duration, "", "95th percentile of the time to an answer within `over` that is not yet too much, from 20 answers on"),
