@@ -5,6 +5,7 @@
 //! ```
 //! The keeper takes everything away when its input ends, as it does however the suite's process ends.
 
+mod power;
 mod program;
 mod proxy;
 mod replica;

@@ -45,10 +45,20 @@ impl Drop for Agent {
 
 impl Agent {
     pub fn start(up: &Up, cluster: &str, dir: &Path, words: &[&str]) -> Agent {
+        Agent::start_through(&[], up, cluster, dir, words)
+    }
+
+    /// Started by another program, which has these words before those of the agent.
+    pub fn start_through(by: &[String], up: &Up, cluster: &str, dir: &Path, words: &[&str]) -> Agent {
         fs::create_dir_all(dir).expect("a directory");
         let member = up.json(&["status"])["members"][0].clone();
         let log = File::options().create(true).append(true).open(up.scratch().join("agents.log")).expect("a log");
-        let child = Command::new(binaries().join("mainstay-agent"))
+        let agent = binaries().join("mainstay-agent");
+        let mut command = Command::new(by.first().map_or(agent.as_os_str(), |program| program.as_ref()));
+        if !by.is_empty() {
+            command.args(&by[1..]).arg(&agent);
+        }
+        let child = command
             .args(["--cluster", cluster, "--http-listen", "none", "--die-with-parent", "--log", "debug"])
             .args(["--coordinators", member["address"].as_str().expect("an address"), "--enrol", &enrol_address(up), "--dir"])
             .arg(dir)

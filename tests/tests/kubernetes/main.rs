@@ -23,6 +23,7 @@ mod nodes;
 mod others_at_work;
 mod phases;
 mod reading;
+mod reboots;
 mod rights;
 mod rolling;
 mod routes;

@@ -1,5 +1,5 @@
 //! Nodes that others are at work on, too: kured, the operators of medik8s, the other nodes of the control plane; and what
-//! hands do on a node while it is out of use.
+//! hands do on a node while it is out of use, until it has been rebooted.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::agents::{MANIFEST, Replica, acts, kubeconfig};
 use super::enrolment::{Agent, Door, linked, token};
+use super::reboots::a_reboot;
 use super::upkeep::{FREE, POLICY, RUNNER, changes, nodes_are_linked, stands};
 
 const MEDIK8S: &str = include_str!("../../../deploy/kubernetes/node-runner-medik8s.yaml");
@@ -121,6 +122,7 @@ async fn a_node_is_taken_when_nobody_else_has_it_and_worked_on_by_its_hands_whil
     space.apply("{apiVersion: v1, kind: ServiceAccount, metadata: {name: hands}}\n---\n{apiVersion: v1, kind: Pod, metadata: {name: hands}, spec: {nodeName: n1, serviceAccountName: hands, terminationGracePeriodSeconds: 0, containers: [{name: main, image: \"mainstay.test/busybox:1\"}]}}\n");
     space.wait("pod/hands", "condition=Ready");
     let (token_file, policy, found) = (up.scratch().join("hands-token"), up.scratch().join("hands-policy"), up.scratch().join("found"));
+    let root = Door::of(&up).root_sha256;
     fs::write(&token_file, token(&space, "hands", "mainstay/local", Some("hands"))).expect("the pod's token");
     fs::write(&policy, "[policy]\nallow = [\"node.exec\"]\n[[policy.exec]]\ncommand = [\"/bin/sh\", \"-c\", \"*\"]\n").expect("the policy");
     let words = [
@@ -128,13 +130,13 @@ async fn a_node_is_taken_when_nobody_else_has_it_and_worked_on_by_its_hands_whil
         "n1",
         "--hands",
         "--root-sha256",
-        &Door::of(&up).root_sha256,
+        &root,
         "--pod-token-file",
         &token_file.display().to_string(),
         "--policy-file",
         &policy.display().to_string(),
     ];
-    let _hands = Agent::start(&up, "prod", &up.scratch().join("n1-hands"), &words);
+    let hands = Agent::start(&up, "prod", &up.scratch().join("n1-hands"), &words);
     linked(&up, "hands/n1").await;
     let kubectl = format!("{} --kubeconfig {}", program("kubectl").display(), cluster.kubeconfig().display());
     let script = format!(
@@ -151,4 +153,8 @@ async fn a_node_is_taken_when_nobody_else_has_it_and_worked_on_by_its_hands_whil
     let by: Vec<&Value> =
         works.filter(|work| work["step"] == "work" && work["target"] == "prod/n1").map(|work| &work["attempts"][0]["agent"]).collect();
     assert_eq!(by, ["prod/hands/n1"], "{ended}");
+
+    // And it is rebooted there, by hands that go with it.
+    drop(hands);
+    a_reboot(&cluster, &space, &up, &words).await;
 }

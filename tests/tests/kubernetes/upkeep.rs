@@ -89,7 +89,7 @@ spec:
 "#;
 
 /// Pods of an application, on the first node unless something keeps them from there.
-fn deployment(space: &Space<'_>, name: &str, command: &str, grace: u32) {
+pub fn deployment(space: &Space<'_>, name: &str, command: &str, grace: u32) {
     space.apply(&format!(
         "{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: {name}}}, spec: {{replicas: 2, selector: {{matchLabels: {{app: {name}}}}}, template: {{metadata: \
          {{labels: {{app: {name}}}}}, spec: {{terminationGracePeriodSeconds: {grace}, containers: [{{name: app, image: \"mainstay.test/busybox:1\"{command}}}], affinity: \
@@ -101,12 +101,12 @@ fn deployment(space: &Space<'_>, name: &str, command: &str, grace: u32) {
 }
 
 /// How many of its pods are on a node.
-fn on(space: &Space<'_>, name: &str, node: &str) -> usize {
+pub fn on(space: &Space<'_>, name: &str, node: &str) -> usize {
     let pods = space.json(&["get", "pods", "-l", &format!("app={name}")]).expect("pods");
     pods["items"].as_array().into_iter().flatten().filter(|pod| pod["spec"]["nodeName"] == node).count()
 }
 
-fn state_of<'r>(run: &'r Value, step: &str, target: &str) -> &'r Value {
+pub fn state_of<'r>(run: &'r Value, step: &str, target: &str) -> &'r Value {
     let works = run["work"].as_array().into_iter().flatten();
     works.filter(|work| work["step"] == step && work["target"] == target).map(|work| &work["state"]).next().unwrap_or(&Value::Null)
 }
