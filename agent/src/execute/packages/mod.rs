@@ -310,15 +310,16 @@ impl Work<'_> {
         // Last, so that they are in what is kept of the output.
         lines.iter().for_each(|line| self.say(line));
         let asked = match self.tools.manager {
-            Manager::Apt => exec::root::is_there(self.context, REBOOT_REQUIRED),
-            Manager::Dnf => Ok(false),
+            Manager::Apt => exec::root::is_there(self.context, REBOOT_REQUIRED).map(Some),
+            // Its machines have no such file, and who asks nobody says neither yes nor no.
+            Manager::Dnf => Ok(None),
         };
         let message = match changed.len() {
             0 => "nothing was to be changed".to_owned(),
             changes => format!("{} changed", counted(changes)),
         };
         let mended = if self.mended { "; what was left half done before was configured first" } else { "" };
-        let asks = if matches!(asked, Ok(true)) { "; the node asks to be rebooted" } else { "" };
+        let asks = if matches!(asked, Ok(Some(true))) { "; the node asks to be rebooted" } else { "" };
         let check = Check::stated(KIND, &subject, Verdict::Ok, format!("{message}{mended}{asks}")).with_details(lines);
         let not_told = asked.as_ref().err().map(|error| {
             let words = format!("whether the node asks to be rebooted cannot be told, and `rebootRequired` is not there: {REBOOT_REQUIRED}: {error}");
@@ -327,7 +328,7 @@ impl Work<'_> {
         let known = [("changed".to_owned(), Value::from(changed.len())), ("mended".to_owned(), Value::Bool(self.mended))];
         Report {
             checks: std::iter::once(check).chain(not_told).chain(not_stored).collect(),
-            outputs: known.into_iter().chain(asked.ok().map(|asks| ("rebootRequired".to_owned(), Value::Bool(asks)))).collect(),
+            outputs: known.into_iter().chain(asked.ok().flatten().map(|asks| ("rebootRequired".to_owned(), Value::Bool(asks)))).collect(),
             output_tail: self.context.output.tail(),
             ..Report::default()
         }

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests use real files and the real apt")]
 
+mod dnf;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
