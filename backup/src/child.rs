@@ -2,6 +2,7 @@
 //! they end with whoever started them, and whether it went well is told by how they ended and by nothing else.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -91,7 +92,16 @@ impl Program {
 
     /// Runs it to its end; what it printed.
     pub async fn print(&self) -> Result<String, ChildError> {
-        let mut running = self.start(Stdio::null())?;
+        self.printed(Stdio::null()).await
+    }
+
+    /// The same, with a file as its input.
+    pub async fn print_of(&self, input: File) -> Result<String, ChildError> {
+        self.printed(input.into()).await
+    }
+
+    async fn printed(&self, stdin: Stdio) -> Result<String, ChildError> {
+        let mut running = self.start(stdin)?;
         let work = async {
             let mut printed = Vec::new();
             if let Some(stdout) = running.child.stdout.take() {

@@ -99,7 +99,7 @@ impl Bench {
     async fn restore_again(&self, manifest: &Manifest, database: &str) -> Result<(), String> {
         let part = manifest.parts.iter().find(|part| part.name == "database").expect("the database");
         let plain = open(&self.store, manifest, part, &self.keys.drill, &Teller::default()).await.map_err(|error| error.to_string())?;
-        let options = place::postgres::Options { without_owners: false, deadline: Duration::from_secs(120), tables: None };
+        let options = place::postgres::Options { without_owners: false, deadline: Duration::from_secs(120), tables: None, parallel: None };
         place::postgres::restore(plain, &self.connection(database), None, &options).await.map_err(|error| error.to_string())
     }
 
@@ -160,7 +160,7 @@ async fn rows_are_those_of_the_snapshot() {
     assert_eq!(counted["tables"]["public.orders"]["rows"], 100_000);
     bench.server.sql("postgres", "CREATE DATABASE again OWNER app").expect("a database");
     let plain = open(store, &manifest, &manifest.parts[0], &keys.drill, &Teller::default()).await.expect("it opens");
-    let options = place::postgres::Options { without_owners: false, deadline: Duration::from_secs(120), tables: None };
+    let options = place::postgres::Options { without_owners: false, deadline: Duration::from_secs(120), tables: None, parallel: None };
     place::postgres::restore(plain, &bench.connection("again"), None, &options).await.expect("it is restored");
     let compared = |database| {
         let (connection, counted) = (bench.connection(database), &counted["tables"]);
@@ -297,7 +297,7 @@ async fn what_is_damaged_is_not_half_restored() {
     let mut connection = bench.connection("others");
     (connection.user, connection.password) = ("other".to_owned(), Some("x".to_owned().into()));
     let part = manifest.parts.iter().find(|part| part.name == "database").expect("the database");
-    let options = |without_owners| place::postgres::Options { without_owners, deadline: Duration::from_secs(60), tables: None };
+    let options = |without_owners| place::postgres::Options { without_owners, deadline: Duration::from_secs(60), tables: None, parallel: None };
     let plain = open(&bench.store, &manifest, part, &bench.keys.drill, &Teller::default()).await.expect("it opens");
     let said = place::postgres::restore(plain, &connection, None, &options(false)).await.expect_err("no such right").to_string();
     assert!(said.contains("pg_restore ended with status 1") && said.contains("nothing of it was restored"), "{said}");
@@ -329,7 +329,7 @@ async fn a_client_shows_its_certificate() {
     bench.server.sql("postgres", "CREATE DATABASE again OWNER app").expect("a database");
     let part = written.manifest.parts.iter().find(|part| part.name == "database").expect("the database");
     let plain = open(&bench.store, &written.manifest, part, &bench.keys.drill, &Teller::default()).await.expect("it opens");
-    let options = place::postgres::Options { without_owners: false, deadline: Duration::from_secs(120), tables: None };
+    let options = place::postgres::Options { without_owners: false, deadline: Duration::from_secs(120), tables: None, parallel: None };
     place::postgres::restore(plain, &Connection { database: "again".to_owned(), ..shown.clone() }, None, &options).await.expect("it is restored");
     assert_eq!(bench.sums("again"), bench.sums("orders"));
 

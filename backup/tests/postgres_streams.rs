@@ -12,7 +12,7 @@ use age::secrecy::ExposeSecret;
 use mainstay_backup::drill::{self, drill};
 use mainstay_backup::keys::{Identities, Recipients};
 use mainstay_backup::manifest::{Manifest, Role};
-use mainstay_backup::place::postgres::{self as place, Dump};
+use mainstay_backup::place::postgres::{self as place, Dump, Mark, Parallel};
 use mainstay_backup::place::some::Tables;
 use mainstay_backup::progress::Teller;
 use mainstay_backup::source::Source as _;
@@ -77,6 +77,11 @@ const SUMS: &str = r#"
     UNION ALL SELECT 'triggers', count(*), '' FROM pg_trigger WHERE NOT tgisinternal
     ORDER BY 1"#;
 
+/// To what is made after all data is there.
+const OBSTACLE: &str = "
+    CREATE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''not here''; END';
+    CREATE EVENT TRIGGER no ON ddl_command_start WHEN TAG IN ('CREATE TRIGGER') EXECUTE FUNCTION no()";
+
 /// Of anything that a restore could leave.
 const LEFT: &str = "SELECT (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname NOT LIKE 'pg%' AND n.nspname <> 'information_schema')
                         || ' ' || (SELECT count(*) FROM pg_largeobject_metadata)";
@@ -126,9 +131,13 @@ impl Bench {
     }
 
     async fn restore(&self, manifest: &Manifest, database: &str, tables: Option<Tables>) -> Result<(), String> {
+        self.restore_by(manifest, database, tables, None).await
+    }
+
+    async fn restore_by(&self, manifest: &Manifest, database: &str, tables: Option<Tables>, parallel: Option<Parallel>) -> Result<(), String> {
         let (dump, tell) = (Dump::of(manifest).expect("a database"), Teller::default());
         let open = place::stored(&self.store, manifest, &self.keys.drill, &tell);
-        let options = place::Options { without_owners: false, deadline: DEADLINE, tables };
+        let options = place::Options { without_owners: false, deadline: DEADLINE, tables, parallel };
         place::restore_dump(&dump, open, &self.connection(database), None, &options).await.map_err(|error| error.to_string())
     }
 
@@ -284,17 +293,49 @@ async fn what_is_damaged_in_one_stream_leaves_nothing_of_the_others() {
     }
     // What the database itself refuses in the last step, when all data is there.
     bench.make("refusing");
-    bench
-        .server
-        .sql(
-            "refusing",
-            "CREATE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''not here''; END';
-        CREATE EVENT TRIGGER no ON ddl_command_start WHEN TAG IN ('CREATE TRIGGER') EXECUTE FUNCTION no()",
-        )
-        .expect("an obstacle");
+    bench.server.sql("refusing", OBSTACLE).expect("an obstacle");
     let said = bench.restore(&manifest, "refusing", None).await.expect_err("it is refused");
     assert!(said.contains("not here") && said.contains("nothing of it was restored"), "{said}");
     assert_eq!(bench.left("refusing"), "0 0");
+}
+
+/// By several connections, out of one part and out of several: as it was. Where it fails, that is said with what is left;
+/// nothing is left of the scratch space, and the next try does not take what is there for all of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_connections_restore_it_as_it_was_or_say_what_is_left() {
+    let bench = Bench::new(DATA).await;
+    let scratch = bench.dir.path().join("scratch");
+    fs::create_dir(&scratch).expect("a directory");
+    let by = || Some(Parallel { jobs: 3, scratch: scratch.clone() });
+    for (count, first) in [(1, "database"), (3, "schema")] {
+        let written = back_up(&bench.store, bench.keys.order(u64::from(count)), &mut bench.source(streams(count))).await;
+        let manifest = written.expect("a backup").manifest;
+        let [whole, flipped, refusing] = ["whole", "flipped", "refusing"].map(|name| format!("{name}_{count}"));
+        for database in [&whole, &flipped, &refusing] {
+            bench.make(database);
+        }
+        bench.restore_by(&manifest, &whole, None, by()).await.expect("it is restored");
+        assert_eq!(bench.sums(&whole), bench.sums("orders"), "{count}");
+
+        bench.server.sql(&refusing, OBSTACLE).expect("an obstacle");
+        let into = bench.connection(&refusing);
+        place::mark(&into, None, "backup", Mark::InPieces).await.expect("it is noted");
+        let said = bench.restore_by(&manifest, &refusing, None, by()).await.expect_err("it is refused");
+        assert!(said.contains("not here") && said.contains("it is not restored, and what had been made of it"), "{said}");
+        assert!(bench.left(&refusing) != "0 0", "{count}");
+        let again = place::ready(&into, None, "backup").await.expect_err("it is not all of it").to_string();
+        assert!(again.contains("did not come to its end"), "{again}");
+
+        let object = bench.dir.path().join("backups").join(manifest.backup.to_string()).join(format!("{first}.zst.age"));
+        let mut bytes = fs::read(&object).expect("the part");
+        let last = bytes.len() - 10;
+        bytes[last] ^= 1;
+        replace(&object, &bytes);
+        let said = bench.restore_by(&manifest, &flipped, None, by()).await.expect_err("it is damaged");
+        assert!(said.contains("is damaged") && said.contains("nothing was touched"), "{said}");
+        assert_eq!(bench.left(&flipped), "0 0");
+        assert_eq!(fs::read_dir(&scratch).expect("it is there").count(), 0);
+    }
 }
 
 fn replace(object: &Path, bytes: &[u8]) {

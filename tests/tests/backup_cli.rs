@@ -153,6 +153,7 @@ fn each_is_restored_as_of_its_time(place: &Place, first: &str) {
     };
     assert!(nothing(&["--at", "2020-01-01T00:00:00Z"]).contains("has no good backup at or before 2020-01-01T00:00:00Z"));
     assert!(nothing(&["--set", "night-3"]).contains("has no good backup in the set night-3"));
+    assert!(nothing(&["--jobs", "2"]).contains("--jobs is for a database, and this is files"));
     let over = place.opened(&["restore", first, "--to", &place.text("newest")]);
     assert_eq!(over.status.code(), Some(1), "{}", said(&over));
     assert_eq!(fs::read_to_string(place.path("newest/etc/app.conf")).expect("the file"), "workers = 8\n", "nothing was touched");

@@ -74,7 +74,7 @@ pub(super) async fn rehearse(rehearsal: Rehearsal<'_>) -> Result<Restored, Drill
     }
     ask(&to(USER), programs, &format!("CREATE DATABASE {DATABASE}")).await.map_err(|why| not_tried(&why))?;
     let dump = Dump::of(rehearsal.order.manifest).map_err(DrillError::NotRestored)?;
-    let options = Options { without_owners: false, deadline, tables: None };
+    let options = Options { without_owners: false, deadline, tables: None, parallel: None };
     let open = |part| rehearsal.opened(part).boxed();
     restore_dump(&dump, open, &to(DATABASE), programs, &options).await.map_err(|error| DrillError::NotRestored(error.to_string()))?;
     let restored_ms = milliseconds(&rehearsal.watch);

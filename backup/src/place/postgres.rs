@@ -12,8 +12,10 @@ use crate::source::postgres::rows::{self, Compare, OWN, Tables};
 use crate::source::postgres::{Connection, ask, program, queries};
 
 mod dump;
+mod parallel;
 
 pub use dump::{Dump, Plain, restore_dump, stored};
+pub use parallel::{JOBS_MAX, Parallel, room};
 
 /// How it is restored.
 #[derive(Debug, Clone)]
@@ -24,6 +26,8 @@ pub struct Options {
     pub deadline: Duration,
     /// These alone, without what belongs to them: keys, indexes, rights to sequences.
     pub tables: Option<Chosen>,
+    /// By several connections at a time, which is no transaction any more; by one in one transaction where there is nothing.
+    pub parallel: Option<Parallel>,
 }
 
 /// Restores a stream of `pg_dump` into a database that is there and empty.
@@ -99,13 +103,29 @@ pub async fn ready(into: &Connection, programs: Option<&Path>, what: &str) -> Re
     judged(own, &comment, what).map_err(|said| PlaceError::new(into.to_string(), said))
 }
 
+/// How far a restore is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// It has begun, in one transaction: all of it is there or nothing is.
+    Begun,
+    /// It has begun, by several connections: rows may all be there where an index or a key is not.
+    InPieces,
+    /// All of it is there.
+    Done,
+}
+
 /// Says of a database that a backup is being restored into it, or that it was: who comes after one that died knows by that
 /// what is there. Only who owns a database may say something of it.
 ///
 /// # Errors
 /// When it may not be said.
-pub async fn mark(into: &Connection, programs: Option<&Path>, what: &str, is_done: bool) -> Result<(), PlaceError> {
-    comment(into, programs, &format!("{}{what}", if is_done { DONE } else { BEGUN })).await
+pub async fn mark(into: &Connection, programs: Option<&Path>, what: &str, mark: Mark) -> Result<(), PlaceError> {
+    let said = match mark {
+        Mark::Begun => BEGUN,
+        Mark::InPieces => IN_PIECES,
+        Mark::Done => DONE,
+    };
+    comment(into, programs, &format!("{said}{what}")).await
 }
 
 /// Takes back what [`mark`] has said: nothing was restored.
@@ -119,12 +139,20 @@ pub async fn unmark(into: &Connection, programs: Option<&Path>) -> Result<(), Pl
 /// Before the name of the backup, while it is restored. The transaction that restores it tells nobody whether it came to its
 /// end but by what is there.
 const BEGUN: &str = "mainstay: being restored from ";
+/// The same without a transaction: what is there does not tell.
+const IN_PIECES: &str = "mainstay: being restored by several connections from ";
 /// And afterwards.
 const DONE: &str = "mainstay: restored from ";
 
 fn judged(own: u64, comment: &str, backup: &str) -> Result<Ready, String> {
     if own == 0 {
         return Ok(Ready::Empty);
+    }
+    if let Some(of) = comment.strip_prefix(IN_PIECES) {
+        return Err(format!(
+            "{of} was being restored into it by several connections, and that did not come to its end, or has not yet: what is there, {own} tables and \
+             other objects, may not be all of it. Nothing was touched: make the database anew (dropdb, createdb)"
+        ));
     }
     match (comment.strip_prefix(BEGUN), comment.strip_prefix(DONE)) {
         (Some(of), _) if of == backup => Ok(Ready::Begun),
@@ -179,6 +207,10 @@ mod tests {
         assert_eq!((judged(3, &begun, backup), judged(3, &done, backup)), (Ok(Ready::Begun), Ok(Ready::Restored)));
         let older = judged(3, &format!("{DONE}prod/orders-db/20261129T020000Z-3.37"), backup).unwrap_err();
         assert!(older.starts_with("prod/orders-db/20261129T020000Z-3.37 was restored into it before; it has 3 tables"), "{older}");
+        // Rows that are all there say nothing of an index.
+        let pieces = judged(3, &format!("{IN_PIECES}{backup}"), backup).unwrap_err();
+        assert!(pieces.contains("did not come to its end") && pieces.contains("3 tables") && pieces.contains("dropdb"), "{pieces}");
+        assert_eq!(judged(0, &format!("{IN_PIECES}{backup}"), backup), Ok(Ready::Empty));
         for comment in ["", "orders of the shop", &format!("{BEGUN}prod/orders-db/20261129T020000Z-3.37")] {
             assert!(judged(3, comment, backup).unwrap_err().starts_with("it has 3 tables"), "{comment}");
         }

@@ -161,7 +161,7 @@ fn figures(rounds: &Rounds, settings: &str) -> Vec<Row> {
         ),
         beside(
             "backup.restore_wall",
-            "into an empty database in one transaction, every checksum compared, then the rows of each table counted and compared; the peer streams too, each statement in a transaction of its own, and compares nothing",
+            "into an empty database by two connections, by way of scratch space on the same disk, every checksum compared before, then the rows of each table counted and compared; the peer streams by one connection, each statement in a transaction of its own, and compares nothing",
             restored,
             (STREAMED, of(&rounds.streamed, |cost| cost.wall)),
             2.0,

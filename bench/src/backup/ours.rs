@@ -67,6 +67,7 @@ pub fn restore(bench: &Bench, server: &Server, keys: &Keys, made: &Made) -> Cost
     let mut measured = mainstay(bench);
     measured.args(["backup", "restore", TARGET, "-o", "json", "--store", &store.display().to_string(), "--signer", &made.signer]);
     measured.args(["--identity", &keys.identity.display().to_string(), "--to", &url(server, RESTORED)]);
+    measured.args(["--jobs", "2", "--scratch", &bench.dir("mainstay-scratch").display().to_string()]);
     measured.cost()
 }
 

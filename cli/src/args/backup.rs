@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
+use mainstay_backup::place::postgres::JOBS_MAX;
 use mainstay_core::Millis;
 
 use super::duration;
@@ -327,6 +328,7 @@ pub struct Erase {
   mainstay backup restore local/etc --store /backups --identity drill.txt --to /tmp/etc
   mainstay backup restore prod/orders-db --at 2026-11-30T02:00:00Z --store /backups --identity break-glass.txt --to postgres://app@db/restored
   mainstay backup restore prod/orders-db --set backup-12 --store /backups --signer ed25519:… --identity drill.txt --to postgres://app@db/restored
+  mainstay backup restore prod/orders-db --jobs 4 --scratch /srv/scratch --store /backups --signer ed25519:… --identity drill.txt --to postgres://app@db/restored
   mainstay backup restore prod/cache/20261130T020000Z-3.42 --store /backups --identity drill.txt --to /var/lib/redis-new
   mainstay backup restore prod/shop-objects --store /backups --identity drill.txt --namespace shop-copy --to - | kubectl apply --server-side -f -
 
@@ -360,6 +362,12 @@ pub struct Restore {
     /// All objects belong to who restores, and rights are left out
     #[arg(long)]
     pub without_owners: bool,
+    /// Connections at a time to a database; from 2 on it is faster, takes scratch space, and is no transaction any more
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(JOBS_MAX)), value_name = "N")]
+    pub jobs: u8,
+    /// Directory with room for the database as it was dumped, where there are several jobs
+    #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
+    pub scratch: PathBuf,
     /// After this it is given up
     #[arg(long, default_value = "4h", value_name = "DURATION", value_parser = duration)]
     pub deadline: Millis,

@@ -36,9 +36,11 @@ const MAKE: &str = "apiVersion: mainstay.dev/v1alpha1\nkind: MaintenancePlan\nme
 const RESTORE: &str = "apiVersion: mainstay.dev/v1alpha1\nkind: MaintenancePlan\nmetadata: { name: restore }\nspec:\n  inputs:\n    \
      of: { type: text, description: What }\n    into: { type: text, description: Where }\n    \
      store: { type: text, default: backups, description: From }\n    twice: { type: text, default: \"\", description: Twice }\n    \
+     jobs: { type: integer, default: 1, description: At a time }\n    scratch: { type: text, default: /var/tmp, description: Meanwhile }\n    \
      dryRun: { type: boolean, default: false, description: Only look }\n  steps:\n    \
      - name: restore\n      uses: backup.restore\n      retry: { attempts: ATTEMPTS, backoff: 1s }\n      with:\n        \
        connection: \"${{ inputs.into }}\"\n        backup: \"${{ inputs.of }}\"\n        store: \"${{ inputs.store }}\"\n        \
+       jobs: \"${{ inputs.jobs }}\"\n        scratch: \"${{ inputs.scratch }}\"\n        \
        overwrite: \"${{ inputs.twice }}\"\n        dryRun: \"${{ inputs.dryRun }}\"\n        rtoWithin: { critical: 10m }\n        rpoWithin: { critical: 1h }\n";
 /// One table of two.
 const TABLE: &str = "apiVersion: mainstay.dev/v1alpha1\nkind: MaintenancePlan\nmetadata: { name: table }\nspec:\n  inputs:\n    \
@@ -103,6 +105,11 @@ async fn a_database(stage: &Stage, before: &str) {
     assert!(preview.contains("would be restored into postgres://app@127.0.0.1"), "{preview}");
     let locked = stage.restored(&[with[0], with[1], "store=locked"]).await;
     assert!(locked.state == "failed" && locked.message.contains("the identity of locked does not open"), "{locked:?}");
+    // A file system that never has room.
+    let full = stage.restored(&[with[0], with[1], "jobs=2", "scratch=/proc"]).await;
+    assert!(full.state == "failed" && full.message.contains("/proc has 0 B left, and ") && full.message.contains("nothing was touched"), "{full:?}");
+    let parallel = stage.up.json(&["plan", "preview", "restore", "--set", with[0], "--set", with[1], "--set", "jobs=2"]).to_string();
+    assert!(parallel.contains(" of scratch space in /var/tmp"), "{parallel}");
     assert_eq!(stage.objects().await, "0");
 
     let said = stage.restored(&with).await;
@@ -132,7 +139,8 @@ async fn a_database(stage: &Stage, before: &str) {
     stage.database("CREATE DATABASE orders OWNER app").await;
     let once = stage.restored(&["of=orders-db", "into=orders-db"]).await;
     assert!(once.state == "failed" && once.message.contains("name it twice:  overwrite: orders-db"), "{once:?}");
-    let twice = stage.restored(&["of=orders-db", "into=orders-db", "twice=orders-db"]).await;
+    // By two connections, over which the same is true.
+    let twice = stage.restored(&["of=orders-db", "into=orders-db", "twice=orders-db", "jobs=2"]).await;
     assert_eq!(twice.check("restore.done")["verdict"], "ok", "{twice:?}");
     assert_eq!(stage.postgres.sql_as(&app(), "orders", SUMS).await.as_deref(), Ok(before));
 }

@@ -12,12 +12,14 @@ mod objects;
 mod place;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use mainstay_backup::check::Checked;
 use mainstay_backup::judge::{Judged, Standing, good_of_set, newest_good};
 use mainstay_backup::keys::Identities;
 use mainstay_backup::manifest::Manifest;
+use mainstay_backup::place::postgres::{Dump, JOBS_MAX, Parallel, room};
 use mainstay_backup::seam::Stopwatch;
 use mainstay_backup::{Id, Target};
 use mainstay_core::Millis;
@@ -38,6 +40,8 @@ use place::{Compared, Is, Not, NotPut, Only, Order, Place};
 /// What a backup can be put into: a database, a directory, or namespaces of a cluster.
 const PLACES: [ConnectionKind; 3] = [ConnectionKind::Postgres, ConnectionKind::Files, ConnectionKind::Kubernetes];
 const DONE: &str = "restore.done";
+/// Where scratch space is, if nobody says where.
+const SCRATCH: &str = "/var/tmp";
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -50,6 +54,9 @@ struct Params {
     overwrite: Option<String>,
     #[serde(default)]
     without_owners: bool,
+    #[serde(default = "one")]
+    jobs: u8,
+    scratch: Option<PathBuf>,
     #[serde(default)]
     tables: Vec<String>,
     #[serde(default)]
@@ -68,6 +75,11 @@ struct Params {
     deadline: Span,
     #[serde(default)]
     dry_run: bool,
+}
+
+/// In one transaction.
+fn one() -> u8 {
+    1
 }
 
 fn four_hours() -> Span {
@@ -134,21 +146,30 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
         return Err(named_once(into, &wanted.target));
     }
     let deadline = params.deadline.0.as_duration();
-    let order = Order { opened: &opened, manifest, keys: &keys, only: &only, without_owners: params.without_owners, deadline };
+    let scratch = params.scratch.unwrap_or_else(|| SCRATCH.into());
+    let parallel = (params.jobs > 1).then(|| Parallel { jobs: params.jobs.min(JOBS_MAX), scratch });
+    if parallel.is_some() && !matches!(place, Place::Database(..)) {
+        return Err(refused("`jobs` is for a database: it goes into a connection of kind postgres".to_owned()));
+    }
+    let order = Order { opened: &opened, manifest, keys: &keys, only: &only, without_owners: params.without_owners, parallel, deadline };
     let is = unless_called_off(KIND, context, place.is(&order)).await?.map_err(|not| match not {
         Not::Refused(why) => refused(why),
         Not::Failed(why) => failed(&why),
     })?;
     let (details, left_out) = place.remarks();
     if params.dry_run {
-        let mut checks = vec![would(&name, is, &place, manifest, rpo).with_details(details)];
+        let takes = order.parallel.as_ref().and_then(|how| {
+            let needs = room(&Dump::of(manifest).ok()?);
+            Some(format!("it would take {} of scratch space in {} meanwhile", wording::bytes(needs), how.scratch.display()))
+        });
+        let mut checks = vec![would(&name, is, &place, manifest, rpo).with_details(details.into_iter().chain(takes))];
         checks.extend(left_out);
         return Ok(Report { checks, ..Report::default() });
     }
     let is_new = is.is_open();
     let mut packed = None;
     if is_new {
-        place.has_room(manifest).map_err(|why| failed(&why))?;
+        place.has_room(&order).map_err(|why| failed(&why))?;
         let verified = told("verifying", context, async |tell| {
             let reading = mainstay_backup::check(&opened.store, manifest, &keys, tell);
             context.cancel.run_until_cancelled(reading).await

@@ -7,8 +7,9 @@
 //! schema ─▶ pg_restore: after the data ──┘
 //! ```
 //!
-//! Several connections at a time would be faster, and would leave half a database where one of them fails. A part is opened
-//! when its turn comes, and the transaction ends only when the last of them was read to its end and is what was written.
+//! Several connections at a time are faster, and leave half a database where one of them fails: [`super::parallel`], for who
+//! asks for it. Here a part is opened when its turn comes, and the transaction ends only when the last of them was read to its
+//! end and is what was written.
 
 use std::io;
 use std::path::Path;
@@ -20,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::super::PlaceError;
 use super::super::some::Tables as Chosen;
+use super::parallel::restore_parallel;
 use super::{Options, is_taken, restore, seen};
 use crate::decode;
 use crate::keys::Identities;
@@ -90,7 +92,8 @@ pub fn stored<'m>(
 /// Restores a backup of a database into one that is there and empty.
 ///
 /// # Errors
-/// When it is not empty, or anything at all could not be restored; nothing is there then that was not before.
+/// When it is not empty, or anything at all could not be restored; nothing is there then that was not before, but where it is
+/// restored by several connections, of which the error says so.
 pub async fn restore_dump<'m>(
     dump: &Dump<'m>,
     open: impl Fn(&'m Part) -> BoxFuture<'m, io::Result<Plain>>,
@@ -98,6 +101,9 @@ pub async fn restore_dump<'m>(
     programs: Option<&Path>,
     options: &Options,
 ) -> Result<(), PlaceError> {
+    if let Some(how) = &options.parallel {
+        return restore_parallel(dump, open, into, programs, options, how).await;
+    }
     let wrong = |said: &dyn std::fmt::Display| PlaceError::new(into.to_string(), said);
     let (schema, data) = match dump {
         Dump::One(part) => {

@@ -8,17 +8,20 @@ use mainstay_backup::decode::verify;
 use mainstay_backup::judge::{Judged, Standing, good_of_set, newest_good};
 use mainstay_backup::keys::Identities;
 use mainstay_backup::manifest::Manifest;
-use mainstay_backup::place::postgres::Dump;
+use mainstay_backup::place::postgres::{Dump, Parallel, room};
 use mainstay_backup::place::some::{Paths, Tables};
 use mainstay_backup::source::postgres::queries;
 use mainstay_backup::source::{files, kubernetes, postgres, redis};
 use mainstay_backup::{Id, Store, open, place};
+use mainstay_client::files::free_bytes;
 use serde_json::json;
 
+use super::run::note;
 use super::{check, identities, objects, one, places, progress, scanned, standing, target};
 use crate::args::{self, backup::Known};
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::render::units;
 use crate::verbs::Screen;
 
 pub async fn restore(args: &args::backup::Restore, screen: Screen) -> Result<Exit, CliError> {
@@ -30,6 +33,7 @@ pub async fn restore(args: &args::backup::Restore, screen: Screen) -> Result<Exi
     let Some(manifest) = judged.manifest.clone().filter(|_| may_be_restored(&judged.standing)) else {
         return Err(CliError::failed(format!("{id} is not restored: {}", standing(&judged.standing))));
     };
+    let parallel = parallel(args, &manifest, screen)?;
     if args.dry_run {
         return check(&store, &judged, &keys, screen).await;
     }
@@ -42,7 +46,7 @@ pub async fn restore(args: &args::backup::Restore, screen: Screen) -> Result<Exi
             manifest.source.kind
         )));
     }
-    let differs = put(args, &store, &manifest, &keys, screen).await?;
+    let differs = put(args, &store, &manifest, &keys, parallel, screen).await?;
     let words = match differs.as_deref() {
         None => format!("✔ {id} is restored to {}; every checksum was right", args.to),
         Some([]) => format!("✔ {id} is restored to {}; every checksum was right, and every table has the rows that it had", args.to),
@@ -114,6 +118,7 @@ async fn put(
     store: &Store,
     manifest: &Manifest,
     keys: &Identities,
+    parallel: Option<Parallel>,
     screen: Screen,
 ) -> Result<Option<Vec<String>>, CliError> {
     let failed = |error: &dyn std::fmt::Display| CliError::failed(error.to_string());
@@ -123,7 +128,7 @@ async fn put(
         .ok_or_else(|| CliError::failed(format!("{} has no part that is known here; docs/backup-format.md says how to open it", manifest.backup)))?;
     let (tables, paths) = some(args, &part.content)?;
     if [postgres::CONTENT, postgres::SCHEMA].contains(&part.content.as_str()) {
-        return put_database(args, store, manifest, keys, tables, screen).await;
+        return put_database(args, store, manifest, keys, (tables, parallel), screen).await;
     }
     if args.to.contains("://") {
         return Err(CliError::usage(format!("{} is restored into an empty directory: --to DIR", manifest.source.kind)));
@@ -143,28 +148,61 @@ async fn put(
     put.map(|()| None).map_err(|error| failed(&error))
 }
 
+/// By several connections, where that is asked for and there is room for it, which is told.
+fn parallel(args: &args::backup::Restore, manifest: &Manifest, screen: Screen) -> Result<Option<Parallel>, CliError> {
+    if args.jobs < 2 {
+        return Ok(None);
+    }
+    let Ok(dump) = Dump::of(manifest) else {
+        return Err(CliError::usage(format!("--jobs is for a database, and this is {}", manifest.source.kind)));
+    };
+    let (scratch, needs) = (&args.scratch, room(&dump));
+    let free = free_bytes(scratch).map_err(|error| CliError::failed(format!("--scratch {}: {error}", scratch.display())))?;
+    if free < needs {
+        return Err(CliError::failed(format!(
+            "--scratch {} has {} left, and {} are needed; nothing was touched",
+            scratch.display(),
+            units::bytes(free as f64),
+            units::bytes(needs as f64)
+        ))
+        .with_next("name a directory with more room, or restore by one connection, which needs none:  --jobs 1"));
+    }
+    let takes = format!("it takes {} of scratch space in {} while it restores", units::bytes(needs as f64), scratch.display());
+    note(screen, true, &takes)?;
+    Ok(Some(Parallel { jobs: args.jobs, scratch: scratch.clone() }))
+}
+
 /// Restores a database; what differs from what was counted, where it was.
 async fn put_database(
     args: &args::backup::Restore,
     store: &Store,
     manifest: &Manifest,
     keys: &Identities,
-    tables: Option<Tables>,
+    (tables, parallel): (Option<Tables>, Option<Parallel>),
     screen: Screen,
 ) -> Result<Option<Vec<String>>, CliError> {
     let failed = |error: &dyn std::fmt::Display| CliError::failed(error.to_string());
     let deadline = Duration::from_millis(args.deadline.0);
     let dump = Dump::of(manifest).map_err(CliError::failed)?;
-    if let (Dump::One(part), true) = (&dump, tables.is_some()) {
-        // Whoever takes a part of a dump reads no further, and is done before the last checksum is known.
+    let before = match &dump {
+        // Whoever takes a part of a dump reads no further, and is done before the last checksum is known. Scratch space has all
+        // of it before.
+        Dump::One(part) if tables.is_some() && parallel.is_none() => vec![*part],
+        // Without a transaction, what is damaged is to be known before the first row is there.
+        Dump::Several { data, .. } if parallel.is_some() => data.clone(),
+        _ => Vec::new(),
+    };
+    if !before.is_empty() {
         let (tell, _shown) = progress::shown(screen, "verifying");
-        tell.expect(part.stored.bytes);
-        verify(store, manifest, part, keys, &tell).await.map_err(|error| failed(&error))?;
+        tell.expect(before.iter().map(|part| part.stored.bytes).sum());
+        for part in before {
+            verify(store, manifest, part, keys, &tell).await.map_err(|error| failed(&error))?;
+        }
     }
     let (tell, _shown) = progress::shown(screen, "restoring");
     tell.expect(manifest.stored_bytes());
     let into = places::postgres(&args.to)?;
-    let options = place::postgres::Options { without_owners: args.without_owners, deadline, tables: tables.clone() };
+    let options = place::postgres::Options { without_owners: args.without_owners, deadline, tables: tables.clone(), parallel };
     let open = place::postgres::stored(store, manifest, keys, &tell);
     place::postgres::restore_dump(&dump, open, &into, None, &options).await.map_err(|error| failed(&error))?;
     let Some(counted) = manifest.source.counted.get("tables") else { return Ok(None) };

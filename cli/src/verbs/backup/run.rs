@@ -110,7 +110,7 @@ pub(super) fn failed(error: impl std::fmt::Display) -> CliError {
     CliError::failed(error.to_string())
 }
 
-fn note(screen: Screen, is: bool, words: &str) -> Result<(), CliError> {
+pub(super) fn note(screen: Screen, is: bool, words: &str) -> Result<(), CliError> {
     if !is || screen.is_json() {
         return Ok(());
     }

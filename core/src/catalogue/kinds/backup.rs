@@ -163,7 +163,7 @@ pub(super) const RESTORE: Kind = Kind {
     started_by: OperatorRole::Operator,
     undo: Undo::Nothing,
     protection: "the lease backup/CLUSTER/CONNECTION of where it is put: nobody restores or backs up there meanwhile. Nothing is put where something is; a \
-                 database is restored in one transaction, a directory takes its place in one move, objects are made by names that nobody has and taken back \
+                 database is restored in one transaction unless `jobs` says otherwise, a directory takes its place in one move, objects are made by names that nobody has and taken back \
                  where one cannot be made, and a mark there tells the next try what was done",
     connection: Connections::Always(&["postgres", "files", "kubernetes"]),
     needs: "a connection of kind store at the same agent, with `identity`, what opens backups, and whose word counts (sign or signers); for PostgreSQL its \
@@ -206,6 +206,14 @@ pub(super) const RESTORE: Kind = Kind {
         optional("only", TEXTS, "all", "Kubernetes: these alone, KIND or KIND/NAME, in which * stands for any text"),
         optional("labels", TEXTS, "any", "Kubernetes: those alone that have these labels, NAME=VALUE each"),
         optional("withoutOwners", ParamType::Boolean, "false", "PostgreSQL: all objects belong to who restores, and rights are left out"),
+        optional(
+            "jobs",
+            ParamType::Integer(1, 16),
+            "1",
+            "PostgreSQL: connections at a time. From 2 on it is faster, takes scratch space for the dump, and is no transaction: what a failure leaves has to be \
+             dropped (dropdb, createdb)",
+        ),
+        optional("scratch", ParamType::Text, "/var/tmp", "Directory with room for the dump, where there are several jobs"),
         optional("rtoWithin", DURATION, "never", "Time from the order until all of it is there to be used"),
         optional("rpoWithin", DURATION, "never", "Age of what is restored"),
         optional("deadline", ParamType::Duration, "4h", "When it is given up"),

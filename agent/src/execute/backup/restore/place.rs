@@ -7,7 +7,7 @@ use std::time::Duration;
 use mainstay_backup::keys::Identities;
 use mainstay_backup::manifest::{Manifest, Part};
 use mainstay_backup::place::files::Counted;
-use mainstay_backup::place::postgres::{Options, Ready};
+use mainstay_backup::place::postgres::{Mark, Options, Parallel, Ready};
 use mainstay_backup::place::some::{Paths, Tables};
 use mainstay_backup::place::whole::Whole;
 use mainstay_backup::place::{files as of_files, named, postgres as of_postgres, redis as of_redis};
@@ -33,6 +33,8 @@ pub(super) struct Order<'o> {
     pub only: &'o Only,
     /// PostgreSQL: all objects belong to who restores, and rights are left out.
     pub without_owners: bool,
+    /// PostgreSQL: connections at a time, and where scratch space is for that; one in one transaction where there is nothing.
+    pub parallel: Option<Parallel>,
     pub deadline: Duration,
 }
 
@@ -226,11 +228,16 @@ impl Place {
         if let Place::Objects(objects) = self { objects.remarks() } else { (Vec::new(), None) }
     }
 
-    /// Whether there is room for it, where this machine can tell.
-    pub fn has_room(&self, manifest: &Manifest) -> Result<(), String> {
-        let (Place::Directory(_, dir) | Place::Snapshot(_, dir)) = self else { return Ok(()) };
-        let above = dir.parent().unwrap_or(dir);
-        let needs: u64 = manifest.parts.iter().map(|part| part.plain.bytes).sum();
+    /// Whether there is room for it, where this machine can tell: for what is put, or for what is put there by way of scratch
+    /// space.
+    pub fn has_room(&self, order: &Order<'_>) -> Result<(), String> {
+        let (above, needs) = match (self, &order.parallel) {
+            (Place::Directory(_, dir) | Place::Snapshot(_, dir), _) => {
+                (dir.parent().unwrap_or(dir), order.manifest.parts.iter().map(|part| part.plain.bytes).sum())
+            }
+            (Place::Database(..), Some(how)) => (how.scratch.as_path(), of_postgres::room(&of_postgres::Dump::of(order.manifest)?)),
+            _ => return Ok(()),
+        };
         let free = disk::free_bytes(above).map_err(|error| format!("{}: {error}", above.display()))?;
         if free >= needs {
             return Ok(());
@@ -251,7 +258,11 @@ impl Place {
             return put.map_err(NotPut::Failed);
         }
         self.throw_away().await;
-        Err(NotPut::CalledOff(format!("nothing of {} is there", order.manifest.backup)))
+        let backup = &order.manifest.backup;
+        Err(NotPut::CalledOff(match order.parallel {
+            None => format!("nothing of {backup} is there"),
+            Some(_) => format!("{backup} is not restored, and some of it may be there: make the database anew (dropdb, createdb)"),
+        }))
     }
 
     async fn put_whole(&self, order: &Order<'_>, progress: &Teller) -> Result<Option<Counted>, String> {
@@ -263,16 +274,22 @@ impl Place {
         match self {
             Place::Database(database, programs) => {
                 let dump = of_postgres::Dump::of(manifest)?;
-                of_postgres::mark(database, programs.as_deref(), &what, false).await.map_err(said)?;
-                let options = Options { without_owners: order.without_owners, deadline: order.deadline, tables: order.only.tables.clone() };
+                let begun = if order.parallel.is_some() { Mark::InPieces } else { Mark::Begun };
+                of_postgres::mark(database, programs.as_deref(), &what, begun).await.map_err(said)?;
+                let options = Options {
+                    without_owners: order.without_owners,
+                    deadline: order.deadline,
+                    tables: order.only.tables.clone(),
+                    parallel: order.parallel.clone(),
+                };
                 if let Err(error) = of_postgres::restore_dump(&dump, open, database, programs.as_deref(), &options).await {
-                    // While it is empty. What is there meanwhile the next try compares.
+                    // While it is empty. What is there meanwhile the next try compares, or refuses where it came in pieces.
                     if of_postgres::ready(database, programs.as_deref(), &what).await.is_ok_and(|ready| ready == Ready::Empty) {
                         of_postgres::unmark(database, programs.as_deref()).await.map_err(said)?;
                     }
                     return Err(error.to_string());
                 }
-                of_postgres::mark(database, programs.as_deref(), &what, true).await.map_err(said).map(|()| None)
+                of_postgres::mark(database, programs.as_deref(), &what, Mark::Done).await.map_err(said).map(|()| None)
             }
             Place::Directory(whole, _) => {
                 let plain = open(self.part(manifest)?).await.map_err(broken)?;
@@ -289,7 +306,7 @@ impl Place {
     /// What an earlier try has done is known to be done.
     pub async fn settle(&self, manifest: &Manifest, only: &Only) -> Result<(), String> {
         let Place::Database(database, programs) = self else { return Ok(()) };
-        of_postgres::mark(database, programs.as_deref(), &named(&manifest.backup, &only.names), true).await.map_err(|error| error.to_string())
+        of_postgres::mark(database, programs.as_deref(), &named(&manifest.backup, &only.names), Mark::Done).await.map_err(|error| error.to_string())
     }
 
     /// What it leaves where it is called off.
