@@ -127,11 +127,19 @@ fn what_is_there_is_listed_and_shown(place: &Place, first: &str, second: &str) {
 }
 
 fn nothing_is_removed_that_is_only_looked_at(place: &Place, first: &str, second: &str) {
-    let dry = json_of(&place.cli(&["prune", "--last", "1", "--dry-run", "-o", "json"]));
+    // Which mesh holds what is to be asked, unless somebody says that there is none.
+    for words in [&["prune", "--last", "1"][..], &["prune", "--last", "1", "--dry-run"]] {
+        let unasked = place.cli(words);
+        assert!(unasked.status.code() == Some(3) && said(&unasked).contains("--without-mesh"), "{}", said(&unasked));
+    }
+    let dry_run = ["prune", "--without-mesh", "--last", "1", "--dry-run"];
+    let dry = json_of(&place.cli(&[&dry_run[..], &["-o", "json"]].concat()));
     let fates: Vec<(&Value, &Value)> = dry["backups"].as_array().into_iter().flatten().map(|one| (&one["backup"], &one["is"])).collect();
     assert_eq!(fates, [(&json!(first), &json!("would go")), (&json!(second), &json!("stays"))], "{dry}");
+    assert_eq!(dry["holdsKnown"], false, "{dry}");
+    assert!(said(&place.cli(&dry_run)).contains("no mesh was asked"));
     assert!(place.path("store").join(first).join("receipt.json").is_file());
-    let keeps_nothing = place.cli(&["prune", "--dry-run"]);
+    let keeps_nothing = place.cli(&["prune", "--without-mesh", "--dry-run"]);
     assert_eq!(keeps_nothing.status.code(), Some(2), "{}", said(&keeps_nothing));
 }
 
