@@ -160,6 +160,7 @@ pub(super) fn standing(standing: &Standing) -> String {
         Standing::Good => "✔ good".to_owned(),
         Standing::Unconfirmed { why } => format!("? unconfirmed: {why}"),
         Standing::Damaged { what } => format!("✖ damaged: {}", what.join("; ")),
+        Standing::Unread { why } => format!("? could not be read, and may be good: {why}"),
         Standing::Unfinished => "· unfinished: it may be under way".to_owned(),
         Standing::Sealed { by, why } => format!("· void, by {by}: {why}"),
         Standing::Leftover => "· leftover of one that did not come to its end".to_owned(),

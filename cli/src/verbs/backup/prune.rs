@@ -114,6 +114,7 @@ fn there(judged: &Judged, holds: Option<&Holds>) -> There {
         Standing::Good => Worth::Good,
         Standing::Unconfirmed { .. } => Worth::Unconfirmed,
         Standing::Damaged { .. } => Worth::Damaged,
+        Standing::Unread { .. } => Worth::Unread,
         Standing::Unfinished => Worth::Unfinished,
         Standing::Sealed { .. } | Standing::Leftover => Worth::Dead,
         Standing::Erased { .. } => Worth::Erased,
