@@ -29,6 +29,10 @@ pub struct Found {
     pub sealed: Option<Vec<u8>>,
     /// `begun.json`, as it is.
     pub begun: Option<Vec<u8>>,
+    /// Of records that are there and cannot be one, since each is larger than any: what is wrong, in words.
+    pub damaged: Vec<String>,
+    /// Why the store did not give a record that it has, where it did not.
+    pub unread: Option<String>,
     /// Keys of its target.
     pub ring: Arc<Ring>,
 }
@@ -40,6 +44,8 @@ pub struct Ring {
     pub secrets: BTreeMap<u32, String>,
     /// Each `erased-N.json`, as it is.
     pub erased: BTreeMap<u32, Vec<u8>>,
+    /// Why the store did not give `key-N.age`, which it has, by N.
+    pub unread: BTreeMap<u32, String>,
 }
 
 impl Ring {
@@ -73,6 +79,11 @@ pub enum Standing {
     Damaged {
         /// What is wrong, in words.
         what: Vec<String>,
+    },
+    /// The store has a record of it and does not give it: nothing is known of it, good or bad.
+    Unread {
+        /// In the store's words.
+        why: String,
     },
     /// Somebody has begun it, and nobody with a later token has come since: it may be under way.
     Unfinished,
@@ -122,6 +133,12 @@ pub fn judge(found: &BTreeMap<Id, Found>, known: &dyn Verify) -> Vec<Judged> {
 fn judge_one(id: &Id, one: &Found, all: &BTreeMap<Id, Found>, known: &dyn Verify) -> Judged {
     let stored_bytes = one.objects.values().sum();
     let judged = |standing, manifest, digest| Judged { id: id.clone(), standing, manifest, digest, stored_bytes };
+    if let Some(why) = &one.unread {
+        return judged(Standing::Unread { why: why.clone() }, None, None);
+    }
+    if !one.damaged.is_empty() {
+        return judged(Standing::Damaged { what: one.damaged.clone() }, None, None);
+    }
     let receipt = one.receipt.as_deref().map(crate::manifest::read::<Receipt>);
     let Some(bytes) = one.manifest.as_deref() else {
         let standing = match receipt {
@@ -168,6 +185,9 @@ fn finished(manifest: &Manifest, one: &Found, holds: Option<Result<(), String>>,
         };
     }
     if let Some(key) = manifest.key.as_ref().filter(|key| one.ring.secrets.get(&key.generation) != Some(&key.sha256)) {
+        if let Some(why) = one.ring.unread.get(&key.generation) {
+            return Standing::Unread { why: why.clone() };
+        }
         match keyless(key, &manifest.backup.target, &one.ring, known) {
             Ok(said) => return Standing::Erased { at: said.at, by: said.signer },
             Err(lacks) => lacking.insert(0, lacks),

@@ -1,7 +1,7 @@
 //! Which backups go, and why. Pure: it is told what there is, and answers for each one.
 //!
-//! What is never answered with "goes": the newest good one of a target, what is held, what is under way, and what belongs to
-//! a set of which another one stays.
+//! What is never answered with "goes": the newest good one of a target, what is held, what is under way, what could not be
+//! read, and what belongs to a set of which another one stays.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +46,8 @@ pub enum Worth {
     Unconfirmed,
     /// It cannot be restored as it is.
     Damaged,
+    /// The store does not let it be judged.
+    Unread,
     /// It may be under way.
     Unfinished,
     /// It did not come to its end, and cannot any more.
@@ -91,6 +93,8 @@ pub enum Stays {
     Unfinished,
     /// It may be good, and no newer one is.
     Unconfirmed,
+    /// The store does not give what says what it is.
+    Unread,
     /// It is damaged, and no newer one is good: what is left of it may be all there is.
     Damaged,
 }
@@ -136,6 +140,7 @@ impl fmt::Display for Stays {
             Stays::Set(set) => write!(f, "belongs to set {set}, of which another one stays"),
             Stays::Unfinished => f.write_str("may be under way"),
             Stays::Unconfirmed => f.write_str("not confirmed, and no newer one is good"),
+            Stays::Unread => f.write_str("it could not be read, and may be good"),
             Stays::Damaged => f.write_str("damaged, and no newer one is good"),
         }
     }
@@ -220,7 +225,7 @@ fn of_one_target(policy: Policy, zone: &TimeZone, newest_first: &[&There]) -> BT
             Worth::Good => Goes::NotAskedFor,
             Worth::Unconfirmed => Goes::NeverConfirmed,
             Worth::Damaged => Goes::Damaged,
-            Worth::Unfinished | Worth::Dead => Goes::Dead,
+            Worth::Unread | Worth::Unfinished | Worth::Dead => Goes::Dead,
             Worth::Erased => Goes::Erased,
         };
         match one.worth {
@@ -232,6 +237,7 @@ fn of_one_target(policy: Policy, zone: &TimeZone, newest_first: &[&There]) -> BT
             }
             Worth::Unconfirmed if !newer_is_good => reasons.push(Stays::Unconfirmed),
             Worth::Damaged if !newer_is_good => reasons.push(Stays::Damaged),
+            Worth::Unread => reasons.push(Stays::Unread),
             Worth::Unfinished => reasons.push(Stays::Unfinished),
             Worth::Unconfirmed | Worth::Damaged | Worth::Dead | Worth::Erased => {}
         }

@@ -9,7 +9,7 @@ use crate::judge::{Found, Judged, Ring, judge};
 use crate::manifest::{RECORD_MAX, digest, read};
 use crate::name::{Beside, Id, Object, Target, beside, owner};
 use crate::receipt::Verify;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Why};
 use crate::target_key::KeyRecord;
 
 /// Records that are read at a time.
@@ -39,10 +39,45 @@ pub struct Key {
     pub record: Option<KeyRecord>,
 }
 
-/// Looks through a store, or at what it has of one target. Whose receipts count, `known` says.
+/// What came of reading one record.
+enum Record {
+    There(bytes::Bytes),
+    /// It went away since it was listed.
+    Gone,
+    /// It is there, and cannot be a record.
+    NoRecord(String),
+    /// It is there, and the store does not give it.
+    NotGiven(StoreError),
+}
+
+/// Reads records. One that is none, or that alone is not given, takes nothing from the others; a store that gives none of them,
+/// or does not answer, has failed as a whole.
+async fn read_all<K>(store: &Store, wanted: Vec<(K, String)>) -> Result<Vec<(K, Record)>, StoreError> {
+    let reading = stream::iter(wanted).map(|(key, name)| async move {
+        let record = match store.read(&name, RECORD_MAX).await {
+            Ok(Some(bytes)) => Record::There(bytes),
+            Ok(None) => Record::Gone,
+            Err(error) if error.why == Why::Unusable => Record::NoRecord(error.to_string()),
+            Err(error) if matches!(error.why, Why::Refused | Why::Broken) => Record::NotGiven(error),
+            Err(error) => return Err(error),
+        };
+        Ok((key, record))
+    });
+    let mut read: Vec<(K, Record)> = reading.buffer_unordered(AT_ONCE).try_collect().await?;
+    let is_given = |record: &Record| !matches!(record, Record::NotGiven(_));
+    if !read.iter().any(|(_, record)| is_given(record))
+        && let Some((_, Record::NotGiven(error))) = read.pop()
+    {
+        return Err(error);
+    }
+    Ok(read)
+}
+
+/// Looks through a store, or at what it has of one target. Whose receipts count, `known` says. A record that is none, or is not
+/// given, is told by what its backup is worth.
 ///
 /// # Errors
-/// When it cannot be listed or read.
+/// When it cannot be listed, does not answer, or gives no record at all.
 pub async fn scan(store: &Store, target: Option<&Target>, known: &dyn Verify) -> Result<Scan, StoreError> {
     let listed = store.list(&target.map(ToString::to_string).unwrap_or_default()).await?;
     let (mut found, mut strays) = (BTreeMap::<Id, Found>::new(), Vec::new());
@@ -57,24 +92,29 @@ pub async fn scan(store: &Store, target: Option<&Target>, known: &dyn Verify) ->
             continue;
         };
         if !matches!(object, Object::Part(_)) {
-            records.push((id.clone(), object.clone(), listed.name));
+            records.push(((id.clone(), object.clone()), listed.name));
         }
         found.entry(id).or_default().objects.insert(object, listed.bytes);
     }
-    let read = stream::iter(records).map(|(id, object, name)| async move {
-        let bytes = store.read(&name, RECORD_MAX).await?;
-        Ok::<_, StoreError>((id, object, bytes))
-    });
-    let read: Vec<(Id, Object, Option<bytes::Bytes>)> = read.buffer_unordered(AT_ONCE).try_collect().await?;
-    for (id, object, bytes) in read {
+    for ((id, object), record) in read_all(store, records).await? {
         let one = found.entry(id).or_default();
-        // One that went away since it was listed is not there.
-        let bytes = bytes.map(|bytes| bytes.to_vec());
+        let bytes = match record {
+            Record::There(bytes) => bytes.to_vec(),
+            Record::Gone => continue,
+            Record::NoRecord(what) => {
+                one.damaged.push(what);
+                continue;
+            }
+            Record::NotGiven(error) => {
+                one.unread.get_or_insert(error.to_string());
+                continue;
+            }
+        };
         match object {
-            Object::Begun => one.begun = bytes,
-            Object::Manifest => one.manifest = bytes,
-            Object::Sealed => one.sealed = bytes,
-            Object::Receipt => one.receipt = bytes,
+            Object::Begun => one.begun = Some(bytes),
+            Object::Manifest => one.manifest = Some(bytes),
+            Object::Sealed => one.sealed = Some(bytes),
+            Object::Receipt => one.receipt = Some(bytes),
             Object::Part(_) => {}
         }
     }
@@ -89,16 +129,24 @@ pub async fn scan(store: &Store, target: Option<&Target>, known: &dyn Verify) ->
 
 /// Reads what lies beside backups.
 async fn keys(store: &Store, all: Vec<(Target, Beside)>) -> Result<(Vec<Key>, BTreeMap<Target, Arc<Ring>>), StoreError> {
-    let reading = stream::iter(all).map(|(target, one)| async move {
-        let bytes = store.read(&one.of(&target), RECORD_MAX).await?;
-        Ok::<_, StoreError>((target, one, bytes))
-    });
-    let all: Vec<(Target, Beside, Option<bytes::Bytes>)> = reading.buffer_unordered(AT_ONCE).try_collect().await?;
+    let all = all.into_iter().map(|(target, one)| ((target.clone(), one), one.of(&target))).collect();
+    let all = read_all(store, all).await?;
     let (mut keys, mut rings) = (BTreeMap::<(Target, u32), Key>::new(), BTreeMap::<Target, Ring>::new());
-    for (target, one, bytes) in all {
-        let Some(bytes) = bytes else { continue };
+    for ((target, one), record) in all {
         let ring = rings.entry(target.clone()).or_default();
         let generation = one.generation();
+        // What is none is there all the same: it opens nothing, and says nothing.
+        let bytes = match record {
+            Record::There(bytes) => bytes,
+            Record::Gone => continue,
+            Record::NoRecord(_) => bytes::Bytes::new(),
+            Record::NotGiven(error) => {
+                if matches!(one, Beside::Secret(_)) {
+                    ring.unread.insert(generation, error.to_string());
+                }
+                bytes::Bytes::new()
+            }
+        };
         if matches!(one, Beside::Erased(_)) {
             ring.erased.insert(generation, bytes.to_vec());
             continue;

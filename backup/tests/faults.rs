@@ -63,6 +63,27 @@ async fn after(fault: Fault, bytes: usize) -> (Result<Id, String>, Standing) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_is_not_given_takes_nothing_from_the_others() {
+    let (faulty, keys) = (Faulty::new([]), Keys::new());
+    let store = of(&faulty);
+    let first = good_one(&store, &keys, 1, 1000).await.manifest.backup;
+    let second = good_one(&store, &keys, 2, 1000).await.manifest.backup;
+    for end in ["-1.2/begun.json", "-1.2/manifest.json", "-1.2/receipt.json"] {
+        faulty.now(Fault::RefusesGet(end));
+        let judged = scanned(&store, &keys).await;
+        assert!(matches!(standing(&judged, &first), Standing::Unread { why } if why.contains("not for you")), "{end}: {judged:?}");
+        assert_eq!(standing(&judged, &second), &Standing::Good, "{end}");
+        faulty.heal();
+    }
+    // Whoever is let read nothing at all is told so, and not that nothing is known of each.
+    faulty.now(Fault::RefusesGet(""));
+    let refused = scan(&store, None, &keys.known()).await.expect_err("nothing is given").to_string();
+    assert!(refused.contains("give whoever asks the rights"), "{refused}");
+    faulty.heal();
+    assert!(scanned(&store, &keys).await.iter().all(|one| one.standing == Standing::Good));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_fault_makes_a_bad_backup_good() {
     let objects = ["begun.json", "data.zst.age", "manifest.json"];
     let faults = objects

@@ -50,6 +50,7 @@ fn main() -> ExitCode {
     };
     let exit = outcome.unwrap_or_else(|error| {
         let error = connection::explain(error, &cli.global);
+        let error = if let Verb::Backup(verb) = &cli.verb { verbs::backup::unreached(verb, error) } else { error };
         // Without a reader of errors there is only the status left.
         let _ = host::print_error(&format!("{error}\n"));
         error.exit

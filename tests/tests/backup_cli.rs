@@ -98,6 +98,7 @@ fn a_store_alone_is_enough_to_back_up_and_to_restore() {
     let second = place.run("+2h", "night-2");
 
     what_is_there_is_listed_and_shown(&place, &first, &second);
+    what_is_no_record_takes_nothing_from_the_others(&place, &first, &second);
     nothing_is_removed_that_is_only_looked_at(&place, &first, &second);
     each_is_restored_as_of_its_time(&place, &first);
     it_is_proven_by_a_drill_and_what_is_damaged_is_not(&place, &second);
@@ -126,12 +127,34 @@ fn what_is_there_is_listed_and_shown(place: &Place, first: &str, second: &str) {
     assert_eq!(keys["targetKeys"][0]["backups"], json!([first, second]), "{keys}");
 }
 
+fn what_is_no_record_takes_nothing_from_the_others(place: &Place, first: &str, second: &str) {
+    let receipt = place.path("store").join(first).join("receipt.json");
+    let whole = fs::read(&receipt).expect("a receipt");
+    // Larger than any record; the file has a hole.
+    fs::OpenOptions::new().write(true).open(&receipt).and_then(|file| file.set_len(1 << 30)).expect("it grows");
+    let output = place.cli(&["list", "-o", "json"]);
+    let listed = json_of(&output);
+    let states: Vec<(&Value, &Value)> = listed["backups"].as_array().into_iter().flatten().map(|backup| (&backup["id"], &backup["state"])).collect();
+    assert_eq!(states, [(&json!(first), &json!("damaged")), (&json!(second), &json!("good"))], "{listed}");
+    assert!(output.status.code() == Some(1) && listed["backups"][0]["what"].to_string().contains("receipt.json: it has more than"), "{listed}");
+    assert_eq!(place.restored("beside-damaged", &[]), "workers = 8\n");
+    fs::write(&receipt, whole).expect("it is as it was");
+}
+
 fn nothing_is_removed_that_is_only_looked_at(place: &Place, first: &str, second: &str) {
-    let dry = json_of(&place.cli(&["prune", "--last", "1", "--dry-run", "-o", "json"]));
+    // Which mesh holds what is to be asked, unless somebody says that there is none.
+    for words in [&["prune", "--last", "1"][..], &["prune", "--last", "1", "--dry-run"]] {
+        let unasked = place.cli(words);
+        assert!(unasked.status.code() == Some(3) && said(&unasked).contains("--without-mesh"), "{}", said(&unasked));
+    }
+    let dry_run = ["prune", "--without-mesh", "--last", "1", "--dry-run"];
+    let dry = json_of(&place.cli(&[&dry_run[..], &["-o", "json"]].concat()));
     let fates: Vec<(&Value, &Value)> = dry["backups"].as_array().into_iter().flatten().map(|one| (&one["backup"], &one["is"])).collect();
     assert_eq!(fates, [(&json!(first), &json!("would go")), (&json!(second), &json!("stays"))], "{dry}");
+    assert_eq!(dry["holdsKnown"], false, "{dry}");
+    assert!(said(&place.cli(&dry_run)).contains("no mesh was asked"));
     assert!(place.path("store").join(first).join("receipt.json").is_file());
-    let keeps_nothing = place.cli(&["prune", "--dry-run"]);
+    let keeps_nothing = place.cli(&["prune", "--without-mesh", "--dry-run"]);
     assert_eq!(keeps_nothing.status.code(), Some(2), "{}", said(&keeps_nothing));
 }
 

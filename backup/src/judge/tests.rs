@@ -126,6 +126,27 @@ fn a_receipt_of_somebody_else_confirms_nothing() {
 }
 
 #[test]
+fn of_what_is_not_given_nothing_is_known_and_what_is_no_record_is_damaged() {
+    let mut world = World::with(OLD);
+    world.finish(OLD);
+    world.confirm(OLD);
+    world.one(OLD).damaged = vec!["it has more than 8388608 bytes".to_owned()];
+    assert!(matches!(world.standing(OLD), Standing::Damaged { what } if what[0].contains("more than")));
+    world.one(OLD).unread = Some("not for you".to_owned());
+    assert_eq!(world.standing(OLD), Standing::Unread { why: "not for you".to_owned() }, "what is not given may be good");
+    // A key that is there and not given is not one that is gone.
+    let mut world = World::with(OLD);
+    let keyed = Manifest { key: Some(OfKey { generation: 1, key: "age1".to_owned(), sha256: "ab".to_owned() }), ..manifest(OLD) };
+    world.one(OLD).manifest = Some(bytes_of(&Outcome::Manifest(keyed)).unwrap());
+    world.confirm(OLD);
+    let ring = Ring { secrets: [(1, digest(b""))].into(), unread: [(1, "not for you".to_owned())].into(), ..Ring::default() };
+    world.one(OLD).ring = Arc::new(ring);
+    assert_eq!(world.standing(OLD), Standing::Unread { why: "not for you".to_owned() });
+    world.one(OLD).ring = Arc::new(Ring { secrets: [(1, digest(b""))].into(), ..Ring::default() });
+    assert!(matches!(world.standing(OLD), Standing::Damaged { what } if what[0].contains("is not the key")));
+}
+
+#[test]
 fn a_receipt_is_for_one_manifest() {
     let mut world = World::with(OLD);
     world.finish(OLD);

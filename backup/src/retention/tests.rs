@@ -149,6 +149,13 @@ fn what_does_not_count_goes_only_when_something_newer_does() {
 }
 
 #[test]
+fn what_could_not_be_read_stays_whatever_is_newer() {
+    let all = [there("prod/db", "2026-11-01T02:00:00Z", 1, Worth::Unread), there("prod/db", "2026-11-02T02:00:00Z", 2, Worth::Good)];
+    let said = fates(Policy { last: 1, ..Policy::default() }, &all);
+    assert_eq!(said, ["stays: it could not be read, and may be good", "stays: the newest good one, last 1"]);
+}
+
+#[test]
 fn a_policy_that_keeps_nothing_is_refused() {
     assert_eq!(decide(Policy::default(), &TimeZone::UTC, &[]), Err(KeepsNothing));
     assert_eq!(Policy { last: 1, maximum: Some(0), ..Policy::default() }.checked(), Err(KeepsNothing));

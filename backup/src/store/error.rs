@@ -19,6 +19,8 @@ pub enum Why {
     Exists,
     /// Whoever asks is not let do it.
     Refused,
+    /// There is such an object, and the disk below does not give it.
+    Broken,
     /// It does not know these credentials.
     Stranger,
     /// It takes only what comes with a checksum.
@@ -51,6 +53,7 @@ impl Why {
     fn next(self) -> &'static str {
         match self {
             Why::Refused => "; give whoever asks the rights to list, read, write and delete there",
+            Why::Broken => "; look at the disk, and at what the system's log says of it",
             Why::Stranger => "; look at the id of the access key and at its secret: one of them is wrong, or has ended",
             Why::Checksum => "; have checksums sent, by  checksums = true  where the store is declared, or --checksums",
             Why::NoBucket => "; make the bucket, or correct its name",
@@ -87,6 +90,7 @@ impl StoreError {
             _ if is_of_disk(error, &[ErrorKind::StorageFull, ErrorKind::QuotaExceeded]) => Why::Full,
             // Of a directory: what a network refuses is something else.
             E::Generic { store: LOCAL, .. } if is_of_disk(error, &[ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem]) => Why::Refused,
+            E::Generic { store: LOCAL, .. } if is_of_bad_disk(error) => Why::Broken,
             E::NotFound { .. } => Why::Missing,
             E::AlreadyExists { .. } | E::Precondition { .. } => Why::Exists,
             E::PermissionDenied { .. } | E::Unauthenticated { .. } => Why::Refused,
@@ -117,9 +121,18 @@ fn chain(error: &dyn Error) -> String {
 }
 
 fn is_of_disk(error: &(dyn Error + 'static), kinds: &[ErrorKind]) -> bool {
+    is_of_system(error, |error| kinds.contains(&error.kind()))
+}
+
+/// EIO, EBADMSG and EUCLEAN: what is on the disk cannot be read, or is not what the file system wrote there.
+fn is_of_bad_disk(error: &(dyn Error + 'static)) -> bool {
+    is_of_system(error, |error| matches!(error.raw_os_error(), Some(5 | 74 | 117)))
+}
+
+fn is_of_system(error: &(dyn Error + 'static), is_it: impl Fn(&std::io::Error) -> bool) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        if error.downcast_ref::<std::io::Error>().is_some_and(|error| kinds.contains(&error.kind())) {
+        if error.downcast_ref::<std::io::Error>().is_some_and(&is_it) {
             return true;
         }
         next = error.source();
@@ -164,6 +177,8 @@ mod tests {
         assert_eq!(of(LOCAL, ErrorKind::PermissionDenied), Why::Refused);
         assert_eq!(of(LOCAL, ErrorKind::ReadOnlyFilesystem), Why::Refused);
         assert_eq!(of(LOCAL, ErrorKind::StorageFull), Why::Full);
+        let bad = object_store::Error::Generic { store: LOCAL, source: Box::new(std::io::Error::from_raw_os_error(5)) };
+        assert_eq!(StoreError::from_store("/backups", "o", &bad).why, Why::Broken);
         // A firewall's word.
         assert_eq!(of("S3", ErrorKind::PermissionDenied), Why::Failed);
     }

@@ -38,6 +38,8 @@ pub enum Fault {
     IgnoresCreate,
     /// Reading breaks off after so many bytes; the next read goes that far again.
     BreaksReads(u64),
+    /// It does not let it be read.
+    RefusesGet(&'static str),
     /// It answers nothing when it is read.
     HangsOnGet(&'static str),
     /// It fails every other call once.
@@ -175,6 +177,9 @@ impl ObjectStore for Faulty {
         }
         if self.is(|fault| matches!(fault, Fault::HangsOnGet(end) if location.as_ref().ends_with(end))) {
             std::future::pending::<()>().await;
+        }
+        if self.is(|fault| matches!(fault, Fault::RefusesGet(end) if location.as_ref().ends_with(end))) {
+            return Err(object_store::Error::PermissionDenied { path: location.to_string(), source: "not for you".into() });
         }
         let mut whole = self.inner.get_opts(location, options).await?;
         whole.meta.version = self.is(|fault| *fault == Fault::KeepsVersions).then(|| "first".to_owned());

@@ -41,8 +41,8 @@ With it, the store itself is read, and no mesh is needed."
   mainstay backup hold prod/orders-db/20261130T020000Z-3.42 --reason \"the audit of November\"
   mainstay backup hold prod/orders-db/20261130T020000Z-3.42 --off
 
-The mesh's step backup.prune never takes one that is held. It is in the mesh's catalogue only: `mainstay backup prune`,
-which needs no mesh, does not know of it.")]
+Neither the mesh's step backup.prune nor `mainstay backup prune` takes one that is held. It is in the mesh's catalogue
+only: who prunes --without-mesh does not know of it.")]
     Hold {
         /// CLUSTER/TARGET/TIME-TOKEN, as `mainstay backup list` shows it
         backup: String,
@@ -262,8 +262,11 @@ impl Objects {
 #[command(after_help = "Examples:
   mainstay backup prune --store /backups --signer ed25519:… --daily 7 --weekly 4 --monthly 12 --dry-run
   mainstay backup prune prod/orders-db --store /backups --signer ed25519:… --last 10
+  mainstay backup prune --without-mesh --store /backups --signer ed25519:… --last 10 --dry-run
 
-Nobody else may write to these targets meanwhile: there is no lease without a mesh.")]
+The mesh is asked first: what is held there (`mainstay backup hold`) stays, and nothing goes of a target whose lease
+somebody holds, who makes or removes backups there. With --without-mesh nobody is asked, and nobody else may write to
+these targets meanwhile.")]
 pub struct Prune {
     /// Of this target only
     pub target: Option<String>,
@@ -289,6 +292,9 @@ pub struct Prune {
     /// No more than these of a target, whatever the others ask for
     #[arg(long, value_name = "N")]
     pub maximum: Option<u32>,
+    /// Ask no mesh what is held there, and whether somebody is at it
+    #[arg(long)]
+    pub without_mesh: bool,
     /// Only say what would go, and why
     #[arg(long)]
     pub dry_run: bool,

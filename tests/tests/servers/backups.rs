@@ -369,10 +369,32 @@ async fn what_no_rule_keeps_goes(stage: &Stage) {
     assert_eq!((said.output("removed"), said.output("kept"), oldest()), (Value::from(0), Value::from(4), held.clone()), "{said:?}");
     let audit = stage.up.json(&["audit"]).to_string();
     assert!(audit.contains(&format!("hold backup {held}: the audit of November")), "{audit}");
+    who_removes_by_hand_is_told_what_is_held(stage, &held);
     stage.up.json(&["backup", "hold", &held, "--off"]);
     let said = stage.of(&once, "prune", "orders-db").await;
     assert_eq!((said.output("removed"), stage.good("orders-db")), (Value::from(2), 3), "{said:?}");
     assert_eq!(stage.known("orders-db")["backups"].as_array().map(Vec::len), Some(3), "the catalogue has what the store has");
+}
+
+/// The mesh is asked by whoever goes straight to the store, too.
+fn who_removes_by_hand_is_told_what_is_held(stage: &Stage, held: &str) {
+    let known = stage.known("orders-db");
+    let (target, store) = (known["target"].as_str().expect("its name"), stage.path("store").display().to_string());
+    let receipt = fs::read(stage.path("store").join(held).join("receipt.json")).expect("its receipt");
+    let receipt: Value = serde_json::from_slice(&receipt).expect("a record");
+    let signer = receipt["signer"].as_str().expect("who signed");
+    let there = stage.good("orders-db");
+    let prune = ["backup", "prune", target, "--store", &store, "--signer", signer, "--last", "1"];
+    let fate = |words: &[&str]| {
+        let said = stage.up.json(words);
+        let of_held = said["backups"].as_array().into_iter().flatten().find(|one| one["backup"] == held).cloned();
+        (said["holdsKnown"].clone(), of_held.unwrap_or_default())
+    };
+    let (asked, one) = fate(&[&prune[..], &["--dry-run"]].concat());
+    assert!(asked == true && one["is"] == "stays" && one["fate"].to_string().contains("the audit of November"), "{one}");
+    let (asked, one) = fate(&[&prune[..], &["--dry-run", "--without-mesh"]].concat());
+    assert!(asked == false && one["is"] == "would go", "{one}");
+    assert_eq!(stage.good("orders-db"), there, "nothing was removed");
 }
 
 async fn what_is_wrong_is_said_before_anything_is_written(stage: &Stage) {

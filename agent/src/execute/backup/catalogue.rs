@@ -213,7 +213,8 @@ pub(super) fn listed(judged: &Judged, read: Option<Verdict>) -> Option<ListedBac
         Standing::Unconfirmed { .. } => (false, read),
         // Nobody opens one that was erased, whoever was told of it.
         Standing::Damaged { .. } | Standing::Erased { .. } => (true, Some(Verdict::Critical)),
-        Standing::Unfinished | Standing::Sealed { .. } | Standing::Leftover => return None,
+        // Of what could not be read nothing is told: what was known of it stays.
+        Standing::Unread { .. } | Standing::Unfinished | Standing::Sealed { .. } | Standing::Leftover => return None,
     };
     Some(ListedBackup {
         name: name(&judged.id)?,

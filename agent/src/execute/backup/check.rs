@@ -94,6 +94,7 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
     checks.extend(newest.and_then(keys));
     checks.extend(newest.and_then(|newest| mesh::judged(newest, &backups)));
     checks.extend(backups.iter().filter_map(damaged).take(NAMED));
+    checks.extend(backups.iter().filter_map(unread).take(NAMED));
     // Remembered with every look, so that what is said without the catalogue is said of the last one.
     let by_memory = vanished(connection, &backups, context);
     match &known {
@@ -228,6 +229,13 @@ fn damaged(judged: &Judged) -> Option<Check> {
             .with_details(what.iter().skip(1).take(4).cloned())
             .with_hint("look into who may write to the store; the newest good one is not this one"),
     )
+}
+
+/// That the store has it and does not give what says what it is.
+fn unread(judged: &Judged) -> Option<Check> {
+    let Standing::Unread { why } = &judged.standing else { return None };
+    let check = Check::stated(CONTENT, &judged.id.to_string(), Verdict::Unknown, format!("it could not be read: {why}"));
+    Some(check.with_hint("nothing is known to be wrong with it: mend the way to the store, and check again"))
 }
 
 /// What the catalogue has as erased, and the store lets be opened: who erased it did not come to the end.

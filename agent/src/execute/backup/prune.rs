@@ -160,6 +160,7 @@ fn there(judged: &Judged, recalled: Option<&Recalled>) -> There {
         Standing::Good => Worth::Good,
         Standing::Unconfirmed { .. } => Worth::Unconfirmed,
         Standing::Damaged { .. } => Worth::Damaged,
+        Standing::Unread { .. } => Worth::Unread,
         Standing::Unfinished => Worth::Unfinished,
         Standing::Sealed { .. } | Standing::Leftover => Worth::Dead,
         Standing::Erased { .. } => Worth::Erased,

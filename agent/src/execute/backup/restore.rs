@@ -271,6 +271,7 @@ fn chosen<'j>(backups: &'j [Judged], wanted: &Wanted) -> Result<(&'j Judged, &'j
     match (&named.standing, &named.manifest) {
         (Standing::Good | Standing::Unconfirmed { .. }, Some(manifest)) => Ok((named, manifest)),
         (Standing::Damaged { what }, _) => Err(format!("{id} is damaged: {}", what.join("; "))),
+        (Standing::Unread { why }, _) => Err(format!("{id} could not be read, which says nothing of it: {why}")),
         _ => Err(format!("{id} did not come to its end")),
     }
 }

@@ -41,7 +41,12 @@ pub async fn list(store: &Store, known: &Known, of: Option<&str>, screen: Screen
         table.render() + &of_sets + &strays
     })?;
     let damaged = found.backups.iter().any(|judged| matches!(judged.standing, Standing::Damaged { .. }));
-    Ok(if damaged { Exit::Failed } else { Exit::Success })
+    let unread = found.backups.iter().any(|judged| matches!(judged.standing, Standing::Unread { .. }));
+    Ok(match (damaged, unread) {
+        (true, _) => Exit::Failed,
+        (false, true) => Exit::Unreachable,
+        (false, false) => Exit::Success,
+    })
 }
 
 /// `set backup-12  3 targets · 2026-11-30T02:00:03Z to 2026-11-30T02:04:10Z · span 4m7s`

@@ -1,8 +1,10 @@
 //! `mainstay backup`. Straight to a store, with the keys that are named: what restores a backup must not need what may be lost
-//! together with what is restored. Only the mesh's own catalogue is asked of the mesh, and told what is erased.
+//! together with what is restored. Only the mesh's own catalogue is asked of the mesh, before what somebody holds is removed,
+//! and told what is erased.
 
 mod drill;
 mod erase;
+mod held;
 mod known;
 mod list;
 mod objects;
@@ -36,7 +38,18 @@ pub fn is_of_mesh(verb: &Backup) -> bool {
         Backup::List { store, .. } => store.is_none(),
         Backup::Hold { .. } => true,
         Backup::Erase(erase) => !erase.without_mesh,
+        Backup::Prune(prune) => !prune.without_mesh,
         _ => false,
+    }
+}
+
+/// With what can be said instead, where the mesh is not reached and the verb can do without one.
+pub fn unreached(verb: &Backup, error: CliError) -> CliError {
+    match verb {
+        Backup::Prune(prune) if !prune.without_mesh && error.exit == Exit::Unreachable => {
+            error.with_next("only if no mesh has to do with this store, or it is gone for good:  --without-mesh")
+        }
+        _ => error,
     }
 }
 
@@ -53,6 +66,7 @@ pub async fn of_mesh(verb: &Backup, mesh: &Mesh, screen: Screen) -> Result<Exit,
         }
         Backup::Hold { backup, reason, off, dry_run } => known::hold(backup, reason, *off, *dry_run, mesh, screen).await,
         Backup::Erase(args) => erase::run_erase(args, Some(mesh), screen).await,
+        Backup::Prune(args) => prune::prune(args, Some(mesh), screen).await,
         _ => Ok(Exit::Success),
     }
 }
@@ -72,7 +86,7 @@ pub async fn backup(verb: &Backup, screen: Screen) -> Result<Exit, CliError> {
             let judged = one(&store, known, backup).await?;
             check(&store, &judged, &identities(keys)?, screen).await
         }
-        Backup::Prune(prune) => prune::prune(prune, screen).await,
+        Backup::Prune(prune) => prune::prune(prune, None, screen).await,
         Backup::Erase(args) => erase::run_erase(args, None, screen).await,
         Backup::Drill(args) => drill::rehearse(args, screen).await,
         Backup::Restore(restore) => restore::restore(restore, screen).await,
@@ -146,6 +160,7 @@ pub(super) fn standing(standing: &Standing) -> String {
         Standing::Good => "✔ good".to_owned(),
         Standing::Unconfirmed { why } => format!("? unconfirmed: {why}"),
         Standing::Damaged { what } => format!("✖ damaged: {}", what.join("; ")),
+        Standing::Unread { why } => format!("? could not be read, and may be good: {why}"),
         Standing::Unfinished => "· unfinished: it may be under way".to_owned(),
         Standing::Sealed { by, why } => format!("· void, by {by}: {why}"),
         Standing::Leftover => "· leftover of one that did not come to its end".to_owned(),

@@ -141,9 +141,11 @@ fn newest<'j>(found: &'j [Judged], only: Option<&Target>, at: Option<Timestamp>,
     let good = newest_good(found, target, at);
     let is_after = |one: &&Judged| good.is_none_or(|good| order(one) > order(good));
     let of_it = found.iter().filter(|one| one.id.target == *target && at.is_none_or(|at| one.id.time <= at)).filter(is_after);
-    if let Some(damaged) = of_it.clone().filter(|one| matches!(one.standing, Standing::Damaged { .. })).max_by_key(|one| order(one)) {
+    let is_doubtful = |one: &&Judged| matches!(one.standing, Standing::Damaged { .. } | Standing::Unread { .. });
+    if let Some(newest) = of_it.clone().filter(is_doubtful).max_by_key(|one| order(one)) {
+        let what = if matches!(newest.standing, Standing::Damaged { .. }) { "is not as it was" } else { "nothing is known of it" };
         return Err(NotChosen::because(
-            format!("{} is the newest one of {target}{until}, and is not as it was: {}", damaged.id, standing(&damaged.standing)),
+            format!("{} is the newest one of {target}{until}, and {what}: {}", newest.id, standing(&newest.standing)),
             good.map(|good| instead(good.id.to_string())),
         ));
     }

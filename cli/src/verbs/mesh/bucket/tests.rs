@@ -95,6 +95,10 @@ fn what_was_good_and_is_damaged_is_not_passed_over() {
     let found = [judged(FIRST, good()), judged(SECOND, damaged()), judged(THIRD, Standing::Unfinished)];
     let text = refused(taken(&found, None, None));
     assert!(text.contains(SECOND) && text.contains("mesh.zst.age is missing") && text.contains(&format!("--backup {FIRST}")), "{text}");
+    // Nor is one of which nothing is known: it may be good.
+    let unread = [judged(FIRST, good()), judged(SECOND, Standing::Unread { why: "not for you".into() })];
+    let text = refused(taken(&unread, None, None));
+    assert!(text.contains(SECOND) && text.contains("nothing is known of it") && text.contains(&format!("--backup {FIRST}")), "{text}");
     // Who names it, or an instant before the other, has said so.
     assert_eq!(taken(&found, None, Some("2026-11-30T01:30:00Z")).as_deref(), Ok(FIRST));
     assert_eq!(by_name(&found, &FIRST.parse().unwrap(), "/backups").unwrap().id.to_string(), FIRST);
