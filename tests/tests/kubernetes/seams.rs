@@ -57,8 +57,8 @@ async fn a_drain_waits_for_a_backup_and_goes_beside_a_rollout_and_no_request_fai
     let token = client.acquire_lease(backup("backup/prod/db", "sourcePod", &pod)).await.expect("the backup's lease").token;
     let cordon = |node: &str, within: &str| {
         let steps = [
-            format!("    - {{name: cordon, uses: kube.cordon, if: target.node == "{node}", with: {{within: {within}}}}}\n"),
-            format!("    - {{name: uncordon, uses: kube.uncordon, if: target.node == "{node}", needs: [cordon]}}\n"),
+            format!("    - {{name: cordon, uses: kube.cordon, if: target.node == \"{node}\", with: {{within: {within}}}}}\n"),
+            format!("    - {{name: uncordon, uses: kube.uncordon, if: target.node == \"{node}\", needs: [cordon]}}\n"),
         ];
         up.start_run("brief", &plan("brief", &steps.concat()))
     };

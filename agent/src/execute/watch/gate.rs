@@ -162,7 +162,7 @@ mod tests {
             read(json!({ "http": { "url": "http://a" }, "every": "200ms", "failures": 3, "errorRate": "5%", "p95": "1s", "over": "30s" })).unwrap();
         let rules = Rules { failures: 3, error_rate: Some(0.05), p95: Some(Millis(1_000)), over: Millis(30_000) };
         assert_eq!((gate.rules, gate.timeout), (rules, Millis(1_500)));
-        let never = read(json!({ "http": { "url": "http://a" }, "p95": "2s", "timeout": "2s" })).unwrap_err();
+        let never = read(json!({ "http": { "url": "http://a" }, "p95": "2s", "timeout": "2s" })).err().unwrap();
         assert!(never.to_string().contains("gives a probe up after 2s, so that `p95` of 2s says nothing"), "{never}");
     }
 
