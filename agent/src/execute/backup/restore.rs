@@ -160,9 +160,10 @@ pub(in super::super) async fn execute(with: &Map<String, Value>, context: &Conte
     if params.dry_run {
         let takes = order.parallel.as_ref().and_then(|how| {
             let needs = room(&Dump::of(manifest).ok()?);
-            Some(format!("it would take {} of scratch space in {} meanwhile", wording::bytes(needs), how.scratch.display()))
+            Some(format!(", by way of {} of scratch space in {}", wording::bytes(needs), how.scratch.display()))
         });
-        let mut checks = vec![would(&name, is, &place, manifest, rpo).with_details(details.into_iter().chain(takes))];
+        let size = place.size(manifest) + &takes.unwrap_or_default();
+        let mut checks = vec![would(&name, is, &place, &size, rpo).with_details(details)];
         checks.extend(left_out);
         return Ok(Report { checks, ..Report::default() });
     }
@@ -294,11 +295,11 @@ fn is_sound(name: &str, read: &Checked) -> Result<(), String> {
     }
 }
 
-fn would(name: &str, is: Is, place: &Place, manifest: &Manifest, rpo: f64) -> Check {
+fn would(name: &str, is: Is, place: &Place, size: &str, rpo: f64) -> Check {
     let old = wording::seconds(rpo);
     let message = match is {
-        Is::Free => format!("it is {old} old, and would be restored into {place}: {}; nothing was changed", place.size(manifest)),
-        Is::Half => format!("it is {old} old; an earlier try has put some of it into {place}: the rest would be, of {}", place.size(manifest)),
+        Is::Free => format!("it is {old} old, and would be restored into {place}: {size}; nothing was changed"),
+        Is::Half => format!("it is {old} old; an earlier try has put some of it into {place}: the rest would be, of {size}"),
         Is::Restored => format!("it is {old} old, and was restored into {place} before: nothing would be touched"),
         Is::Begun => format!("it is {old} old; an earlier try has begun to restore it into {place}: what is there would be compared"),
     };
