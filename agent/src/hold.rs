@@ -22,9 +22,6 @@ use crate::execute::{Labels, StepError};
 
 /// The step kind.
 pub const KIND: &str = "lease.hold";
-/// Attribute by which a backup says which pod it reads from, `NAMESPACE/NAME`. On which node that is the mesh does not know:
-/// whoever acts for the cluster looks.
-pub const SOURCE_POD: &str = "sourcePod";
 /// When a lease ends whose holder falls silent, unless the step says otherwise.
 const TTL: Millis = Millis::from_secs(30);
 /// For giving it back when the step is called off; past that, its TTL ends it.
@@ -142,9 +139,7 @@ fn attributes(labels: &Labels) -> BTreeMap<String, String> {
     let known = [(ATTEMPT, &labels.attempt), ("run", &labels.run), ("step", &labels.step)].map(|(key, value)| (key.to_owned(), value.clone()));
     // Who takes the node out of use looks for what goes on there.
     let nodes = [(NODE, &labels.machine), (SOURCE_NODE, &labels.source_node)];
-    let nodes = nodes.into_iter().filter_map(|(key, node)| Some((key.to_owned(), node.as_ref()?.to_string())));
-    let pod = labels.source_pod.clone().map(|pod| (SOURCE_POD.to_owned(), pod));
-    known.into_iter().chain(nodes).chain(pod).collect()
+    known.into_iter().chain(nodes.into_iter().filter_map(|(key, node)| Some((key.to_owned(), node.as_ref()?.to_string())))).collect()
 }
 
 fn not_had(name: &LeaseName, error: &HoldError) -> StepError {
@@ -186,13 +181,12 @@ mod tests {
 
     #[test]
     fn a_holder_says_on_which_node_it_is_and_which_it_reads_from() {
-        let (machine, source_node) = (Some("n1".parse().unwrap()), Some("n2".parse().unwrap()));
-        let labels = Labels { attempt: "1.2".into(), machine, source_node, source_pod: Some("shop/db-0".into()), ..Labels::default() };
+        let labels =
+            Labels { attempt: "1.2".into(), machine: Some("n1".parse().unwrap()), source_node: Some("n2".parse().unwrap()), ..Labels::default() };
         let said = attributes(&labels);
         let of = |name: &str| said.get(name).map(String::as_str);
-        assert_eq!((of(ATTEMPT), of(NODE), of(SOURCE_NODE), of(SOURCE_POD)), (Some("1.2"), Some("n1"), Some("n2"), Some("shop/db-0")));
-        let nothing = attributes(&Labels::default());
-        assert_eq!((nothing.get(SOURCE_NODE), nothing.get(SOURCE_POD)), (None, None));
+        assert_eq!((of(ATTEMPT), of(NODE), of(SOURCE_NODE)), (Some("1.2"), Some("n1"), Some("n2")));
+        assert_eq!(attributes(&Labels::default()).get(SOURCE_NODE), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::coordination::Executor;
 use crate::artifacts::ArtifactStore;
 use crate::execute::backup::Catalogue;
-use crate::execute::{self, Context, Labels, Leases, Output, Policy, StepError};
+use crate::execute::{self, Context, Labels, Output, Policy, StepError};
 use crate::hold;
 
 /// Kinds of `execute`, and the one that needs the mesh.
@@ -68,9 +68,7 @@ impl Executor for Steps {
             Target::Node(_) | Target::Cluster(_) | Target::Once => None,
         };
         let node = if let Target::Node(node) = &attempt.target { node.on_node().cloned() } else { None };
-        let declared = connection.as_ref().and_then(|name| self.context.connections.get(name));
-        let source_node = declared.and_then(|connection| connection.source_node.clone());
-        let source_pod = declared.and_then(|connection| connection.source_pod.clone());
+        let source_node = connection.as_ref().and_then(|name| self.context.connections.get(name)?.source_node.clone());
         let replica = if let SpeaksFor::Cluster(id) = &self.agent.speaks_for { Some(id.to_string()) } else { None };
         let labels = Labels {
             mesh: self.mesh.identity().mesh().to_string(),
@@ -86,7 +84,6 @@ impl Executor for Steps {
             machine: if let SpeaksFor::Node(node) = &self.agent.speaks_for { Some(node.clone()) } else { None },
             token: None,
             source_node,
-            source_pod,
         };
         if attempt.kind == hold::KIND {
             self.context.policy.allows_kind(hold::KIND)?;
@@ -96,8 +93,7 @@ impl Executor for Steps {
         let (kind, with) = (&attempt.kind, &attempt.with);
         let catalogue = Catalogue::of(Arc::new(self.mesh.clone()), attempt.id, self.artifacts.ledger().clone());
         let Some(lease) = execute::backup::lease(kind, with, &labels) else {
-            let leases = Leases::of(Arc::new(self.mesh.clone()));
-            let context = self.context.for_attempt(labels, output, cancel).with_artifacts(files).with_catalogue(catalogue).with_leases(leases);
+            let context = self.context.for_attempt(labels, output, cancel).with_artifacts(files).with_catalogue(catalogue);
             return execute::execute(kind, with, &context).await;
         };
         self.context.policy.allows_kind(kind)?;

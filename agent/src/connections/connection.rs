@@ -28,8 +28,6 @@ pub struct Connection {
     pub plans: Option<Vec<String>>,
     /// The node of its cluster that it is on, where somebody says so.
     pub source_node: Option<NodeName>,
-    /// The pod of its cluster that it is, `NAMESPACE/NAME`, where somebody says so.
-    pub source_pod: Option<String>,
     /// Directory of PostgreSQL's client programs, where it is not to be the newest that are installed.
     pub programs: Option<PathBuf>,
     /// What a store says besides; nothing for other kinds.

@@ -13,23 +13,8 @@ use super::{Address, Connection, ConnectionKind, Place, SecretRef, Tls, TlsMode,
 
 /// The table of connections.
 const SECTION: &str = "connections";
-const KEYS: [&str; 15] = [
-    "kind",
-    "url",
-    "username",
-    "password",
-    "token",
-    "tls",
-    "ca",
-    "serverName",
-    "cert",
-    "key",
-    "allow",
-    "replicas",
-    "sourceNode",
-    "sourcePod",
-    "programs",
-];
+const KEYS: [&str; 14] =
+    ["kind", "url", "username", "password", "token", "tls", "ca", "serverName", "cert", "key", "allow", "replicas", "sourceNode", "programs"];
 const SECRET_KEYS: [&str; 3] = ["file", "env", "secret"];
 /// Standbys of one server; more are not watched one by one.
 const REPLICAS_MAX: u32 = 1_000;
@@ -136,7 +121,6 @@ fn declare(own: Declared<'_>, problems: &mut Vec<String>) -> Option<Connection> 
     let replicas = own.table.number("replicas", REPLICAS_MAX, problems);
     let plans = plans(&own, problems);
     let source_node = source_node(&own, problems);
-    let source_pod = source_pod(&own, problems);
     let programs = own.table.text("programs", "the path of a directory", problems).map(|path| own.path(&path));
     let (kind, Parsed { address, encrypted, .. }) = (kind?, parsed?);
     if kind == ConnectionKind::Postgres && user.is_none() {
@@ -145,10 +129,8 @@ fn declare(own: Declared<'_>, problems: &mut Vec<String>) -> Option<Connection> 
     if replicas.is_some() && !matches!(kind, ConnectionKind::Postgres | ConnectionKind::Redis) {
         problems.push(own.problem("replicas", &format!("is for postgres and redis, and this is {kind}")));
     }
-    for (setting, is_said) in [("sourceNode", source_node.is_some()), ("sourcePod", source_pod.is_some())] {
-        if is_said && !matches!(kind, ConnectionKind::Postgres | ConnectionKind::Redis) {
-            problems.push(own.problem(setting, &format!("is for postgres and redis, which are backed up from there, and this is {kind}")));
-        }
+    if source_node.is_some() && !matches!(kind, ConnectionKind::Postgres | ConnectionKind::Redis) {
+        problems.push(own.problem("sourceNode", &format!("is for postgres and redis, which are backed up from there, and this is {kind}")));
     }
     if programs.is_some() && kind != ConnectionKind::Postgres {
         problems.push(own.problem("programs", &format!("is for postgres, whose client programs are there, and this is {kind}")));
@@ -191,7 +173,6 @@ fn declare(own: Declared<'_>, problems: &mut Vec<String>) -> Option<Connection> 
         replicas,
         plans,
         source_node,
-        source_pod,
         programs,
         store,
         objects,
@@ -257,23 +238,6 @@ fn secret(own: &Declared<'_>, kind: Option<ConnectionKind>, problems: &mut Vec<S
 fn source_node(own: &Declared<'_>, problems: &mut Vec<String>) -> Option<NodeName> {
     let name = own.table.text("sourceNode", "the name of a node", problems)?;
     name.parse().map_err(|error| problems.push(own.problem("sourceNode", &format!("names no node: {error}")))).ok()
-}
-
-/// The pod that a server is, for whoever takes the node out of use that it is on.
-fn source_pod(own: &Declared<'_>, problems: &mut Vec<String>) -> Option<String> {
-    let name = own.table.text("sourcePod", "a pod, NAMESPACE/NAME", problems)?;
-    let is_name = |part: &str| {
-        let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        (1..=253).contains(&part.len())
-            && part.bytes().all(|byte| is_inner(byte) || b"-.".contains(&byte))
-            && part.bytes().next().is_some_and(is_inner)
-            && part.bytes().last().is_some_and(is_inner)
-    };
-    if name.split_once('/').is_some_and(|(namespace, pod)| is_name(namespace) && is_name(pod)) {
-        return Some(name);
-    }
-    problems.push(own.problem("sourcePod", &format!("`{name}` names no pod: write NAMESPACE/NAME, such as shop/db-0")));
-    None
 }
 
 fn plans(own: &Declared<'_>, problems: &mut Vec<String>) -> Option<Vec<String>> {

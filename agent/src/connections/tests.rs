@@ -53,22 +53,14 @@ token = { file = "/run/token" }
 }
 
 #[test]
-fn a_server_may_say_on_which_node_and_in_which_pod_it_is() {
+fn a_server_may_say_on_which_node_it_is() {
     let node = one("kind = \"redis\"\nurl = \"redis://127.0.0.1\"\nsourceNode = \"n2\"").source_node;
     assert_eq!(node.map(|node| node.to_string()).as_deref(), Some("n2"));
     let problem = |text: &str| parse(&format!("[connections.x]\n{text}")).1.join("\n");
     let wrong = problem("kind = \"redis\"\nurl = \"redis://127.0.0.1\"\nsourceNode = \"N 2\"");
     assert!(wrong.contains("sourceNode") && wrong.contains("names no node"), "{wrong}");
-    let pod = one("kind = \"redis\"\nurl = \"redis://127.0.0.1\"\nsourcePod = \"shop/cache-0\"").source_pod;
-    assert_eq!(pod.as_deref(), Some("shop/cache-0"));
-    for name in ["cache-0", "shop/", "shop/Cache", "shop/a/b", "shop/-a"] {
-        let wrong = problem(&format!("kind = \"redis\"\nurl = \"redis://127.0.0.1\"\nsourcePod = \"{name}\""));
-        assert!(wrong.contains(&format!("`{name}` names no pod: write NAMESPACE/NAME")), "{wrong}");
-    }
-    for setting in ["sourceNode = \"n2\"", "sourcePod = \"shop/db-0\""] {
-        let wrong = problem(&format!("kind = \"files\"\nurl = \"file:///etc\"\n{setting}"));
-        assert!(wrong.contains("is for postgres and redis") && wrong.contains("this is files"), "{wrong}");
-    }
+    let wrong = problem("kind = \"files\"\nurl = \"file:///etc\"\nsourceNode = \"n2\"");
+    assert!(wrong.contains("is for postgres and redis") && wrong.contains("this is files"), "{wrong}");
 }
 
 #[test]

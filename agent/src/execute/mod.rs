@@ -43,7 +43,6 @@ use mainstay_core::report::Report;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-pub use kube::nodes::backups::Leases;
 pub use outgoing::{Outgoing, OutgoingError};
 pub use output::{Output, OutputLine, Stream};
 pub use policy::{Denied, Policy, PolicyError};
@@ -84,8 +83,6 @@ pub struct Labels {
     pub token: Option<String>,
     /// The node that a backup reads from, where its connection says so.
     pub source_node: Option<NodeName>,
-    /// The pod that it reads from, `NAMESPACE/NAME`, where its connection says so.
-    pub source_pod: Option<String>,
 }
 
 /// What every executor has at hand. Cheap to clone.
@@ -111,8 +108,6 @@ pub struct Context {
     pub artifacts: Artifacts,
     /// What the mesh knows of backups.
     pub catalogue: backup::Catalogue,
-    /// Who holds what in the mesh.
-    pub leases: Leases,
     pub labels: Labels,
     pub cancel: CancellationToken,
     /// Cancelled when this agent leaves: what goes on elsewhere is taken up by the next process.
@@ -194,7 +189,6 @@ impl Context {
             output,
             artifacts,
             catalogue: backup::Catalogue::default(),
-            leases: Leases::default(),
             labels,
             cancel,
             leaving: CancellationToken::new(),
@@ -274,12 +268,6 @@ impl Context {
     #[must_use]
     pub fn with_catalogue(self, catalogue: backup::Catalogue) -> Context {
         Context { catalogue, ..self }
-    }
-
-    /// The same context, with the way to the mesh's leases.
-    #[must_use]
-    pub fn with_leases(self, leases: Leases) -> Context {
-        Context { leases, ..self }
     }
 }
 

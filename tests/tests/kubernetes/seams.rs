@@ -2,8 +2,8 @@
 //! what runs there, and clients of it that never stop.
 
 use mainstay_proto::v1;
+use mainstay_tests::kubernetes::Cluster;
 use mainstay_tests::kubernetes::steady::Steady;
-use mainstay_tests::kubernetes::{Cluster, Space};
 use mainstay_tests::up::{Options, Up};
 use mainstay_tests::wait::eventually;
 use serde_json::{Value, json};
@@ -11,28 +11,10 @@ use serde_json::{Value, json};
 use super::agents::{MANIFEST, Replica, acts, kubeconfig, plan, runner};
 use super::phases::none_failed;
 use super::switching::{RIGHTS, colour, service};
-use super::upkeep::{FREE, RUNNER, deployment, nodes_are_linked, stands, starts};
+use super::upkeep::{FREE, RUNNER, nodes_are_linked, stands, starts};
 
 const BUDGET: &str =
     "{apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: web}, spec: {minAvailable: 1, selector: {matchLabels: {app: web}}}}\n";
-
-/// For a test, as long as it does not end: the lease of a backup, whose holder says this of itself.
-fn backup(name: &str, attribute: &str, value: &str) -> v1::AcquireRequest {
-    v1::AcquireRequest {
-        name: name.into(),
-        spec: Some(v1::LeaseSpec { ttl_ms: 600_000, ..v1::LeaseSpec::default() }),
-        incarnation: "w1".into(),
-        attributes: [(attribute.to_owned(), value.to_owned())].into(),
-        ..v1::AcquireRequest::default()
-    }
-}
-
-/// The name of a pod of an application that is on the first node.
-fn pod_there(space: &Space<'_>, app: &str) -> String {
-    let pods = space.json(&["get", "pods", "-l", &format!("app={app}")]).expect("pods");
-    let there = pods["items"].as_array().into_iter().flatten().find(|pod| pod["spec"]["nodeName"] == "n1").expect("one is there");
-    there["metadata"]["name"].as_str().expect("a name").to_owned()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_waits_for_a_backup_and_goes_beside_a_rollout_and_no_request_fails() {
@@ -50,30 +32,16 @@ async fn a_drain_waits_for_a_backup_and_goes_beside_a_rollout_and_no_request_fai
     space.apply(BUDGET);
     let address = service(&space, "web").await;
 
-    // A backup reads from a pod of the node: only the cluster knows that the pod is there. So it is of no node that the pod is not on.
-    let client = up.client_of(&up.scratch().join("prod-n1"));
-    deployment(&space, "db", "", 0);
-    let pod = format!("{}/{}", space.name(), pod_there(&space, "db"));
-    let token = client.acquire_lease(backup("backup/prod/db", "sourcePod", &pod)).await.expect("the backup's lease").token;
-    let cordon = |node: &str, within: &str| {
-        let steps = [
-            format!("    - {{name: cordon, uses: kube.cordon, if: target.node == \"{node}\", with: {{within: {within}}}}}\n"),
-            format!("    - {{name: uncordon, uses: kube.uncordon, if: target.node == \"{node}\", needs: [cordon]}}\n"),
-        ];
-        up.start_run("brief", &plan("brief", &steps.concat()))
-    };
-    let ended = up.ended(&cordon("n1", "10s")).await;
-    let words = format!("not within 10s: a backup reads from pod {pod} there, and is waited for: see `mainstay lease show backup/prod/db`");
-    assert!(ended["state"] == "failed" && ended.to_string().contains(&words), "{words}: {ended}");
-    assert_eq!(stands(&cluster, "n1"), FREE);
-    let ended = up.ended(&cordon("n2", "1m")).await;
-    assert_eq!(&ended["state"], &json!("completed"), "{ended}");
-    let release = v1::ReleaseRequest { name: "backup/prod/db".into(), token, incarnation: "w1".into() };
-    client.release_lease(release).await.expect("the backup has ended");
-    space.kubectl(&["delete", "deployment", "db"]).expect("it goes");
-
     // An agent backs something up on the node, and says so in the lease: it is not touched. A stand-in for a long backup.
-    let token = client.acquire_lease(backup("backup/prod/orders", "node", "n1")).await.expect("the backup's lease").token;
+    let client = up.client_of(&up.scratch().join("prod-n1"));
+    let backup = v1::AcquireRequest {
+        name: "backup/prod/orders".into(),
+        spec: Some(v1::LeaseSpec { ttl_ms: 600_000, ..v1::LeaseSpec::default() }),
+        incarnation: "w1".into(),
+        attributes: [("node".to_owned(), "n1".to_owned())].into(),
+        ..v1::AcquireRequest::default()
+    };
+    let token = client.acquire_lease(backup).await.expect("the backup's lease").token;
     let drain = starts(&up, "n1");
     let waits = || {
         let why = String::from_utf8_lossy(&up.cli(&["why", &drain]).stdout).into_owned();

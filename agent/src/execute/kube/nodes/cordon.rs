@@ -15,7 +15,7 @@ use super::super::super::{Context, StepError};
 use super::booking::Used;
 use super::mark::{self, Cordoned, Next};
 use super::stage::Stage;
-use super::{Place, backups, booking, others, say};
+use super::{Place, booking, others, say};
 use crate::kube::Selected;
 
 const KIND: &str = "kube.cordon";
@@ -113,9 +113,6 @@ pub async fn execute(with: &Map<String, Value>, context: &Context) -> Result<Rep
 
 /// What keeps a node from being cordoned now. Where nothing does, the node's Lease is this run's from here on.
 async fn in_the_way(place: &Place<'_>, context: &Context, node: &Value, is_booked: bool) -> Result<Option<String>, StepError> {
-    if let Some(why) = backups::keeps(place, context).await? {
-        return Ok(Some(why));
-    }
     let failed = |error| place.failed(&error);
     let daemons: Vec<Value> = place.own.list("/apis/apps/v1/daemonsets", Selected::default()).await.map_err(failed)?;
     if let Some(why) = others::kured(&daemons) {

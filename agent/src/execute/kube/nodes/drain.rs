@@ -16,7 +16,7 @@ use super::super::super::params::{self, Span};
 use super::super::super::{Context, StepError};
 use super::sort::{Loss, Pod, Rules, Sorted, some, sort};
 use super::stage::Stage;
-use super::{Place, backups, mark, say};
+use super::{Place, mark, say};
 use crate::kube::account::Right;
 use crate::kube::ask::Eviction;
 use crate::kube::{ClusterError, Selected};
@@ -131,11 +131,6 @@ async fn round(
     }
     if sorted.is_done() {
         return Ok(Some((node, sorted.left)));
-    }
-    // One may have begun since the node was cordoned.
-    if let Some(why) = backups::reads_from(sorted.evict.iter().chain(&sorted.own), context).await {
-        progress.waits = vec![why];
-        return Ok(None);
     }
     if progress.rounds.is_multiple_of(BOOKED_EVERY) {
         place.keep_booked(context, &node).await;

@@ -4,7 +4,6 @@
 //!   mark:    what is written on a node by whoever cordons it, and when it is taken away again. Pure
 //!   others:  what keeps a node from being taken out of use now: the rest of the control plane, and kured. Pure
 //!   booking: the Lease by which other programs that maintain nodes see that this one is taken
-//!   backups: which pods of it backups read from, as the mesh's leases say
 //!   sort:    which pods of a node are evicted, and which are not. Pure
 //!   budget: whether the disruption budgets of its pods can ever let them go. Pure
 //!   room:    whether its pods would find a place on other nodes. Pure
@@ -12,7 +11,6 @@
 //!   cordon, drain, drainable, ready: the steps
 //! ```
 
-pub mod backups;
 mod booking;
 pub(super) mod budget;
 pub mod cordon;
