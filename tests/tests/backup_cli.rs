@@ -74,8 +74,13 @@ impl Place {
 
     /// Backs up what is there, as of so much later; the backup's name.
     fn run(&self, ahead: &str, set: &str) -> String {
+        self.run_of("local/etc", ahead, set)
+    }
+
+    /// The same, as a backup of this target.
+    fn run_of(&self, target: &str, ahead: &str, set: &str) -> String {
         let (etc, sign) = (self.text("etc"), self.text("sign.der"));
-        let words = ["run", "local/etc", "--files", &etc, "--break-glass", &self.recipient, "--sign", &sign, "--set", set, "-o", "json"];
+        let words = ["run", target, "--files", &etc, "--break-glass", &self.recipient, "--sign", &sign, "--set", set, "-o", "json"];
         let output = self.cli_ahead(ahead, &words);
         assert!(output.status.success() && output.stderr.is_empty(), "{}", said(&output));
         json_of(&output)["backup"].as_str().expect("its name").to_owned()
@@ -101,6 +106,7 @@ fn a_store_alone_is_enough_to_back_up_and_to_restore() {
     what_is_no_record_takes_nothing_from_the_others(&place, &first, &second);
     nothing_is_removed_that_is_only_looked_at(&place, &first, &second);
     each_is_restored_as_of_its_time(&place, &first);
+    a_set_stays_whole_whichever_target_is_named(&place, &first);
     it_is_proven_by_a_drill_and_what_is_damaged_is_not(&place, &second);
 }
 
@@ -156,6 +162,16 @@ fn nothing_is_removed_that_is_only_looked_at(place: &Place, first: &str, second:
     assert!(place.path("store").join(first).join("receipt.json").is_file());
     let keeps_nothing = place.cli(&["prune", "--without-mesh", "--dry-run"]);
     assert_eq!(keeps_nothing.status.code(), Some(2), "{}", said(&keeps_nothing));
+}
+
+fn a_set_stays_whole_whichever_target_is_named(place: &Place, first: &str) {
+    let other = place.run_of("local/other", "", "night-1");
+    let prune = ["prune", "local/etc", "--without-mesh", "--last", "1", "-o", "json"];
+    let pruned = json_of(&place.cli(&prune));
+    let stays = |one: &Value| one["backup"] == first && one["is"] == "stays";
+    let named: Vec<&Value> = pruned["backups"].as_array().into_iter().flatten().collect();
+    assert!(named.len() == 2 && named.iter().any(|one| stays(one)), "the other target's newest one is of its set: {pruned}");
+    assert!([first, &other].iter().all(|id| place.path("store").join(id).join("receipt.json").is_file()));
 }
 
 fn each_is_restored_as_of_its_time(place: &Place, first: &str) {

@@ -96,7 +96,8 @@ async fn a_plan_is_previewed_compared_suspended_and_removed() {
     assert!(text.contains("✖ as things are now: look: no connected agent can do it now"), "{text}");
     assert!(plan_of(&up.json(&["plan", "list"]), "refused").is_some_and(|plan| plan["lastRun"].is_null()), "nothing was started");
     // A gate that is to come is refused when the plan is handed in, with the reason.
-    let gate = "  steps:\n    - { name: roll, uses: kube.rollout, with: { namespace: a, name: b, image: \"c:1\", gates: [{ newSignatures: {} }] } }\n";
+    let gate =
+        "  steps:\n    - { name: roll, uses: kube.rollout, with: { namespace: a, name: b, image: \"c:1\", gates: [{ newSignatures: {} }] } }\n";
     let text = ends(&up, 2, &["plan", "apply", &write(&up, "new-lines", gate)]);
     assert!(text.contains("cannot be used yet: not until signatures of log messages exist"), "{text}");
     assert!(plan_of(&up.json(&["plan", "list"]), "new-lines").is_none(), "it is not there");

@@ -31,15 +31,18 @@ pub async fn prune(args: &args::backup::Prune, mesh: Option<&Mesh>, screen: Scre
     }
     let store = places::store(&args.store)?;
     let of = args.target.as_deref().map(target).transpose()?;
-    let mainstay_backup::scan::Scan { backups: found, keys, .. } = scanned(&store, of.as_ref(), &args.known).await?;
+    // Whether another target's backup of a set stays, only a look at all of them says.
+    let mainstay_backup::scan::Scan { backups: all, keys, .. } = scanned(&store, None, &args.known).await?;
+    let is_wanted = |target: &Target| of.as_ref().is_none_or(|of| of == target);
     let mut holds = BTreeMap::new();
     if let Some(mesh) = mesh {
-        for target in found.iter().map(|judged| &judged.id.target).collect::<BTreeSet<&Target>>() {
+        for target in all.iter().map(|judged| &judged.id.target).collect::<BTreeSet<&Target>>() {
             holds.insert(target, held::holds(mesh, target).await?);
         }
     }
-    let there: Vec<There> = found.iter().map(|judged| there(judged, holds.get(&judged.id.target))).collect();
+    let there: Vec<There> = all.iter().map(|judged| there(judged, holds.get(&judged.id.target))).collect();
     let fates = decide(policy, &zone(), &there).map_err(|error| CliError::usage(error.to_string()))?;
+    let found: Vec<&Judged> = all.iter().filter(|judged| is_wanted(&judged.id.target)).collect();
     let goes = |id: &Id| matches!(fates.get(id), Some(Fate::Goes(_)));
     let thinned: BTreeSet<&Target> = found.iter().map(|judged| &judged.id).filter(|id| goes(id)).map(|id| &id.target).collect();
     if let (Some(mesh), false) = (mesh, args.dry_run) {
@@ -53,7 +56,7 @@ pub async fn prune(args: &args::backup::Prune, mesh: Option<&Mesh>, screen: Scre
     }
     let (mut lines, mut told, mut gone) = (String::new(), Vec::new(), 0);
     let mut asked = None;
-    for judged in &found {
+    for judged in found {
         let Some(fate) = fates.get(&judged.id) else { continue };
         let (mark, why) = match fate {
             Fate::Stays(why) => ("stays", why.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
@@ -72,7 +75,11 @@ pub async fn prune(args: &args::backup::Prune, mesh: Option<&Mesh>, screen: Scre
         told.push(json!({ "backup": judged.id, "fate": fate, "is": mark }));
     }
     // Which backups a key opens only their manifests say, and one of those may be what is damaged.
-    let stay = units::count(keys.iter().filter(|key| key.secret.is_some()).count() as u64, "key of a target stays", "keys of targets stay");
+    let stay = units::count(
+        keys.iter().filter(|key| key.secret.is_some() && is_wanted(&key.target)).count() as u64,
+        "key of a target stays",
+        "keys of targets stay",
+    );
     let stay = format!("{stay}: only  mainstay backup erase  destroys one\n");
     let end = if args.dry_run { format!("{stay}nothing was removed\n") } else { format!("{gone} removed\n") };
     let asked = if mesh.is_none() { format!("{NOT_ASKED}\n") } else { String::new() };
